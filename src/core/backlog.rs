@@ -1,0 +1,106 @@
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{job::Job, places::CHANNEL};
+use crate::queue::{Entry, Expiry, LaneId, Line};
+
+pub(super) type Queued = Entry<Arc<dyn Job>>;
+
+/// All that waits: what is still in the channel, and the line.
+pub(super) struct Backlog {
+    receiver: mpsc::Receiver<Arc<dyn Job>>,
+    line: Line<Arc<dyn Job>>,
+    expiry: Expiry<Arc<dyn Job>>,
+    batch: Vec<Arc<dyn Job>>,
+}
+
+impl Backlog {
+    pub(super) fn new(receiver: mpsc::Receiver<Arc<dyn Job>>) -> Self {
+        Self { receiver, line: Line::new(), expiry: Expiry::new(), batch: Vec::new() }
+    }
+
+    /// Reads what is in the channel into the line. `Ready` when the channel is closed and empty;
+    /// otherwise the drain task will be woken by the next request.
+    pub(super) fn take_in(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut batch = std::mem::take(&mut self.batch);
+        let closed = loop {
+            match self.receiver.poll_recv_many(cx, &mut batch, CHANNEL) {
+                Poll::Ready(0) => break Poll::Ready(()),
+                Poll::Ready(_) => batch.drain(..).for_each(|job| self.push(job)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.batch = batch;
+        closed
+    }
+
+    /// Makes room in a full channel when the drain task does not come to it: the callers do not yield.
+    pub(super) fn help(&mut self, live: usize) {
+        while let Ok(job) = self.receiver.try_recv() {
+            self.push(job);
+        }
+        self.line.purge(live);
+    }
+
+    fn push(&mut self, job: Arc<dyn Job>) {
+        if job.is_gone() {
+            return;
+        }
+        if let Some(late) = job.late() {
+            self.expiry.push(late.at, Arc::clone(&job));
+        }
+        self.line.push(job.lane(), job.admitted(), job);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Queued> {
+        self.line.pop()
+    }
+
+    pub(super) fn put_back(&mut self, entry: Queued) {
+        self.line.put_back(entry);
+    }
+
+    pub(super) fn stall(&mut self, entry: Queued) {
+        self.line.stall(entry);
+    }
+
+    pub(super) fn wake(&mut self, lane: LaneId) {
+        self.line.wake(lane);
+    }
+
+    pub(super) fn pop_late(&mut self, now: Instant) -> Option<Arc<dyn Job>> {
+        self.expiry.pop(now)
+    }
+
+    pub(super) fn next_late(&mut self) -> Option<Instant> {
+        self.expiry.next()
+    }
+
+    pub(super) fn pop_oldest(&mut self) -> Option<Arc<dyn Job>> {
+        if let Some(entry) = self.line.pop_oldest() {
+            return Some(entry.item);
+        }
+        std::iter::from_fn(|| self.receiver.try_recv().ok()).find(|job| !job.is_gone())
+    }
+
+    pub(super) fn oldest_admitted(&mut self) -> Option<Instant> {
+        while let Ok(job) = self.receiver.try_recv() {
+            self.push(job);
+        }
+        self.line.oldest_admitted()
+    }
+
+    /// Drops what has gone; for the drain task, which has nothing in hand now.
+    pub(super) fn purge(&mut self, live: usize) {
+        self.line.purge(live);
+        self.expiry.purge(live);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.line.len() == 0
+    }
+}

@@ -1,0 +1,266 @@
+//! A call that runs: its slot, its future, and its task.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::{sync::oneshot, time::Instant};
+use tracing::Span;
+
+use super::{
+    contain,
+    inner::{Failure, Judge},
+};
+use crate::{
+    error::{Rejected, ServiceError},
+    limit::{Outcome, Sample},
+};
+
+/// What the drain task, or the task of a call, sends to the caller.
+pub(crate) enum Reply<F: Future> {
+    Done(F::Output),
+    /// `Execution::Caller`: the inner has been called; run it.
+    Run(Running<F>),
+    Rejected(Rejected),
+    Failed(Failure),
+}
+
+/// How a running call ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    Returned {
+        ok: bool,
+        outcome: Outcome,
+    },
+    /// Its caller has gone.
+    Cancelled,
+    Panicked,
+    /// Its runtime has ended.
+    Cut,
+}
+
+/// The slot of a running call. It goes home, and the call is counted, exactly once: by [`end`](Self::end)
+/// or, for a call that is dropped, by `Drop`.
+pub(crate) struct InFlight<O> {
+    judge: Arc<dyn Judge<O>>,
+    dispatched: Instant,
+    wait: Duration,
+    in_flight: usize,
+    limit_reached: bool,
+    ended: bool,
+}
+
+impl<O> InFlight<O> {
+    /// Takes over the slot of a call that was just made, as the `in_flight`th.
+    pub(crate) fn new(
+        judge: Arc<dyn Judge<O>>,
+        dispatched: Instant,
+        wait: Duration,
+        in_flight: usize,
+    ) -> Self {
+        judge.core().on_dispatched(wait);
+        let limit_reached = in_flight >= judge.core().places.limit();
+        Self { judge, dispatched, wait, in_flight, limit_reached, ended: false }
+    }
+
+    fn end(&mut self, end: End) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let finished = Instant::now();
+        let core = self.judge.core();
+        // Counted before the place is free, so that the books balance for whom that wakes.
+        let counters = &core.counters;
+        let outcome = match end {
+            End::Returned { ok, outcome } => {
+                let service_time = finished.saturating_duration_since(self.dispatched);
+                core.service_time.record(service_time);
+                let well = match outcome {
+                    Outcome::Success => true,
+                    Outcome::Overload => false,
+                    Outcome::Ignore | Outcome::Cancelled => ok,
+                };
+                if well { &counters.succeeded } else { &counters.failed }.add();
+                if outcome == Outcome::Overload {
+                    counters.overloaded.add();
+                }
+                outcome
+            }
+            End::Cancelled => {
+                counters.cancelled.add();
+                Outcome::Cancelled
+            }
+            End::Panicked => {
+                counters.panicked.add();
+                Outcome::Cancelled
+            }
+            End::Cut => {
+                counters.failed.add();
+                Outcome::Ignore
+            }
+        };
+        tracing::trace!(?end, "request finished");
+        core.rate.on_end(finished);
+        let after = core.places.release_running();
+        core.on_sample(&Sample {
+            dispatched: self.dispatched,
+            finished,
+            wait: self.wait,
+            in_flight_at_dispatch: self.in_flight,
+            in_flight: after.in_flight(),
+            limit_reached: self.limit_reached || after.waiting() > 0,
+            outcome,
+        });
+        core.on_released(after);
+    }
+}
+
+impl<O> Drop for InFlight<O> {
+    fn drop(&mut self) {
+        self.end(End::Cancelled);
+    }
+}
+
+pin_project! {
+    /// The inner's future with its slot.
+    pub(crate) struct Running<F: Future> {
+        #[pin]
+        future: Option<F>,
+        // After the future: the slot goes home when the work has really ended, also when dropping the
+        // future panics.
+        in_flight: InFlight<F::Output>,
+        span: Span,
+    }
+
+    impl<F: Future> PinnedDrop for Running<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _entered = this.span.enter();
+            this.future.set(None);
+        }
+    }
+}
+
+impl<F: Future> Running<F> {
+    pub(crate) fn new(future: F, in_flight: InFlight<F::Output>, span: Span) -> Self {
+        Self { future: Some(future), in_flight, span }
+    }
+
+    /// Polls the future; `Err` carries its panic, or that of the response classifier. When this is
+    /// ready, the slot is free.
+    pub(crate) fn poll_end(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<thread::Result<F::Output>>
+    where
+        F::Output: IsOk,
+    {
+        let mut this = self.project();
+        let entered = this.span.enter();
+        let judge = &this.in_flight.judge;
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let future = this.future.as_mut().as_pin_mut()?;
+            Some(future.poll(cx).map(|output| {
+                let outcome = judge.judge(&output);
+                (output, outcome)
+            }))
+        }));
+        let (result, end) = match polled {
+            // Only after the end, which is not polled again.
+            Ok(None) | Ok(Some(Poll::Pending)) => return Poll::Pending,
+            Ok(Some(Poll::Ready((output, outcome)))) => {
+                let ok = output.is_ok();
+                (Ok(output), End::Returned { ok, outcome })
+            }
+            Err(panic) => (Err(panic), End::Panicked),
+        };
+        contain(|| this.future.set(None));
+        drop(entered);
+        this.in_flight.end(end);
+        Poll::Ready(result)
+    }
+
+    /// Drops the future where it is.
+    fn stop(self: Pin<&mut Self>, end: End) {
+        let mut this = self.project();
+        contain(|| this.span.in_scope(|| this.future.set(None)));
+        this.in_flight.end(end);
+    }
+}
+
+/// Whether a call returned a response.
+pub(crate) trait IsOk {
+    fn is_ok(&self) -> bool;
+}
+
+impl<T, E> IsOk for Result<T, E> {
+    fn is_ok(&self) -> bool {
+        self.is_ok()
+    }
+}
+
+pin_project! {
+    /// The task of one call under `Execution::Spawn`.
+    pub(crate) struct Task<F: Future> {
+        #[pin]
+        running: Running<F>,
+        reply: Option<oneshot::Sender<Reply<F>>>,
+        // Whether the work is to stop when its caller has gone.
+        cancel: bool,
+    }
+
+    impl<F: Future> PinnedDrop for Task<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            // Dropped before its end: the runtime is going down.
+            if let Some(reply) = this.reply.take() {
+                if reply.is_closed() {
+                    return;
+                }
+                this.running.stop(End::Cut);
+                let cut = Failure::Dead(ServiceError::runtime_ended());
+                contain(|| drop(reply.send(Reply::Failed(cut))));
+            }
+        }
+    }
+}
+
+impl<F: Future> Task<F> {
+    pub(crate) fn new(running: Running<F>, reply: oneshot::Sender<Reply<F>>, cancel: bool) -> Self {
+        Self { running, reply: Some(reply), cancel }
+    }
+}
+
+impl<F> Future for Task<F>
+where
+    F: Future,
+    F::Output: IsOk,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let Some(reply) = this.reply.as_mut() else { return Poll::Ready(()) };
+        if *this.cancel && reply.poll_closed(cx).is_ready() {
+            *this.reply = None;
+            this.running.stop(End::Cancelled);
+            return Poll::Ready(());
+        }
+        let Poll::Ready(result) = this.running.poll_end(cx) else { return Poll::Pending };
+        let answer = match result {
+            Ok(output) => Reply::Done(output),
+            Err(panic) => Reply::Failed(Failure::Panicked(panic)),
+        };
+        if let Some(reply) = this.reply.take() {
+            // The caller may have gone just now; then nobody wants the response.
+            drop(reply.send(answer));
+        }
+        Poll::Ready(())
+    }
+}

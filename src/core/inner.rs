@@ -1,0 +1,217 @@
+//! The inner service of one `layer()` call.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, TryLockError, Weak},
+    task::{Context, Poll, Wake, Waker},
+};
+
+use tower::BoxError;
+use tower_service::Service;
+use tracing::Span;
+
+use super::{Core, contain, lock};
+use crate::{class::ClassifyResponse, error::ServiceError, limit::Outcome, queue::LaneId};
+
+/// What a panic carries.
+pub(crate) type Panic = Box<dyn Any + Send>;
+
+/// An inner service with what its calls need when they end. `S` needs to be `Send` only: the cell that is
+/// polled ready is the cell that is called, under one lock (law 8), and calls are made one at a time
+/// (law 7).
+pub(crate) struct Inner<S, R> {
+    pub(crate) core: Arc<Core>,
+    classifier: Arc<R>,
+    cell: Mutex<Cell<S>>,
+}
+
+struct Cell<S> {
+    service: S,
+    /// Set when `poll_ready` has failed: the service must not be used again.
+    dead: Option<ServiceError>,
+    /// Made when the service is first found unready.
+    waker: Option<Waker>,
+}
+
+/// What became of the attempt to call the inner.
+pub(crate) enum Entered<Req, F> {
+    /// Called, with this many in flight.
+    Called(F, usize),
+    /// Not ready; the drain task is told when that may have changed.
+    Unready(Req),
+    /// Ready, but no slot was to be had.
+    NoSlot(Req),
+    /// The request is lost; `slot` tells whether it had got one.
+    Failed { failure: Failure, slot: bool },
+}
+
+/// An end of a call that is neither a response nor an error of its future.
+pub(crate) enum Failure {
+    /// The inner's `poll_ready` failed with this.
+    Unready(BoxError),
+    /// It had failed before.
+    Dead(ServiceError),
+    Panicked(Panic),
+}
+
+impl<Req, F> Entered<Req, F> {
+    fn failed(failure: Failure) -> Self {
+        Self::Failed { failure, slot: false }
+    }
+}
+
+/// Judges how a call ended; what a running call keeps of its inner.
+pub(crate) trait Judge<O>: Send + Sync {
+    fn core(&self) -> &Core;
+    fn judge(&self, output: &O) -> Outcome;
+}
+
+impl<S, R> Inner<S, R> {
+    pub(crate) fn new(core: Arc<Core>, classifier: Arc<R>, service: S) -> Self {
+        Self { core, classifier, cell: Mutex::new(Cell { service, dead: None, waker: None }) }
+    }
+
+    /// Names this inner among those of its leveler: its address, since those that wait for it keep it.
+    pub(crate) fn lane(&self) -> LaneId {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// Polls the inner ready and calls it, for the drain task: an inner that is not ready wakes it later.
+    pub(crate) fn enter<Req>(
+        &self,
+        span: &Span,
+        request: Req,
+        take_slot: impl Fn() -> Option<usize>,
+    ) -> Entered<Req, S::Future>
+    where
+        S: Service<Req>,
+        S::Error: Into<BoxError>,
+    {
+        let mut cell = lock(&self.cell);
+        let waker = cell.waker.clone();
+        let waker = waker.unwrap_or_else(|| Waker::noop().clone());
+        match cell.enter(&waker, span, request, &take_slot) {
+            // Polled with nobody to wake; the second poll leaves our waker.
+            Entered::Unready(request) if cell.waker.is_none() => {
+                let rouser = Rouser { core: Arc::downgrade(&self.core), lane: self.lane() };
+                let waker = Waker::from(Arc::new(rouser));
+                cell.waker = Some(waker.clone());
+                cell.enter(&waker, span, request, take_slot)
+            }
+            entered => entered,
+        }
+    }
+
+    /// The same for a caller that already has a slot and does not wait: not for readiness, nor for
+    /// another that is just calling the same inner (which may be this very call, further up).
+    pub(crate) fn try_enter<Req>(
+        &self,
+        span: &Span,
+        request: Req,
+        in_flight: usize,
+    ) -> Entered<Req, S::Future>
+    where
+        S: Service<Req>,
+        S::Error: Into<BoxError>,
+    {
+        let mut cell = match self.cell.try_lock() {
+            Ok(cell) => cell,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Entered::Unready(request),
+        };
+        cell.enter(Waker::noop(), span, request, || Some(in_flight))
+    }
+}
+
+impl<S> Cell<S> {
+    fn enter<Req>(
+        &mut self,
+        waker: &Waker,
+        span: &Span,
+        request: Req,
+        take_slot: impl FnOnce() -> Option<usize>,
+    ) -> Entered<Req, S::Future>
+    where
+        S: Service<Req>,
+        S::Error: Into<BoxError>,
+    {
+        if let Some(dead) = &self.dead {
+            return Entered::failed(Failure::Dead(dead.clone()));
+        }
+        let _entered = span.enter();
+        let mut cx = Context::from_waker(waker);
+        match catch_unwind(AssertUnwindSafe(|| self.service.poll_ready(&mut cx))) {
+            Err(panic) => return Entered::failed(Failure::Panicked(panic)),
+            Ok(Poll::Pending) => return Entered::Unready(request),
+            Ok(Poll::Ready(Err(error))) => return Entered::failed(self.die(error)),
+            Ok(Poll::Ready(Ok(()))) => {}
+        }
+        let Some(in_flight) = take_slot() else { return Entered::NoSlot(request) };
+        match catch_unwind(AssertUnwindSafe(|| self.service.call(request))) {
+            Ok(future) => Entered::Called(future, in_flight),
+            Err(panic) => Entered::Failed { failure: Failure::Panicked(panic), slot: true },
+        }
+    }
+
+    fn die(&mut self, error: impl Into<BoxError>) -> Failure {
+        let described = catch_unwind(AssertUnwindSafe(|| {
+            let error = error.into();
+            let text = error.to_string();
+            (error, text)
+        }));
+        match described {
+            Ok((error, text)) => {
+                tracing::warn!(error = %text, "inner service failed, its requests will be refused");
+                self.dead = Some(ServiceError::new(text.into()));
+                Failure::Unready(error)
+            }
+            Err(panic) => {
+                self.dead = Some(ServiceError::new("an error that cannot be displayed".into()));
+                Failure::Panicked(panic)
+            }
+        }
+    }
+}
+
+impl<S, R, T, E> Judge<Result<T, E>> for Inner<S, R>
+where
+    S: Send,
+    R: ClassifyResponse<T, E> + Send + Sync,
+{
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn judge(&self, output: &Result<T, E>) -> Outcome {
+        self.classifier.classify(output.as_ref())
+    }
+}
+
+impl<S, R> fmt::Debug for Inner<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("core", &self.core).finish_non_exhaustive()
+    }
+}
+
+/// Tells the drain task that an inner may be ready. Weak, since the inner keeps it.
+struct Rouser {
+    core: Weak<Core>,
+    lane: LaneId,
+}
+
+impl Wake for Rouser {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(core) = self.core.upgrade() {
+            lock(&core.woken).push(self.lane);
+            core.wake();
+            // The last reference to the core may be this one; what it drops is user code.
+            contain(|| drop(core));
+        }
+    }
+}

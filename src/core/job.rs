@@ -1,0 +1,249 @@
+//! One request while it waits.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex},
+};
+
+use tokio::{sync::oneshot, time::Instant};
+use tower::BoxError;
+use tower_service::Service;
+use tracing::Span;
+
+use super::{
+    in_flight::{InFlight, IsOk, Reply, Running, Task},
+    inner::{Entered, Inner, Judge},
+    lock,
+};
+use crate::{
+    builder::{Abandon, Execution},
+    error::Reason,
+    queue::{LaneId, Waiting},
+};
+
+/// A request in the queue, whatever its type and that of its inner.
+///
+/// Shared by the line and the caller. It ends by exactly one of: [`dispatch`](Self::dispatch),
+/// [`remove`](Self::remove), [`cancel`](Self::cancel), or by being dropped, which answers `Closed`.
+pub(crate) trait Job: Send + Sync {
+    fn lane(&self) -> LaneId;
+    fn admitted(&self) -> Instant;
+    /// Until when it may wait, and what to say then.
+    fn late(&self) -> Option<Late>;
+    /// Whether it has ended, by whatever way.
+    fn is_gone(&self) -> bool;
+    /// Calls the inner, on the drain task.
+    fn dispatch(&self, now: Instant) -> Dispatched;
+    /// Answers `Rejected`. `false` if it had gone.
+    fn remove(&self, reason: Reason) -> bool;
+    /// The caller has gone: gives up the place and drops the request, now.
+    fn cancel(&self);
+}
+
+/// When a request is late, and by which of the two limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Late {
+    pub(crate) at: Instant,
+    pub(crate) reason: Reason,
+}
+
+/// What came of an attempt to dispatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dispatched {
+    /// It runs, or has been answered, or was gone.
+    Ended,
+    /// It waits on, since its inner is not ready.
+    Unready,
+    /// It waits on, since no slot is free.
+    NoSlot,
+}
+
+impl Waiting for Arc<dyn Job> {
+    fn is_gone(&self) -> bool {
+        (**self).is_gone()
+    }
+}
+
+pub(crate) struct Request<S, Req, R>
+where
+    S: Service<Req>,
+{
+    lane: LaneId,
+    admitted: Instant,
+    late: Option<Late>,
+    stage: Mutex<Stage<Waits<S, Req, R>>>,
+}
+
+/// All that is dropped at the moment a request goes; what remains is an empty shell in the line.
+pub(crate) struct Waits<S, Req, R>
+where
+    S: Service<Req>,
+{
+    pub(crate) inner: Arc<Inner<S, R>>,
+    pub(crate) request: Req,
+    pub(crate) span: Span,
+    pub(crate) reply: oneshot::Sender<Reply<S::Future>>,
+}
+
+/// ```text
+/// Waiting ⇄ InHand ──▶ Gone     the drain task takes it up; back if it cannot be dispatched
+/// Waiting ──▶ Gone              removed, or cancelled
+/// ```
+enum Stage<W> {
+    Waiting(W),
+    /// The drain task is about to call the inner.
+    InHand,
+    Gone,
+}
+
+impl<S, Req, R> Request<S, Req, R>
+where
+    S: Service<Req>,
+{
+    pub(crate) fn new(waits: Waits<S, Req, R>, admitted: Instant, late: Option<Late>) -> Self {
+        let lane = waits.inner.lane();
+        Self { lane, admitted, late, stage: Mutex::new(Stage::Waiting(waits)) }
+    }
+
+    fn take(&self, next: Stage<Waits<S, Req, R>>) -> Option<Waits<S, Req, R>> {
+        let mut stage = lock(&self.stage);
+        match mem::replace(&mut *stage, next) {
+            Stage::Waiting(waits) => Some(waits),
+            Stage::InHand => None,
+            Stage::Gone => {
+                *stage = Stage::Gone;
+                None
+            }
+        }
+    }
+
+    /// Waits on, unless the caller has gone in the meantime.
+    fn put_back(&self, waits: Waits<S, Req, R>) {
+        let mut stage = lock(&self.stage);
+        if let Stage::Gone = *stage {
+            drop(stage);
+            cancelled(waits);
+        } else {
+            *stage = Stage::Waiting(waits);
+        }
+    }
+}
+
+/// The one way out for a request whose caller has gone before it was dispatched.
+fn cancelled<S, Req, R>(waits: Waits<S, Req, R>)
+where
+    S: Service<Req>,
+{
+    let core = Arc::clone(&waits.inner.core);
+    let before = core.counters.cancelled.add();
+    core.release_waiting();
+    // The shells of many that have gone are swept out by the drain task, now and then.
+    if before % SWEEP == SWEEP - 1 {
+        core.wake();
+    }
+    // Last, since it is user code: the place is free whatever it does.
+    drop(waits);
+}
+
+/// How many may go before the drain task is woken to look whether there are shells to drop.
+const SWEEP: u64 = 1024;
+
+impl<S, Req, R> Job for Request<S, Req, R>
+where
+    S: Service<Req> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+    <S::Future as Future>::Output: IsOk + Send,
+    Req: Send + 'static,
+    R: Send + Sync + 'static,
+    Inner<S, R>: Judge<<S::Future as Future>::Output>,
+{
+    fn lane(&self) -> LaneId {
+        self.lane
+    }
+
+    fn admitted(&self) -> Instant {
+        self.admitted
+    }
+
+    fn late(&self) -> Option<Late> {
+        self.late
+    }
+
+    fn is_gone(&self) -> bool {
+        !matches!(*lock(&self.stage), Stage::Waiting(_))
+    }
+
+    fn dispatch(&self, now: Instant) -> Dispatched {
+        let Some(Waits { inner, request, span, reply }) = self.take(Stage::InHand) else {
+            return Dispatched::Ended;
+        };
+        let core = Arc::clone(&inner.core);
+        let again = |inner, request, span, reply, why| {
+            self.put_back(Waits { inner, request, span, reply });
+            why
+        };
+        match inner.enter(&span, request, || core.places.take_slot()) {
+            Entered::Unready(request) => again(inner, request, span, reply, Dispatched::Unready),
+            Entered::NoSlot(request) => again(inner, request, span, reply, Dispatched::NoSlot),
+            Entered::Failed { failure, slot } => {
+                core.on_failure(&failure, slot);
+                drop(reply.send(Reply::Failed(failure)));
+                Dispatched::Ended
+            }
+            Entered::Called(future, in_flight) => {
+                let wait = now.saturating_duration_since(self.admitted);
+                let in_flight = InFlight::new(inner, now, wait, in_flight);
+                let running = Running::new(future, in_flight, span);
+                match core.settings.execution {
+                    Execution::Spawn => {
+                        let cancel = core.settings.abandon == Abandon::Cancel;
+                        drop(tokio::spawn(Task::new(running, reply, cancel)));
+                    }
+                    // If the caller has gone, this drops the call and frees its slot.
+                    Execution::Caller => drop(reply.send(Reply::Run(running))),
+                }
+                Dispatched::Ended
+            }
+        }
+    }
+
+    fn remove(&self, reason: Reason) -> bool {
+        let Some(Waits { inner, request, span, reply }) = self.take(Stage::Gone) else {
+            return false;
+        };
+        let core = &inner.core;
+        let waited = Instant::now().saturating_duration_since(self.admitted);
+        core.counters.removed.add(reason);
+        core.release_waiting();
+        let rejected = core.rejected(reason, waited);
+        span.in_scope(|| {
+            let name = &*core.settings.name;
+            tracing::debug!(name, %reason, waited = waited.as_secs_f64(), "request removed");
+        });
+        drop(reply.send(Reply::Rejected(rejected)));
+        drop(request);
+        true
+    }
+
+    fn cancel(&self) {
+        if let Some(waits) = self.take(Stage::Gone) {
+            cancelled(waits);
+        }
+    }
+}
+
+impl<S, Req, R> Drop for Request<S, Req, R>
+where
+    S: Service<Req>,
+{
+    /// Nobody will dispatch it any more: the leveler has gone without its drain task.
+    fn drop(&mut self) {
+        if let Some(Waits { inner, request: _, span: _, reply }) = self.take(Stage::Gone) {
+            inner.core.counters.removed.add(Reason::Closed);
+            inner.core.release_waiting();
+            let rejected = inner.core.rejected(Reason::Closed, Default::default());
+            drop(reply.send(Reply::Rejected(rejected)));
+        }
+    }
+}

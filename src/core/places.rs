@@ -1,0 +1,357 @@
+//! Admission: who may come in, and who may run at once.
+//!
+//! One atomic word holds both counts and the three flags that admission depends on, so that every
+//! decision is one compare-exchange and none is a look followed by an act:
+//!
+//! ```text
+//!  bit 63     62    61          60 ………… 30     29 ………… 0
+//!      CLOSED PAUSED DISPATCHING   held           in flight
+//! ```
+//!
+//! Invariants, with *waiting* = held − in flight:
+//!
+//! 1. A place is held from admission until the request is answered, cancelled, or its work has ended.
+//! 2. A slot (in flight) is only ever taken together with a place, or for a place already held.
+//! 3. A *direct* admission takes place and slot in one step, and only when nothing waits, nothing that
+//!    was taken from the queue is still on its way to the inner (`DISPATCHING`), and nothing is paused.
+//!    So as long as something waits, the drain task alone takes slots.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+
+const IN_FLIGHT: u64 = 1;
+const HELD: u64 = 1 << 30;
+const FIELD: u64 = HELD - 1;
+const DISPATCHING: u64 = 1 << 61;
+const PAUSED: u64 = 1 << 62;
+const CLOSED: u64 = 1 << 63;
+
+/// The largest capacity, and the largest limit: both together, and one channel's worth more, fit in the
+/// 30 bits that each count has.
+pub(crate) const MAX: usize = (1 << 29) - 1025;
+
+/// How far `EvictOldest` may pass the bound: what fits in the channel and has not been read.
+pub(crate) const CHANNEL: usize = 1024;
+
+/// What to do with a newcomer when no place is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenFull {
+    Refuse,
+    EvictOldest,
+}
+
+/// A place taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// With a slot: to be dispatched at once. Carries how many are in flight, this one included.
+    Direct(usize),
+    /// Without: to wait in the queue.
+    Queued,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    Full,
+    Closed,
+}
+
+/// The counts at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts(u64);
+
+impl Counts {
+    pub(crate) fn held(self) -> usize {
+        ((self.0 / HELD) & FIELD) as usize
+    }
+
+    pub(crate) fn in_flight(self) -> usize {
+        (self.0 & FIELD) as usize
+    }
+
+    /// Held without a slot: queued or reserved.
+    pub(crate) fn waiting(self) -> usize {
+        self.held().saturating_sub(self.in_flight())
+    }
+
+    pub(crate) fn is_closed(self) -> bool {
+        self.0 & CLOSED != 0
+    }
+
+    pub(crate) fn is_paused(self) -> bool {
+        self.0 & PAUSED != 0
+    }
+
+    fn may_go_direct(self, limit: usize) -> bool {
+        self.0 & (PAUSED | DISPATCHING) == 0
+            && self.held() == self.in_flight()
+            && self.in_flight() < limit
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Places {
+    word: AtomicU64,
+    capacity: AtomicU32,
+    limit: AtomicU32,
+    /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
+    /// place is taken and lowered before it is given up or used, so that `unfinished` errs upwards.
+    reserved: AtomicU32,
+}
+
+impl Places {
+    pub(crate) fn new(capacity: usize, limit: usize) -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            capacity: AtomicU32::new(capacity as u32),
+            limit: AtomicU32::new(limit as u32),
+            reserved: AtomicU32::new(0),
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts(self.word.load(SeqCst))
+    }
+
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity.load(SeqCst) as usize
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(SeqCst) as usize
+    }
+
+    pub(crate) fn set_capacity(&self, capacity: usize) {
+        self.capacity.store(capacity.min(MAX) as u32, SeqCst);
+    }
+
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit.clamp(1, MAX) as u32, SeqCst);
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.capacity() + self.limit()
+    }
+
+    pub(crate) fn reserved(&self) -> usize {
+        self.reserved.load(SeqCst) as usize
+    }
+
+    /// Admitted and not finished: what is held, less what is only reserved.
+    pub(crate) fn unfinished(&self) -> usize {
+        let reserved = self.reserved();
+        self.counts().held().saturating_sub(reserved)
+    }
+
+    /// Takes a place, and a slot with it when `direct` is wanted and the request need not wait.
+    pub(crate) fn admit(&self, direct: bool, when_full: WhenFull) -> Result<Admitted, Denied> {
+        let mut word = self.word.load(SeqCst);
+        loop {
+            let counts = Counts(word);
+            if counts.is_closed() {
+                return Err(Denied::Closed);
+            }
+            let total = self.total();
+            let at_once = direct && counts.may_go_direct(self.limit());
+            let (admitted, add) = if at_once {
+                (Admitted::Direct(counts.in_flight() + 1), HELD + IN_FLIGHT)
+            } else if counts.held() < total
+                || when_full == WhenFull::EvictOldest
+                    && counts.waiting() > 0
+                    && counts.held() < total + CHANNEL
+            {
+                (Admitted::Queued, HELD)
+            } else {
+                return Err(Denied::Full);
+            };
+            match self.word.compare_exchange_weak(word, word + add, SeqCst, SeqCst) {
+                Ok(_) => return Ok(self.recheck(admitted)),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// A limit lowered between the look at it and the taking of the slot must hold all the same: the
+    /// newcomer keeps its place and waits. If the lowered limit is not seen here, the slot was taken
+    /// before it was set.
+    fn recheck(&self, admitted: Admitted) -> Admitted {
+        match admitted {
+            Admitted::Direct(in_flight) if in_flight > self.limit() => {
+                self.return_slot();
+                Admitted::Queued
+            }
+            admitted => admitted,
+        }
+    }
+
+    /// Uses the place of a reservation; `Err` when the leveler has been closed since (the place is then
+    /// still held, and the caller's to release).
+    pub(crate) fn admit_reserved(&self, direct: bool) -> Result<Admitted, Denied> {
+        self.reserved.fetch_sub(1, SeqCst);
+        let mut word = self.word.load(SeqCst);
+        loop {
+            let counts = Counts(word);
+            if counts.is_closed() {
+                return Err(Denied::Closed);
+            }
+            // The place itself is the one waiting place that may be there.
+            let alone = counts.held() == counts.in_flight() + 1;
+            let flags = counts.0 & (PAUSED | DISPATCHING) == 0;
+            if !(direct && alone && flags && counts.in_flight() < self.limit()) {
+                return Ok(Admitted::Queued);
+            }
+            match self.word.compare_exchange_weak(word, word + IN_FLIGHT, SeqCst, SeqCst) {
+                Ok(_) => return Ok(self.recheck(Admitted::Direct(counts.in_flight() + 1))),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Reserves a place for a service that reports itself ready. `true` when it did; also when closed,
+    /// without a place: the call that follows is to learn that by its refusal.
+    pub(crate) fn reserve(&self) -> Option<Reserved> {
+        match self.admit(false, WhenFull::Refuse) {
+            Ok(_) => {
+                self.reserved.fetch_add(1, SeqCst);
+                Some(Reserved::Place)
+            }
+            Err(Denied::Closed) => Some(Reserved::Nothing),
+            Err(Denied::Full) => None,
+        }
+    }
+
+    /// Ends a reservation that was not used. The place is still to be released.
+    pub(crate) fn end_reservation(&self) {
+        self.reserved.fetch_sub(1, SeqCst);
+    }
+
+    /// Takes a slot for a request that has a place. For the drain task only, which keeps direct
+    /// admissions away until `end_dispatching`.
+    pub(crate) fn take_slot(&self) -> Option<usize> {
+        let mut word = self.word.load(SeqCst);
+        loop {
+            let counts = Counts(word);
+            if counts.is_paused() || counts.in_flight() >= self.limit() {
+                return None;
+            }
+            let next = (word + IN_FLIGHT) | DISPATCHING;
+            match self.word.compare_exchange_weak(word, next, SeqCst, SeqCst) {
+                Ok(_) if counts.in_flight() + 1 > self.limit() => {
+                    self.return_slot();
+                    return None;
+                }
+                Ok(_) => return Some(counts.in_flight() + 1),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Whether the drain task may dispatch now.
+    pub(crate) fn may_dispatch(&self) -> bool {
+        let counts = self.counts();
+        !counts.is_paused() && counts.in_flight() < self.limit()
+    }
+
+    pub(crate) fn end_dispatching(&self) {
+        self.word.fetch_and(!DISPATCHING, SeqCst);
+    }
+
+    /// Gives a slot back and keeps the place.
+    pub(crate) fn return_slot(&self) {
+        self.word.fetch_sub(IN_FLIGHT, SeqCst);
+    }
+
+    /// Gives slot and place back; returns the counts after it.
+    pub(crate) fn release_running(&self) -> Counts {
+        let add = HELD + IN_FLIGHT;
+        Counts(self.word.fetch_sub(add, SeqCst).wrapping_sub(add))
+    }
+
+    /// Gives back the place of a request that had no slot; returns the counts after it.
+    pub(crate) fn release_waiting(&self) -> Counts {
+        Counts(self.word.fetch_sub(HELD, SeqCst).wrapping_sub(HELD))
+    }
+
+    /// Returns whether this call closed it.
+    pub(crate) fn close(&self) -> bool {
+        self.word.fetch_or(CLOSED, SeqCst) & CLOSED == 0
+    }
+
+    /// Pauses, unless closed: what was admitted must be able to finish.
+    pub(crate) fn pause(&self) -> bool {
+        let pause = |word: u64| (word & (CLOSED | PAUSED) == 0).then_some(word | PAUSED);
+        self.word.fetch_update(SeqCst, SeqCst, pause).is_ok()
+    }
+
+    pub(crate) fn resume(&self) -> bool {
+        self.word.fetch_and(!PAUSED, SeqCst) & PAUSED != 0
+    }
+}
+
+/// What a ready service holds under `Overflow::Wait`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reserved {
+    Place,
+    /// The leveler was closed: there is no place to hold.
+    Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_counts_fit() {
+        let places = Places::new(MAX, MAX);
+        assert!(((MAX * 2 + CHANNEL) as u64) < FIELD);
+        assert_eq!(places.total(), 2 * MAX);
+    }
+
+    #[test]
+    fn a_direct_admission_needs_an_empty_queue_and_a_free_slot() {
+        let places = Places::new(2, 1);
+        let admit = || places.admit(true, WhenFull::Refuse);
+        assert_eq!(admit(), Ok(Admitted::Direct(1)));
+        assert_eq!(admit(), Ok(Admitted::Queued));
+        places.release_running();
+        assert_eq!(
+            admit(),
+            Ok(Admitted::Queued),
+            "one waits, so the newcomer must not overtake it"
+        );
+        assert_eq!(admit(), Ok(Admitted::Queued));
+        assert_eq!(admit(), Err(Denied::Full));
+    }
+
+    #[test]
+    fn nobody_overtakes_a_request_that_is_being_dispatched() {
+        let places = Places::new(4, 4);
+        assert_eq!(places.admit(false, WhenFull::Refuse), Ok(Admitted::Queued));
+        assert_eq!(places.take_slot(), Some(1));
+        assert_eq!(places.admit(true, WhenFull::Refuse), Ok(Admitted::Queued));
+        places.release_waiting();
+        places.end_dispatching();
+        assert_eq!(places.admit(true, WhenFull::Refuse), Ok(Admitted::Direct(2)));
+    }
+
+    #[test]
+    fn eviction_passes_the_bound_by_one_channel_at_most() {
+        let places = Places::new(1, 1);
+        let admit = || places.admit(true, WhenFull::EvictOldest);
+        let admitted = std::iter::from_fn(|| admit().ok()).count();
+        assert_eq!(admitted, 2 + CHANNEL);
+    }
+
+    #[test]
+    fn with_nobody_waiting_there_is_nobody_to_evict() {
+        let places = Places::new(0, 1);
+        assert_eq!(places.admit(true, WhenFull::EvictOldest), Ok(Admitted::Direct(1)));
+        assert_eq!(places.admit(true, WhenFull::EvictOldest), Err(Denied::Full));
+    }
+
+    #[test]
+    fn a_closed_leveler_cannot_be_paused() {
+        let places = Places::new(1, 1);
+        assert!(places.close());
+        assert!(!places.pause());
+        assert!(!places.close(), "only the first call closes");
+    }
+}

@@ -1,0 +1,162 @@
+//! The future of a call.
+
+use std::{
+    fmt,
+    panic::resume_unwind,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use pin_project_lite::pin_project;
+use tokio::sync::oneshot;
+use tower::BoxError;
+
+use crate::{
+    core::{
+        Failure, Job,
+        in_flight::{Reply, Running},
+    },
+    error::{Reason, Rejected},
+};
+
+pin_project! {
+    /// Resolves to the response of the inner service, its error, or why there is none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it gives up the call: see [`LoadLevel`](crate::LoadLevel).
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F: Future> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F: Future> {
+        // Queued, or running on a task: the answer will come.
+        Waiting { answer: oneshot::Receiver<Reply<F>>, ticket: Ticket },
+        // `Execution::Caller`: ours to poll.
+        Running { #[pin] running: Running<F> },
+        Failed { error: Option<BoxError> },
+        Rejected { rejected: Option<Rejected> },
+    }
+}
+
+/// The caller's end of a waiting request. `None` when it is to be done whether or not the caller stays.
+struct Ticket(Option<Arc<dyn Job>>);
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(job) = self.0.take() {
+            job.cancel();
+        }
+    }
+}
+
+impl<F: Future> ResponseFuture<F> {
+    fn new(state: State<F>) -> Self {
+        Self { state }
+    }
+
+    pub(crate) fn queued(
+        answer: oneshot::Receiver<Reply<F>>,
+        ticket: Option<Arc<dyn Job>>,
+    ) -> Self {
+        Self::new(State::Waiting { answer, ticket: Ticket(ticket) })
+    }
+
+    pub(crate) fn spawned(answer: oneshot::Receiver<Reply<F>>) -> Self {
+        Self::queued(answer, None)
+    }
+
+    pub(crate) fn running(running: Running<F>) -> Self {
+        Self::new(State::Running { running })
+    }
+
+    pub(crate) fn rejected(rejected: Rejected) -> Self {
+        Self::new(State::Rejected { rejected: Some(rejected) })
+    }
+
+    pub(crate) fn failed(error: BoxError) -> Self {
+        Self::new(State::Failed { error: Some(error) })
+    }
+}
+
+impl<F, T, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<T, BoxError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.project().state;
+        loop {
+            let next = match state.as_mut().project() {
+                // Waiting => (Running | end)
+                StateProj::Waiting { answer, ticket } => {
+                    let reply = ready!(Pin::new(answer).poll(cx));
+                    // Answered: there is nothing left to cancel.
+                    ticket.0 = None;
+                    match reply {
+                        Ok(Reply::Done(result)) => return Poll::Ready(result.map_err(Into::into)),
+                        Ok(Reply::Run(running)) => State::Running { running },
+                        Ok(Reply::Rejected(rejected)) => return Poll::Ready(Err(rejected.into())),
+                        Ok(Reply::Failed(Failure::Unready(error))) => {
+                            return Poll::Ready(Err(error));
+                        }
+                        Ok(Reply::Failed(Failure::Dead(error))) => {
+                            return Poll::Ready(Err(error.into()));
+                        }
+                        Ok(Reply::Failed(Failure::Panicked(panic))) => resume_unwind(panic),
+                        Err(_lost) => return Poll::Ready(Err(lost().into())),
+                    }
+                }
+                // Running => end
+                StateProj::Running { running } => {
+                    return match ready!(running.poll_end(cx)) {
+                        Ok(result) => Poll::Ready(result.map_err(Into::into)),
+                        Err(panic) => resume_unwind(panic),
+                    };
+                }
+                // Polled again after its end it stays pending, as if it had nothing more to say.
+                StateProj::Failed { error } => {
+                    return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
+                StateProj::Rejected { rejected } => {
+                    let rejected = rejected.take();
+                    return rejected.map_or(Poll::Pending, |why| Poll::Ready(Err(why.into())));
+                }
+            };
+            state.set(next);
+        }
+    }
+}
+
+/// The answer when whoever had the request is gone without a word. Every request answers when it is
+/// dropped, so this is for a bug of ours: better than a hang.
+fn lost() -> Rejected {
+    Rejected {
+        reason: Reason::Closed,
+        retry_after: None,
+        waited: Duration::ZERO,
+        queued: 0,
+        limit: 0,
+    }
+}
+
+impl<F: Future> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Waiting { .. } => "waiting",
+            State::Running { .. } => "running",
+            State::Failed { .. } => "failed",
+            State::Rejected { .. } => "rejected",
+        };
+        f.debug_struct("ResponseFuture").field("state", &state).finish()
+    }
+}

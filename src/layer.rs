@@ -1,0 +1,116 @@
+use std::{fmt, sync::Arc};
+
+use tower::Layer;
+
+use crate::{
+    builder::Builder,
+    class::{ByResult, Opaque, Unclassified},
+    core::{Inner, Leveler},
+    handle::Handle,
+    service::LoadLevel,
+};
+
+/// Puts a bounded queue in front of services. The queue, the limit and the drain task belong to **this
+/// value**: all services it makes, and all its clones, share them.
+///
+/// So one limit holds over all routes, connections and clones, however often `layer` is called. For two
+/// backends make two layers; [`fresh`](Self::fresh) makes an independent one with the same settings.
+///
+/// Making a layer, and `layer()` itself, need no runtime: the drain task is spawned by the first call.
+///
+/// See the [crate docs](crate) for an example.
+pub struct LoadLevelLayer<Q = Unclassified, R = ByResult> {
+    leveler: Arc<Leveler>,
+    request_classifier: Arc<Q>,
+    response_classifier: Arc<R>,
+}
+
+impl LoadLevelLayer {
+    /// Makes a layer with room for `capacity` waiting requests and a fixed limit of `limit` running ones;
+    /// everything else as the [`Builder`] has it by default.
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is 0, or one of the two is above 536 869 887 (2²⁹ − 1025). Use the
+    /// [`builder`](Self::builder) for values that come from configuration: it returns an error.
+    #[must_use]
+    #[track_caller]
+    pub fn new(capacity: usize, limit: usize) -> Self {
+        match Self::builder().capacity(capacity).concurrency(limit).build() {
+            Ok(layer) => layer,
+            Err(error) => panic!("`LoadLevelLayer::new` cannot make this layer: {error}"),
+        }
+    }
+
+    /// Returns a builder with every setting at its default.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl<Q, R> LoadLevelLayer<Q, R> {
+    pub(crate) fn from_parts(
+        leveler: Leveler,
+        request_classifier: Arc<Q>,
+        response_classifier: Arc<R>,
+    ) -> Self {
+        Self { leveler: Arc::new(leveler), request_classifier, response_classifier }
+    }
+
+    /// Returns the handle to watch and steer this leveler.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.leveler))
+    }
+
+    /// Makes an independent leveler with the same settings, as they were given to the builder.
+    ///
+    /// An adaptive one starts with the limit that this one has now, and keeps it: an algorithm cannot be
+    /// copied.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        let core = &self.leveler.core;
+        let mut settings = core.settings.clone();
+        if core.is_adaptive() {
+            settings.limit = core.places.limit();
+        }
+        Self::from_parts(
+            Leveler::new(settings, None),
+            Arc::clone(&self.request_classifier),
+            Arc::clone(&self.response_classifier),
+        )
+    }
+}
+
+impl<S, Q, R> Layer<S> for LoadLevelLayer<Q, R> {
+    type Service = LoadLevel<S, Q, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        let core = Arc::clone(&self.leveler.core);
+        let inner = Inner::new(core, Arc::clone(&self.response_classifier), inner);
+        LoadLevel::new(inner, Arc::clone(&self.leveler), Arc::clone(&self.request_classifier))
+    }
+}
+
+/// A clone shares the leveler.
+impl<Q, R> Clone for LoadLevelLayer<Q, R> {
+    fn clone(&self) -> Self {
+        let Self { leveler, request_classifier, response_classifier } = self;
+        Self {
+            leveler: Arc::clone(leveler),
+            request_classifier: Arc::clone(request_classifier),
+            response_classifier: Arc::clone(response_classifier),
+        }
+    }
+}
+
+impl<Q, R> fmt::Debug for LoadLevelLayer<Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { leveler, request_classifier: _, response_classifier: _ } = self;
+        f.debug_struct("LoadLevelLayer")
+            .field("leveler", &leveler.core)
+            .field("request_classifier", &Opaque)
+            .field("response_classifier", &Opaque)
+            .finish()
+    }
+}

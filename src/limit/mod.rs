@@ -1,0 +1,90 @@
+//! How many calls may run in the inner service at once.
+//!
+//! A limit is either a number you know ([`Fixed`], set by
+//! [`Builder::concurrency`](crate::Builder::concurrency)) or one that an [`Algorithm`] finds from what
+//! finished calls tell it ([`Builder::adaptive`](crate::Builder::adaptive)).
+
+mod fixed;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use self::fixed::Fixed;
+
+/// Decides how many calls may run at once.
+///
+/// A plain struct: no clock, no lock, no `await`. The layer calls [`on_sample`](Self::on_sample) once for
+/// each finished call, one at a time, and reads [`limit`](Self::limit) after it. Rejected calls make no
+/// sample, since the inner service never saw them.
+///
+/// A panic in an implementation freezes the limit at its last value; nobody else notices.
+///
+/// ```
+/// use tower_load_leveling::{LoadLevelLayer, limit::{Algorithm, Outcome, Sample}};
+///
+/// /// Adds a slot per success, halves on overload.
+/// #[derive(Debug)]
+/// struct Halving(f64);
+///
+/// impl Algorithm for Halving {
+///     fn limit(&self) -> f64 {
+///         self.0
+///     }
+///     fn on_sample(&mut self, sample: &Sample) {
+///         match sample.outcome {
+///             Outcome::Success if sample.limit_reached => self.0 += 1.0 / self.0,
+///             Outcome::Overload => self.0 = (self.0 / 2.0).max(1.0),
+///             _ => {}
+///         }
+///     }
+/// }
+///
+/// let layer = LoadLevelLayer::builder().capacity(256).adaptive(Halving(8.0)).build()?;
+/// # drop(layer);
+/// # Ok::<(), tower_load_leveling::error::BuildError>(())
+/// ```
+pub trait Algorithm: Send + 'static {
+    /// Returns the limit of this moment.
+    ///
+    /// The layer takes the whole part, and at least 1.
+    fn limit(&self) -> f64;
+
+    /// Takes note of a finished call.
+    fn on_sample(&mut self, sample: &Sample);
+}
+
+/// What is known of one finished call.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Sample {
+    /// When the inner's `call` was made.
+    pub dispatched: Instant,
+    /// When the call ended.
+    pub finished: Instant,
+    /// How long the request had waited, from admission to dispatch.
+    pub wait: Duration,
+    /// How many calls were in flight just after this one was dispatched, itself included.
+    pub in_flight_at_dispatch: usize,
+    /// How many calls are in flight now, this one no longer included.
+    pub in_flight: usize,
+    /// Whether the limit was binding: every slot was taken at the dispatch of this call, or others are
+    /// waiting for one now.
+    pub limit_reached: bool,
+    /// What the call says about the inner's health.
+    pub outcome: Outcome,
+}
+
+/// What a finished call says about the health of the inner service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The inner did its work.
+    Success,
+    /// The inner says, or shows, that it has too much to do.
+    Overload,
+    /// An end that says nothing about load.
+    Ignore,
+    /// The caller gave up on a running call, or it panicked; its age is still known.
+    Cancelled,
+}
