@@ -15,7 +15,7 @@ use crate::{
     builder::{Abandon, Execution, Overflow},
     class::{ClassifyRequest, ClassifyResponse, Opaque},
     core::{
-        Core, Failure, Inner, Job, Leveler, Waiter,
+        Core, Failure, Inner, Job, Leveler, Turn,
         in_flight::{InFlight, Running, Task},
         inner::Entered,
         job::{Late, Request, Waits},
@@ -53,7 +53,7 @@ pub struct LoadLevel<S, Q, R> {
     request_classifier: Arc<Q>,
     /// What `poll_ready` has reserved, under `Overflow::Wait`.
     reserved: Option<Reserved>,
-    waiter: Option<Arc<Waiter>>,
+    turn: Turn,
 }
 
 impl<S, Q, R> LoadLevel<S, Q, R> {
@@ -62,7 +62,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         leveler: Arc<Leveler>,
         request_classifier: Arc<Q>,
     ) -> Self {
-        Self { inner: Arc::new(inner), leveler, request_classifier, reserved: None, waiter: None }
+        Self { inner: Arc::new(inner), leveler, request_classifier, reserved: None, turn: Turn::default() }
     }
 
     fn core(&self) -> &Arc<Core> {
@@ -76,8 +76,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         }
         self.reserved = self.core().places.reserve();
         if self.reserved.is_none() {
-            let waiter = self.waiter.get_or_insert_default();
-            self.leveler.core.waiters.register(waiter, cx.waker());
+            self.leveler.core.waiters.register(&mut self.turn, cx.waker());
             // Once more, since a place may have been freed before we were registered.
             self.reserved = self.core().places.reserve();
         }
@@ -87,9 +86,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             let _ = self.core().ensure_drained();
             return Poll::Pending;
         }
-        if let Some(waiter) = &self.waiter {
-            waiter.forget();
-        }
+        self.leveler.core.waiters.forget(&mut self.turn);
         Poll::Ready(())
     }
 
@@ -280,22 +277,20 @@ where
 /// By hand, since a clone starts without a reserved place.
 impl<S, Q, R> Clone for LoadLevel<S, Q, R> {
     fn clone(&self) -> Self {
-        let Self { inner, leveler, request_classifier, reserved: _, waiter: _ } = self;
+        let Self { inner, leveler, request_classifier, reserved: _, turn: _ } = self;
         Self {
             inner: Arc::clone(inner),
             leveler: Arc::clone(leveler),
             request_classifier: Arc::clone(request_classifier),
             reserved: None,
-            waiter: None,
+            turn: Turn::default(),
         }
     }
 }
 
 impl<S, Q, R> Drop for LoadLevel<S, Q, R> {
     fn drop(&mut self) {
-        if let Some(waiter) = &self.waiter {
-            waiter.forget();
-        }
+        self.leveler.core.waiters.forget(&mut self.turn);
         if let Some(Reserved::Place) = self.reserved {
             self.core().release_reserved();
         }
@@ -304,7 +299,7 @@ impl<S, Q, R> Drop for LoadLevel<S, Q, R> {
 
 impl<S, Q, R> fmt::Debug for LoadLevel<S, Q, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inner, leveler: _, request_classifier: _, reserved, waiter: _ } = self;
+        let Self { inner, leveler: _, request_classifier: _, reserved, turn: _ } = self;
         f.debug_struct("LoadLevel")
             .field("inner", inner)
             .field("request_classifier", &Opaque)

@@ -48,13 +48,14 @@ impl Drop for Alive {
 struct Drain<'a> {
     core: &'a Arc<Core>,
     sleep: Option<Pin<Box<Sleep>>>,
-    /// How many waiting services to wake when the last ones did not take the free place.
+    /// How many waiting services to wake if the last ones do not take the free place. The first was
+    /// woken when the place became free.
     offers: usize,
 }
 
 impl<'a> Drain<'a> {
     fn new(core: &'a Arc<Core>) -> Self {
-        Self { core, sleep: None, offers: 1 }
+        Self { core, sleep: None, offers: 0 }
     }
 
     /// Does all there is to do now, and sees to it that it will be woken for more.
@@ -70,9 +71,9 @@ impl<'a> Drain<'a> {
             self.core.answer_all(Reason::Closed);
         }
         self.offer_places(cx);
-        let mut backlog = self.core.backlog();
-        backlog.purge(self.core.places.counts().waiting());
-        if closed.is_ready() && backlog.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        let waiting = self.core.places.counts().waiting();
+        self.core.backlog().purge(waiting);
+        if closed.is_ready() && waiting == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Asks those inner services again that said they may be ready.
@@ -160,11 +161,11 @@ impl<'a> Drain<'a> {
         let Core { settings, places, waiters, .. } = &**self.core;
         let free = places.counts().held() < places.total();
         if settings.overflow != Overflow::Wait || waiters.is_empty() || !free {
-            self.offers = 1;
+            self.offers = 0;
             return;
         }
         waiters.wake_some(self.offers);
-        self.offers = self.offers.saturating_mul(2);
+        self.offers = self.offers.saturating_mul(2).max(1);
         cx.waker().wake_by_ref();
     }
 }

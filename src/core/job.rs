@@ -137,8 +137,9 @@ where
     let core = Arc::clone(&waits.inner.core);
     let before = core.counters.cancelled.add();
     core.release_waiting();
-    // The shells of many that have gone are swept out by the drain task, now and then.
-    if before % SWEEP == SWEEP - 1 {
+    // The shells of many that have gone are swept out by the drain task, now and then; and it may have
+    // been waiting for this one to end.
+    if before % SWEEP == SWEEP - 1 || core.places.counts().is_closed() {
         core.wake();
     }
     // Last, since it is user code: the place is free whatever it does.

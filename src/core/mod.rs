@@ -46,7 +46,7 @@ use self::{
 pub(crate) use self::{
     inner::{Failure, Inner},
     job::Job,
-    waiters::Waiter,
+    waiters::Turn,
 };
 use crate::{
     builder::{Abandon, Execution, Overflow},

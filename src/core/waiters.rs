@@ -1,9 +1,9 @@
 //! Services under `Overflow::Wait` that wait for a place.
 
 use std::{
-    collections::VecDeque,
+    collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::Waker,
@@ -11,43 +11,50 @@ use std::{
 
 use super::lock;
 
-/// Whom to wake when a place is free.
+/// Whom to wake when a place is free, the one who has waited longest first.
 ///
 /// A free place is assigned to nobody: the woken service has to come and take it. So one that was polled
 /// and then left asleep holds nobody up (law 9); but waking it was in vain. Therefore the drain task keeps
-/// waking more of them, twice as many at each of its turns, for as long as a place stays free.
+/// waking more of them, twice as many at each of its turns, for as long as a place stays free. Who is
+/// woken and comes too late keeps its turn.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    list: Mutex<VecDeque<Arc<Waiter>>>,
+    list: Mutex<List>,
     /// Length of the list, so that an empty one costs no lock.
     len: AtomicUsize,
 }
 
-/// The place of one service in that list.
 #[derive(Debug, Default)]
-pub(crate) struct Waiter(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    waker: Option<Waker>,
-    listed: bool,
+struct List {
+    waiting: BTreeMap<u64, Waker>,
+    next_turn: u64,
 }
+
+/// The place of one service in that list, once it has one.
+#[derive(Debug, Default)]
+pub(crate) struct Turn(Option<u64>);
 
 impl Waiters {
     /// Puts a service into the list, or renews its waker.
-    pub(crate) fn register(&self, waiter: &Arc<Waiter>, waker: &Waker) {
+    pub(crate) fn register(&self, turn: &mut Turn, waker: &Waker) {
         let mut list = lock(&self.list);
-        let mut state = lock(&waiter.0);
-        state.waker = Some(waker.clone());
-        if !state.listed {
-            state.listed = true;
-            drop(state);
-            list.push_back(Arc::clone(waiter));
-            // Services that are made ready and dropped, over and over, must not fill the list.
-            if list.len().is_power_of_two() {
-                list.retain(|waiter| lock(&waiter.0).waker.is_some());
-            }
-            self.len.store(list.len(), SeqCst);
+        let turn = *turn.0.get_or_insert_with(|| {
+            list.next_turn += 1;
+            list.next_turn
+        });
+        list.waiting.insert(turn, waker.clone());
+        self.len.store(list.waiting.len(), SeqCst);
+    }
+
+    /// Takes a service out of the list when it has got a place, or is dropped.
+    pub(crate) fn forget(&self, turn: &mut Turn) {
+        if let Some(turn) = turn.0.take() {
+            let mut list = lock(&self.list);
+            let waker = list.waiting.remove(&turn);
+            self.len.store(list.waiting.len(), SeqCst);
+            drop(list);
+            // Outside of the lock: what a waker drops is not ours.
+            drop(waker);
         }
     }
 
@@ -64,33 +71,19 @@ impl Waiters {
     }
 
     /// Wakes so many, or all there are.
-    pub(crate) fn wake_some(&self, mut count: usize) {
-        while count > 0 && !self.is_empty() {
-            let Some(waiter) = self.pop() else { return };
-            count -= usize::from(waiter.wake());
+    pub(crate) fn wake_some(&self, count: usize) {
+        let mut left = count;
+        while left > 0 && !self.is_empty() {
+            let Some(waker) = self.pop() else { return };
+            waker.wake();
+            left -= 1;
         }
     }
 
-    fn pop(&self) -> Option<Arc<Waiter>> {
+    fn pop(&self) -> Option<Waker> {
         let mut list = lock(&self.list);
-        let waiter = list.pop_front();
-        self.len.store(list.len(), SeqCst);
-        waiter
-    }
-}
-
-impl Waiter {
-    /// Takes a service out of the list when it has got a place or is dropped.
-    pub(crate) fn forget(&self) {
-        lock(&self.0).waker = None;
-    }
-
-    fn wake(&self) -> bool {
-        let waker = {
-            let mut state = lock(&self.0);
-            state.listed = false;
-            state.waker.take()
-        };
-        waker.map(Waker::wake).is_some()
+        let (_, waker) = list.waiting.pop_first()?;
+        self.len.store(list.waiting.len(), SeqCst);
+        Some(waker)
     }
 }
