@@ -1,0 +1,239 @@
+//! Law 14: the caller's span is entered around everything of the inner's; and the events, by level and
+//! fields.
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use support::{
+    EXECUTIONS, builder,
+    gate::{Door, Gate},
+    settle,
+};
+use tower::{BoxError, Layer, Service};
+use tower_load_leveling::LoadLevelLayer;
+use tracing::{
+    Instrument, Level, Metadata, Span,
+    field::{Field, Visit},
+    info_span,
+    subscriber::DefaultGuard,
+};
+use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+
+/// An inner that notes the name of the span it is in, at each of its steps.
+struct Noting(Arc<Mutex<Vec<(&'static str, Option<&'static str>)>>>);
+
+fn here() -> Option<&'static str> {
+    Span::current().metadata().map(Metadata::name)
+}
+
+impl Service<u32> for Noting {
+    type Response = ();
+    type Error = BoxError;
+    type Future = futures::future::BoxFuture<'static, Result<(), BoxError>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.lock().expect("not poisoned").push(("poll_ready", here()));
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _request: u32) -> Self::Future {
+        let notes = Arc::clone(&self.0);
+        notes.lock().expect("not poisoned").push(("call", here()));
+        Box::pin(async move {
+            for _ in 0..2 {
+                notes.lock().expect("not poisoned").push(("poll", here()));
+                tokio::task::yield_now().await;
+            }
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn the_callers_span_is_entered_around_the_inner() {
+    let _t = Captured::init();
+    for execution in EXECUTIONS {
+        for queued in [false, true] {
+            let notes = Arc::default();
+            let layer = builder(10, 1).execution(execution).build().expect("valid");
+            let mut service = layer.layer(Noting(Arc::clone(&notes)));
+            if queued {
+                layer.handle().pause();
+            }
+            let call = info_span!("caller").in_scope(|| service.call(1));
+            let call = tokio::spawn(call.instrument(info_span!("elsewhere")));
+            settle().await;
+            layer.handle().resume();
+            call.await.expect("no panic").expect("answered");
+            let notes = notes.lock().expect("not poisoned").clone();
+            let all = ["poll_ready", "call", "poll", "poll"].map(|step| (step, Some("caller")));
+            assert_eq!(notes, all, "{execution:?}, queued: {queued}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_drain_task_does_not_keep_the_span_of_its_first_caller_open() {
+    let (_t, captured) = Captured::init();
+    let layer = LoadLevelLayer::new(10, 1);
+    let mut service = layer.layer(Gate::open().service());
+    let call = info_span!("first").in_scope(|| service.call(1));
+    call.await.expect("answered");
+    settle().await;
+    assert!(captured.closed("first"), "the span should be closed, while the drain task lives on");
+}
+
+#[tokio::test]
+async fn a_refusal_is_said_at_debug_and_a_full_queue_once_at_info() {
+    let (_t, captured) = Captured::init();
+    let gate = Gate::new();
+    let layer = LoadLevelLayer::builder()
+        .name("orders")
+        .capacity(1)
+        .concurrency(1)
+        .build()
+        .expect("valid");
+    let mut service = layer.layer(gate.service());
+    let calls: Vec<_> = (0..5).map(|id| tokio::spawn(service.call(id))).collect();
+    settle().await;
+    gate.finish_all();
+    futures::future::join_all(calls).await;
+    settle().await;
+    let refused = captured.events("request refused");
+    assert_eq!(refused.len(), 3);
+    for (level, fields) in refused {
+        assert_eq!(level, Level::DEBUG);
+        let expected = [("limit", "1"), ("name", "orders"), ("queued", "1")];
+        assert_eq!(fields["reason"], "the queue is full");
+        for (field, value) in expected {
+            assert_eq!(fields[field], value, "{field}");
+        }
+    }
+    let levels = |message| captured.events(message).into_iter().map(|event| event.0);
+    assert_eq!(levels("queue is full").collect::<Vec<_>>(), [Level::INFO], "said on the edge");
+    assert_eq!(levels("queue is empty again").collect::<Vec<_>>(), [Level::INFO]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removal_is_said_at_debug_in_the_span_of_its_caller() {
+    let (_t, captured) = Captured::init();
+    let max_wait = std::time::Duration::from_millis(100);
+    let layer = builder(1, 1).max_wait(max_wait).build().expect("valid");
+    let mut service = layer.layer(Gate::new().service());
+    let _running = service.call(0);
+    service.call(1).await.expect_err("late");
+    let removed = captured.events("request removed");
+    let (level, fields) = removed.first().expect("an event");
+    assert_eq!(*level, Level::DEBUG);
+    let waited: f64 = fields["waited"].parse().expect("seconds");
+    assert!((0.1..=0.102).contains(&waited), "{waited}");
+}
+
+#[tokio::test]
+async fn what_an_operator_should_act_on_is_a_warning() {
+    let (_t, captured) = Captured::init();
+    let door = Door::default();
+    let layer = LoadLevelLayer::new(1, 1);
+    let mut service = layer.layer(Gate::new().service_behind(&door));
+    door.fail();
+    service.call(0).await.expect_err("the inner is dead");
+    layer.handle().set_limit(0);
+    let warned = captured.events_at(Level::WARN);
+    let expected = [
+        "inner service failed, its requests will be refused",
+        "limit of 0 ignored, use pause to stop dispatch",
+    ];
+    assert_eq!(warned, expected);
+}
+
+#[tokio::test]
+async fn steering_is_said_at_info() {
+    let (_t, captured) = Captured::init();
+    let layer = LoadLevelLayer::new(1, 1);
+    let handle = layer.handle();
+    for _ in 0..2 {
+        handle.pause();
+    }
+    for _ in 0..2 {
+        handle.resume();
+    }
+    for _ in 0..2 {
+        handle.close();
+    }
+    assert_eq!(captured.events_at(Level::INFO), ["paused", "resumed", "closed"], "once each");
+}
+
+/// Remembers events with their fields, and which spans have been closed.
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    events: Vec<(Level, BTreeMap<&'static str, String>)>,
+    closed: Vec<&'static str>,
+}
+
+impl Captured {
+    fn init() -> (DefaultGuard, Self) {
+        let captured = Self::default();
+        (tracing_subscriber::registry().with(captured.clone()).set_default(), captured)
+    }
+
+    fn events(&self, message: &str) -> Vec<(Level, BTreeMap<&'static str, String>)> {
+        let state = self.0.lock().expect("not poisoned");
+        state.events.iter().filter(|event| event.1["message"] == message).cloned().collect()
+    }
+
+    fn events_at(&self, level: Level) -> Vec<String> {
+        let state = self.0.lock().expect("not poisoned");
+        let at_level = state.events.iter().filter(|event| event.0 == level);
+        at_level.map(|event| event.1["message"].clone()).collect()
+    }
+
+    fn closed(&self, span: &str) -> bool {
+        self.0.lock().expect("not poisoned").closed.contains(&span)
+    }
+}
+
+impl<S> tracing_subscriber::Layer<S> for Captured
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    fn on_event(
+        &self,
+        event: &tracing::Event<'_>,
+        _ctx: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        if event.metadata().target().starts_with("tower_load_leveling") {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            let mut state = self.0.lock().expect("not poisoned");
+            state.events.push((*event.metadata().level(), fields.0));
+        }
+    }
+
+    fn on_close(&self, id: tracing::span::Id, ctx: tracing_subscriber::layer::Context<'_, S>) {
+        if let Some(span) = ctx.span(&id) {
+            self.0.lock().expect("not poisoned").closed.push(span.name());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Fields(BTreeMap<&'static str, String>);
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
