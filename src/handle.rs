@@ -109,6 +109,7 @@ impl Handle {
 
     /// Removes all requests that wait, with [`Reason::Closed`]; returns how many that were. The leveler
     /// stays open.
+    #[allow(clippy::must_use_candidate, reason = "the removal is the point, the count is news")]
     pub fn abort_queued(&self) -> usize {
         self.leveler.core.answer_all(Reason::Closed)
     }

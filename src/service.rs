@@ -62,7 +62,13 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         leveler: Arc<Leveler>,
         request_classifier: Arc<Q>,
     ) -> Self {
-        Self { inner: Arc::new(inner), leveler, request_classifier, reserved: None, turn: Turn::default() }
+        Self {
+            inner: Arc::new(inner),
+            leveler,
+            request_classifier,
+            reserved: None,
+            turn: Turn::default(),
+        }
     }
 
     fn core(&self) -> &Arc<Core> {

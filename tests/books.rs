@@ -36,8 +36,7 @@ async fn the_books_balance_at_every_step() {
             .expect("valid");
         let handle = layer.handle();
         let mut service = layer.layer(gate.service());
-        let mut calls: Vec<_> =
-            (0..12).map(|id| Some(tokio::spawn(service.call(id)))).collect();
+        let mut calls: Vec<_> = (0..12).map(|id| Some(tokio::spawn(service.call(id)))).collect();
         settle().await;
         assert_balanced(&handle.stats());
         assert_eq!(handle.stats().removed.evicted, 2);

@@ -45,7 +45,8 @@ async fn dropping_a_queued_call_frees_its_place_at_once() {
 async fn dropping_a_queued_call_drops_its_request_at_once() {
     let _t = support::trace_init();
     let layer = LoadLevelLayer::new(10, 1);
-    let mut service = layer.layer(service_fn(|_: Arc<()>| std::future::pending::<Result<(), std::io::Error>>()));
+    let mut service =
+        layer.layer(service_fn(|_: Arc<()>| std::future::pending::<Result<(), std::io::Error>>()));
     layer.handle().pause();
     let body = Arc::new(());
     let call = service.call(Arc::clone(&body));

@@ -4,7 +4,11 @@ mod support;
 
 use std::time::Duration;
 
-use support::{EXECUTIONS, builder, gate::{Door, Gate}, reason, rejection, settle};
+use support::{
+    EXECUTIONS, builder,
+    gate::{Door, Gate},
+    reason, rejection, settle,
+};
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service};

@@ -15,7 +15,8 @@ fn new_panics_on_a_limit_of_zero_and_names_the_caller() {
     set_hook(Box::new({
         let place = Arc::clone(&place);
         move |info| {
-            let place_of = info.location().map(|location: &Location<'_>| location.file().to_owned());
+            let place_of =
+                info.location().map(|location: &Location<'_>| location.file().to_owned());
             *place.lock().expect("not poisoned") = place_of;
         }
     }));

@@ -25,8 +25,11 @@ use tracing::{
 };
 use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
 
-/// An inner that notes the name of the span it is in, at each of its steps.
-struct Noting(Arc<Mutex<Vec<(&'static str, Option<&'static str>)>>>);
+/// The steps of an inner, each with the name of the span it was taken in.
+type Steps = Arc<Mutex<Vec<(&'static str, Option<&'static str>)>>>;
+
+/// An inner that notes its steps.
+struct Noting(Steps);
 
 fn here() -> Option<&'static str> {
     Span::current().metadata().map(Metadata::name)
@@ -93,12 +96,8 @@ async fn the_drain_task_does_not_keep_the_span_of_its_first_caller_open() {
 async fn a_refusal_is_said_at_debug_and_a_full_queue_once_at_info() {
     let (_t, captured) = Captured::init();
     let gate = Gate::new();
-    let layer = LoadLevelLayer::builder()
-        .name("orders")
-        .capacity(1)
-        .concurrency(1)
-        .build()
-        .expect("valid");
+    let layer =
+        LoadLevelLayer::builder().name("orders").capacity(1).concurrency(1).build().expect("valid");
     let mut service = layer.layer(gate.service());
     let calls: Vec<_> = (0..5).map(|id| tokio::spawn(service.call(id))).collect();
     settle().await;
