@@ -194,3 +194,29 @@ async fn waits_and_service_times_are_measured_by_the_paused_clock() {
     close(stats.service_time.quantile(1.0), 80);
     close(stats.service_time.quantile(0.5), 40);
 }
+
+#[tokio::test]
+async fn a_request_that_becomes_late_behind_a_slow_call_is_not_started() {
+    let _t = support::trace_init();
+    // On the real clock, since it has to go on inside of `call`, where nothing can be awaited.
+    let layer = builder(10, 10).max_wait(ms(20)).build().expect("valid");
+    let called = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let mut service = layer.layer(tower::service_fn({
+        let called = std::sync::Arc::clone(&called);
+        move |id: u32| {
+            called.lock().expect("not poisoned").push(id);
+            let start = Instant::now();
+            while start.elapsed() < ms(25) {
+                std::hint::spin_loop();
+            }
+            async { Ok::<_, std::io::Error>(()) }
+        }
+    }));
+    layer.handle().pause();
+    let calls = [service.call(0), service.call(1)];
+    settle().await;
+    layer.handle().resume();
+    let [_, second] = calls;
+    assert_eq!(reason(second.await), Reason::MaxWait);
+    assert!(!called.lock().expect("not poisoned").contains(&1), "both were dispatched in one turn");
+}
