@@ -118,7 +118,7 @@ where
                 }
                 // Running => end
                 StateProj::Running { running } => {
-                    return match ready!(running.poll_end(cx)) {
+                    return match ready!(running.poll(cx)) {
                         Ok(result) => Poll::Ready(result.map_err(Into::into)),
                         Err(panic) => resume_unwind(panic),
                     };

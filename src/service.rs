@@ -145,16 +145,16 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         let deadline = self.request_classifier.classify(&request).deadline;
         let now = Instant::now();
         if let Err(reason) = self.core().ensure_drained() {
-            return Err(self.refuse(reason, request));
+            return Err(self.refuse(reason, now, request));
         }
         if deadline.is_some_and(|at| at <= now) {
-            return Err(self.refuse(Reason::Deadline, request));
+            return Err(self.refuse(Reason::Deadline, now, request));
         }
         let admitted = match self.admit() {
             Ok(admitted) => admitted,
-            Err(reason) => return Err(self.refuse(reason, request)),
+            Err(reason) => return Err(self.refuse(reason, now, request)),
         };
-        self.core().on_admitted(now);
+        self.core().counters.admitted.add();
         let span = Span::current();
         Ok(match admitted {
             Admitted::Direct(in_flight) => match self.dispatch(span, request, now, in_flight) {
@@ -168,8 +168,8 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         })
     }
 
-    fn refuse<Req>(&self, reason: Reason, request: Req) -> Refused<Req> {
-        Refused { rejected: self.core().refuse(reason), request }
+    fn refuse<Req>(&self, reason: Reason, now: Instant, request: Req) -> Refused<Req> {
+        Refused { rejected: self.core().refuse(reason, now), request }
     }
 
     /// Calls the inner right here: nothing waits, and there is a slot. `Err` when the inner is not ready.
@@ -188,25 +188,21 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
     {
         let settings = &self.core().settings;
-        let spawn_on = match settings.execution {
-            Execution::Caller => None,
-            Execution::Spawn => match self.core().spawn_handle() {
-                Some(runtime) => Some(runtime),
-                // The drain task has a runtime, the caller has none.
-                None => return Err((span, request)),
-            },
-        };
+        // Then the drain task has a runtime, and the caller has none.
+        if settings.execution == Execution::Spawn && !self.core().can_spawn() {
+            return Err((span, request));
+        }
         match self.inner.try_enter(&span, request, in_flight) {
             Entered::Called(future, in_flight) => {
                 let inner = Arc::clone(&self.inner);
                 let slot = InFlight::new(inner, now, Duration::ZERO, in_flight);
                 let running = Running::new(future, slot, span);
-                Ok(match spawn_on {
-                    None => ResponseFuture::running(running),
-                    Some(runtime) => {
+                Ok(match settings.execution {
+                    Execution::Caller => ResponseFuture::running(running),
+                    Execution::Spawn => {
                         let (reply, answer) = oneshot::channel();
                         let cancel = settings.abandon == Abandon::Cancel;
-                        drop(runtime.spawn(Task::new(running, reply, cancel)));
+                        self.core().spawn(Task::new(running, reply, cancel));
                         ResponseFuture::spawned(answer)
                     }
                 })
@@ -238,6 +234,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         Req: Send + 'static,
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
     {
+        self.core().on_queued(now);
         let (reply, answer) = oneshot::channel();
         let waits = Waits { inner: Arc::clone(&self.inner), request, span, reply };
         let job: Arc<dyn Job> = Arc::new(Request::new(waits, now, self.late(now, deadline)));

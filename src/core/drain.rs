@@ -133,6 +133,7 @@ impl<'a> Drain<'a> {
             left -= 1;
             let job = &entry.item;
             let now = Instant::now();
+            core.measure_rate(now);
             if let Some(late) = job.late().filter(|late| late.at <= now) {
                 contain(|| job.remove(late.reason));
                 continue;

@@ -106,7 +106,6 @@ impl<O> InFlight<O> {
             }
         };
         tracing::trace!(?end, "request finished");
-        core.rate.on_end(finished);
         let after = core.places.release_running();
         core.on_sample(&Sample {
             dispatched: self.dispatched,
@@ -152,15 +151,24 @@ impl<F: Future> Running<F> {
         Self { future: Some(future), in_flight, span }
     }
 
-    /// Polls the future; `Err` carries its panic, or that of the response classifier. When this is
-    /// ready, the slot is free.
-    pub(crate) fn poll_end(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<thread::Result<F::Output>>
-    where
-        F::Output: IsOk,
-    {
+    /// Drops the inner's future where it is.
+    fn stop(self: Pin<&mut Self>, end: End) {
+        let mut this = self.project();
+        contain(|| this.span.in_scope(|| this.future.set(None)));
+        this.in_flight.end(end);
+    }
+}
+
+/// Resolves when the call has ended and its slot is free. `Err` carries the panic of the inner's future, or
+/// that of the response classifier.
+impl<F> Future for Running<F>
+where
+    F: Future,
+    F::Output: IsOk,
+{
+    type Output = thread::Result<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let entered = this.span.enter();
         let judge = &this.in_flight.judge;
@@ -184,13 +192,6 @@ impl<F: Future> Running<F> {
         drop(entered);
         this.in_flight.end(end);
         Poll::Ready(result)
-    }
-
-    /// Drops the future where it is.
-    fn stop(self: Pin<&mut Self>, end: End) {
-        let mut this = self.project();
-        contain(|| this.span.in_scope(|| this.future.set(None)));
-        this.in_flight.end(end);
     }
 }
 
@@ -252,7 +253,7 @@ where
             this.running.stop(End::Cancelled);
             return Poll::Ready(());
         }
-        let Poll::Ready(result) = this.running.poll_end(cx) else { return Poll::Pending };
+        let Poll::Ready(result) = this.running.poll(cx) else { return Poll::Pending };
         let answer = match result {
             Ok(output) => Reply::Done(output),
             Err(panic) => Reply::Failed(Failure::Panicked(panic)),

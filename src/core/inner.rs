@@ -4,7 +4,7 @@ use std::{
     any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, TryLockError, Weak},
+    sync::{Arc, Mutex, MutexGuard, TryLockError, Weak},
     task::{Context, Poll, Wake, Waker},
 };
 
@@ -70,7 +70,8 @@ pub(crate) trait Judge<O>: Send + Sync {
 
 impl<S, R> Inner<S, R> {
     pub(crate) fn new(core: Arc<Core>, classifier: Arc<R>, service: S) -> Self {
-        Self { core, classifier, cell: Mutex::new(Cell { service, dead: None, waker: None }) }
+        let cell = Mutex::new(Cell { service, dead: None, waker: None });
+        Self { core, classifier, cell }
     }
 
     /// Names this inner among those of its leveler: its address, since those that wait for it keep it.
@@ -116,14 +117,27 @@ impl<S, R> Inner<S, R> {
         S: Service<Req>,
         S::Error: Into<BoxError>,
     {
-        let mut cell = match self.cell.try_lock() {
-            Ok(cell) => cell,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Entered::Unready(request),
-        };
-        cell.enter(Waker::noop(), span, request, || Some(in_flight))
+        match self.try_lock() {
+            Some(mut cell) => cell.enter(Waker::noop(), span, request, || Some(in_flight)),
+            None => Entered::Unready(request),
+        }
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Cell<S>>> {
+        for _ in 0..SPINS {
+            match self.cell.try_lock() {
+                Ok(cell) => return Some(cell),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+            }
+        }
+        None
     }
 }
+
+/// How often to look whether another thread has made its call. Most calls only build a future, some tens of
+/// nanoseconds, and the way through the queue costs more than waiting for that.
+const SPINS: usize = 64;
 
 impl<S> Cell<S> {
     fn enter<Req>(

@@ -35,7 +35,7 @@ use std::{
 };
 
 use futures::task::AtomicWaker;
-use tokio::{runtime, sync::mpsc, time::Instant};
+use tokio::{runtime, sync::mpsc, task, time::Instant};
 
 use self::{
     backlog::Backlog,
@@ -217,14 +217,6 @@ impl Core {
         self.max_wait.store(to_nanos(max_wait), SeqCst);
     }
 
-    /// A place was taken without a slot, or with one.
-    pub(crate) fn on_admitted(&self, now: Instant) {
-        self.counters.admitted.add();
-        if self.places.counts().held() == 1 {
-            self.rate.begin(now);
-        }
-    }
-
     /// A call was made on an inner service.
     pub(crate) fn on_dispatched(&self, wait: Duration) {
         self.wait.record(wait);
@@ -274,9 +266,21 @@ impl Core {
         self.release_waiting();
     }
 
+    /// A request is about to be queued.
+    pub(crate) fn on_queued(&self, now: Instant) {
+        if self.places.counts().waiting() == 1 {
+            self.rate.begin(now, self.counters.ended());
+        }
+    }
+
+    pub(crate) fn measure_rate(&self, now: Instant) {
+        self.rate.look(now, || self.counters.ended());
+    }
+
     /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
-    pub(crate) fn refuse(&self, reason: Reason) -> Rejected {
+    pub(crate) fn refuse(&self, reason: Reason, now: Instant) -> Rejected {
         self.counters.refused.add(reason);
+        self.measure_rate(now);
         let rejected = self.rejected(reason, Duration::ZERO);
         let Rejected { queued, limit, .. } = rejected;
         tracing::debug!(name = %self.settings.name, %reason, queued, limit, "request refused");
@@ -424,11 +428,26 @@ impl Core {
         self.wake();
     }
 
-    /// Where a call made right now is to run: on the runtime that was set, or on the caller's.
-    pub(crate) fn spawn_handle(&self) -> Option<runtime::Handle> {
+    /// Whether there is a runtime for a call made right now. First by the look that costs least: a handle of
+    /// the runtime is a reference count that all its threads share.
+    pub(crate) fn can_spawn(&self) -> bool {
+        self.given_runtime().is_some()
+            || task::try_id().is_some()
+            || runtime::Handle::try_current().is_ok()
+    }
+
+    /// Runs a call made right now as a task, on the runtime that was set or on the caller's; not before
+    /// [`can_spawn`](Self::can_spawn) has said yes.
+    pub(crate) fn spawn(&self, call: impl Future<Output = ()> + Send + 'static) {
+        drop(match self.given_runtime() {
+            Some(runtime) => runtime.spawn(call),
+            None => tokio::spawn(call),
+        });
+    }
+
+    fn given_runtime(&self) -> Option<&runtime::Handle> {
         let given = self.settings.runtime.as_ref();
-        let given = given.filter(|_| !self.runtime_ended.load(SeqCst));
-        given.cloned().or_else(|| runtime::Handle::try_current().ok())
+        given.filter(|_| !self.runtime_ended.load(SeqCst))
     }
 
     pub(crate) fn is_adaptive(&self) -> bool {

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Reasons;
+use super::{Reasons, stripe::Striped};
 use crate::error::Reason;
 
 /// The running totals. Each is an independent counter, so relaxed ordering is enough.
@@ -25,16 +25,16 @@ impl Counters {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+pub(crate) struct Counter(Striped<AtomicU64>);
 
 impl Counter {
-    /// Counts one; returns how many there were before.
+    /// Counts one; returns how many this thread and those it shares a stripe with had counted before.
     pub(crate) fn add(&self) -> u64 {
-        self.0.fetch_add(1, Relaxed)
+        self.0.mine().fetch_add(1, Relaxed)
     }
 
     pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.0.all().map(|count| count.load(Relaxed)).sum()
     }
 }
 

@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+use super::stripe::Striped;
+
 /// Sub-buckets per power of two, as a power of two: 16, so a bucket is at most 1/16 of its value wide.
 const PRECISION: u32 = 4;
 const SUB: u64 = 1 << PRECISION;
@@ -16,20 +18,26 @@ const BUCKETS: usize = (SUB as usize) * 33;
 /// one relaxed addition; `hdrhistogram` records through `&mut self`. The layout is the one it made
 /// common: linear buckets inside powers of two.
 pub(crate) struct Recorder {
-    buckets: Box<[AtomicU64; BUCKETS]>,
+    buckets: Striped<Box<[AtomicU64; BUCKETS]>>,
 }
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        Self { buckets: Box::new([const { AtomicU64::new(0) }; BUCKETS]) }
+        Self { buckets: Striped::new(|| Box::new([const { AtomicU64::new(0) }; BUCKETS])) }
     }
 
     pub(crate) fn record(&self, time: Duration) {
-        self.buckets[bucket_of(time)].fetch_add(1, Relaxed);
+        self.buckets.mine()[bucket_of(time)].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn snapshot(&self) -> Histogram {
-        Histogram { buckets: self.buckets.iter().map(|count| count.load(Relaxed)).collect() }
+        let mut buckets = vec![0; BUCKETS];
+        for stripe in self.buckets.all() {
+            for (sum, count) in buckets.iter_mut().zip(stripe.iter()) {
+                *sum += count.load(Relaxed);
+            }
+        }
+        Histogram { buckets }
     }
 }
 

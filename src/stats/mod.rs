@@ -3,6 +3,7 @@
 mod counters;
 mod histogram;
 mod rate;
+mod stripe;
 
 use std::time::Duration;
 

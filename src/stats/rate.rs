@@ -7,13 +7,15 @@ use tokio::time::Instant;
 
 /// How often calls end, measured over windows in which there was work.
 ///
-/// Each window is at least `WINDOW` long and has at least `ENOUGH` ends in it; the rate is a moving
-/// average of windows with weight ½, so it follows a change within about two of them. A race between
-/// two threads at the end of a window costs at most one window's precision.
+/// Nothing is done for each call: somebody who has the time and the count of the calls that have ended so
+/// far, the drain task or whoever is refused, [`look`](Self::look)s now and then. Each window is at least
+/// `WINDOW` long and has at least `ENOUGH` ends in it; the rate is a moving average of windows with weight
+/// ½, so it follows a change within about two of them. A race between two who look at the end of the same
+/// window costs at most that window's precision.
 #[derive(Debug)]
 pub(crate) struct DrainRate {
     origin: Instant,
-    /// When the window began, in microseconds after `origin`.
+    /// When the window began, in microseconds after `origin`, and how many calls had ended by then.
     began: AtomicU64,
     ended: AtomicU64,
     /// Ends per second, as the bits of an `f64`; 0 until measured.
@@ -23,6 +25,8 @@ pub(crate) struct DrainRate {
 /// Long enough to average over a few calls, short enough to be known soon after a burst begins.
 const WINDOW: Duration = Duration::from_millis(100);
 const ENOUGH: u64 = 8;
+/// Without a look for so long there was no queue, and the window says nothing about what the inner can do.
+const STALE: Duration = Duration::from_secs(10);
 
 impl DrainRate {
     pub(crate) fn new(now: Instant) -> Self {
@@ -34,23 +38,28 @@ impl DrainRate {
         }
     }
 
-    /// Work begins after a time without any, which must not count.
-    pub(crate) fn begin(&self, now: Instant) {
+    /// A queue forms: what was before it must not count.
+    pub(crate) fn begin(&self, now: Instant, ended: u64) {
         self.began.store(self.micros(now), Relaxed);
-        self.ended.store(0, Relaxed);
+        self.ended.store(ended, Relaxed);
     }
 
-    /// A call has ended.
-    pub(crate) fn on_end(&self, now: Instant) {
-        let ended = self.ended.fetch_add(1, Relaxed) + 1;
-        let (began, now) = (self.began.load(Relaxed), self.micros(now));
-        let window = now.saturating_sub(began);
-        if ended < ENOUGH || u128::from(window) < WINDOW.as_micros() {
+    /// Takes note of how many calls have ended, `ended` being asked for only at the end of a window.
+    pub(crate) fn look(&self, now: Instant, ended: impl FnOnce() -> u64) {
+        let (began, micros) = (self.began.load(Relaxed), self.micros(now));
+        let window = Duration::from_micros(micros.saturating_sub(began));
+        if window < WINDOW {
             return;
         }
-        if self.began.compare_exchange(began, now, Relaxed, Relaxed).is_ok() {
-            let ended = self.ended.swap(0, Relaxed);
-            let measured = ended as f64 / (window as f64 / 1e6);
+        let ended = ended();
+        let count = ended.saturating_sub(self.ended.load(Relaxed));
+        if window > STALE {
+            self.begin(now, ended);
+        } else if count >= ENOUGH
+            && self.began.compare_exchange(began, micros, Relaxed, Relaxed).is_ok()
+        {
+            self.ended.store(ended, Relaxed);
+            let measured = count as f64 / window.as_secs_f64();
             let rate = self.per_second().map_or(measured, |known| (known + measured) / 2.0);
             self.rate.store(rate.to_bits(), Relaxed);
         }
@@ -80,9 +89,10 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let rate = DrainRate::new(start);
-        assert_eq!(rate.per_second(), None);
-        rate.begin(at(60_000));
-        (1..=20).for_each(|i| rate.on_end(at(60_000 + 10 * i)));
+        rate.look(at(60_000), || 1000);
+        assert_eq!(rate.per_second(), None, "nobody knows how much of that time there was work");
+        rate.begin(at(61_000), 5000);
+        (1..=20).for_each(|nth| rate.look(at(61_000 + 10 * nth), || 5000 + nth));
         let measured = rate.per_second().expect("two windows have passed");
         assert!((99.0..=101.0).contains(&measured), "{measured}");
         let time = rate.time_for(50).expect("the rate is known");

@@ -1,0 +1,144 @@
+//! Protects the handlers of an axum router that use a slow backend.
+//!
+//! Shows how refusals become responses (503 with `Retry-After`), a health check that a full queue does not
+//! touch, and a graceful shutdown in the right order: stop admitting, drain, exit.
+//!
+//! ```sh
+//! cargo run --example axum              # sends itself some requests, and ends
+//! cargo run --example axum -- --serve   # serves on port 3000 until ctrl-c
+//! ```
+
+use std::{env, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    error_handling::HandleErrorLayer,
+    http::{Request, StatusCode, header::RETRY_AFTER},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use futures::future::try_join_all;
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use tokio::{net::TcpListener, sync::oneshot};
+use tower::{BoxError, ServiceBuilder};
+use tower_load_leveling::{Handle, LoadLevelLayer, error::Rejected};
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let leveler = LoadLevelLayer::builder()
+        .name("orders")
+        .capacity(4)
+        .concurrency(2)
+        .max_wait(Duration::from_secs(5))
+        .build()?;
+    let handle = leveler.handle();
+    let app = app(leveler);
+
+    if env::args().any(|arg| arg == "--serve") {
+        let listener = TcpListener::bind("127.0.0.1:3000").await?;
+        println!("try: curl -i -X POST http://{}/orders", listener.local_addr()?);
+        let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
+        return serve(listener, app, handle, ctrl_c).await;
+    }
+
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let base = format!("http://{}", listener.local_addr()?);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = serve(listener, app, handle.clone(), async { drop(stopped.await) });
+    let server = tokio::spawn(server);
+    demonstrate(&base, &handle, stop).await?;
+    server.await?
+}
+
+fn app(leveler: LoadLevelLayer) -> Router {
+    Router::new()
+        .route("/orders", post(order))
+        .layer(ServiceBuilder::new().layer(HandleErrorLayer::new(refuse)).layer(leveler))
+        // Added after the layer, so not behind it: a busy server is not a dead one.
+        .route("/health", get(|| async { "alive" }))
+}
+
+async fn order() -> &'static str {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    "ordered"
+}
+
+async fn refuse(error: BoxError) -> Response {
+    let Some(rejected) = error.downcast_ref::<Rejected>() else {
+        return (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong").into_response();
+    };
+    // The header has whole seconds: rounded up, and one when there is nothing to go by.
+    let seconds = rejected.retry_after().map_or(1, |wait| wait.as_secs() + 1);
+    let retry_after = [(RETRY_AFTER, seconds.to_string())];
+    (StatusCode::SERVICE_UNAVAILABLE, retry_after, rejected.to_string()).into_response()
+}
+
+async fn serve(
+    listener: TcpListener,
+    app: Router,
+    handle: Handle,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), BoxError> {
+    let shutdown = async move {
+        stop.await;
+        // The server listens until this future ends, so newcomers still get an answer: 503.
+        handle.close();
+        let report = handle.drain(Duration::from_secs(10)).await;
+        println!("drained: {report:?}");
+    };
+    axum::serve(listener, app).with_graceful_shutdown(shutdown).await?;
+    Ok(())
+}
+
+/// Sends a burst of orders, and then shuts down with some of them under way.
+async fn demonstrate(
+    base: &str,
+    handle: &Handle,
+    stop: oneshot::Sender<()>,
+) -> Result<(), BoxError> {
+    let burst = try_join_all((0..12).map(|_| send("POST", format!("{base}/orders"))));
+    let health = async {
+        while handle.stats().refused.full == 0 {
+            tokio::task::yield_now().await;
+        }
+        send("GET", format!("{base}/health")).await
+    };
+    let (burst, health) = tokio::try_join!(burst, health)?;
+    for response in &burst {
+        println!(
+            "burst: {} retry-after {:?}",
+            response.status(),
+            response.headers().get(RETRY_AFTER)
+        );
+    }
+    println!("health check while the queue was full: {}", health.status());
+    ensure(health.status() == StatusCode::OK, "the health check should not be held up")?;
+    let ordered = burst.iter().filter(|response| response.status() == StatusCode::OK).count();
+    ensure((6..12).contains(&ordered), "two should run, four wait, and some be refused")?;
+    let refused = burst.iter().filter(|response| response.headers().contains_key(RETRY_AFTER));
+    ensure(ordered + refused.count() == 12, "each other one should be told when to come back")?;
+
+    let admitted = handle.stats().admitted + 4;
+    let last = tokio::spawn(try_join_all((0..4).map({
+        let uri = format!("{base}/orders");
+        move |_| send("POST", uri.clone())
+    })));
+    while handle.stats().admitted < admitted {
+        tokio::task::yield_now().await;
+    }
+    drop(stop);
+    while send("POST", format!("{base}/orders")).await?.status() == StatusCode::OK {}
+    println!("closed: newcomers are refused, those admitted are finished");
+    let last = last.await??;
+    ensure(last.iter().all(|response| response.status() == StatusCode::OK), "all admitted: ordered")
+}
+
+async fn send(method: &str, uri: String) -> Result<Response<hyper::body::Incoming>, BoxError> {
+    let client = Client::builder(TokioExecutor::new()).build_http();
+    Ok(client.request(Request::builder().method(method).uri(uri).body(Body::empty())?).await?)
+}
+
+fn ensure(expected: bool, what: &str) -> Result<(), BoxError> {
+    if expected { Ok(()) } else { Err(what.into()) }
+}
