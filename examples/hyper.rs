@@ -54,15 +54,16 @@ async fn main() -> Result<(), BoxError> {
 }
 
 fn app(leveler: LoadLevelLayer) -> App {
-    let orders = ServiceBuilder::new().map_result(refuse).layer(leveler).service_fn(order);
+    let orders = ServiceBuilder::new().layer(leveler).service_fn(order);
     BoxCloneService::new(service_fn(move |request: Request<Incoming>| {
+        // A clone for each request; all of them share the one leveler.
         let orders = orders.clone();
         async move {
-            match request.uri().path() {
+            Ok(match request.uri().path() {
                 // Beside the queue: a busy server is not a dead one.
-                "/health" => Ok(Response::new("alive".into())),
-                _ => orders.oneshot(request).await,
-            }
+                "/health" => Response::new("alive".into()),
+                _ => orders.oneshot(request).await.unwrap_or_else(refuse),
+            })
         }
     }))
 }
@@ -72,12 +73,8 @@ async fn order(_: Request<Incoming>) -> Result<Answer, Infallible> {
     Ok(Response::new("ordered".into()))
 }
 
-/// Turns a refusal into a response, so that hyper keeps the connection open.
-fn refuse(result: Result<Answer, BoxError>) -> Result<Answer, Infallible> {
-    let error = match result {
-        Ok(response) => return Ok(response),
-        Err(error) => error,
-    };
+/// Turns an error into a response: hyper would close the connection.
+fn refuse(error: BoxError) -> Answer {
     let mut response = Response::new(error.to_string().into());
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     if let Some(rejected) = error.downcast_ref::<Rejected>() {
@@ -86,7 +83,7 @@ fn refuse(result: Result<Answer, BoxError>) -> Result<Answer, Infallible> {
         let seconds = rejected.retry_after().map_or(1, |wait| wait.as_secs() + 1);
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
-    Ok(response)
+    response
 }
 
 async fn serve(
@@ -109,7 +106,6 @@ async fn serve(
             accepted = listener.accept() => accepted?.0,
             () = &mut shutdown => break,
         };
-        // Each connection has its clone; all of them share the one leveler.
         let service = TowerToHyperService::new(app.clone());
         let mut stopped = stopped.clone();
         connections.spawn(async move {

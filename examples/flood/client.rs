@@ -43,6 +43,8 @@ impl Client {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             let socket = TcpStream::connect(address).await?;
+            // Or small requests wait for the acknowledgement of those before them.
+            socket.set_nodelay(true)?;
             let mut builder = http2::Builder::new(TokioExecutor::new());
             // Room to give up on many requests at once without the connection being closed for it.
             builder.max_concurrent_reset_streams(100_000);

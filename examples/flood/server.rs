@@ -85,6 +85,8 @@ async fn serve(listener: TcpListener, app: Router) {
     while let Ok((socket, _)) = listener.accept().await {
         let service = TowerToHyperService::new(app.clone());
         tokio::spawn(async move {
+            // Without it answers are late, but right.
+            let _ = socket.set_nodelay(true);
             let mut builder = Builder::new(TokioExecutor::new());
             builder.http2().max_concurrent_streams(100_000);
             // Ends with an error when the client goes away; there is nothing to do about it.
