@@ -119,19 +119,25 @@ async fn demonstrate(
     let refused = burst.iter().filter(|response| response.headers().contains_key(RETRY_AFTER));
     ensure(ordered + refused.count() == 12, "each other one should be told when to come back")?;
 
-    let admitted = handle.stats().admitted + 4;
-    let last = tokio::spawn(try_join_all((0..4).map({
-        let uri = format!("{base}/orders");
-        move |_| send("POST", uri.clone())
-    })));
-    while handle.stats().admitted < admitted {
+    // Now with every place taken, so that nobody else comes in before the leveler is closed.
+    handle.idle().await;
+    let orders = (0..6).map(|_| tokio::spawn(send("POST", format!("{base}/orders"))));
+    let orders: Vec<_> = orders.collect();
+    while handle.stats().in_flight + handle.stats().queued < 6 {
         tokio::task::yield_now().await;
     }
     drop(stop);
-    while send("POST", format!("{base}/orders")).await?.status() == StatusCode::OK {}
+    while handle.stats().refused.closed == 0 {
+        send("POST", format!("{base}/orders")).await?;
+    }
     println!("closed: newcomers are refused, those admitted are finished");
-    let last = last.await??;
-    ensure(last.iter().all(|response| response.status() == StatusCode::OK), "all admitted: ordered")
+    for order in orders {
+        ensure(
+            order.await??.status() == StatusCode::OK,
+            "all that were admitted should be ordered",
+        )?;
+    }
+    Ok(())
 }
 
 async fn send(method: &str, uri: String) -> Result<Response<hyper::body::Incoming>, BoxError> {

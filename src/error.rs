@@ -26,9 +26,9 @@ pub enum Reason {
     MaxWait,
     /// Its own [deadline](crate::Class::deadline) passed before its turn came.
     Deadline,
-    /// Its deadline could not be met any more, by the measured wait and service time.
+    /// Its deadline could not be met any more, by the measured wait and service time. Not given yet.
     WouldMissDeadline,
-    /// Removed by controlled delay, which keeps a standing queue short.
+    /// Removed by controlled delay, which keeps a standing queue short. Not given yet.
     Delay,
     /// The leveler was closed, or its drain task died with its runtime.
     Closed,

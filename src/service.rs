@@ -93,6 +93,8 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             return Poll::Pending;
         }
         self.leveler.core.waiters.forget(&mut self.turn);
+        // Who asks whether all is idle may have taken the place for that of a request.
+        self.core().idle.notify();
         Poll::Ready(())
     }
 

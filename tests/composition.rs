@@ -631,22 +631,19 @@ async fn stock_buffer_dies_of_a_panic_in_an_inner_call() {
     assert_eq!(succeed_after_a_panic(&gate, service).await, 0);
 }
 
-/// Calls as often as it is let in, with no yield; returns how many were admitted.
-async fn admitted_in_one_go<S>(service: S) -> usize
+/// Calls 32 times while nothing ends; returns how many were admitted.
+async fn admitted_while_nothing_ends<S>(service: S) -> usize
 where
     S: Service<u32, Response = u32, Error = BoxError>,
 {
     let mut service = ServiceBuilder::new().load_shed().service(service);
     let mut admitted = Vec::new();
-    // Fewer than tokio's budget, and after each a rest, so that the stock buffer shows its best.
+    // With a rest after each call, so that the stock buffer can take in what it is able to.
     for id in 0..32 {
         let mut call = task::spawn(service.call_when_ready(id));
         match call.poll() {
             Poll::Pending => admitted.push(call),
-            Poll::Ready(result) => {
-                let error = result.expect_err("the gate is shut");
-                assert!(!error.is::<Elapsed>());
-            }
+            Poll::Ready(result) => drop(result.expect_err("the gate is shut")),
         }
         settle().await;
     }
@@ -662,7 +659,8 @@ async fn capacity_plus_limit_is_the_exact_bound() {
             for capacity in [0, 1, 4] {
                 let layer = builder(capacity, 2).execution(execution).overflow(overflow);
                 let layer = layer.build().expect("valid");
-                let admitted = admitted_in_one_go(layer.layer(Gate::new().service())).await;
+                let admitted =
+                    admitted_while_nothing_ends(layer.layer(Gate::new().service())).await;
                 assert_eq!(admitted, capacity + 2, "with {overflow:?}");
             }
         }
@@ -673,7 +671,7 @@ async fn capacity_plus_limit_is_the_exact_bound() {
 async fn stock_buffer_admits_one_more() {
     let _t = support::trace_init();
     let inner = ConcurrencyLimit::new(Gate::new().service(), 2);
-    assert_eq!(admitted_in_one_go(Buffer::new(inner, 4)).await, 4 + 2 + 1);
+    assert_eq!(admitted_while_nothing_ends(Buffer::new(inner, 4)).await, 4 + 2 + 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -99,8 +99,4 @@ impl Backlog {
         self.line.purge(live);
         self.expiry.purge(live);
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.line.len() == 0
-    }
 }

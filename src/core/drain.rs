@@ -34,8 +34,9 @@ struct Alive(Arc<Core>);
 impl Drop for Alive {
     fn drop(&mut self) {
         let Self(core) = self;
-        if !core.places.counts().is_closed() {
-            tracing::warn!(name = %core.settings.name, "drain task ended with its runtime");
+        let waiting = core.places.counts().waiting();
+        if waiting > 0 {
+            tracing::warn!(name = %core.settings.name, waiting, "drain task ended with its runtime");
         }
         core.places.end_dispatching();
         core.drain.store(ABSENT, SeqCst);
@@ -152,7 +153,7 @@ impl<'a> Drain<'a> {
         }
         if left == 0 {
             cx.waker().wake_by_ref();
-        } else if core.backlog().is_empty() {
+        } else if core.places.counts().waiting() == 0 {
             core.on_queue_empty();
         }
     }

@@ -13,7 +13,8 @@
 //! - An [`InFlight`](in_flight::InFlight): the slot of one running call.
 //!
 //! No code of the user's runs while the backlog is locked: requests are dropped, inner services polled
-//! and callers answered outside.
+//! and callers answered outside. An inner runs under its own lock, an [`Algorithm`] under that of the
+//! controller.
 
 mod backlog;
 mod drain;

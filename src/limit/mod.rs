@@ -18,7 +18,8 @@ pub use self::fixed::Fixed;
 /// each finished call, one at a time, and reads [`limit`](Self::limit) after it. Rejected calls make no
 /// sample, since the inner service never saw them.
 ///
-/// A panic in an implementation freezes the limit at its last value; nobody else notices.
+/// Both run under a lock of the leveler, so they must not call its handle's
+/// [`set_limit`](crate::Handle::set_limit). A panic in an implementation freezes the limit at its last value; nobody else notices.
 ///
 /// ```
 /// use tower_load_leveling::{LoadLevelLayer, limit::{Algorithm, Outcome, Sample}};

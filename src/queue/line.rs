@@ -109,7 +109,8 @@ impl<T: Waiting> Line<T> {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.main.len() + self.lanes.len()
     }
 }

@@ -49,7 +49,7 @@ pub struct Stats {
     pub refused: Reasons,
     /// Requests taken out of the queue before their turn, by reason.
     pub removed: Reasons,
-    /// Requests that go past the queue, running now.
+    /// Requests that go past the queue, running now. There is no way past it yet, so this is 0.
     pub bypassing: usize,
     /// Calls that end per second, as lately measured while there was work; `None` until measured.
     pub drain_rate: Option<f64>,
