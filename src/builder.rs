@@ -1,6 +1,6 @@
 //! Every setting, its default and why.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::runtime;
 
@@ -80,6 +80,14 @@ pub enum Execution {
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<Q = Unclassified, R = ByResult> {
+    choices: Choices,
+    request_classifier: Q,
+    response_classifier: R,
+}
+
+/// All but the classifiers, which have types of their own.
+#[derive(Debug)]
+struct Choices {
     name: Arc<str>,
     capacity: usize,
     limit: Option<Limit>,
@@ -89,8 +97,6 @@ pub struct Builder<Q = Unclassified, R = ByResult> {
     abandon: Abandon,
     execution: Execution,
     runtime: Option<runtime::Handle>,
-    request_classifier: Q,
-    response_classifier: R,
 }
 
 enum Limit {
@@ -104,7 +110,7 @@ const DEFAULT_CAPACITY: usize = 1024;
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self {
+        let choices = Choices {
             name: Arc::from("default"),
             capacity: DEFAULT_CAPACITY,
             limit: None,
@@ -114,9 +120,8 @@ impl Builder {
             abandon: Abandon::default(),
             execution: Execution::default(),
             runtime: None,
-            request_classifier: Unclassified,
-            response_classifier: ByResult,
-        }
+        };
+        Self { choices, request_classifier: Unclassified, response_classifier: ByResult }
     }
 }
 
@@ -125,7 +130,7 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// Name it after what it protects. Default is `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = name.into().into();
+        self.choices.name = name.into().into();
         self
     }
 
@@ -135,7 +140,7 @@ impl<Q, R> Builder<Q, R> {
     /// Size it by time: at least (arrival rate − drain rate) × length of the longest burst, at most drain
     /// rate × the longest wait that is still worth it. Default is `1024`.
     pub fn capacity(mut self, capacity: usize) -> Self {
-        self.capacity = capacity;
+        self.choices.capacity = capacity;
         self
     }
 
@@ -145,7 +150,7 @@ impl<Q, R> Builder<Q, R> {
     /// that keeps them busy. There is no default: this or [`adaptive`](Self::adaptive) is required, since
     /// no number is right for every backend.
     pub fn concurrency(mut self, limit: usize) -> Self {
-        self.limit = Some(Limit::Fixed(limit));
+        self.choices.limit = Some(Limit::Fixed(limit));
         self
     }
 
@@ -154,7 +159,7 @@ impl<Q, R> Builder<Q, R> {
     /// [`Handle::set_limit`](crate::Handle::set_limit) overrides it for good. There is no default: this
     /// or [`concurrency`](Self::concurrency) is required.
     pub fn adaptive(mut self, algorithm: impl Algorithm) -> Self {
-        self.limit = Some(Limit::Found(Box::new(algorithm)));
+        self.choices.limit = Some(Limit::Found(Box::new(algorithm)));
         self
     }
 
@@ -162,7 +167,7 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// Default is `Overflow::Reject`: a server has to answer, and at once.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
+        self.choices.overflow = overflow;
         self
     }
 
@@ -170,7 +175,7 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// Default is `Order::Fifo`.
     pub fn order(mut self, order: Order) -> Self {
-        self.order = order;
+        self.choices.order = order;
         self
     }
 
@@ -181,7 +186,7 @@ impl<Q, R> Builder<Q, R> {
     /// together. Needs a runtime with its timer enabled. Size it by what callers still find useful, less
     /// one service time. Default is no limit.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
-        self.max_wait = Some(max_wait);
+        self.choices.max_wait = Some(max_wait);
         self
     }
 
@@ -189,7 +194,7 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// Default is `Abandon::Cancel`, which is what happens without the layer.
     pub fn abandon(mut self, abandon: Abandon) -> Self {
-        self.abandon = abandon;
+        self.choices.abandon = abandon;
         self
     }
 
@@ -197,7 +202,7 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// Default is `Execution::Spawn`, with which no caller can hold up others.
     pub fn execution(mut self, execution: Execution) -> Self {
-        self.execution = execution;
+        self.choices.execution = execution;
         self
     }
 
@@ -206,7 +211,7 @@ impl<Q, R> Builder<Q, R> {
     /// Worth setting when there are several runtimes and the one of the first call may end before the
     /// others. Default is the runtime of the call that first needs it.
     pub fn runtime(mut self, runtime: runtime::Handle) -> Self {
-        self.runtime = Some(runtime);
+        self.choices.runtime = Some(runtime);
         self
     }
 
@@ -224,32 +229,8 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// Default is [`Unclassified`].
     pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R> {
-        let Self {
-            name,
-            capacity,
-            limit,
-            overflow,
-            order,
-            max_wait,
-            abandon,
-            execution,
-            runtime,
-            request_classifier: _,
-            response_classifier,
-        } = self;
-        Builder {
-            name,
-            capacity,
-            limit,
-            overflow,
-            order,
-            max_wait,
-            abandon,
-            execution,
-            runtime,
-            request_classifier: classifier,
-            response_classifier,
-        }
+        let Self { choices, request_classifier: _, response_classifier } = self;
+        Builder { choices, request_classifier: classifier, response_classifier }
     }
 
     /// Sets what a finished call says about the inner's health, by a closure.
@@ -266,32 +247,8 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// Default is [`ByResult`].
     pub fn response_classifier<C>(self, classifier: C) -> Builder<Q, C> {
-        let Self {
-            name,
-            capacity,
-            limit,
-            overflow,
-            order,
-            max_wait,
-            abandon,
-            execution,
-            runtime,
-            request_classifier,
-            response_classifier: _,
-        } = self;
-        Builder {
-            name,
-            capacity,
-            limit,
-            overflow,
-            order,
-            max_wait,
-            abandon,
-            execution,
-            runtime,
-            request_classifier,
-            response_classifier: classifier,
-        }
+        let Self { choices, request_classifier, response_classifier: _ } = self;
+        Builder { choices, request_classifier, response_classifier: classifier }
     }
 
     /// Builds the layer. Needs no runtime.
@@ -302,11 +259,22 @@ impl<Q, R> Builder<Q, R> {
     /// `concurrency` nor `adaptive`; a capacity or limit above 536 869 887 (2²⁹ − 1025); a `max_wait` of
     /// zero; `Execution::Caller` with `Abandon::Finish`.
     pub fn build(self) -> Result<LoadLevelLayer<Q, R>, BuildError> {
-        let Order::Fifo = self.order;
-        if self.capacity > MAX {
-            return Err(BuildError::new("capacity", self.capacity, format!("0 to {MAX}")));
+        let Self { choices, request_classifier, response_classifier } = self;
+        let Choices {
+            name,
+            capacity,
+            limit,
+            overflow,
+            order: Order::Fifo,
+            max_wait,
+            abandon,
+            execution,
+            runtime,
+        } = choices;
+        if capacity > MAX {
+            return Err(BuildError::new("capacity", capacity, format!("0 to {MAX}")));
         }
-        let (limit, algorithm) = match self.limit {
+        let (limit, algorithm) = match limit {
             None => {
                 let allowed = "a limit by `concurrency`, or an algorithm by `adaptive`";
                 return Err(BuildError::new("concurrency", "not set", allowed));
@@ -317,66 +285,38 @@ impl<Q, R> Builder<Q, R> {
         if limit == 0 || limit > MAX {
             return Err(BuildError::new("concurrency", limit, format!("1 to {MAX}")));
         }
-        if self.max_wait.is_some_and(|wait| wait.is_zero()) {
+        if max_wait.is_some_and(|wait| wait.is_zero()) {
             let allowed = "more than zero (for no waiting at all, set `capacity` to 0)";
             return Err(BuildError::new("max_wait", "0ns", allowed));
         }
-        if self.execution == Execution::Caller && self.abandon == Abandon::Finish {
+        if execution == Execution::Caller && abandon == Abandon::Finish {
             let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: a call that its caller \
                            polls cannot outlive it";
             return Err(BuildError::new("execution", "Execution::Caller", allowed));
         }
-        let settings = Settings {
-            name: self.name,
-            capacity: self.capacity,
-            limit,
-            max_wait: self.max_wait,
-            overflow: self.overflow,
-            abandon: self.abandon,
-            execution: self.execution,
-            runtime: self.runtime,
-        };
+        let settings =
+            Settings { name, capacity, limit, max_wait, overflow, abandon, execution, runtime };
         Ok(LoadLevelLayer::from_parts(
             Leveler::new(settings, algorithm),
-            Arc::new(self.request_classifier),
-            Arc::new(self.response_classifier),
+            Arc::new(request_classifier),
+            Arc::new(response_classifier),
         ))
     }
 }
 
-impl<Q, R> std::fmt::Debug for Builder<Q, R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            name,
-            capacity,
-            limit,
-            overflow,
-            order,
-            max_wait,
-            abandon,
-            execution,
-            runtime,
-            request_classifier: _,
-            response_classifier: _,
-        } = self;
+impl<Q, R> fmt::Debug for Builder<Q, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { choices, request_classifier: _, response_classifier: _ } = self;
         f.debug_struct("Builder")
-            .field("name", name)
-            .field("capacity", capacity)
-            .field("limit", limit)
-            .field("overflow", overflow)
-            .field("order", order)
-            .field("max_wait", max_wait)
-            .field("abandon", abandon)
-            .field("execution", execution)
-            .field("runtime", runtime)
+            .field("choices", choices)
             .field("request_classifier", &Opaque)
             .field("response_classifier", &Opaque)
             .finish()
     }
 }
 
-impl std::fmt::Debug for Limit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(limit) => f.debug_tuple("Fixed").field(limit).finish(),
             Self::Found(algorithm) => f.debug_tuple("Found").field(&algorithm.limit()).finish(),

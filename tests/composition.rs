@@ -19,7 +19,7 @@ use support::{
     reason, settle,
 };
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
+use tokio_test::{assert_pending, assert_ready, assert_ready_err, assert_ready_ok, task};
 use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt,
     buffer::Buffer,
@@ -393,7 +393,7 @@ async fn a_refusal_can_be_told_from_the_errors_of_layers_outside() {
     let mut running = task::spawn(service.call_when_ready(1));
     assert_pending!(running.poll());
     settle().await;
-    let refused = service.call_when_ready(2).await;
+    let refused = assert_ready!(task::spawn(service.call_when_ready(2)).poll());
     assert_eq!(reason(refused), Reason::Full, "it is ours, not `Overloaded` of the load shedder");
     gate.finish_all();
     settle().await;
@@ -469,7 +469,9 @@ where
     let mut sleeping = service.clone();
     assert_pending!(running.poll());
     settle().await;
-    sleeping.call_when_ready(1).await.expect_err("all places are taken");
+    // Polled once: were it admitted, the gate would keep it for ever.
+    let refused = task::spawn(sleeping.call_when_ready(1)).poll();
+    assert_ready_err!(refused, "all places are taken");
     gate.finish_all();
     running.await.expect("finished");
     settle().await;

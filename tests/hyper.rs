@@ -33,6 +33,9 @@ use tower_load_leveling::{Handle, LoadLevelLayer, Overflow, error::Rejected};
 
 const REQUESTS: usize = 30;
 
+/// Nothing takes that long: it turns what would hang into a failure.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 type Reply = Response<String>;
 type App = BoxCloneService<Request<Incoming>, Reply, Infallible>;
 type HttpClient = Client<HttpConnector, Empty<Bytes>>;
@@ -158,7 +161,8 @@ fn request(base: &str, id: usize) -> Request<Empty<Bytes>> {
 }
 
 async fn status(client: &HttpClient, base: &str, id: usize) -> StatusCode {
-    client.request(request(base, id)).await.expect("a response").status()
+    let response = tokio::time::timeout(PATIENCE, client.request(request(base, id))).await;
+    response.expect("an answer in time").expect("a response").status()
 }
 
 /// Sends all requests at once, spread evenly over `clients`.
@@ -177,7 +181,7 @@ async fn until(handle: &Handle, queued: usize, in_flight: usize) {
             tokio::task::yield_now().await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_secs(10), reached).await;
+    let waited = tokio::time::timeout(PATIENCE, reached).await;
     assert!(waited.is_ok(), "{queued} queued and {in_flight} in flight: {:?}", handle.stats());
 }
 
@@ -278,10 +282,7 @@ async fn outgoing_calls_wait_and_never_pass_the_limit() {
     let crowd = Crowd::default();
     let served = serve(Server::Http1, crowd.unprotected()).await;
     let layer = outgoing(2, 3);
-    let service = ServiceBuilder::new()
-        .timeout(Duration::from_secs(10))
-        .layer(layer.clone())
-        .service(client());
+    let service = ServiceBuilder::new().timeout(PATIENCE).layer(layer.clone()).service(client());
     let calls = (0..REQUESTS).map(|id| service.clone().oneshot(request(&served.base, id)));
     for result in join_all(calls).await {
         let status = result.expect("callers wait in `poll_ready`, and are not refused").status();

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{ABSENT, Core, contain, job::Dispatched, lock};
+use super::{Core, contain, job::Dispatched, lock, state::ABSENT};
 use crate::{builder::Overflow, error::Reason};
 
 /// No more than so many requests are dispatched, or found late, before others on the same thread get
