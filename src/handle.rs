@@ -76,6 +76,12 @@ impl Handle {
         self.leveler.core.close();
     }
 
+    /// Returns whether the leveler has been closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.leveler.core.places.counts().is_closed()
+    }
+
     /// Closes, and waits until all admitted requests have finished; at the `deadline` (from now) removes
     /// those that still wait, with [`Reason::Closed`], and leaves those that run alone.
     ///

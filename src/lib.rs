@@ -113,7 +113,14 @@
 //! - **Health checks** go beside it: on a route that the layer does not wrap.
 //! - Put it **before bodies are read**: a request waits as it came, and its body is not touched.
 //!
-//! With [`Overflow::Wait`] the layers outside must pass `poll_ready` through, for the wait to happen there.
+//! With [`Overflow::Wait`] the layers outside must pass `poll_ready` through, for the wait to happen there; and
+//! a `timeout` layer outside starts at `call`, so bound the wait for a place by a timeout around
+//! `service.ready()`, or around `oneshot`.
+//!
+//! # Turning errors into responses
+//!
+//! In axum use `HandleErrorLayer`. Elsewhere a `service_fn` around the stack does it, with the error of each
+//! call in hand: `service.clone().oneshot(request).await.unwrap_or_else(refuse)`, as in `examples/hyper.rs`.
 //!
 //! # What is not promised
 //!

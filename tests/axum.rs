@@ -194,6 +194,16 @@ async fn buffer_and_concurrency_limit_in_that_place_do_not_hold() {
     assert!(crowd.peak() > 1, "the limit is made anew for each connection");
 }
 
+/// Waits, on the real clock of sockets, until something is the case.
+async fn within_10_s(reached: impl Fn() -> bool) -> bool {
+    let reached = async {
+        while !reached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reached).await.is_ok()
+}
+
 /// A server whose only handler is a gate, and requests to it by number.
 struct Gated {
     gate: Gate,
@@ -228,20 +238,19 @@ impl Gated {
         tokio::spawn(fetch(client(), format!("{}/{id}", self.base)))
     }
 
-    /// Waits, on the real clock of sockets, until the leveler is in that state.
     async fn until(&self, queued: usize, in_flight: usize) {
         let handle = self.layer.handle();
-        let reached = async {
-            loop {
-                let stats = handle.stats();
-                if (stats.queued, stats.in_flight) == (queued, in_flight) {
-                    return;
-                }
-                tokio::task::yield_now().await;
-            }
+        let reached = || {
+            let stats = handle.stats();
+            (stats.queued, stats.in_flight) == (queued, in_flight)
         };
-        let waited = tokio::time::timeout(Duration::from_secs(10), reached).await;
-        assert!(waited.is_ok(), "{queued} queued and {in_flight} in flight: {:?}", handle.stats());
+        let waited = within_10_s(reached).await;
+        assert!(waited, "{queued} queued and {in_flight} in flight: {:?}", handle.stats());
+    }
+
+    async fn until_called(&self, id: u32) {
+        let called = within_10_s(|| self.gate.called().contains(&id)).await;
+        assert!(called, "{id} should be called: {:?}", self.layer.handle().stats());
     }
 }
 
@@ -277,9 +286,7 @@ async fn a_client_that_goes_away_while_running_is_cancelled_or_finished_as_told(
             server.until(1, 1).await;
             server.gate.finish(1);
         }
-        while !server.gate.called().contains(&2) {
-            tokio::task::yield_now().await;
-        }
+        server.until_called(2).await;
         assert_eq!(server.gate.dropped(), dropped);
         server.gate.finish(2);
         assert_eq!(next.await.expect("no panic").0, StatusCode::OK);

@@ -183,7 +183,9 @@ async fn close_refuses_newcomers_and_lets_the_admitted_finish() {
         let mut service = layer.layer(gate.service());
         layer.handle().pause();
         let calls: Vec<_> = (0..5).map(|id| service.call(id)).collect();
+        assert!(!layer.handle().is_closed());
         layer.handle().close();
+        assert!(layer.handle().is_closed());
         let refusal = assert_ready!(task::spawn(service.call(9)).poll());
         assert_eq!(reason(refusal), Reason::Closed);
         layer.handle().pause();
