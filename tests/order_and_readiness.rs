@@ -102,6 +102,27 @@ async fn a_request_for_an_unready_inner_can_be_cancelled() {
 }
 
 #[tokio::test]
+async fn a_request_after_a_cancelled_one_for_an_unready_inner_is_served() {
+    let _t = support::trace_init();
+    // Symptom: the second call polls the inner directly, which forgets whom to wake for the first; and in
+    // the queue it is put behind the shell of the first, whose turn never comes.
+    for execution in EXECUTIONS {
+        let (gate, door) = (Gate::open(), Door::shut());
+        let layer = builder(100, 1).execution(execution).build().expect("valid");
+        let mut service = layer.layer(gate.service_behind(&door));
+        let first = service.call(0);
+        settle().await;
+        drop(first);
+        let second = tokio::spawn(service.call(1));
+        settle().await;
+        door.open_for_the_last();
+        settle().await;
+        assert_eq!(gate.called(), [1]);
+        assert!(second.await.expect("no panic").is_ok());
+    }
+}
+
+#[tokio::test]
 async fn an_inner_with_a_limit_of_its_own_is_waited_for() {
     let _t = support::trace_init();
     // Its `poll_ready` reserves: a permit taken and not used would hang the rest.

@@ -34,8 +34,13 @@ impl<T: Waiting> Lanes<T> {
         self.lanes.is_empty()
     }
 
-    pub(super) fn contains(&self, lane: LaneId) -> bool {
-        self.lanes.contains_key(&lane)
+    /// Whether somebody still waits in this lane. One in which all have gone is dropped: nobody may have
+    /// been told to wake it.
+    pub(super) fn contains(&mut self, id: LaneId) -> bool {
+        while self.lanes.get(&id).and_then(Lane::head).is_some_and(|head| head.item.is_gone()) {
+            self.pop_from(id);
+        }
+        self.lanes.contains_key(&id)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -95,7 +100,7 @@ impl<T: Waiting> Lanes<T> {
 
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         let (_, id) = self.heads.first()?;
-        self.lanes.get(id)?.entries.front()
+        self.lanes.get(id)?.head()
     }
 
     /// Drops the entries that have gone.
@@ -120,7 +125,7 @@ impl<T: Waiting> Lanes<T> {
     }
 
     fn forget_head(&mut self, id: LaneId) {
-        if let Some(head) = self.lanes.get(&id).and_then(|lane| lane.entries.front()) {
+        if let Some(head) = self.lanes.get(&id).and_then(Lane::head) {
             let key = (head.seq, id);
             self.heads.remove(&key);
             self.ready.remove(&key);
@@ -129,7 +134,7 @@ impl<T: Waiting> Lanes<T> {
 
     fn note_head(&mut self, id: LaneId) {
         let Some(lane) = self.lanes.get(&id) else { return };
-        let Some(head) = lane.entries.front() else {
+        let Some(head) = lane.head() else {
             self.lanes.remove(&id);
             return;
         };
@@ -144,5 +149,9 @@ impl<T: Waiting> Lanes<T> {
 impl<T> Lane<T> {
     fn new() -> Self {
         Self { entries: VecDeque::new(), ready: true }
+    }
+
+    fn head(&self) -> Option<&Entry<T>> {
+        self.entries.front()
     }
 }

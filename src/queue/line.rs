@@ -166,6 +166,15 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_in_which_all_have_gone_holds_up_nobody() {
+        let (mut line, items) = line_of(&[A, A]);
+        let head = line.pop().expect("two wait");
+        line.stall(head);
+        items[0].gone.set(true);
+        assert_eq!(drain(&mut line), [1], "the inner is to be asked anew");
+    }
+
+    #[test]
     fn an_entry_put_back_is_next_again() {
         let (mut line, _) = line_of(&[A, A]);
         let head = line.pop().expect("two wait");

@@ -162,6 +162,18 @@ impl Door {
         self.change(|state| state.shut = false);
     }
 
+    /// Opens, and wakes only who polled last: a service has to remember no more than that.
+    pub fn open_for_the_last(&self) {
+        let last = {
+            let mut state = self.state();
+            state.shut = false;
+            let last = state.wakers.pop();
+            state.wakers.clear();
+            last
+        };
+        last.into_iter().for_each(Waker::wake);
+    }
+
     pub fn close(&self) {
         self.change(|state| state.shut = true);
     }
