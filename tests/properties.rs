@@ -12,7 +12,7 @@ use std::{
 use proptest::prelude::*;
 use support::{
     EXECUTIONS, builder,
-    gate::{Failed, Gate, Told},
+    gate::{Door, Failed, Gate, Told},
     settle,
 };
 use tokio::task::JoinHandle;
@@ -36,6 +36,9 @@ enum Op {
     Pause,
     Resume,
     AbortQueued,
+    /// The inner becomes unready, or ready again.
+    Shut,
+    Open,
     Pass(u64),
     Close,
 }
@@ -66,6 +69,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Pause),
         2 => Just(Op::Resume),
         1 => Just(Op::AbortQueued),
+        1 => Just(Op::Shut),
+        2 => Just(Op::Open),
         2 => (1..80u64).prop_map(Op::Pass),
         1 => Just(Op::Close),
     ]
@@ -78,6 +83,7 @@ struct Model {
     capacity: usize,
     paused: bool,
     closed: bool,
+    ready: bool,
     now: Duration,
     /// Each with the time at which it is late.
     queue: VecDeque<(u32, Duration)>,
@@ -94,6 +100,7 @@ impl Model {
             capacity,
             paused: false,
             closed: false,
+            ready: true,
             now: Duration::ZERO,
             queue: VecDeque::new(),
             running: Vec::new(),
@@ -139,7 +146,7 @@ impl Model {
 
     /// Those who fit run, oldest first.
     fn dispatch(&mut self) {
-        while !self.paused && self.running.len() < self.limit {
+        while self.ready && !self.paused && self.running.len() < self.limit {
             let Some((id, _)) = self.queue.pop_front() else { return };
             self.running.push(id);
             self.called.push(id);
@@ -154,6 +161,7 @@ impl Model {
 /// The layer, driven by the same operations.
 struct Real {
     gate: Gate,
+    door: Door,
     handle: Handle,
     service: tower_load_leveling::LoadLevel<
         support::gate::GateService,
@@ -166,11 +174,12 @@ struct Real {
 
 impl Real {
     fn new(layer: &LoadLevelLayer) -> Self {
-        let gate = Gate::new();
+        let (gate, door) = (Gate::new(), Door::default());
         Self {
             handle: layer.handle(),
-            service: layer.layer(gate.service()),
+            service: layer.layer(gate.service_behind(&door)),
             gate,
+            door,
             calls: BTreeMap::new(),
             answers: BTreeMap::new(),
         }
@@ -264,6 +273,14 @@ async fn step(op: &Op, id: u32, model: &mut Model, real: &mut Real) {
             model.remove_queued(Reason::Closed, |_| true);
             assert_eq!(real.handle.abort_queued(), queued);
         }
+        Op::Shut => {
+            model.ready = false;
+            real.door.close_quietly();
+        }
+        Op::Open => {
+            model.ready = true;
+            real.door.open_for_the_last();
+        }
         Op::Pass(ms) => {
             model.pass(Duration::from_millis(*ms));
             tokio::time::advance(Duration::from_millis(*ms)).await;
@@ -277,7 +294,8 @@ async fn step(op: &Op, id: u32, model: &mut Model, real: &mut Real) {
 
 /// Lets everything come to its end.
 async fn finish(model: &mut Model, real: &mut Real) {
-    model.paused = false;
+    (model.paused, model.ready) = (false, true);
+    real.door.open_for_the_last();
     real.handle.resume();
     while !model.live().is_empty() {
         model.dispatch();

@@ -174,6 +174,11 @@ impl Door {
         last.into_iter().for_each(Waker::wake);
     }
 
+    /// Shuts without waking anybody.
+    pub fn close_quietly(&self) {
+        self.state().shut = true;
+    }
+
     pub fn close(&self) {
         self.change(|state| state.shut = true);
     }
