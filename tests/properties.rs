@@ -62,15 +62,15 @@ fn op() -> impl Strategy<Value = Op> {
     let end = prop_oneof![4 => Just(End::Ok), 1 => Just(End::Err), 1 => Just(End::Panic)];
     prop_oneof![
         12 => Just(Op::Call),
-        4 => any::<usize>().prop_map(Op::Drop),
+        8 => any::<usize>().prop_map(Op::Drop),
         8 => (any::<usize>(), end).prop_map(|(nth, end)| Op::End(nth, end)),
         2 => (1..5usize).prop_map(Op::Limit),
         2 => (0..5usize).prop_map(Op::Capacity),
         1 => Just(Op::Pause),
         2 => Just(Op::Resume),
         1 => Just(Op::AbortQueued),
-        1 => Just(Op::Shut),
-        2 => Just(Op::Open),
+        4 => Just(Op::Shut),
+        4 => Just(Op::Open),
         2 => (1..80u64).prop_map(Op::Pass),
         1 => Just(Op::Close),
     ]
