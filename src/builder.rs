@@ -6,10 +6,11 @@ use tokio::runtime;
 
 use crate::{
     class::{ByResult, Class, Opaque, Unclassified},
-    core::{Leveler, Settings, places::MAX, whole_limit},
+    core::{Leveler, Settings, places::MAX},
     error::BuildError,
     layer::LoadLevelLayer,
     limit::{Algorithm, Outcome},
+    queue::{Rate, Rules},
 };
 
 /// What happens to a newcomer when no place is free.
@@ -32,9 +33,17 @@ pub enum Overflow {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Order {
-    /// Oldest first.
+    /// Oldest first: fair, and right as long as the queue is short.
     #[default]
     Fifo,
+    /// Newest first. The old ones wait until the queue is empty, or until they are late: set a
+    /// [`max_wait`](Builder::max_wait) or deadlines with it.
+    Lifo,
+    /// Oldest first while the queue is short, newest first while it stands: when requests at its head have
+    /// waited longer than [`lifo_after`](Builder::lifo_after). Under overload those served are served fast,
+    /// and those that wait in vain are the ones who have waited too long already. Not for clients that need
+    /// their requests in order. Set a [`max_wait`](Builder::max_wait) or deadlines with it.
+    AdaptiveLifo,
 }
 
 /// What happens to a call whose caller drops its future.
@@ -92,8 +101,11 @@ struct Choices {
     capacity: usize,
     limit: Option<Limit>,
     overflow: Overflow,
-    order: Order,
+    line: Rules,
+    rate: Option<(u32, Duration)>,
+    rate_burst: u32,
     max_wait: Option<Duration>,
+    bypass_limit: usize,
     abandon: Abandon,
     execution: Execution,
     runtime: Option<runtime::Handle>,
@@ -108,6 +120,9 @@ enum Limit {
 /// waits 64 ms. A round number that is small beside the memory of a server: size it for your own load.
 const DEFAULT_CAPACITY: usize = 1024;
 
+/// Enough for the probes of an orchestrator and somebody who looks; a flood of them must not hurt.
+const DEFAULT_BYPASS_LIMIT: usize = 8;
+
 impl Builder {
     pub(crate) fn new() -> Self {
         let choices = Choices {
@@ -115,8 +130,11 @@ impl Builder {
             capacity: DEFAULT_CAPACITY,
             limit: None,
             overflow: Overflow::default(),
-            order: Order::default(),
+            line: Rules::default(),
+            rate: None,
+            rate_burst: 1,
             max_wait: None,
+            bypass_limit: DEFAULT_BYPASS_LIMIT,
             abandon: Abandon::default(),
             execution: Execution::default(),
             runtime: None,
@@ -175,7 +193,76 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// Default is `Order::Fifo`.
     pub fn order(mut self, order: Order) -> Self {
-        self.choices.order = order;
+        self.choices.line.order = order;
+        self
+    }
+
+    /// Sets how long the request at the head must have been waiting for `Order::AdaptiveLifo` to turn to the
+    /// newest first. It turns back when the oldest has waited less than half of that.
+    ///
+    /// Default is three mean service times, as measured, but no more than a quarter of how long that request
+    /// may wait, and no less than 5 ms.
+    pub fn lifo_after(mut self, age: Duration) -> Self {
+        self.choices.line.lifo_after = Some(age);
+        self
+    }
+
+    /// Keeps a standing queue short when requests have no deadlines: when even the shortest wait within
+    /// 100 ms was above `target`, those that have waited longer than twice the target are removed, with
+    /// [`Reason::Delay`](crate::error::Reason::Delay).
+    ///
+    /// `None` stands for a target of half the mean service time, as measured, but no less than 5 ms. The rule
+    /// and its constants are those of the `Codel` class of Facebook's folly. Default is no controlled delay.
+    pub fn controlled_delay(mut self, target: impl Into<Option<Duration>>) -> Self {
+        self.choices.line.delay = Some(target.into());
+        self
+    }
+
+    /// Sets which share of the inner's time each priority keeps while higher ones are waiting too.
+    ///
+    /// At most 0.25, so that there is something left for the highest. At 0 a lower priority is dispatched only
+    /// when no higher one waits. Default is `0.05`: too little to be noticed above, enough to go on below.
+    pub fn guaranteed_share(mut self, share: f64) -> Self {
+        self.choices.line.share = share;
+        self
+    }
+
+    /// Sets for how many flows with something in the queue the shares are exact, in each priority.
+    ///
+    /// Flows beyond that share queues: 128 of them, each request going to the shortest of the 6 that belong to
+    /// its flow. So do flows that have hardly been seen before, when there are more than a sixteenth of that
+    /// number, for somebody may be inventing them. Known flows with queues of their own keep half of the
+    /// inner's time against all those together. Default is `1024`, some 300 bytes for each that has something
+    /// in the queue.
+    pub fn exact_flows(mut self, flows: usize) -> Self {
+        self.choices.line.exact_flows = flows;
+        self
+    }
+
+    /// Sets how many requests of [`Class::bypass`](crate::Class::bypass) may run at once. 0 means none.
+    ///
+    /// Default is `8`.
+    pub fn bypass_limit(mut self, limit: usize) -> Self {
+        self.choices.bypass_limit = limit;
+        self
+    }
+
+    /// Sets how many requests are dispatched within `per` at most, evenly spaced, beside the limit.
+    ///
+    /// For backends that police or bill by rate. The spacing is that of the generic cell rate algorithm. Since
+    /// timers are no finer than a millisecond, a request that comes late by up to 2 ms is made up for, so that
+    /// rates far above a thousand per second hold. Default is no rate.
+    pub fn rate(mut self, requests: u32, per: Duration) -> Self {
+        self.choices.rate = Some((requests, per));
+        self
+    }
+
+    /// Sets how many requests may be dispatched at once when the [`rate`](Self::rate) has not been used up
+    /// before. Without a rate it has no effect.
+    ///
+    /// Default is `1`: evenly spaced, whatever was before.
+    pub fn rate_burst(mut self, requests: u32) -> Self {
+        self.choices.rate_burst = requests;
         self
     }
 
@@ -256,8 +343,10 @@ impl<Q, R> Builder<Q, R> {
     /// # Errors
     ///
     /// A [`BuildError`] names the setting, its value and what is allowed, for: a limit of 0; neither
-    /// `concurrency` nor `adaptive`; a capacity or limit above 536 869 887 (2²⁹ − 1025); a `max_wait` of
-    /// zero; `Execution::Caller` with `Abandon::Finish`.
+    /// `concurrency` nor `adaptive`; a capacity, limit, `exact_flows` or `bypass_limit` above 536 869 887
+    /// (2²⁹ − 1025); a `max_wait`, `lifo_after` or `controlled_delay` of zero; a `guaranteed_share` outside
+    /// 0…0.25; a `rate` or `rate_burst` of 0; `exact_flows` of 0; `Execution::Caller` with
+    /// `Abandon::Finish`.
     pub fn build(self) -> Result<LoadLevelLayer<Q, R>, BuildError> {
         let Self { choices, request_classifier, response_classifier } = self;
         let Choices {
@@ -265,8 +354,11 @@ impl<Q, R> Builder<Q, R> {
             capacity,
             limit,
             overflow,
-            order: Order::Fifo,
+            line,
+            rate,
+            rate_burst,
             max_wait,
+            bypass_limit,
             abandon,
             execution,
             runtime,
@@ -279,23 +371,62 @@ impl<Q, R> Builder<Q, R> {
                 let allowed = "a limit by `concurrency`, or an algorithm by `adaptive`";
                 return Err(BuildError::new("concurrency", "not set", allowed));
             }
-            Some(Limit::Fixed(limit)) => (limit, None),
-            Some(Limit::Found(algorithm)) => (whole_limit(algorithm.limit()), Some(algorithm)),
+            Some(Limit::Fixed(limit)) => (limit as f64, None),
+            Some(Limit::Found(algorithm)) => (algorithm.limit(), Some(algorithm)),
         };
-        if limit == 0 || limit > MAX {
+        if algorithm.is_none() && !(1.0..=MAX as f64).contains(&limit) {
             return Err(BuildError::new("concurrency", limit, format!("1 to {MAX}")));
         }
         if max_wait.is_some_and(|wait| wait.is_zero()) {
             let allowed = "more than zero (for no waiting at all, set `capacity` to 0)";
             return Err(BuildError::new("max_wait", "0ns", allowed));
         }
+        if !(0.0..=0.25).contains(&line.share) {
+            return Err(BuildError::new("guaranteed_share", line.share, "0 to 0.25"));
+        }
+        if line.exact_flows == 0 || line.exact_flows > MAX {
+            return Err(BuildError::new("exact_flows", line.exact_flows, format!("1 to {MAX}")));
+        }
+        if line.lifo_after.is_some_and(|age| age.is_zero()) {
+            let allowed = "more than zero (for always the newest first, set `Order::Lifo`)";
+            return Err(BuildError::new("lifo_after", "0ns", allowed));
+        }
+        if line.delay.flatten().is_some_and(|target| target.is_zero()) {
+            return Err(BuildError::new("controlled_delay", "0ns", "more than zero, or `None`"));
+        }
+        if bypass_limit > MAX {
+            return Err(BuildError::new("bypass_limit", bypass_limit, format!("0 to {MAX}")));
+        }
+        if rate_burst == 0 {
+            return Err(BuildError::new("rate_burst", rate_burst, "1 or more"));
+        }
+        let rate = match rate {
+            None => None,
+            Some((requests, per)) => {
+                Some(Rate::new(requests, per, rate_burst).ok_or_else(|| {
+                    let value = format!("{requests} per {per:?}");
+                    BuildError::new("rate", value, "1 or more requests per 1 ns to 100 years")
+                })?)
+            }
+        };
         if execution == Execution::Caller && abandon == Abandon::Finish {
             let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: a call that its caller \
                            polls cannot outlive it";
             return Err(BuildError::new("execution", "Execution::Caller", allowed));
         }
-        let settings =
-            Settings { name, capacity, limit, max_wait, overflow, abandon, execution, runtime };
+        let settings = Settings {
+            name,
+            capacity,
+            limit,
+            line,
+            rate,
+            max_wait,
+            bypass_limit,
+            overflow,
+            abandon,
+            execution,
+            runtime,
+        };
         Ok(LoadLevelLayer::from_parts(
             Leveler::new(settings, algorithm),
             Arc::new(request_classifier),

@@ -1,43 +1,155 @@
 //! What is known of a request before it waits, and of a response after it came.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use tokio::time::Instant;
 
 use crate::limit::Outcome;
 
-/// What is known of one request: for now, until when it is worth starting.
+/// What is known of one request: how urgent it is, whose, until when it is worth starting, and how heavy.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tokio::time::Instant;
-/// use tower_load_leveling::Class;
+/// use tower_load_leveling::{Class, Priority};
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
-/// let class = Class::new().deadline(Instant::now() + Duration::from_millis(250));
+/// let class = Class::new()
+///     .priority(Priority::High)
+///     .flow("tenant-7")
+///     .deadline(Instant::now() + Duration::from_millis(250))
+///     .cost(3);
 /// # drop(class);
 /// # }
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct Class {
     pub(crate) deadline: Option<Instant>,
+    pub(crate) rank: Rank,
+    pub(crate) bypass: bool,
+}
+
+/// Where a request stands among others, and how much it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rank {
+    pub(crate) priority: Priority,
+    /// The hash of its flow, or [`NO_FLOW`].
+    pub(crate) flow: u64,
+    pub(crate) cost: u32,
+}
+
+/// Requests without a flow are a flow of their own.
+pub(crate) const NO_FLOW: u64 = 0;
+
+impl Default for Rank {
+    fn default() -> Self {
+        Self { priority: Priority::default(), flow: NO_FLOW, cost: 1 }
+    }
 }
 
 impl Class {
-    /// Returns a class that says nothing special: no deadline.
+    /// Returns a class that says nothing special: normal priority, no flow, no deadline, cost 1.
     pub fn new() -> Self {
-        Self::default()
+        Self { deadline: None, rank: Rank::default(), bypass: false }
+    }
+
+    /// Returns the class of health checks and admin calls: they go past the queue.
+    ///
+    /// Such a request is dispatched at once, whatever waits or runs, also while the leveler is paused. There
+    /// is a budget of its own for them ([`Builder::bypass_limit`](crate::Builder::bypass_limit)); beyond it
+    /// they are refused with [`Reason::Full`](crate::error::Reason::Full). They are counted by
+    /// [`Stats::bypassing`](crate::Stats::bypassing) and nowhere else, and no limit algorithm sees them.
+    /// Should their inner service not be ready at that moment, they are treated as requests of
+    /// [`Priority::Critical`]. Priority, flow, deadline and cost set on this class matter only then.
+    pub fn bypass() -> Self {
+        Self { bypass: true, ..Self::new() }.priority(Priority::Critical)
+    }
+
+    /// Sets how urgent the request is. Default is [`Priority::Normal`].
+    ///
+    /// Say it by what the server knows (the route, the account), not by what the caller asks for.
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.rank.priority = priority;
+        self
+    }
+
+    /// Sets to whose share the request counts: a tenant, a user, an address.
+    ///
+    /// Inside a priority the flow that has had the least of the inner's time goes next, so one that sends too
+    /// much waits for itself, and when the queue is full it is the longest flow that gives way. Requests
+    /// without a flow are one flow together. Default is no flow.
+    ///
+    /// Only a hash of `flow` is kept, the same in every process that was built with the same standard
+    /// library.
+    pub fn flow(mut self, flow: impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        flow.hash(&mut hasher);
+        let hash = hasher.finish();
+        self.rank.flow = if hash == NO_FLOW { 1 } else { hash };
+        self
     }
 
     /// Sets the instant after which the request is of no use to its caller any more.
     ///
     /// It is rejected with [`Reason::Deadline`](crate::error::Reason::Deadline) if it has not been
-    /// dispatched by then; a deadline that is exactly now has passed. The layer does not cut a call that
-    /// is already running. Default is no deadline.
+    /// dispatched by then; a deadline that is exactly now has passed. When the wait and the service time that
+    /// were measured say that it cannot be met, the request is rejected before, with
+    /// [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline). The layer does not cut a call
+    /// that is already running. Default is no deadline.
     pub fn deadline(mut self, at: Instant) -> Self {
         self.deadline = Some(at);
         self
+    }
+
+    /// Sets how heavy the request is: how many slots of the limit, and how many places, it takes.
+    ///
+    /// 0 is taken as 1. One that is heavier than the limit runs alone. Default is 1.
+    pub fn cost(mut self, cost: u32) -> Self {
+        self.rank.cost = cost.max(1);
+        self
+    }
+}
+
+impl Default for Class {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How urgent a request is.
+///
+/// Higher priorities are dispatched first, and each lower one keeps a small share of the dispatches
+/// ([`Builder::guaranteed_share`](crate::Builder::guaranteed_share)), so that none starves. When the queue is
+/// full a newcomer pushes out one of a lower priority, and under lasting overload the lower ones are refused
+/// first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Priority {
+    /// What must work when nothing else does.
+    Critical,
+    /// Somebody waits for it, and would notice first.
+    High,
+    /// Everything that nobody has classified.
+    #[default]
+    Normal,
+    /// Somebody waits for it, and can do without.
+    Low,
+    /// Nobody waits for it: batch work, prefetching.
+    Background,
+}
+
+impl Priority {
+    /// Every priority, the most urgent first.
+    pub const ALL: [Self; 5] =
+        [Self::Critical, Self::High, Self::Normal, Self::Low, Self::Background];
+
+    /// The position in [`ALL`](Self::ALL), which lists the variants in the order of their discriminants.
+    pub(crate) fn index(self) -> usize {
+        self as usize
     }
 }
 

@@ -18,17 +18,21 @@ pub use tower::BoxError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// No place was free: capacity + limit requests were already admitted.
+    /// No place was free: capacity + limit requests were already admitted, or under lasting overload there is
+    /// none for its [priority](crate::Priority). Also when too many
+    /// [bypass](crate::Class::bypass) the queue.
     Full,
-    /// Pushed out by a newer request under [`Overflow::EvictOldest`](crate::Overflow::EvictOldest).
+    /// Pushed out of a full queue: by a newer request under
+    /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest), by one of a higher
+    /// [priority](crate::Priority), or by one of a [flow](crate::Class::flow) that has less in the queue.
     Evicted,
     /// Waited as long as [`Builder::max_wait`](crate::Builder::max_wait) allows.
     MaxWait,
     /// Its own [deadline](crate::Class::deadline) passed before its turn came.
     Deadline,
-    /// Its deadline could not be met any more, by the measured wait and service time. Not given yet.
+    /// Its deadline could not be met any more, by the measured wait and service time.
     WouldMissDeadline,
-    /// Removed by controlled delay, which keeps a standing queue short. Not given yet.
+    /// Removed by [controlled delay](crate::Builder::controlled_delay), which keeps a standing queue short.
     Delay,
     /// The leveler was closed, or its drain task died with its runtime.
     Closed,
@@ -100,8 +104,10 @@ impl Rejected {
     }
 
     /// Returns when it makes sense to try again: the time in which the queue of this moment drains, at
-    /// the rate at which calls have lately been finishing. `None` until such a rate has been measured,
-    /// and when trying again is of no use ([`Reason::Closed`], [`Reason::NoRuntime`]).
+    /// the rate at which calls have lately been finishing, or can by their mean time and the limit. It is
+    /// spread by ±20 %, so that not all who were rejected come back together, and is a minute at most.
+    /// `None` until a call has finished, and when trying again is of no use ([`Reason::Closed`],
+    /// [`Reason::NoRuntime`]).
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after

@@ -72,7 +72,7 @@ impl<Q, R> LoadLevelLayer<Q, R> {
         let core = &self.leveler.core;
         let mut settings = core.settings.clone();
         if core.is_adaptive() {
-            settings.limit = core.places.limit();
+            settings.limit = core.exact_limit();
         }
         Self::from_parts(
             Leveler::new(settings, None),

@@ -145,11 +145,11 @@ mod stats;
 
 pub use self::{
     builder::{Abandon, Builder, Execution, Order, Overflow},
-    class::{ByResult, Class, ClassifyRequest, ClassifyResponse, Unclassified},
+    class::{ByResult, Class, ClassifyRequest, ClassifyResponse, Priority, Unclassified},
     handle::{DrainReport, Handle},
     layer::LoadLevelLayer,
     service::LoadLevel,
-    stats::{Histogram, Reasons, Stats},
+    stats::{Histogram, PriorityStats, Reasons, Stats},
 };
 
 #[cfg(doctest)]

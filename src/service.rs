@@ -13,13 +13,13 @@ use tracing::Span;
 
 use crate::{
     builder::{Abandon, Execution, Overflow},
-    class::{ClassifyRequest, ClassifyResponse, Opaque},
+    class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
     core::{
         Core, Failure, Inner, Job, Leveler, Turn,
-        in_flight::{InFlight, Running, Task},
+        in_flight::{InFlight, Running, Start, Task, Way},
         inner::Entered,
-        job::{Late, Request, Waits},
-        places::{Admitted, Denied, Reserved},
+        job::{Request, Terms, Waits},
+        places::{Admitted, Denied, Reserved, Slots},
     },
     error::{Reason, Refused, Rejected},
     future::ResponseFuture,
@@ -98,28 +98,29 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         Poll::Ready(())
     }
 
-    /// Takes a place for a newcomer, by its reservation if there is one.
-    fn admit(&mut self) -> Result<Admitted, Reason> {
+    /// Takes places for a newcomer, by its reservation if there is one.
+    fn admit(&mut self, rank: Rank, held: usize) -> Result<Admitted, Reason> {
         let core = &self.leveler.core;
+        let direct = !core.is_paced();
         let admitted = match self.reserved.take() {
-            Some(Reserved::Place) => core.places.admit_reserved(true).inspect_err(|_| {
-                // Closed since; the place is still ours.
-                core.release_waiting();
-            }),
-            Some(Reserved::Nothing) | None => core.places.admit(true, core.when_full()),
+            Some(Reserved::Place) if held == 1 => {
+                core.places.admit_reserved(direct).inspect_err(|_| {
+                    // Closed since; the place is still ours.
+                    core.release_waiting(1);
+                })
+            }
+            reserved => {
+                if reserved == Some(Reserved::Place) {
+                    core.release_reserved();
+                }
+                let when_full = core.door.when_full(core.settings.overflow, rank);
+                core.places.admit(held, direct, when_full)
+            }
         };
         admitted.map_err(|denied| match denied {
             Denied::Full => Reason::Full,
             Denied::Closed => Reason::Closed,
         })
-    }
-
-    /// When a request admitted now is late: the earlier of `max_wait` and its own deadline.
-    fn late(&self, now: Instant, deadline: Option<Instant>) -> Option<Late> {
-        let at = self.core().max_wait().and_then(|max_wait| now.checked_add(max_wait));
-        let max_wait = at.map(|at| Late { at, reason: Reason::MaxWait });
-        let deadline = deadline.map(|at| Late { at, reason: Reason::Deadline });
-        max_wait.into_iter().chain(deadline).min_by_key(|late| late.at)
     }
 }
 
@@ -144,43 +145,83 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
     {
         // First, while nothing is held: it is user code.
-        let deadline = self.request_classifier.classify(&request).deadline;
+        let Class { deadline, rank, bypass } = self.request_classifier.classify(&request);
         let now = Instant::now();
-        if let Err(reason) = self.core().ensure_drained() {
-            return Err(self.refuse(reason, now, request));
-        }
-        if deadline.is_some_and(|at| at <= now) {
-            return Err(self.refuse(Reason::Deadline, now, request));
-        }
-        let admitted = match self.admit() {
-            Ok(admitted) => admitted,
-            Err(reason) => return Err(self.refuse(reason, now, request)),
+        let refuse = |service: &Self, reason, request| {
+            let rejected = service.core().refuse(reason, rank.priority, now);
+            Err(Refused { rejected, request })
         };
-        self.core().counters.admitted.add();
-        let span = Span::current();
-        Ok(match admitted {
-            Admitted::Direct(in_flight) => match self.dispatch(span, request, now, in_flight) {
-                Ok(future) => future,
-                Err((span, request)) => {
-                    self.core().places.return_slot();
-                    self.enqueue(span, request, now, deadline)
-                }
-            },
-            Admitted::Queued => self.enqueue(span, request, now, deadline),
-        })
+        if let Err(reason) = self.core().ensure_drained() {
+            return refuse(self, reason, request);
+        }
+        let mut span = Span::current();
+        let mut request = request;
+        if bypass {
+            if let Err(reason) = self.begin_bypass() {
+                return refuse(self, reason, request);
+            }
+            let start =
+                Start { at: now, wait: Duration::ZERO, priority: rank.priority, way: Way::Bypass };
+            match self.dispatch(span, request, start) {
+                Ok(future) => return Ok(future),
+                // Its inner is not ready: then it has to wait, as one of the others.
+                Err(back) => (span, request) = back,
+            }
+            self.core().end_bypass();
+        }
+        if let Some(reason) = self.turn_away(rank, deadline, now) {
+            return refuse(self, reason, request);
+        }
+        let held = self.core().places.weight(rank.cost);
+        let admitted = match self.admit(rank, held) {
+            Ok(admitted) => admitted,
+            Err(reason) => return refuse(self, reason, request),
+        };
+        self.core().counters.admitted.add(rank.priority);
+        if let Admitted::Direct(slots) = admitted {
+            let way = Way::Limited { slots, charge: None };
+            let start = Start { at: now, wait: Duration::ZERO, priority: rank.priority, way };
+            match self.dispatch(span, request, start) {
+                Ok(future) => return Ok(future),
+                Err(back) => (span, request) = back,
+            }
+            self.core().places.return_slots(slots.taken);
+        }
+        let overdue = self.core().max_wait().and_then(|max_wait| now.checked_add(max_wait));
+        // No more than `MAX`, which fits.
+        let terms = Terms { rank, held: held as u32, admitted: now, overdue, deadline };
+        Ok(self.enqueue(span, request, terms))
     }
 
-    fn refuse<Req>(&self, reason: Reason, now: Instant, request: Req) -> Refused<Req> {
-        Refused { rejected: self.core().refuse(reason, now), request }
+    /// Why a newcomer is not even to ask for a place.
+    fn turn_away(&self, rank: Rank, deadline: Option<Instant>, now: Instant) -> Option<Reason> {
+        let core = self.core();
+        if let Some(at) = deadline {
+            if at <= now {
+                return Some(Reason::Deadline);
+            }
+            if core.would_miss(rank, at, now) {
+                return Some(Reason::WouldMissDeadline);
+            }
+        }
+        let is_open = core.door.is_open_to(rank, now, core.places.limit());
+        (!is_open).then_some(Reason::Full)
     }
 
-    /// Calls the inner right here: nothing waits, and there is a slot. `Err` when the inner is not ready.
+    fn begin_bypass(&self) -> Result<(), Reason> {
+        let core = self.core();
+        if core.places.counts().is_closed() {
+            return Err(Reason::Closed);
+        }
+        if core.begin_bypass() { Ok(()) } else { Err(Reason::Full) }
+    }
+
+    /// Calls the inner right here, without waiting. `Err` when the inner is not ready.
     fn dispatch<Req>(
         &self,
         span: Span,
         request: Req,
-        now: Instant,
-        in_flight: usize,
+        start: Start,
     ) -> Result<ResponseFuture<S::Future>, (Span, Req)>
     where
         S: Service<Req> + Send + 'static,
@@ -194,11 +235,14 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         if settings.execution == Execution::Spawn && !self.core().can_spawn() {
             return Err((span, request));
         }
-        match self.inner.try_enter(&span, request, in_flight) {
-            Entered::Called(future, in_flight) => {
-                let inner = Arc::clone(&self.inner);
-                let slot = InFlight::new(inner, now, Duration::ZERO, in_flight);
-                let running = Running::new(future, slot, span);
+        let slots = match start.way {
+            Way::Limited { slots, .. } => slots,
+            Way::Bypass => Slots::default(),
+        };
+        match self.inner.try_enter(&span, request, slots) {
+            Entered::Called(future, _) => {
+                let in_flight = InFlight::new(Arc::clone(&self.inner) as _, start);
+                let running = Running::new(future, in_flight, span);
                 Ok(match settings.execution {
                     Execution::Caller => ResponseFuture::running(running),
                     Execution::Spawn => {
@@ -209,9 +253,18 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
                     }
                 })
             }
-            Entered::Unready(request) | Entered::NoSlot(request) => Err((span, request)),
-            Entered::Failed { failure, slot: _ } => {
-                self.core().on_failure(&failure, true);
+            Entered::Unready(request) | Entered::NoSlot(request) => {
+                // It was asked without leaving our waker: the drain task has to ask again.
+                self.core().ask_again(self.inner.lane());
+                Err((span, request))
+            }
+            Entered::Failed { failure, slots: _ } => {
+                match start.way {
+                    Way::Limited { slots, .. } => {
+                        self.core().on_failure(&failure, slots.taken, Some(slots));
+                    }
+                    Way::Bypass => self.core().end_bypass(),
+                }
                 match failure {
                     Failure::Unready(error) => Ok(ResponseFuture::failed(error)),
                     Failure::Dead(error) => Ok(ResponseFuture::failed(error.into())),
@@ -221,13 +274,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         }
     }
 
-    fn enqueue<Req>(
-        &self,
-        span: Span,
-        request: Req,
-        now: Instant,
-        deadline: Option<Instant>,
-    ) -> ResponseFuture<S::Future>
+    fn enqueue<Req>(&self, span: Span, request: Req, terms: Terms) -> ResponseFuture<S::Future>
     where
         S: Service<Req> + Send + 'static,
         S::Future: Send + 'static,
@@ -236,10 +283,10 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         Req: Send + 'static,
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
     {
-        self.core().on_queued(now);
+        self.core().on_queued(terms.rank, terms.held as usize, terms.admitted);
         let (reply, answer) = oneshot::channel();
         let waits = Waits { inner: Arc::clone(&self.inner), request, span, reply };
-        let job: Arc<dyn Job> = Arc::new(Request::new(waits, now, self.late(now, deadline)));
+        let job: Arc<dyn Job> = Arc::new(Request::new(waits, terms));
         let ticket = match self.core().settings.abandon {
             Abandon::Cancel => Some(Arc::clone(&job)),
             Abandon::Finish => None,

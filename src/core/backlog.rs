@@ -1,12 +1,17 @@
 use std::{
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{job::Job, places::CHANNEL};
-use crate::queue::{Entry, Expiry, LaneId, Line};
+use crate::{
+    class::Priority,
+    error::Reason,
+    queue::{Charge, Entry, Expiry, LaneId, Line, Next, Rules, Shape, Times},
+};
 
 pub(super) type Queued = Entry<Arc<dyn Job>>;
 
@@ -19,8 +24,8 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    pub(super) fn new(receiver: mpsc::Receiver<Arc<dyn Job>>) -> Self {
-        Self { receiver, line: Line::new(), expiry: Expiry::new(), batch: Vec::new() }
+    pub(super) fn new(receiver: mpsc::Receiver<Arc<dyn Job>>, rules: Rules) -> Self {
+        Self { receiver, line: Line::new(rules), expiry: Expiry::new(), batch: Vec::new() }
     }
 
     /// Reads what is in the channel into the line. `Ready` when the channel is closed and empty;
@@ -53,19 +58,37 @@ impl Backlog {
         if let Some(late) = job.late() {
             self.expiry.push(late.at, Arc::clone(&job));
         }
-        self.line.push(job.lane(), job.admitted(), job);
+        self.line.push(job.lane(), job.rank(), job.admitted(), job);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Queued> {
-        self.line.pop()
+    pub(super) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<Arc<dyn Job>>> {
+        self.line.pop(now, times)
     }
 
-    pub(super) fn put_back(&mut self, entry: Queued) {
+    pub(super) fn put_back(&mut self, entry: Queued, charge: &Charge) {
+        self.line.refund(charge);
         self.line.put_back(entry);
     }
 
-    pub(super) fn stall(&mut self, entry: Queued) {
+    pub(super) fn stall(&mut self, entry: Queued, charge: &Charge) {
+        self.line.refund(charge);
         self.line.stall(entry);
+    }
+
+    pub(super) fn refund(&mut self, charge: &Charge) {
+        self.line.refund(charge);
+    }
+
+    pub(super) fn settle(&mut self, charge: &Charge, time: Duration) {
+        self.line.settle(charge, time);
+    }
+
+    pub(super) fn shapes(&self) -> Option<[Shape; Priority::ALL.len()]> {
+        self.line.shapes()
+    }
+
+    pub(super) fn pop_for_another(&mut self) -> Option<(Arc<dyn Job>, Reason)> {
+        self.line.pop_for_another().map(|(entry, reason)| (entry.item, reason))
     }
 
     pub(super) fn wake(&mut self, lane: LaneId) {
@@ -91,7 +114,7 @@ impl Backlog {
         while let Ok(job) = self.receiver.try_recv() {
             self.push(job);
         }
-        self.line.oldest_admitted()
+        self.line.oldest().map(|entry| entry.admitted)
     }
 
     /// Drops what has gone; for the drain task, which has nothing in hand now.

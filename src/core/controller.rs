@@ -27,7 +27,7 @@ impl Controller {
 
     /// Shows a finished call to the algorithm and applies the limit it then asks for, under one lock: the
     /// limits are applied in the order in which they were found.
-    pub(super) fn on_sample(&self, sample: &Sample, apply: impl FnOnce(usize)) {
+    pub(super) fn on_sample(&self, sample: &Sample, apply: impl FnOnce(f64)) {
         if !self.is_adaptive() {
             return;
         }
@@ -38,7 +38,7 @@ impl Controller {
             algorithm.limit()
         }));
         match asked {
-            Ok(limit) => apply(whole_limit(limit)),
+            Ok(limit) => apply(limit),
             Err(_) => {
                 tracing::warn!("limit algorithm panicked, the limit stays what it is");
                 self.adaptive.store(false, SeqCst);
@@ -57,7 +57,7 @@ impl Controller {
 }
 
 /// The number of slots that a limit means.
-pub(crate) fn whole_limit(limit: f64) -> usize {
+pub(super) fn whole_limit(limit: f64) -> usize {
     // A float is cut to the range of the integer by `as`; NaN becomes 0.
     (limit as usize).clamp(1, MAX)
 }

@@ -1,4 +1,4 @@
-//! The drain task: takes in, expires, dispatches.
+//! The drain task: takes in, evicts, expires, dispatches.
 
 use std::{
     future::poll_fn,
@@ -9,8 +9,12 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Core, contain, job::Dispatched, lock, state::ABSENT};
-use crate::{builder::Overflow, error::Reason};
+use super::{Core, backlog::Queued, contain, door::WINDOW, job::Dispatched, lock, state::ABSENT};
+use crate::{
+    builder::Overflow,
+    error::Reason,
+    queue::{Charge, Cut, Next, Pace, mix},
+};
 
 /// No more than so many requests are dispatched, or found late, before others on the same thread get
 /// their turn. Tokio's own budget for such loops is 128.
@@ -48,33 +52,60 @@ impl Drop for Alive {
 
 struct Drain<'a> {
     core: &'a Arc<Core>,
+    /// The one timer: for who is late next, and for when the pace lets the next go.
     sleep: Option<Pin<Box<Sleep>>>,
+    pace: Pace,
+    window: Window,
     /// How many waiting services to wake if the last ones do not take the free place. The first was
     /// woken when the place became free.
     offers: usize,
 }
 
+/// The time over which arrivals are compared with what is served.
+struct Window {
+    cut: Cut,
+    began: Instant,
+    /// Calls that had ended by then.
+    ended: u64,
+    /// Whether something has been waiting all the time.
+    stood: bool,
+}
+
 impl<'a> Drain<'a> {
     fn new(core: &'a Arc<Core>) -> Self {
-        Self { core, sleep: None, offers: 0 }
+        let now = Instant::now();
+        let window = Window { cut: Cut::new(), began: now, ended: 0, stood: false };
+        Self { core, sleep: None, pace: Pace::new(core.settings.rate, now), window, offers: 0 }
     }
 
     /// Does all there is to do now, and sees to it that it will be woken for more.
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Before any look at the state, so that no change after it goes unnoticed.
         self.core.signal.register(cx.waker());
+        self.settle();
         self.wake_lanes();
         let closed = self.core.backlog().take_in(cx);
         self.evict();
         self.expire(cx);
-        self.dispatch(cx);
+        let next = self.dispatch(cx);
         if self.core.dismissed.load(SeqCst) {
             self.core.answer_all(Reason::Closed);
         }
         self.offer_places(cx);
         let waiting = self.core.places.counts().waiting();
+        self.look_back(waiting);
         self.core.backlog().purge(waiting);
+        self.set_alarm(next, cx);
         if closed.is_ready() && waiting == 0 { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Puts right what finished calls were charged.
+    fn settle(&self) {
+        let settlements = std::mem::take(&mut *lock(&self.core.settlements));
+        if !settlements.is_empty() {
+            let mut backlog = self.core.backlog();
+            settlements.iter().for_each(|(charge, time)| backlog.settle(charge, *time));
+        }
     }
 
     /// Asks those inner services again that said they may be ready.
@@ -86,66 +117,62 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// Under `EvictOldest` newcomers may have passed the bound; the oldest make room.
+    /// Newcomers may have passed the bound, for whom others make room.
     fn evict(&self) {
-        let core = self.core;
-        if core.settings.overflow != Overflow::EvictOldest {
-            return;
-        }
-        while core.places.counts().held() > core.places.total() {
-            let oldest = core.backlog().pop_oldest();
-            let Some(job) = oldest else { return };
-            contain(|| job.remove(Reason::Evicted));
+        let Core { places, settings, .. } = &**self.core;
+        let over = places.take_over();
+        let evicts_oldest = settings.overflow == Overflow::EvictOldest;
+        let mut room = 0;
+        while places.counts().held() > places.total() && (evicts_oldest || room < over) {
+            let mut backlog = self.core.backlog();
+            let victim = if evicts_oldest {
+                backlog.pop_oldest().map(|job| (job, Reason::Evicted))
+            } else {
+                backlog.pop_for_another()
+            };
+            drop(backlog);
+            let Some((job, reason)) = victim else { return };
+            room += job.held();
+            contain(|| job.remove(reason));
         }
     }
 
-    /// Answers those who are late, and sets the alarm for the next.
+    /// Answers those who are late.
     fn expire(&mut self, cx: &mut Context<'_>) {
         for _ in 0..TURN {
-            let (late, next) = {
+            let late = {
                 let mut backlog = self.core.backlog();
-                let late = backlog.next_late().and_then(|_| backlog.pop_late(Instant::now()));
-                (late, backlog.next_late())
+                backlog.next_late().and_then(|_| backlog.pop_late(Instant::now()))
             };
-            if let Some(job) = late {
-                let reason = job.late().map_or(Reason::MaxWait, |late| late.reason);
-                contain(|| job.remove(reason));
-                continue;
-            }
-            let Some(next) = next else { return };
-            let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next)));
-            if sleep.deadline() != next {
-                sleep.as_mut().reset(next);
-            }
-            if sleep.as_mut().poll(cx).is_pending() {
-                return;
-            }
+            let Some(job) = late else { return };
+            let reason = job.late().map_or(Reason::MaxWait, |late| late.reason);
+            contain(|| job.remove(reason));
         }
         cx.waker().wake_by_ref();
     }
 
-    /// Dispatches as many as now fit.
-    fn dispatch(&self, cx: &mut Context<'_>) {
+    /// Dispatches as many as now fit. Returns when the pace lets the next one go.
+    fn dispatch(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         let core = self.core;
-        let mut left = TURN;
-        while left > 0 && core.places.may_dispatch() {
-            let next = core.backlog().pop();
-            let Some(entry) = next else { break };
-            left -= 1;
-            let job = &entry.item;
+        let (mut left, mut due) = (TURN, None);
+        let times = core.estimates.times();
+        while left > 0 && core.places.may_dispatch(1) {
             let now = Instant::now();
-            core.measure_rate(now);
-            if let Some(late) = job.late().filter(|late| late.at <= now) {
-                contain(|| job.remove(late.reason));
-                continue;
+            due = self.pace.wait_until(now);
+            if due.is_some() {
+                break;
             }
-            match contain(|| job.dispatch(now)) {
-                Some(Dispatched::Unready) => core.backlog().stall(entry),
-                Some(Dispatched::NoSlot) => {
-                    core.backlog().put_back(entry);
-                    break;
+            let next = core.backlog().pop(now, &times);
+            let Some(next) = next else { break };
+            left -= 1;
+            core.measure_rate(now);
+            match next {
+                Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason))),
+                Next::Dispatch(entry, charge) => {
+                    if !self.try_dispatch(entry, charge, now) {
+                        break;
+                    }
                 }
-                Some(Dispatched::Ended) | None => {}
             }
         }
         if left < TURN {
@@ -156,6 +183,82 @@ impl<'a> Drain<'a> {
         } else if core.places.counts().waiting() == 0 {
             core.on_queue_empty();
         }
+        due
+    }
+
+    /// Dispatches one, or removes it. `false` when it has to wait for a slot, and all others with it.
+    fn try_dispatch(&mut self, entry: Queued, charge: Charge, now: Instant) -> bool {
+        let core = self.core;
+        let job = &entry.item;
+        if let Some(reason) = self.too_late(&entry, now) {
+            core.backlog().refund(&charge);
+            contain(|| job.remove(reason));
+            return true;
+        }
+        if !core.places.may_dispatch(job.held()) {
+            core.backlog().put_back(entry, &charge);
+            return false;
+        }
+        match contain(|| job.dispatch(now, charge)) {
+            Some(Dispatched::Started) => self.pace.on_dispatched(now, self.gap()),
+            Some(Dispatched::Unready) => core.backlog().stall(entry, &charge),
+            Some(Dispatched::NoSlot) => {
+                core.backlog().put_back(entry, &charge);
+                return false;
+            }
+            Some(Dispatched::Ended) | None => core.backlog().refund(&charge),
+        }
+        true
+    }
+
+    /// Why it is not to be dispatched any more.
+    fn too_late(&self, entry: &Queued, now: Instant) -> Option<Reason> {
+        let job = &entry.item;
+        if let Some(late) = job.late().filter(|late| late.at <= now) {
+            return Some(late.reason);
+        }
+        let deadline = job.deadline()?;
+        let priority = entry.rank.priority;
+        let too_late = self.core.is_too_late(priority, Default::default(), deadline, now);
+        too_late.then_some(Reason::WouldMissDeadline)
+    }
+
+    /// The spacing of a limit below 1: by Little's law, the mean service time divided by the limit. Spread by
+    /// a quarter, so that many who share a backend do not fall into step.
+    fn gap(&self) -> Option<std::time::Duration> {
+        let limit = self.core.exact_limit();
+        if !(limit > 0.0 && limit < 1.0) {
+            return None;
+        }
+        let random = mix(self.core.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64;
+        let gap = self.core.estimates.service_time()?.as_secs_f64() / limit;
+        std::time::Duration::try_from_secs_f64(gap * (0.75 + random / 2.0)).ok()
+    }
+
+    /// At the end of a window, finds out anew whom to refuse for their priority; tells the door how the line
+    /// looks.
+    fn look_back(&mut self, waiting: usize) {
+        let Core { door, counters, .. } = &**self.core;
+        if let Some(shapes) = self.core.backlog().shapes() {
+            door.publish(shapes);
+        }
+        if !door.has_priorities() {
+            return;
+        }
+        let Window { cut, began, ended, stood } = &mut self.window;
+        *stood &= waiting > 0;
+        let now = Instant::now();
+        if now.saturating_duration_since(*began) < WINDOW {
+            return;
+        }
+        let all_ended = counters.ended();
+        let was_open = cut.is_open();
+        door.set_cut(cut.on_window(door.arrivals(), all_ended.saturating_sub(*ended), *stood));
+        if cut.is_open() != was_open {
+            let name = &*self.core.settings.name;
+            tracing::info!(name, sheds = was_open, "lower priorities are refused");
+        }
+        (*began, *ended, *stood) = (now, all_ended, waiting > 0);
     }
 
     /// Wakes services that wait for a place, until one takes it or all have been woken.
@@ -169,5 +272,18 @@ impl<'a> Drain<'a> {
         waiters.wake_some(self.offers);
         self.offers = self.offers.saturating_mul(2).max(1);
         cx.waker().wake_by_ref();
+    }
+
+    /// Sees to it that the task is woken when somebody is late, or when the pace lets the next one go.
+    fn set_alarm(&mut self, due: Option<Instant>, cx: &mut Context<'_>) {
+        let late = self.core.backlog().next_late();
+        let Some(next) = late.into_iter().chain(due).min() else { return };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next)));
+        if sleep.deadline() != next {
+            sleep.as_mut().reset(next);
+        }
+        if sleep.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
     }
 }

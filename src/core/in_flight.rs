@@ -16,10 +16,13 @@ use tracing::Span;
 use super::{
     contain,
     inner::{Failure, Judge},
+    places::Slots,
 };
 use crate::{
+    class::Priority,
     error::{Rejected, ServiceError},
     limit::{Outcome, Sample},
+    queue::Charge,
 };
 
 /// What the drain task, or the task of a call, sends to the caller.
@@ -45,42 +48,96 @@ pub(crate) enum End {
     Cut,
 }
 
+/// How a call came to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) at: Instant,
+    pub(crate) wait: Duration,
+    pub(crate) priority: Priority,
+    pub(crate) way: Way,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// With slots of the limit, and what it was charged, if that is to be put right.
+    Limited { slots: Slots, charge: Option<Charge> },
+    /// Past the queue, on a budget of its own: counted by nothing else.
+    Bypass,
+}
+
 /// The slot of a running call. It goes home, and the call is counted, exactly once: by [`end`](Self::end)
 /// or, for a call that is dropped, by `Drop`.
 pub(crate) struct InFlight<O> {
     judge: Arc<dyn Judge<O>>,
-    dispatched: Instant,
-    wait: Duration,
-    in_flight: usize,
+    start: Start,
     limit_reached: bool,
     ended: bool,
 }
 
 impl<O> InFlight<O> {
-    /// Takes over the slot of a call that was just made, as the `in_flight`th.
-    pub(crate) fn new(
-        judge: Arc<dyn Judge<O>>,
-        dispatched: Instant,
-        wait: Duration,
-        in_flight: usize,
-    ) -> Self {
-        judge.core().on_dispatched(wait);
-        let limit_reached = in_flight >= judge.core().places.limit();
-        Self { judge, dispatched, wait, in_flight, limit_reached, ended: false }
+    /// Takes over the slots of a call that was just made.
+    pub(crate) fn new(judge: Arc<dyn Judge<O>>, start: Start) -> Self {
+        let mut limit_reached = false;
+        if let Way::Limited { slots, .. } = start.way {
+            let core = judge.core();
+            core.count_surplus(slots.taken, true);
+            core.on_dispatched(start.wait);
+            limit_reached = slots.in_flight >= core.places.limit();
+        }
+        Self { judge, start, limit_reached, ended: false }
     }
 
+    /// The call has ended: gives back what it had, and counts it.
     fn end(&mut self, end: End) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        tracing::trace!(?end, "request finished");
+        match self.start.way {
+            Way::Limited { slots, charge } => self.end_limited(end, slots, charge),
+            Way::Bypass => self.judge.core().end_bypass(),
+        }
+    }
+
+    fn end_limited(&self, end: End, slots: Slots, charge: Option<Charge>) {
+        let Start { at, wait, priority, way: _ } = self.start;
         let finished = Instant::now();
+        let service_time = finished.saturating_duration_since(at);
         let core = self.judge.core();
         // Counted before the place is free, so that the books balance for whom that wakes.
-        let counters = &core.counters;
-        let outcome = match end {
-            End::Returned { ok, outcome } => {
-                let service_time = finished.saturating_duration_since(self.dispatched);
+        let outcome = self.count(end);
+        let is_known = match end {
+            End::Returned { .. } => {
                 core.service_time.record(service_time);
+                true
+            }
+            // How long it would have taken is not known; if it took longer than others, that is.
+            _ => core.estimates.service_time().is_some_and(|mean| mean < service_time),
+        };
+        if is_known {
+            core.estimates.record(priority, service_time, finished);
+        }
+        if let Some(charge) = charge {
+            core.settle(charge, service_time);
+        }
+        core.count_surplus(slots.taken, false);
+        let after = core.places.release_running(slots.taken);
+        core.on_sample(&Sample {
+            dispatched: at,
+            finished,
+            wait,
+            in_flight_at_dispatch: slots.in_flight,
+            in_flight: after.in_flight(),
+            limit_reached: self.limit_reached || after.waiting() > 0,
+            outcome,
+        });
+        core.on_released(after);
+    }
+
+    fn count(&self, end: End) -> Outcome {
+        let counters = &self.judge.core().counters;
+        match end {
+            End::Returned { ok, outcome } => {
                 let well = match outcome {
                     Outcome::Success => true,
                     Outcome::Overload => false,
@@ -104,19 +161,7 @@ impl<O> InFlight<O> {
                 counters.failed.add();
                 Outcome::Ignore
             }
-        };
-        tracing::trace!(?end, "request finished");
-        let after = core.places.release_running();
-        core.on_sample(&Sample {
-            dispatched: self.dispatched,
-            finished,
-            wait: self.wait,
-            in_flight_at_dispatch: self.in_flight,
-            in_flight: after.in_flight(),
-            limit_reached: self.limit_reached || after.waiting() > 0,
-            outcome,
-        });
-        core.on_released(after);
+        }
     }
 }
 

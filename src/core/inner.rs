@@ -12,7 +12,7 @@ use tower::BoxError;
 use tower_service::Service;
 use tracing::Span;
 
-use super::{Core, contain, lock};
+use super::{Core, contain, lock, places::Slots};
 use crate::{class::ClassifyResponse, error::ServiceError, limit::Outcome, queue::LaneId};
 
 /// What a panic carries.
@@ -37,14 +37,14 @@ struct Cell<S> {
 
 /// What became of the attempt to call the inner.
 pub(crate) enum Entered<Req, F> {
-    /// Called, with this many in flight.
-    Called(F, usize),
+    /// Called, with these slots.
+    Called(F, Slots),
     /// Not ready; the drain task is told when that may have changed.
     Unready(Req),
     /// Ready, but no slot was to be had.
     NoSlot(Req),
-    /// The request is lost; `slot` tells whether it had got one.
-    Failed { failure: Failure, slot: bool },
+    /// The request is lost, and may have got slots.
+    Failed { failure: Failure, slots: Option<Slots> },
 }
 
 /// An end of a call that is neither a response nor an error of its future.
@@ -58,7 +58,7 @@ pub(crate) enum Failure {
 
 impl<Req, F> Entered<Req, F> {
     fn failed(failure: Failure) -> Self {
-        Self::Failed { failure, slot: false }
+        Self::Failed { failure, slots: None }
     }
 }
 
@@ -84,7 +84,7 @@ impl<S, R> Inner<S, R> {
         &self,
         span: &Span,
         request: Req,
-        take_slot: impl Fn() -> Option<usize>,
+        take_slots: impl Fn() -> Option<Slots>,
     ) -> Entered<Req, S::Future>
     where
         S: Service<Req>,
@@ -93,32 +93,32 @@ impl<S, R> Inner<S, R> {
         let mut cell = lock(&self.cell);
         let waker = cell.waker.clone();
         let waker = waker.unwrap_or_else(|| Waker::noop().clone());
-        match cell.enter(&waker, span, request, &take_slot) {
+        match cell.enter(&waker, span, request, &take_slots) {
             // Polled with nobody to wake; the second poll leaves our waker.
             Entered::Unready(request) if cell.waker.is_none() => {
                 let rouser = Rouser { core: Arc::downgrade(&self.core), lane: self.lane() };
                 let waker = Waker::from(Arc::new(rouser));
                 cell.waker = Some(waker.clone());
-                cell.enter(&waker, span, request, take_slot)
+                cell.enter(&waker, span, request, take_slots)
             }
             entered => entered,
         }
     }
 
-    /// The same for a caller that already has a slot and does not wait: not for readiness, nor for
+    /// The same for a caller that already has slots and does not wait: not for readiness, nor for
     /// another that is just calling the same inner (which may be this very call, further up).
     pub(crate) fn try_enter<Req>(
         &self,
         span: &Span,
         request: Req,
-        in_flight: usize,
+        slots: Slots,
     ) -> Entered<Req, S::Future>
     where
         S: Service<Req>,
         S::Error: Into<BoxError>,
     {
         match self.try_lock() {
-            Some(mut cell) => cell.enter(Waker::noop(), span, request, || Some(in_flight)),
+            Some(mut cell) => cell.enter(Waker::noop(), span, request, || Some(slots)),
             None => Entered::Unready(request),
         }
     }
@@ -145,7 +145,7 @@ impl<S> Cell<S> {
         waker: &Waker,
         span: &Span,
         request: Req,
-        take_slot: impl FnOnce() -> Option<usize>,
+        take_slots: impl FnOnce() -> Option<Slots>,
     ) -> Entered<Req, S::Future>
     where
         S: Service<Req>,
@@ -162,10 +162,10 @@ impl<S> Cell<S> {
             Ok(Poll::Ready(Err(error))) => return Entered::failed(self.die(error)),
             Ok(Poll::Ready(Ok(()))) => {}
         }
-        let Some(in_flight) = take_slot() else { return Entered::NoSlot(request) };
+        let Some(slots) = take_slots() else { return Entered::NoSlot(request) };
         match catch_unwind(AssertUnwindSafe(|| self.service.call(request))) {
-            Ok(future) => Entered::Called(future, in_flight),
-            Err(panic) => Entered::Failed { failure: Failure::Panicked(panic), slot: true },
+            Ok(future) => Entered::Called(future, slots),
+            Err(panic) => Entered::Failed { failure: Failure::Panicked(panic), slots: Some(slots) },
         }
     }
 

@@ -11,14 +11,16 @@ use tower_service::Service;
 use tracing::Span;
 
 use super::{
-    in_flight::{InFlight, IsOk, Reply, Running, Task},
+    Core,
+    in_flight::{InFlight, IsOk, Reply, Running, Start, Task, Way},
     inner::{Entered, Inner, Judge},
     lock,
 };
 use crate::{
     builder::{Abandon, Execution},
+    class::Rank,
     error::Reason,
-    queue::{LaneId, Waiting},
+    queue::{Charge, LaneId, Waiting},
 };
 
 /// A request in the queue, whatever its type and that of its inner.
@@ -27,13 +29,18 @@ use crate::{
 /// [`remove`](Self::remove), [`cancel`](Self::cancel), or by being dropped, which answers `Closed`.
 pub(crate) trait Job: Send + Sync {
     fn lane(&self) -> LaneId;
+    fn rank(&self) -> Rank;
+    /// How many places it has.
+    fn held(&self) -> usize;
     fn admitted(&self) -> Instant;
     /// Until when it may wait, and what to say then.
     fn late(&self) -> Option<Late>;
+    /// Until when it is of use to its caller.
+    fn deadline(&self) -> Option<Instant>;
     /// Whether it has ended, by whatever way.
     fn is_gone(&self) -> bool;
-    /// Calls the inner, on the drain task.
-    fn dispatch(&self, now: Instant) -> Dispatched;
+    /// Calls the inner, on the drain task, which has charged it so much.
+    fn dispatch(&self, now: Instant, charge: Charge) -> Dispatched;
     /// Answers `Rejected`. `false` if it had gone.
     fn remove(&self, reason: Reason) -> bool;
     /// The caller has gone: gives up the place and drops the request, now.
@@ -50,7 +57,9 @@ pub(crate) struct Late {
 /// What came of an attempt to dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dispatched {
-    /// It runs, or has been answered, or was gone.
+    /// It runs.
+    Started,
+    /// It was gone, or has been answered.
     Ended,
     /// It waits on, since its inner is not ready.
     Unready,
@@ -62,6 +71,10 @@ impl Waiting for Arc<dyn Job> {
     fn is_gone(&self) -> bool {
         (**self).is_gone()
     }
+
+    fn late(&self) -> Option<Instant> {
+        (**self).late().map(|late| late.at)
+    }
 }
 
 pub(crate) struct Request<S, Req, R>
@@ -69,9 +82,29 @@ where
     S: Service<Req>,
 {
     lane: LaneId,
-    admitted: Instant,
-    late: Option<Late>,
+    terms: Terms,
     stage: Mutex<Stage<Waits<S, Req, R>>>,
+}
+
+/// What a request was admitted with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) rank: Rank,
+    /// How many places it has.
+    pub(crate) held: u32,
+    pub(crate) admitted: Instant,
+    /// When it has waited as long as is allowed.
+    pub(crate) overdue: Option<Instant>,
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl Terms {
+    /// The earlier of the two, and the deadline where they are the same.
+    fn late(&self) -> Option<Late> {
+        let overdue = self.overdue.map(|at| Late { at, reason: Reason::MaxWait });
+        let deadline = self.deadline.map(|at| Late { at, reason: Reason::Deadline });
+        deadline.into_iter().chain(overdue).min_by_key(|late| late.at)
+    }
 }
 
 /// All that is dropped at the moment a request goes; what remains is an empty shell in the line.
@@ -100,9 +133,8 @@ impl<S, Req, R> Request<S, Req, R>
 where
     S: Service<Req>,
 {
-    pub(crate) fn new(waits: Waits<S, Req, R>, admitted: Instant, late: Option<Late>) -> Self {
-        let lane = waits.inner.lane();
-        Self { lane, admitted, late, stage: Mutex::new(Stage::Waiting(waits)) }
+    pub(crate) fn new(waits: Waits<S, Req, R>, terms: Terms) -> Self {
+        Self { lane: waits.inner.lane(), terms, stage: Mutex::new(Stage::Waiting(waits)) }
     }
 
     fn take(&self, next: Stage<Waits<S, Req, R>>) -> Option<Waits<S, Req, R>> {
@@ -122,28 +154,31 @@ where
         let mut stage = lock(&self.stage);
         if let Stage::Gone = *stage {
             drop(stage);
-            cancelled(waits);
+            self.cancelled(waits);
         } else {
             *stage = Stage::Waiting(waits);
         }
     }
-}
 
-/// The one way out for a request whose caller has gone before it was dispatched.
-fn cancelled<S, Req, R>(waits: Waits<S, Req, R>)
-where
-    S: Service<Req>,
-{
-    let core = Arc::clone(&waits.inner.core);
-    let before = core.counters.cancelled.add();
-    core.release_waiting();
-    // The shells of many that have gone are swept out by the drain task, now and then; and it may have
-    // been waiting for this one to end.
-    if before % SWEEP == SWEEP - 1 || core.places.counts().is_closed() {
-        core.wake();
+    /// The one way out for a request whose caller has gone before it was dispatched.
+    fn cancelled(&self, waits: Waits<S, Req, R>) {
+        let core = Arc::clone(&waits.inner.core);
+        let before = core.counters.cancelled.add();
+        self.leave(&core);
+        // The shells of many that have gone are swept out by the drain task, now and then; and it may have
+        // been waiting for this one to end.
+        if before % SWEEP == SWEEP - 1 || core.places.counts().is_closed() {
+            core.wake();
+        }
+        // Last, since it is user code: the place is free whatever it does.
+        drop(waits);
     }
-    // Last, since it is user code: the place is free whatever it does.
-    drop(waits);
+
+    /// Gives back its places without having been dispatched.
+    fn leave(&self, core: &Core) {
+        core.door.leave(self.terms.rank, self.terms.held as usize);
+        core.release_waiting(self.terms.held as usize);
+    }
 }
 
 /// How many may go before the drain task is woken to look whether there are shells to drop.
@@ -163,19 +198,31 @@ where
         self.lane
     }
 
+    fn rank(&self) -> Rank {
+        self.terms.rank
+    }
+
+    fn held(&self) -> usize {
+        self.terms.held as usize
+    }
+
     fn admitted(&self) -> Instant {
-        self.admitted
+        self.terms.admitted
     }
 
     fn late(&self) -> Option<Late> {
-        self.late
+        self.terms.late()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.terms.deadline
     }
 
     fn is_gone(&self) -> bool {
         !matches!(*lock(&self.stage), Stage::Waiting(_))
     }
 
-    fn dispatch(&self, now: Instant) -> Dispatched {
+    fn dispatch(&self, now: Instant, charge: Charge) -> Dispatched {
         let Some(Waits { inner, request, span, reply }) = self.take(Stage::InHand) else {
             return Dispatched::Ended;
         };
@@ -184,17 +231,23 @@ where
             self.put_back(Waits { inner, request, span, reply });
             why
         };
-        match inner.enter(&span, request, || core.places.take_slot()) {
+        let Terms { rank, held, admitted, .. } = self.terms;
+        let held = held as usize;
+        match inner.enter(&span, request, || core.places.take_slots(held)) {
             Entered::Unready(request) => again(inner, request, span, reply, Dispatched::Unready),
             Entered::NoSlot(request) => again(inner, request, span, reply, Dispatched::NoSlot),
-            Entered::Failed { failure, slot } => {
-                core.on_failure(&failure, slot);
+            Entered::Failed { failure, slots } => {
+                core.door.leave(rank, held);
+                core.on_failure(&failure, held, slots);
                 drop(reply.send(Reply::Failed(failure)));
                 Dispatched::Ended
             }
-            Entered::Called(future, in_flight) => {
-                let wait = now.saturating_duration_since(self.admitted);
-                let in_flight = InFlight::new(inner, now, wait, in_flight);
+            Entered::Called(future, slots) => {
+                core.door.leave(rank, held);
+                let wait = now.saturating_duration_since(admitted);
+                let way = Way::Limited { slots, charge: charge.settle.then_some(charge) };
+                let start = Start { at: now, wait, priority: rank.priority, way };
+                let in_flight = InFlight::new(inner, start);
                 let running = Running::new(future, in_flight, span);
                 match core.settings.execution {
                     Execution::Spawn => {
@@ -204,7 +257,7 @@ where
                     // If the caller has gone, this drops the call and frees its slot.
                     Execution::Caller => drop(reply.send(Reply::Run(running))),
                 }
-                Dispatched::Ended
+                Dispatched::Started
             }
         }
     }
@@ -214,9 +267,9 @@ where
             return false;
         };
         let core = &inner.core;
-        let waited = Instant::now().saturating_duration_since(self.admitted);
-        core.counters.removed.add(reason);
-        core.release_waiting();
+        let waited = Instant::now().saturating_duration_since(self.terms.admitted);
+        core.counters.removed.add(self.terms.rank.priority, reason);
+        self.leave(core);
         let rejected = core.rejected(reason, waited);
         span.in_scope(|| {
             let name = &*core.settings.name;
@@ -229,7 +282,7 @@ where
 
     fn cancel(&self) {
         if let Some(waits) = self.take(Stage::Gone) {
-            cancelled(waits);
+            self.cancelled(waits);
         }
     }
 }
@@ -241,8 +294,8 @@ where
     /// Nobody will dispatch it any more: the leveler has gone without its drain task.
     fn drop(&mut self) {
         if let Some(Waits { inner, request: _, span: _, reply }) = self.take(Stage::Gone) {
-            inner.core.counters.removed.add(Reason::Closed);
-            inner.core.release_waiting();
+            inner.core.counters.removed.add(self.terms.rank.priority, Reason::Closed);
+            self.leave(&inner.core);
             let rejected = inner.core.rejected(Reason::Closed, Default::default());
             drop(reply.send(Reply::Rejected(rejected)));
         }

@@ -18,13 +18,17 @@
 
 mod backlog;
 mod controller;
+mod door;
 mod drain;
+mod estimates;
 mod idle;
 pub(crate) mod in_flight;
 pub(crate) mod inner;
 pub(crate) mod job;
 mod leveler;
 pub(crate) mod places;
+mod refusal;
+mod runtime;
 mod state;
 mod waiters;
 
@@ -34,7 +38,6 @@ use std::{
 };
 
 pub(crate) use self::{
-    controller::whole_limit,
     inner::{Failure, Inner},
     job::Job,
     leveler::Leveler,

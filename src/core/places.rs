@@ -8,7 +8,8 @@
 //!      CLOSED PAUSED DISPATCHING   held           in flight
 //! ```
 //!
-//! Invariants, with *waiting* = held − in flight:
+//! Invariants, with *waiting* = held − in flight. A request of cost *c* takes *c* places and *c* slots, so
+//! the counts are sums of costs.
 //!
 //! 1. A place is held from admission until the request is answered, cancelled, or its work has ended.
 //! 2. A slot (in flight) is only ever taken together with a place, or for a place already held.
@@ -16,7 +17,7 @@
 //!    was taken from the queue is still on its way to the inner (`DISPATCHING`), and nothing is paused.
 //!    So as long as something waits, the drain task alone takes slots.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 const IN_FLIGHT: u64 = 1;
 const HELD: u64 = 1 << 30;
@@ -29,21 +30,22 @@ const CLOSED: u64 = 1 << 63;
 /// 30 bits that each count has.
 pub(crate) const MAX: usize = (1 << 29) - 1025;
 
-/// How far `EvictOldest` may pass the bound: what fits in the channel and has not been read.
+/// How far those let in for whom others have to go may pass the bound: what fits in the channel and has not been read.
 pub(crate) const CHANNEL: usize = 1024;
 
 /// What to do with a newcomer when no place is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WhenFull {
     Refuse,
-    EvictOldest,
+    /// Let it in all the same, if somebody waits who can give way to it.
+    Evict,
 }
 
-/// A place taken.
+/// A place taken, or as many as the request costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admitted {
-    /// With a slot: to be dispatched at once. Carries how many are in flight, this one included.
-    Direct(usize),
+    /// With a slot: to be dispatched at once.
+    Direct(Slots),
     /// Without: to wait in the queue.
     Queued,
 }
@@ -52,6 +54,14 @@ pub(crate) enum Admitted {
 pub(crate) enum Denied {
     Full,
     Closed,
+}
+
+/// The slots of a request that may run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Slots {
+    pub(crate) taken: usize,
+    /// Slots taken by all, these included.
+    pub(crate) in_flight: usize,
 }
 
 /// The counts at one instant.
@@ -80,10 +90,10 @@ impl Counts {
         self.0 & PAUSED != 0
     }
 
-    fn may_go_direct(self, limit: usize) -> bool {
+    fn may_go_direct(self, limit: usize, cost: usize) -> bool {
         self.0 & (PAUSED | DISPATCHING) == 0
             && self.held() == self.in_flight()
-            && self.in_flight() < limit
+            && self.in_flight() + cost <= limit
     }
 }
 
@@ -95,6 +105,8 @@ pub(crate) struct Places {
     /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
     /// place is taken and lowered before it is given up or used, so that `unfinished` errs upwards.
     reserved: AtomicU32,
+    /// What was let in beyond the bound, for whom others have to go, since the drain task last looked.
+    over: AtomicUsize,
 }
 
 /// Keeps what all threads write away from what they only read. 128 bytes, since processors fetch lines of
@@ -110,6 +122,7 @@ impl Places {
             capacity: AtomicU32::new(capacity as u32),
             limit: AtomicU32::new(limit as u32),
             reserved: AtomicU32::new(0),
+            over: AtomicUsize::new(0),
         }
     }
 
@@ -147,8 +160,20 @@ impl Places {
         self.counts().held().saturating_sub(reserved)
     }
 
-    /// Takes a place, and a slot with it when `direct` is wanted and the request need not wait.
-    pub(crate) fn admit(&self, direct: bool, when_full: WhenFull) -> Result<Admitted, Denied> {
+    /// What a request of this cost takes: no more than the limit, or it could never run.
+    pub(crate) fn weight(&self, cost: u32) -> usize {
+        (cost as usize).clamp(1, self.limit())
+    }
+
+    /// Takes so many places, and as many slots with them when `direct` is wanted and the request need not
+    /// wait.
+    pub(crate) fn admit(
+        &self,
+        cost: usize,
+        direct: bool,
+        when_full: WhenFull,
+    ) -> Result<Admitted, Denied> {
+        let (held, slots) = (cost as u64 * HELD, cost as u64 * IN_FLIGHT);
         let mut word = self.word.0.load(SeqCst);
         loop {
             let counts = Counts(word);
@@ -156,36 +181,44 @@ impl Places {
                 return Err(Denied::Closed);
             }
             let total = self.total();
-            let at_once = direct && counts.may_go_direct(self.limit());
-            let (admitted, add) = if at_once {
-                (Admitted::Direct(counts.in_flight() + 1), HELD + IN_FLIGHT)
-            } else if counts.held() < total
-                || when_full == WhenFull::EvictOldest
-                    && counts.waiting() > 0
-                    && counts.held() < total + CHANNEL
+            let at_once = direct && counts.may_go_direct(self.limit(), cost);
+            let after = counts.held() + cost;
+            let add = if at_once {
+                held + slots
+            } else if after <= total
+                || when_full == WhenFull::Evict && counts.waiting() > 0 && after <= total + CHANNEL
             {
-                (Admitted::Queued, HELD)
+                held
             } else {
                 return Err(Denied::Full);
             };
             match self.word.0.compare_exchange_weak(word, word + add, SeqCst, SeqCst) {
-                Ok(_) => return Ok(self.recheck(admitted)),
+                Ok(_) if at_once => return Ok(self.recheck(cost, counts.in_flight() + cost)),
+                Ok(_) => {
+                    if after > total {
+                        self.over.fetch_add(cost, SeqCst);
+                    }
+                    return Ok(Admitted::Queued);
+                }
                 Err(now) => word = now,
             }
         }
     }
 
+    /// How much is to make room for those let in beyond the bound, since this was last asked.
+    pub(crate) fn take_over(&self) -> usize {
+        if self.over.load(SeqCst) == 0 { 0 } else { self.over.swap(0, SeqCst) }
+    }
+
     /// A limit lowered between the look at it and the taking of the slot must hold all the same: the
     /// newcomer keeps its place and waits. If the lowered limit is not seen here, the slot was taken
     /// before it was set.
-    fn recheck(&self, admitted: Admitted) -> Admitted {
-        match admitted {
-            Admitted::Direct(in_flight) if in_flight > self.limit() => {
-                self.return_slot();
-                Admitted::Queued
-            }
-            admitted => admitted,
+    fn recheck(&self, taken: usize, in_flight: usize) -> Admitted {
+        if in_flight > self.limit() {
+            self.return_slots(taken);
+            return Admitted::Queued;
         }
+        Admitted::Direct(Slots { taken, in_flight })
     }
 
     /// Uses the place of a reservation; `Err` when the leveler has been closed since (the place is then
@@ -205,7 +238,7 @@ impl Places {
                 return Ok(Admitted::Queued);
             }
             match self.word.0.compare_exchange_weak(word, word + IN_FLIGHT, SeqCst, SeqCst) {
-                Ok(_) => return Ok(self.recheck(Admitted::Direct(counts.in_flight() + 1))),
+                Ok(_) => return Ok(self.recheck(1, counts.in_flight() + 1)),
                 Err(now) => word = now,
             }
         }
@@ -214,7 +247,7 @@ impl Places {
     /// Reserves a place for a service that reports itself ready. `true` when it did; also when closed,
     /// without a place: the call that follows is to learn that by its refusal.
     pub(crate) fn reserve(&self) -> Option<Reserved> {
-        match self.admit(false, WhenFull::Refuse) {
+        match self.admit(1, false, WhenFull::Refuse) {
             Ok(_) => {
                 self.reserved.fetch_add(1, SeqCst);
                 Some(Reserved::Place)
@@ -229,51 +262,58 @@ impl Places {
         self.reserved.fetch_sub(1, SeqCst);
     }
 
-    /// Takes a slot for a request that has a place. For the drain task only, which keeps direct
+    /// Takes slots for a request that has `held` places, and gives back the places it has beyond those: there
+    /// are some when the limit was lowered below its cost. For the drain task only, which keeps direct
     /// admissions away until `end_dispatching`.
-    pub(crate) fn take_slot(&self) -> Option<usize> {
+    pub(crate) fn take_slots(&self, held: usize) -> Option<Slots> {
         let mut word = self.word.0.load(SeqCst);
         loop {
             let counts = Counts(word);
-            if counts.is_paused() || counts.in_flight() >= self.limit() {
+            let limit = self.limit();
+            let taken = held.min(limit);
+            let in_flight = counts.in_flight() + taken;
+            if counts.is_paused() || in_flight > limit {
                 return None;
             }
-            let next = (word + IN_FLIGHT) | DISPATCHING;
+            let beyond = (held - taken) as u64 * HELD;
+            let next = (word - beyond + taken as u64 * IN_FLIGHT) | DISPATCHING;
             match self.word.0.compare_exchange_weak(word, next, SeqCst, SeqCst) {
-                Ok(_) if counts.in_flight() + 1 > self.limit() => {
-                    self.return_slot();
+                Ok(_) if in_flight > self.limit() => {
+                    self.word.0.fetch_add(beyond, SeqCst);
+                    self.return_slots(taken);
                     return None;
                 }
-                Ok(_) => return Some(counts.in_flight() + 1),
+                Ok(_) => return Some(Slots { taken, in_flight }),
                 Err(now) => word = now,
             }
         }
     }
 
-    /// Whether the drain task may dispatch now.
-    pub(crate) fn may_dispatch(&self) -> bool {
-        let counts = self.counts();
-        !counts.is_paused() && counts.in_flight() < self.limit()
+    /// Whether a request that has `held` places may be dispatched now.
+    pub(crate) fn may_dispatch(&self, held: usize) -> bool {
+        let (counts, limit) = (self.counts(), self.limit());
+        !counts.is_paused() && counts.in_flight() + held.min(limit) <= limit
     }
 
     pub(crate) fn end_dispatching(&self) {
         self.word.0.fetch_and(!DISPATCHING, SeqCst);
     }
 
-    /// Gives a slot back and keeps the place.
-    pub(crate) fn return_slot(&self) {
-        self.word.0.fetch_sub(IN_FLIGHT, SeqCst);
+    /// Gives slots back and keeps the places.
+    pub(crate) fn return_slots(&self, taken: usize) {
+        self.word.0.fetch_sub(taken as u64 * IN_FLIGHT, SeqCst);
     }
 
-    /// Gives slot and place back; returns the counts after it.
-    pub(crate) fn release_running(&self) -> Counts {
-        let add = HELD + IN_FLIGHT;
+    /// Gives so many slots and places back; returns the counts after it.
+    pub(crate) fn release_running(&self, taken: usize) -> Counts {
+        let add = taken as u64 * (HELD + IN_FLIGHT);
         Counts(self.word.0.fetch_sub(add, SeqCst).wrapping_sub(add))
     }
 
-    /// Gives back the place of a request that had no slot; returns the counts after it.
-    pub(crate) fn release_waiting(&self) -> Counts {
-        Counts(self.word.0.fetch_sub(HELD, SeqCst).wrapping_sub(HELD))
+    /// Gives back the places of a request that had no slot; returns the counts after it.
+    pub(crate) fn release_waiting(&self, held: usize) -> Counts {
+        let add = held as u64 * HELD;
+        Counts(self.word.0.fetch_sub(add, SeqCst).wrapping_sub(add))
     }
 
     /// Returns whether this call closed it.
@@ -304,6 +344,34 @@ pub(crate) enum Reserved {
 mod tests {
     use super::*;
 
+    fn direct(taken: usize, in_flight: usize) -> Admitted {
+        Admitted::Direct(Slots { taken, in_flight })
+    }
+
+    #[test]
+    fn a_heavy_request_takes_as_many_places_and_slots_as_it_costs() {
+        let places = Places::new(3, 4);
+        let admit = |cost| places.admit(cost, true, WhenFull::Refuse);
+        assert_eq!(admit(3), Ok(direct(3, 3)));
+        assert_eq!(admit(2), Ok(Admitted::Queued), "one slot is not enough");
+        assert_eq!(admit(3), Err(Denied::Full), "two places are not");
+        assert!(!places.may_dispatch(2));
+        places.release_running(3);
+        assert_eq!(places.take_slots(2), Some(Slots { taken: 2, in_flight: 2 }));
+        assert_eq!(places.weight(100), 4, "heavier than the limit it runs alone");
+        assert_eq!(places.weight(0), 1);
+    }
+
+    #[test]
+    fn a_limit_lowered_below_a_cost_does_not_hold_it_up() {
+        let places = Places::new(4, 4);
+        assert_eq!(places.admit(3, false, WhenFull::Refuse), Ok(Admitted::Queued));
+        places.set_limit(2);
+        assert_eq!(places.take_slots(3), Some(Slots { taken: 2, in_flight: 2 }));
+        assert_eq!(places.counts().waiting(), 0);
+        assert_eq!(places.release_running(2).held(), 0);
+    }
+
     #[test]
     fn the_largest_counts_fit() {
         let places = Places::new(MAX, MAX);
@@ -314,10 +382,10 @@ mod tests {
     #[test]
     fn a_direct_admission_needs_an_empty_queue_and_a_free_slot() {
         let places = Places::new(2, 1);
-        let admit = || places.admit(true, WhenFull::Refuse);
-        assert_eq!(admit(), Ok(Admitted::Direct(1)));
+        let admit = || places.admit(1, true, WhenFull::Refuse);
+        assert_eq!(admit(), Ok(direct(1, 1)));
         assert_eq!(admit(), Ok(Admitted::Queued));
-        places.release_running();
+        places.release_running(1);
         assert_eq!(
             admit(),
             Ok(Admitted::Queued),
@@ -330,18 +398,18 @@ mod tests {
     #[test]
     fn nobody_overtakes_a_request_that_is_being_dispatched() {
         let places = Places::new(4, 4);
-        assert_eq!(places.admit(false, WhenFull::Refuse), Ok(Admitted::Queued));
-        assert_eq!(places.take_slot(), Some(1));
-        assert_eq!(places.admit(true, WhenFull::Refuse), Ok(Admitted::Queued));
-        places.release_waiting();
+        assert_eq!(places.admit(1, false, WhenFull::Refuse), Ok(Admitted::Queued));
+        assert_eq!(places.take_slots(1), Some(Slots { taken: 1, in_flight: 1 }));
+        assert_eq!(places.admit(1, true, WhenFull::Refuse), Ok(Admitted::Queued));
+        places.release_waiting(1);
         places.end_dispatching();
-        assert_eq!(places.admit(true, WhenFull::Refuse), Ok(Admitted::Direct(2)));
+        assert_eq!(places.admit(1, true, WhenFull::Refuse), Ok(direct(1, 2)));
     }
 
     #[test]
     fn eviction_passes_the_bound_by_one_channel_at_most() {
         let places = Places::new(1, 1);
-        let admit = || places.admit(true, WhenFull::EvictOldest);
+        let admit = || places.admit(1, true, WhenFull::Evict);
         let admitted = std::iter::from_fn(|| admit().ok()).count();
         assert_eq!(admitted, 2 + CHANNEL);
     }
@@ -349,8 +417,8 @@ mod tests {
     #[test]
     fn with_nobody_waiting_there_is_nobody_to_evict() {
         let places = Places::new(0, 1);
-        assert_eq!(places.admit(true, WhenFull::EvictOldest), Ok(Admitted::Direct(1)));
-        assert_eq!(places.admit(true, WhenFull::EvictOldest), Err(Denied::Full));
+        assert_eq!(places.admit(1, true, WhenFull::Evict), Ok(direct(1, 1)));
+        assert_eq!(places.admit(1, true, WhenFull::Evict), Err(Denied::Full));
     }
 
     #[test]

@@ -2,31 +2,33 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 
 use futures::task::AtomicWaker;
-use tokio::{runtime, sync::mpsc, task, time::Instant};
+use tokio::{runtime, sync::mpsc, time::Instant};
 
 use super::{
     Failure, Job,
     backlog::Backlog,
     contain,
-    controller::Controller,
-    drain,
+    controller::{Controller, whole_limit},
+    door::Door,
+    estimates::Estimates,
     idle::Idle,
     lock,
-    places::{Counts, Places, WhenFull},
+    places::{Counts, Places, Slots},
     waiters::Waiters,
 };
 use crate::{
     builder::{Abandon, Execution, Overflow},
-    error::{Reason, Rejected},
+    class::{Priority, Rank},
+    error::Reason,
     limit::{Algorithm, Sample},
-    queue::LaneId,
-    stats::{Counters, DrainRate, Recorder, Stats},
+    queue::{Charge, LaneId, Rate, Rules},
+    stats::{Counters, DrainRate, PriorityStats, Recorder, Stats},
 };
 
 /// What was set when the leveler was built and does not change.
@@ -34,8 +36,12 @@ use crate::{
 pub(crate) struct Settings {
     pub(crate) name: Arc<str>,
     pub(crate) capacity: usize,
-    pub(crate) limit: usize,
+    /// Below 1 it is honoured by spacing.
+    pub(crate) limit: f64,
+    pub(crate) line: Rules,
+    pub(crate) rate: Option<Rate>,
     pub(crate) max_wait: Option<Duration>,
+    pub(crate) bypass_limit: usize,
     pub(crate) overflow: Overflow,
     pub(crate) abandon: Abandon,
     pub(crate) execution: Execution,
@@ -49,6 +55,8 @@ pub(crate) struct Core {
     pub(crate) wait: Recorder,
     pub(crate) service_time: Recorder,
     pub(crate) rate: DrainRate,
+    pub(crate) estimates: Estimates,
+    pub(crate) door: Door,
     pub(crate) idle: Idle,
     pub(crate) waiters: Waiters,
     backlog: Mutex<Backlog>,
@@ -57,25 +65,31 @@ pub(crate) struct Core {
     /// Inner services that may be ready again.
     pub(super) woken: Mutex<Vec<LaneId>>,
     pub(super) drain: AtomicU8,
+    /// Charges that have turned out to be so much.
+    pub(super) settlements: Mutex<Vec<(Charge, Duration)>>,
+    /// What those in flight take beyond one slot each.
+    surplus: AtomicUsize,
+    bypassing: AtomicUsize,
+    /// Counts what random numbers are made of.
+    pub(super) draws: AtomicU64,
     /// In nanoseconds; `NO_MAX_WAIT` for none.
     max_wait: AtomicU64,
     controller: Controller,
+    /// The limit as it was asked for, as the bits of an `f64`.
+    limit: AtomicU64,
     /// Whether "the queue is full" has been said and not yet taken back.
-    overflowing: AtomicBool,
+    pub(super) overflowing: AtomicBool,
     /// Whether the deadline of a drain has passed: nobody waits any more.
     pub(super) dismissed: AtomicBool,
     /// Whether the runtime in the settings has been found dead.
-    runtime_ended: AtomicBool,
+    pub(super) runtime_ended: AtomicBool,
 }
 
 /// States of the drain task.
 pub(super) const ABSENT: u8 = 0;
-const ALIVE: u8 = 1;
+pub(super) const ALIVE: u8 = 1;
 
 const NO_MAX_WAIT: u64 = u64::MAX;
-
-/// A longer wait says no more than "not soon", and the rate it is computed from will have changed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
 impl Core {
     pub(super) fn new(
@@ -83,20 +97,28 @@ impl Core {
         algorithm: Option<Box<dyn Algorithm>>,
         receiver: mpsc::Receiver<Arc<dyn Job>>,
     ) -> Self {
+        let now = Instant::now();
         Self {
-            places: Places::new(settings.capacity, settings.limit),
+            places: Places::new(settings.capacity, whole_limit(settings.limit)),
             counters: Counters::default(),
             wait: Recorder::new(),
             service_time: Recorder::new(),
-            rate: DrainRate::new(Instant::now()),
+            rate: DrainRate::new(now),
+            estimates: Estimates::new(now),
+            door: Door::new(now),
             idle: Idle::default(),
             waiters: Waiters::default(),
-            backlog: Mutex::new(Backlog::new(receiver)),
+            backlog: Mutex::new(Backlog::new(receiver, settings.line)),
             signal: AtomicWaker::new(),
             woken: Mutex::default(),
             drain: AtomicU8::new(ABSENT),
+            settlements: Mutex::default(),
+            surplus: AtomicUsize::new(0),
+            bypassing: AtomicUsize::new(0),
+            draws: AtomicU64::new(0),
             max_wait: AtomicU64::new(to_nanos(settings.max_wait)),
             controller: Controller::new(algorithm),
+            limit: AtomicU64::new(settings.limit.to_bits()),
             overflowing: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
             runtime_ended: AtomicBool::new(false),
@@ -104,45 +126,8 @@ impl Core {
         }
     }
 
-    /// Makes sure that there is a drain task, or says why there can't be one.
-    pub(crate) fn ensure_drained(self: &Arc<Self>) -> Result<(), Reason> {
-        if self.is_drained() {
-            return Ok(());
-        }
-        let current = || runtime::Handle::try_current().ok();
-        let candidates = [self.settings.runtime.clone(), current()];
-        for (index, runtime) in candidates.into_iter().enumerate() {
-            let Some(runtime) = runtime else { continue };
-            if self.drain.compare_exchange(ABSENT, ALIVE, SeqCst, SeqCst).is_err() {
-                return Ok(());
-            }
-            tracing::debug!(name = %self.settings.name, "drain task started");
-            // On a runtime that has shut down the task is dropped at once, which sets ABSENT.
-            runtime.spawn(drain::run(Arc::clone(self)));
-            if self.is_drained() {
-                return Ok(());
-            }
-            if index == 0 {
-                self.runtime_ended.store(true, SeqCst);
-            }
-        }
-        Err(Reason::NoRuntime)
-    }
-
-    pub(super) fn is_drained(&self) -> bool {
-        self.drain.load(SeqCst) == ALIVE
-    }
-
     pub(crate) fn wake(&self) {
         self.signal.wake();
-    }
-
-    /// What happens to a newcomer when no place is free.
-    pub(crate) fn when_full(&self) -> WhenFull {
-        match self.settings.overflow {
-            Overflow::EvictOldest => WhenFull::EvictOldest,
-            Overflow::Reject | Overflow::Wait => WhenFull::Refuse,
-        }
     }
 
     pub(crate) fn max_wait(&self) -> Option<Duration> {
@@ -179,67 +164,79 @@ impl Core {
         }
     }
 
-    /// A request that was admitted has ended before its future was made.
-    pub(crate) fn on_failure(&self, failure: &Failure, slot: bool) {
+    /// A request that was admitted has ended before its future was made, with so many places and, perhaps,
+    /// slots.
+    pub(crate) fn on_failure(&self, failure: &Failure, held: usize, slots: Option<Slots>) {
         match failure {
             Failure::Panicked(_) => self.counters.panicked.add(),
             Failure::Unready(_) | Failure::Dead(_) => self.counters.failed.add(),
         };
-        if slot {
-            self.on_released(self.places.release_running());
-        } else {
-            self.release_waiting();
+        match slots {
+            Some(slots) => self.on_released(self.places.release_running(slots.taken)),
+            None => self.release_waiting(held),
         }
     }
 
-    /// Gives back the place of a request that was never dispatched.
-    pub(crate) fn release_waiting(&self) {
-        self.on_place_free(self.places.release_waiting());
+    /// Gives back the places of a request that was never dispatched.
+    pub(crate) fn release_waiting(&self, held: usize) {
+        self.on_place_free(self.places.release_waiting(held));
     }
 
     /// Puts an end to the reservation of a service that goes away.
     pub(crate) fn release_reserved(&self) {
         self.places.end_reservation();
-        self.release_waiting();
+        self.release_waiting(1);
     }
 
     /// A request is about to be queued.
-    pub(crate) fn on_queued(&self, now: Instant) {
-        if self.places.counts().waiting() == 1 {
+    pub(crate) fn on_queued(&self, rank: Rank, held: usize, now: Instant) {
+        self.door.enter(rank, held);
+        if self.places.counts().waiting() == held {
             self.rate.begin(now, self.counters.ended());
         }
+    }
+
+    /// Slots are taken for a call, or given back.
+    pub(crate) fn count_surplus(&self, taken: usize, is_taken: bool) {
+        if taken > 1 {
+            let add = if is_taken { taken - 1 } else { 1_usize.wrapping_sub(taken) };
+            self.surplus.fetch_add(add, SeqCst);
+        }
+    }
+
+    /// Takes one of the budget of those that go past the queue.
+    pub(crate) fn begin_bypass(&self) -> bool {
+        let next = |now: usize| (now < self.settings.bypass_limit).then_some(now + 1);
+        self.bypassing.fetch_update(SeqCst, SeqCst, next).is_ok()
+    }
+
+    pub(crate) fn end_bypass(&self) {
+        self.bypassing.fetch_sub(1, SeqCst);
+    }
+
+    /// A call that was charged has taken so long.
+    pub(crate) fn settle(&self, charge: Charge, time: Duration) {
+        lock(&self.settlements).push((charge, time));
     }
 
     pub(crate) fn measure_rate(&self, now: Instant) {
         self.rate.look(now, || self.counters.ended());
     }
 
-    /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
-    pub(crate) fn refuse(&self, reason: Reason, now: Instant) -> Rejected {
-        self.counters.refused.add(reason);
-        self.measure_rate(now);
-        let rejected = self.rejected(reason, Duration::ZERO);
-        let Rejected { queued, limit, .. } = rejected;
-        tracing::debug!(name = %self.settings.name, %reason, queued, limit, "request refused");
-        let full = reason == Reason::Full;
-        if full && !self.overflowing.load(SeqCst) && !self.overflowing.swap(true, SeqCst) {
-            tracing::info!(name = %self.settings.name, queued, limit, "queue is full");
-        }
-        rejected
-    }
-
-    /// The answer for a request that is refused or removed now.
-    pub(crate) fn rejected(&self, reason: Reason, waited: Duration) -> Rejected {
-        let queued = self.queued();
-        let retry_after = match reason {
-            Reason::Closed | Reason::NoRuntime => None,
-            _ => self.rate.time_for(queued.max(1)).map(|time| time.min(MAX_RETRY_AFTER)),
-        };
-        Rejected { reason, retry_after, waited, queued, limit: self.places.limit() }
-    }
-
+    /// How many wait.
     pub(crate) fn queued(&self) -> usize {
-        self.places.counts().waiting().saturating_sub(self.places.reserved())
+        self.door.waiting()
+    }
+
+    /// How many run, whatever they cost.
+    pub(crate) fn in_flight(&self) -> usize {
+        let taken = self.places.counts().in_flight();
+        taken.saturating_sub(self.surplus.load(SeqCst))
+    }
+
+    /// An inner was polled without leaving our waker with it.
+    pub(crate) fn ask_again(&self, lane: LaneId) {
+        lock(&self.woken).push(lane);
     }
 
     /// Feeds a finished call to the algorithm, and takes over its limit.
@@ -250,7 +247,7 @@ impl Core {
     /// Sets the limit by hand; an algorithm has no more say after it.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.controller.dismiss();
-        self.apply_limit(limit);
+        self.apply_limit(limit as f64);
     }
 
     /// Whether the limit was found by an algorithm, and not set by hand since.
@@ -263,13 +260,24 @@ impl Core {
         self.on_bounds_changed();
     }
 
-    fn apply_limit(&self, limit: usize) {
-        let before = self.places.limit();
+    fn apply_limit(&self, limit: f64) {
+        self.limit.store(limit.to_bits(), SeqCst);
+        let (before, limit) = (self.places.limit(), whole_limit(limit));
         if before != limit {
             self.places.set_limit(limit);
             tracing::trace!(name = %self.settings.name, before, limit, "limit changed");
             self.on_bounds_changed();
         }
+    }
+
+    /// The limit as it was asked for: the places have its whole part, and 1 at least.
+    pub(crate) fn exact_limit(&self) -> f64 {
+        f64::from_bits(self.limit.load(SeqCst))
+    }
+
+    /// Whether dispatches are spaced, which only the drain task can do.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.settings.rate.is_some() || self.exact_limit() < 1.0
     }
 
     fn on_bounds_changed(&self) {
@@ -327,7 +335,7 @@ impl Core {
         } = counters;
         Stats {
             queued: self.queued(),
-            in_flight: places.counts().in_flight(),
+            in_flight: self.in_flight(),
             limit: places.limit(),
             capacity: places.capacity(),
             oldest_wait: oldest.map(|admitted| now.saturating_duration_since(admitted)),
@@ -339,10 +347,17 @@ impl Core {
             panicked: panicked.get(),
             refused: refused.snapshot(),
             removed: removed.snapshot(),
-            bypassing: 0,
+            bypassing: self.bypassing.load(SeqCst),
+            slots_taken: places.counts().in_flight(),
             drain_rate: rate.per_second(),
             wait: wait.snapshot(),
             service_time: service_time.snapshot(),
+            priorities: Priority::ALL.map(|priority| PriorityStats {
+                queued: self.door.waiting_of(priority),
+                admitted: admitted.of(priority),
+                refused: refused.of(priority),
+                removed: removed.of(priority),
+            }),
         }
     }
 
@@ -351,28 +366,6 @@ impl Core {
         self.dismissed.store(true, SeqCst);
         self.answer_all(Reason::Closed);
         self.wake();
-    }
-
-    /// Whether there is a runtime for a call made right now. First by the look that costs least: a handle of
-    /// the runtime is a reference count that all its threads share.
-    pub(crate) fn can_spawn(&self) -> bool {
-        self.given_runtime().is_some()
-            || task::try_id().is_some()
-            || runtime::Handle::try_current().is_ok()
-    }
-
-    /// Runs a call made right now as a task, on the runtime that was set or on the caller's; not before
-    /// [`can_spawn`](Self::can_spawn) has said yes.
-    pub(crate) fn spawn(&self, call: impl Future<Output = ()> + Send + 'static) {
-        drop(match self.given_runtime() {
-            Some(runtime) => runtime.spawn(call),
-            None => tokio::spawn(call),
-        });
-    }
-
-    fn given_runtime(&self) -> Option<&runtime::Handle> {
-        let given = self.settings.runtime.as_ref();
-        given.filter(|_| !self.runtime_ended.load(SeqCst))
     }
 
     pub(super) fn backlog(&self) -> MutexGuard<'_, Backlog> {

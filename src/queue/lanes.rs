@@ -1,157 +1,177 @@
 //! Requests set aside because their inner service was not ready.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Entry, LaneId, Waiting};
+use super::{Entry, LaneId, Waiting, turn::End};
 
-/// A lane per inner service that has been found unready and still has requests here.
+/// A lane per inner service that was found unready and still has requests here.
 ///
-/// A lane stays until it is empty, even when its inner becomes ready: the requests in it are older than
-/// all in the main line, and those that come after them join it. So each request is moved at most once,
+/// A lane stays until it is empty, even when its inner becomes ready, so each request is moved at most once,
 /// however often its inner changes its mind.
 #[derive(Debug)]
 pub(super) struct Lanes<T> {
     lanes: HashMap<LaneId, Lane<T>>,
-    /// The heads of all lanes, by age.
+    /// The oldest of each lane, by position.
     heads: BTreeSet<(u64, LaneId)>,
-    /// The heads of the lanes whose inner is worth asking again.
-    ready: BTreeSet<(u64, LaneId)>,
+    /// The oldest and the newest of each lane whose inner is worth asking.
+    oldest: BTreeSet<(u64, LaneId)>,
+    newest: BTreeSet<(u64, LaneId)>,
     len: usize,
+    /// Slots that those in here would take.
+    weight: u64,
 }
 
 #[derive(Debug)]
 struct Lane<T> {
-    entries: VecDeque<Entry<T>>,
+    entries: BTreeMap<u64, Entry<T>>,
     ready: bool,
 }
 
 impl<T: Waiting> Lanes<T> {
     pub(super) fn new() -> Self {
-        Self { lanes: HashMap::new(), heads: BTreeSet::new(), ready: BTreeSet::new(), len: 0 }
+        Self {
+            lanes: HashMap::new(),
+            heads: BTreeSet::new(),
+            oldest: BTreeSet::new(),
+            newest: BTreeSet::new(),
+            len: 0,
+            weight: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }
 
-    /// Whether somebody still waits in this lane. One in which all have gone is dropped: nobody may have
-    /// been told to wake it.
-    pub(super) fn contains(&mut self, id: LaneId) -> bool {
-        while self.lanes.get(&id).and_then(Lane::head).is_some_and(|head| head.item.is_gone()) {
-            self.pop_from(id);
-        }
-        self.lanes.contains_key(&id)
-    }
-
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Sets aside the entry whose inner was just found unready, in front of those after it.
-    pub(super) fn stall(&mut self, entry: Entry<T>) {
-        let id = entry.lane;
-        self.len += 1;
-        self.forget_head(id);
-        let lane = self.lanes.entry(id).or_insert_with(Lane::new);
-        lane.entries.push_front(entry);
-        lane.ready = false;
-        self.note_head(id);
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
     }
 
-    /// Puts back an entry that could not be dispatched for want of a slot.
-    pub(super) fn put_back(&mut self, entry: Entry<T>) {
+    /// Sets an entry aside, since its inner is not ready.
+    pub(super) fn park(&mut self, entry: Entry<T>) {
         let id = entry.lane;
         self.len += 1;
-        self.forget_head(id);
-        let lane = self.lanes.entry(id).or_insert_with(Lane::new);
-        lane.entries.push_front(entry);
-        self.note_head(id);
-    }
-
-    /// Adds an entry behind those of its lane, which must exist.
-    pub(super) fn join(&mut self, entry: Entry<T>) {
-        let id = entry.lane;
-        self.len += 1;
-        self.forget_head(id);
-        self.lanes.entry(id).or_insert_with(Lane::new).entries.push_back(entry);
-        self.note_head(id);
+        self.weight += entry.weight();
+        self.change(id, |lanes| {
+            let lane = lanes.entry(id).or_insert_with(Lane::new);
+            lane.ready = false;
+            lane.entries.insert(entry.seq, entry);
+        });
     }
 
     /// Takes note that an inner may be ready again.
     pub(super) fn wake(&mut self, id: LaneId) {
-        self.forget_head(id);
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.ready = true;
+        self.change(id, |lanes| {
+            if let Some(lane) = lanes.get_mut(&id) {
+                lane.ready = true;
+            }
+        });
+    }
+
+    /// The entry at that end, of those whose inner is worth asking.
+    pub(super) fn peek(&self, end: End) -> Option<&Entry<T>> {
+        self.at(end).and_then(|at| self.get(at))
+    }
+
+    /// Takes that entry.
+    pub(super) fn pop(&mut self, end: End) -> Option<Entry<T>> {
+        self.at(end).and_then(|at| self.remove(at))
+    }
+
+    fn at(&self, end: End) -> Option<(u64, LaneId)> {
+        match end {
+            End::Oldest => self.oldest.first().copied(),
+            End::Newest => self.newest.last().copied(),
         }
-        self.note_head(id);
     }
 
-    /// The oldest entry whose inner is worth asking.
-    pub(super) fn pop_ready(&mut self) -> Option<Entry<T>> {
-        let (_, id) = *self.ready.first()?;
-        self.pop_from(id)
+    fn get(&self, (seq, id): (u64, LaneId)) -> Option<&Entry<T>> {
+        self.lanes.get(&id)?.entries.get(&seq)
     }
 
-    /// The oldest entry of all.
-    pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        let (_, id) = *self.heads.first()?;
-        self.pop_from(id)
-    }
-
+    /// The oldest entry, ready or not.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
-        let (_, id) = self.heads.first()?;
-        self.lanes.get(id)?.head()
+        self.heads.first().and_then(|at| self.get(*at))
+    }
+
+    /// Takes that entry.
+    pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
+        self.heads.first().copied().and_then(|at| self.remove(at))
+    }
+
+    /// Whether somebody still waits in this lane. Drops those at its head that have gone.
+    pub(super) fn has_live(&mut self, id: LaneId) -> bool {
+        loop {
+            let Some(lane) = self.lanes.get(&id) else { return false };
+            let Some((&seq, entry)) = lane.entries.iter().next() else { return false };
+            if !entry.item.is_gone() {
+                return true;
+            }
+            self.remove((seq, id));
+        }
     }
 
     /// Drops the entries that have gone.
     pub(super) fn purge(&mut self) {
-        for lane in self.lanes.values_mut() {
-            lane.entries.retain(|entry| !entry.item.is_gone());
-        }
-        self.lanes.retain(|_, lane| !lane.entries.is_empty());
-        self.len = self.lanes.values().map(|lane| lane.entries.len()).sum();
-        self.heads.clear();
-        self.ready.clear();
         let ids: Vec<_> = self.lanes.keys().copied().collect();
-        ids.into_iter().for_each(|id| self.note_head(id));
+        for id in ids {
+            self.change(id, |lanes| {
+                if let Some(lane) = lanes.get_mut(&id) {
+                    lane.entries.retain(|_, entry| !entry.item.is_gone());
+                }
+            });
+        }
+        let left = || self.lanes.values().flat_map(|lane| lane.entries.values());
+        self.len = left().count();
+        self.weight = left().map(Entry::weight).sum();
     }
 
-    fn pop_from(&mut self, id: LaneId) -> Option<Entry<T>> {
-        self.forget_head(id);
-        let entry = self.lanes.get_mut(&id)?.entries.pop_front();
-        self.len -= usize::from(entry.is_some());
-        self.note_head(id);
+    fn remove(&mut self, (seq, id): (u64, LaneId)) -> Option<Entry<T>> {
+        let mut entry = None;
+        self.change(id, |lanes| {
+            entry = lanes.get_mut(&id).and_then(|lane| lane.entries.remove(&seq));
+        });
+        if let Some(entry) = &entry {
+            self.len -= 1;
+            self.weight -= entry.weight();
+        }
         entry
     }
 
-    fn forget_head(&mut self, id: LaneId) {
-        if let Some(head) = self.lanes.get(&id).and_then(Lane::head) {
-            let key = (head.seq, id);
-            self.heads.remove(&key);
-            self.ready.remove(&key);
+    /// Changes one lane, and keeps both orders true to it.
+    fn change(&mut self, id: LaneId, change: impl FnOnce(&mut HashMap<LaneId, Lane<T>>)) {
+        if let Some((first, last)) = self.lanes.get(&id).and_then(Lane::ends) {
+            self.heads.remove(&(first, id));
+            self.oldest.remove(&(first, id));
+            self.newest.remove(&(last, id));
         }
-    }
-
-    fn note_head(&mut self, id: LaneId) {
+        change(&mut self.lanes);
         let Some(lane) = self.lanes.get(&id) else { return };
-        let Some(head) = lane.head() else {
+        let Some((first, last)) = lane.ends() else {
             self.lanes.remove(&id);
             return;
         };
-        let key = (head.seq, id);
+        self.heads.insert((first, id));
         if lane.ready {
-            self.ready.insert(key);
+            self.oldest.insert((first, id));
+            self.newest.insert((last, id));
         }
-        self.heads.insert(key);
     }
 }
 
 impl<T> Lane<T> {
     fn new() -> Self {
-        Self { entries: VecDeque::new(), ready: true }
+        Self { entries: BTreeMap::new(), ready: true }
     }
 
-    fn head(&self) -> Option<&Entry<T>> {
-        self.entries.front()
+    /// Positions of the oldest and the newest.
+    fn ends(&self) -> Option<(u64, u64)> {
+        let (first, _) = self.entries.first_key_value()?;
+        let (last, _) = self.entries.last_key_value()?;
+        Some((*first, *last))
     }
 }

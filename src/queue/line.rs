@@ -1,202 +1,235 @@
 //! The order in which requests leave the queue.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use super::{Entry, LaneId, Waiting, lanes::Lanes};
+use super::{
+    Entry, LaneId, Rules, Waiting,
+    flow::Taken,
+    known::Known,
+    level::{Charge, Level, Shape},
+    mix,
+};
+use crate::{
+    class::{NO_FLOW, Priority, Rank},
+    error::Reason,
+};
 
-/// The ordered backlog: oldest first, but for those whose inner service is not ready.
+const LEVELS: usize = Priority::ALL.len();
+
+/// The ordered backlog: a [`Level`] for each priority.
 ///
-/// Every operation is O(1), or O(log n) in the number of unready inner services. Requests that have gone
-/// leave an empty shell, which is dropped when it comes to the front or by [`purge`](Self::purge).
+/// The highest with something to dispatch goes first. Each of the others meanwhile gathers a small share of
+/// what is dispatched, and goes first when that is worth a request. Every operation is O(log n) in the number
+/// of flows or of unready inner services. Requests that have gone leave an empty shell, dropped when it comes
+/// to its turn or by [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct Line<T> {
-    main: VecDeque<Entry<T>>,
-    lanes: Lanes<T>,
+    rules: Rules,
+    pub(super) levels: [Level<T>; LEVELS],
+    /// What each level is owed of its guaranteed share, in nanoseconds of the inner's time.
+    owed: [f64; LEVELS],
+    known: Known,
+    /// Inner services that are not ready, and where requests were set aside for them: level and slot.
+    blocked: HashMap<LaneId, BTreeSet<(usize, u32)>>,
     next_seq: u64,
+    /// Whether a request with a flow has ever come.
+    has_flows: bool,
 }
 
-/// Above this the memory of an emptied line is given back.
+/// Mean service time of each priority, once known.
+pub(crate) type Times = [Option<Duration>; LEVELS];
+
+/// A request at its turn.
+#[derive(Debug)]
+pub(crate) enum Next<T> {
+    Dispatch(Entry<T>, Charge),
+    Remove(Entry<T>, Reason),
+}
+
+/// Above this many shells are swept out when they outnumber the rest.
 const KEEP: usize = 1024;
 
 impl<T: Waiting> Line<T> {
-    pub(crate) fn new() -> Self {
-        Self { main: VecDeque::new(), lanes: Lanes::new(), next_seq: 0 }
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            levels: std::array::from_fn(|_| Level::new()),
+            owed: [0.0; LEVELS],
+            known: Known::new(),
+            blocked: HashMap::new(),
+            next_seq: 0,
+            has_flows: false,
+        }
     }
 
-    pub(crate) fn push(&mut self, lane: LaneId, admitted: Instant, item: T) {
+    pub(crate) fn push(&mut self, lane: LaneId, rank: Rank, admitted: Instant, item: T) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        self.main.push_back(Entry { seq, lane, admitted, item });
-    }
-
-    /// Takes the entry whose turn it is: the oldest whose inner is not known to be unready.
-    pub(crate) fn pop(&mut self) -> Option<Entry<T>> {
-        loop {
-            // What is in a lane is older than all in the main line.
-            let entry = self.lanes.pop_ready().or_else(|| self.pop_main())?;
-            if !entry.item.is_gone() {
-                return Some(entry);
+        let level = rank.priority.index();
+        let is_known = match rank.flow {
+            NO_FLOW => true,
+            flow => {
+                self.has_flows = true;
+                self.known.see(mix(flow ^ level as u64))
             }
-        }
+        };
+        let entry = Entry { seq, lane, rank, admitted, item };
+        self.levels[level].push(entry, is_known, &self.rules);
     }
 
-    fn pop_main(&mut self) -> Option<Entry<T>> {
+    /// Takes the request whose turn it is. One that is to be dispatched has been charged to its flow and its
+    /// level; if it is not dispatched after all, [`refund`](Self::refund) that.
+    pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
         loop {
-            let Some(entry) = self.main.pop_front() else {
-                self.main.shrink_to(KEEP);
-                return None;
+            let level = self.next_level(times)?;
+            let taken = self.levels[level].take(now, &self.rules, times[level]);
+            // Nothing but shells; they are gone now.
+            let Some((taken, slot)) = taken else { continue };
+            let entry = match taken {
+                Taken::Next(entry) | Taken::Overdue(entry) if entry.item.is_gone() => continue,
+                Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
+                Taken::Next(entry) => entry,
             };
-            if !self.lanes.contains(entry.lane) {
-                return Some(entry);
+            if self.is_blocked(entry.lane) {
+                self.stall(entry);
+                continue;
             }
-            if !entry.item.is_gone() {
-                self.lanes.join(entry);
-            }
+            let cost = entry.rank.cost;
+            let mut charge = self.levels[level].charge(slot, cost, times[level])?;
+            charge.level = level;
+            charge.paid = self.share(&charge);
+            return Some(Next::Dispatch(entry, charge));
         }
     }
 
-    /// Puts back an entry that was taken, since its inner is not ready. It, and those behind it that
-    /// are for the same inner, are passed over until [`wake`](Self::wake).
+    /// The highest level with something to dispatch, or the one that is owed most.
+    fn next_level(&mut self, times: &Times) -> Option<usize> {
+        let mut first = None;
+        let mut owed: Option<usize> = None;
+        for (index, level) in self.levels.iter().enumerate() {
+            if !level.may_go() {
+                continue;
+            }
+            if first.is_none() {
+                first = Some(index);
+            } else if self.owed[index] >= level.estimate(times[index])
+                && owed.is_none_or(|other| self.owed[other] < self.owed[index])
+            {
+                owed = Some(index);
+            }
+        }
+        owed.or(first)
+    }
+
+    /// Counts a dispatch for what the other levels are owed, and against what its own is. Returns how much of
+    /// that it has used up.
+    fn share(&mut self, charge: &Charge) -> f64 {
+        let nanos = charge.nanos as f64;
+        for (index, (level, owed)) in self.levels.iter().zip(&mut self.owed).enumerate() {
+            let takes_part = index == charge.level || level.may_go();
+            *owed = if takes_part { *owed + nanos * self.rules.share } else { 0.0 };
+        }
+        let owed = &mut self.owed[charge.level];
+        let paid = nanos.min(*owed);
+        *owed -= paid;
+        paid
+    }
+
+    /// Takes back what a request was charged that was not dispatched after all.
+    pub(crate) fn refund(&mut self, charge: &Charge) {
+        self.levels[charge.level].refund(charge);
+        self.owed[charge.level] += charge.paid;
+        let gathered = charge.nanos as f64 * self.rules.share;
+        self.owed.iter_mut().for_each(|owed| *owed = (*owed - gathered).max(0.0));
+    }
+
+    /// A request has finished that took so long: puts its charge right.
+    pub(crate) fn settle(&mut self, charge: &Charge, time: Duration) {
+        self.levels[charge.level].settle(charge, time);
+    }
+
+    /// Puts back a request that was taken, since its inner is not ready. It, and those of the same inner
+    /// behind it, are passed over until [`wake`](Self::wake).
     pub(crate) fn stall(&mut self, entry: Entry<T>) {
-        self.lanes.stall(entry);
+        let (lane, level) = (entry.lane, entry.rank.priority.index());
+        let slot = self.levels[level].park(entry, &self.rules);
+        self.blocked.entry(lane).or_default().insert((level, slot));
     }
 
-    /// Puts back an entry that was taken and could not be dispatched after all.
+    /// Puts back a request that was taken and could not be dispatched for want of slots. It is the next of
+    /// its flow, whoever comes.
     pub(crate) fn put_back(&mut self, entry: Entry<T>) {
-        if self.lanes.contains(entry.lane) {
-            self.lanes.put_back(entry);
-        } else {
-            self.main.push_front(entry);
-        }
+        self.levels[entry.rank.priority.index()].put_back(entry, &self.rules);
     }
 
     /// Takes note that this inner may be ready again.
     pub(crate) fn wake(&mut self, lane: LaneId) {
-        self.lanes.wake(lane);
+        for (level, slot) in self.blocked.remove(&lane).unwrap_or_default() {
+            self.levels[level].wake(slot, lane);
+        }
     }
 
-    /// Takes the oldest entry, ready or not.
-    pub(crate) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        loop {
-            let entry = self.lanes.pop_oldest().or_else(|| self.main.pop_front())?;
-            if !entry.item.is_gone() {
-                return Some(entry);
+    /// Whether an inner is known to be unready. One for which nobody waits any more is to be asked anew: it
+    /// may have been told meanwhile to wake somebody else.
+    fn is_blocked(&mut self, lane: LaneId) -> bool {
+        let Some(places) = self.blocked.get_mut(&lane) else { return false };
+        while let Some((level, slot)) = places.first().copied() {
+            if self.levels[level].has_parked(slot, lane) {
+                return true;
             }
+            places.pop_first();
+        }
+        self.blocked.remove(&lane);
+        false
+    }
+
+    /// Takes the oldest request of the longest flow of the lowest level.
+    pub(crate) fn pop_oldest(&mut self) -> Option<Entry<T>> {
+        self.levels.iter_mut().rev().find_map(Level::pop_oldest)
+    }
+
+    /// Makes room for one who was let in for the sake of its priority or its flow. Where nobody should give
+    /// way any more, since others were faster, the newest goes.
+    pub(crate) fn pop_for_another(&mut self) -> Option<(Entry<T>, Reason)> {
+        let mut waiting = self.levels.iter_mut().filter(|level| level.len() > 0).rev();
+        let lowest = waiting.next()?;
+        if waiting.next().is_some() || lowest.has_several() {
+            lowest.pop_oldest().map(|entry| (entry, Reason::Evicted))
+        } else {
+            lowest.pop_newest().map(|entry| (entry, Reason::Full))
         }
     }
 
-    /// When the oldest entry was admitted.
-    pub(crate) fn oldest_admitted(&mut self) -> Option<Instant> {
-        while self.lanes.oldest().is_some_and(|entry| entry.item.is_gone()) {
-            self.lanes.pop_oldest();
-        }
-        while self.main.front().is_some_and(|entry| entry.item.is_gone()) {
-            self.main.pop_front();
-        }
-        self.lanes.oldest().or_else(|| self.main.front()).map(|entry| entry.admitted)
+    /// The oldest request.
+    pub(crate) fn oldest(&self) -> Option<&Entry<T>> {
+        self.levels.iter().filter_map(Level::oldest).min_by_key(|entry| entry.seq)
+    }
+
+    /// What each level looks like, once there are flows.
+    pub(crate) fn shapes(&self) -> Option<[Shape; LEVELS]> {
+        self.has_flows.then(|| self.levels.each_ref().map(Level::shape))
     }
 
     /// Drops the shells of those that have gone, once they outnumber the `live` ones.
     pub(crate) fn purge(&mut self, live: usize) {
-        if self.main.len() > 2 * live + KEEP {
-            self.main.retain(|entry| !entry.item.is_gone());
-            self.main.shrink_to(2 * live + KEEP);
+        if self.len() > 2 * live + KEEP {
+            self.sweep();
         }
-        if !self.lanes.is_empty() && self.lanes.len() > 2 * live + KEEP {
-            self.lanes.purge();
+        if self.has_flows {
+            self.levels.iter_mut().for_each(Level::rest);
         }
     }
 
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.main.len() + self.lanes.len()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::queue::testing::Item;
-
-    const A: LaneId = 1;
-    const B: LaneId = 2;
-
-    fn line_of(lanes: &[LaneId]) -> (Line<Item>, Vec<Item>) {
-        let mut line = Line::new();
-        let now = Instant::now();
-        let items: Vec<_> = (0..lanes.len() as u32).map(Item::new).collect();
-        for (item, lane) in items.iter().zip(lanes) {
-            line.push(*lane, now, item.clone());
-        }
-        (line, items)
+    pub(super) fn sweep(&mut self) {
+        self.levels.iter_mut().for_each(Level::purge);
     }
 
-    fn drain(line: &mut Line<Item>) -> Vec<u32> {
-        std::iter::from_fn(|| line.pop()).map(|entry| entry.item.id).collect()
-    }
-
-    #[test]
-    fn leaves_in_order_of_arrival_and_skips_the_gone() {
-        let (mut line, items) = line_of(&[A, B, A, B]);
-        items[1].gone.set(true);
-        assert_eq!(drain(&mut line), [0, 2, 3]);
-    }
-
-    #[test]
-    fn an_unready_inner_is_passed_over_and_keeps_its_order() {
-        let (mut line, _) = line_of(&[A, B, A, B, A]);
-        let head = line.pop().expect("five wait");
-        line.stall(head);
-        assert_eq!(line.pop().map(|e| e.item.id), Some(1));
-        assert_eq!(line.pop().map(|e| e.item.id), Some(3), "2 is for the unready inner");
-        line.wake(A);
-        assert_eq!(drain(&mut line), [0, 2, 4]);
-        assert!(line.lanes.is_empty(), "an emptied lane is dropped");
-    }
-
-    #[test]
-    fn a_woken_inner_goes_before_younger_requests_of_others() {
-        let (mut line, _) = line_of(&[A, B, B]);
-        let head = line.pop().expect("three wait");
-        line.stall(head);
-        line.wake(A);
-        assert_eq!(drain(&mut line), [0, 1, 2]);
-    }
-
-    #[test]
-    fn a_lane_in_which_all_have_gone_holds_up_nobody() {
-        let (mut line, items) = line_of(&[A, A]);
-        let head = line.pop().expect("two wait");
-        line.stall(head);
-        items[0].gone.set(true);
-        assert_eq!(drain(&mut line), [1], "the inner is to be asked anew");
-    }
-
-    #[test]
-    fn an_entry_put_back_is_next_again() {
-        let (mut line, _) = line_of(&[A, A]);
-        let head = line.pop().expect("two wait");
-        line.put_back(head);
-        assert_eq!(drain(&mut line), [0, 1]);
-    }
-
-    #[test]
-    fn the_oldest_may_be_one_whose_inner_is_unready() {
-        let (mut line, _) = line_of(&[A, B]);
-        let head = line.pop().expect("two wait");
-        line.stall(head);
-        assert_eq!(line.pop_oldest().map(|e| e.item.id), Some(0));
-        assert_eq!(line.pop_oldest().map(|e| e.item.id), Some(1));
-    }
-
-    #[test]
-    fn shells_of_the_gone_are_dropped_when_they_outnumber_the_rest() {
-        let (mut line, items) = line_of(&vec![A; 5000]);
-        items.iter().skip(10).for_each(|item| item.gone.set(true));
-        line.purge(10);
-        assert_eq!(line.len(), 10);
-        assert!(line.main.capacity() < 2048, "its memory is given back too");
+    pub(super) fn len(&self) -> usize {
+        self.levels.iter().map(Level::len).sum()
     }
 }

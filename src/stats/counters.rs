@@ -1,12 +1,12 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::{Reasons, stripe::Striped};
-use crate::error::Reason;
+use crate::{class::Priority, error::Reason};
 
 /// The running totals. Each is an independent counter, so relaxed ordering is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) admitted: Counter,
+    pub(crate) admitted: ByPriority,
     pub(crate) succeeded: Counter,
     pub(crate) failed: Counter,
     pub(crate) overloaded: Counter,
@@ -38,48 +38,70 @@ impl Counter {
     }
 }
 
+/// A count for each priority.
 #[derive(Debug, Default)]
-pub(crate) struct ByReason([Counter; Reason::ALL.len()]);
+pub(crate) struct ByPriority(Striped<[AtomicU64; PRIORITIES]>);
+
+impl ByPriority {
+    pub(crate) fn add(&self, priority: Priority) {
+        self.0.mine()[priority.index()].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn of(&self, priority: Priority) -> u64 {
+        self.0.all().map(|counts| counts[priority.index()].load(Relaxed)).sum()
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        Priority::ALL.map(|priority| self.of(priority)).iter().sum()
+    }
+}
+
+/// A count for each priority and reason.
+#[derive(Debug, Default)]
+pub(crate) struct ByReason(Striped<[[AtomicU64; Reason::ALL.len()]; PRIORITIES]>);
 
 impl ByReason {
-    pub(crate) fn add(&self, reason: Reason) {
+    pub(crate) fn add(&self, priority: Priority, reason: Reason) {
         // `Reason::ALL` lists the variants in the order of their discriminants.
-        if let Some(counter) = self.0.get(reason as usize) {
-            counter.add();
-        }
+        self.0.mine()[priority.index()][reason as usize].fetch_add(1, Relaxed);
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.0.iter().map(Counter::get).sum()
+        self.snapshot().total()
     }
 
     pub(crate) fn snapshot(&self) -> Reasons {
-        let [full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime] =
-            self.0.each_ref().map(Counter::get);
-        Reasons {
-            full,
-            evicted,
-            max_wait,
-            deadline,
-            would_miss_deadline,
-            delay,
-            closed,
-            no_runtime,
-        }
+        Priority::ALL
+            .map(|priority| self.of(priority))
+            .into_iter()
+            .fold(Reasons::default(), Reasons::plus)
+    }
+
+    pub(crate) fn of(&self, priority: Priority) -> Reasons {
+        let count = |reason: usize| {
+            let stripes = self.0.all();
+            stripes.map(|counts| counts[priority.index()][reason].load(Relaxed)).sum()
+        };
+        Reasons::from_counts(std::array::from_fn(count))
     }
 }
+
+const PRIORITIES: usize = Priority::ALL.len();
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_has_its_own_count() {
-        for reason in Reason::ALL {
+    fn each_priority_and_reason_has_its_own_count() {
+        for (priority, reason) in
+            Priority::ALL.into_iter().flat_map(|p| Reason::ALL.map(|reason| (p, reason)))
+        {
             let counts = ByReason::default();
-            counts.add(reason);
-            assert_eq!(counts.snapshot().get(reason), 1, "{reason:?}");
-            assert_eq!(counts.snapshot().total(), 1, "{reason:?}");
+            counts.add(priority, reason);
+            assert_eq!(counts.of(priority).get(reason), 1, "{priority:?} {reason:?}");
+            assert_eq!(counts.snapshot().get(reason), 1, "{priority:?} {reason:?}");
+            assert_eq!(counts.total(), 1, "{priority:?} {reason:?}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub use self::histogram::Histogram;
 pub(crate) use self::{counters::Counters, histogram::Recorder, rate::DrainRate};
 
-use crate::error::Reason;
+use crate::{class::Priority, error::Reason};
 
 /// A snapshot of what a leveler is doing and has done, from [`Handle::stats`](crate::Handle::stats).
 ///
@@ -49,14 +49,39 @@ pub struct Stats {
     pub refused: Reasons,
     /// Requests taken out of the queue before their turn, by reason.
     pub removed: Reasons,
-    /// Requests that go past the queue, running now. There is no way past it yet, so this is 0.
+    /// Requests of [`Class::bypass`](crate::Class::bypass) that run now; they are counted by nothing else.
     pub bypassing: usize,
+    /// Slots of the limit that are taken: `in_flight`, each with its [cost](crate::Class::cost).
+    pub slots_taken: usize,
     /// Calls that end per second, as lately measured while there was work; `None` until measured.
     pub drain_rate: Option<f64>,
     /// Time from admission to dispatch, of all requests dispatched.
     pub wait: Histogram,
     /// Time from dispatch to finish, of all calls that returned.
     pub service_time: Histogram,
+    pub(crate) priorities: [PriorityStats; Priority::ALL.len()],
+}
+
+impl Stats {
+    /// Returns the counts of one priority.
+    #[must_use]
+    pub fn priority(&self, priority: Priority) -> PriorityStats {
+        self.priorities[priority.index()]
+    }
+}
+
+/// What [`Stats`] counts for one [`Priority`]: over all priorities the counts add up to those of `Stats`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PriorityStats {
+    /// Requests admitted and not yet dispatched.
+    pub queued: usize,
+    /// Requests that got a place, since the leveler was built.
+    pub admitted: u64,
+    /// Calls turned away at the door, never admitted, by reason.
+    pub refused: Reasons,
+    /// Requests taken out of the queue before their turn, by reason.
+    pub removed: Reasons,
 }
 
 /// A count for every [`Reason`].
@@ -86,6 +111,17 @@ impl Reasons {
     #[must_use]
     pub fn total(&self) -> u64 {
         Reason::ALL.iter().map(|reason| self.get(*reason)).sum()
+    }
+
+    /// From a count for each of [`Reason::ALL`].
+    pub(crate) fn from_counts(counts: [u64; Reason::ALL.len()]) -> Self {
+        let [full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime] =
+            counts;
+        Self { full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime }
+    }
+
+    pub(crate) fn plus(self, other: Self) -> Self {
+        Self::from_counts(Reason::ALL.map(|reason| self.get(reason) + other.get(reason)))
     }
 
     /// Returns the count for one reason.

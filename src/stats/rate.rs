@@ -71,7 +71,7 @@ impl DrainRate {
     }
 
     /// How long `calls` calls take to end, at the rate measured.
-    pub(crate) fn time_for(&self, calls: usize) -> Option<Duration> {
+    pub(crate) fn time_for(&self, calls: u64) -> Option<Duration> {
         self.per_second().and_then(|rate| Duration::try_from_secs_f64(calls as f64 / rate).ok())
     }
 

@@ -1,0 +1,259 @@
+//! What a newcomer is measured by: atomics, so that a refusal needs no lock (law 4).
+
+use std::{
+    sync::atomic::{
+        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::places::WhenFull;
+use crate::{
+    builder::Overflow,
+    class::{NO_FLOW, Priority, Rank},
+    queue::{Arrivals, Cut, Shape, mix},
+};
+
+const LEVELS: usize = Priority::ALL.len();
+
+/// What is known outside of the line about those in it.
+///
+/// Each request in the queue is counted in by [`enter`](Self::enter) and out by [`leave`](Self::leave); what
+/// only the line knows is [published](Self::publish) by the drain task.
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// How much of each priority waits: requests, and what they weigh.
+    waiting: [AtomicUsize; LEVELS],
+    weight: [AtomicUsize; LEVELS],
+    /// How much of each flow waits, as the lesser of two sums that it shares with others (a count-min sketch).
+    flows: [[AtomicU32; CELLS]; 2],
+    /// In each priority, how many flows take turns, and what the longest weighs.
+    active: [AtomicUsize; LEVELS],
+    longest: [AtomicU64; LEVELS],
+    /// What those without a flow weigh.
+    flowless: [AtomicU64; LEVELS],
+    /// Whether a request of another priority than the default has ever come.
+    has_priorities: AtomicBool,
+    arrivals: Arrivals,
+    /// The first level that is refused.
+    cut: AtomicU32,
+    draws: AtomicU64,
+    /// Hours since 1970 at `origin`, with a fraction: cohorts are to be the same in all services.
+    hours: f64,
+    origin: Instant,
+}
+
+const CELLS: usize = 512;
+
+/// A priority that is cut off keeps so much of the limit waiting, for its guaranteed share.
+const KEPT: usize = 16;
+
+impl Door {
+    pub(crate) fn new(origin: Instant) -> Self {
+        // Not for measuring time, which is tokio's: a date.
+        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Self {
+            waiting: Default::default(),
+            weight: Default::default(),
+            flows: [const { [const { AtomicU32::new(0) }; CELLS] }; 2],
+            active: Default::default(),
+            longest: Default::default(),
+            flowless: Default::default(),
+            has_priorities: AtomicBool::new(false),
+            arrivals: Arrivals::new(),
+            cut: AtomicU32::new(Cut::OPEN),
+            draws: AtomicU64::new(0),
+            hours: since_1970.as_secs_f64() / 3600.0,
+            origin,
+        }
+    }
+
+    /// Counts an arrival; `false` when it is to be refused for its priority.
+    pub(crate) fn is_open_to(&self, rank: Rank, now: Instant, limit: usize) -> bool {
+        if !self.has_priorities.load(Relaxed) {
+            if rank.priority == Priority::default() {
+                return true;
+            }
+            self.has_priorities.store(true, Relaxed);
+        }
+        let cohort = if rank.flow == NO_FLOW {
+            // Nobody to be fair or unfair to: every cohort gets its part.
+            mix(self.draws.fetch_add(1, Relaxed))
+        } else {
+            let hour =
+                self.hours + now.saturating_duration_since(self.origin).as_secs_f64() / 3600.0;
+            mix(rank.flow ^ mix(hour as u64))
+        };
+        let level = self.arrivals.count(rank.priority, cohort);
+        level < self.cut.load(Relaxed) || self.weight_of(rank.priority) < limit.div_ceil(KEPT)
+    }
+
+    pub(crate) fn has_priorities(&self) -> bool {
+        self.has_priorities.load(Relaxed)
+    }
+
+    pub(crate) fn arrivals(&self) -> &Arrivals {
+        &self.arrivals
+    }
+
+    pub(crate) fn set_cut(&self, level: u32) {
+        self.cut.store(level, Relaxed);
+    }
+
+    /// What happens to this newcomer when no place is free.
+    pub(crate) fn when_full(&self, overflow: Overflow, rank: Rank) -> WhenFull {
+        let below = || (rank.priority.index() + 1..LEVELS).any(|index| self.waits(index));
+        let gives_way = overflow == Overflow::EvictOldest || below() || self.is_short(rank);
+        if gives_way { WhenFull::Evict } else { WhenFull::Refuse }
+    }
+
+    fn waits(&self, index: usize) -> bool {
+        self.waiting.get(index).is_some_and(|waiting| waiting.load(SeqCst) > 0)
+    }
+
+    /// Whether a flow has less waiting than the longest of its priority, which would give way to it.
+    fn is_short(&self, rank: Rank) -> bool {
+        let index = rank.priority.index();
+        let own = match rank.flow {
+            NO_FLOW => self.flowless[index].load(Relaxed),
+            _ => self.weight_of_flow(rank),
+        };
+        own + u64::from(rank.cost) < self.longest[index].load(Relaxed)
+    }
+
+    /// A request joins the queue.
+    pub(crate) fn enter(&self, rank: Rank, held: usize) {
+        let index = rank.priority.index();
+        self.waiting[index].fetch_add(1, SeqCst);
+        self.weight[index].fetch_add(held, Relaxed);
+        if rank.flow != NO_FLOW {
+            for cell in self.cells(rank) {
+                cell.fetch_add(rank.cost, Relaxed);
+            }
+        }
+    }
+
+    /// A request leaves the queue, by whatever way.
+    pub(crate) fn leave(&self, rank: Rank, held: usize) {
+        let index = rank.priority.index();
+        self.waiting[index].fetch_sub(1, SeqCst);
+        self.weight[index].fetch_sub(held, Relaxed);
+        if rank.flow != NO_FLOW {
+            for cell in self.cells(rank) {
+                cell.fetch_sub(rank.cost, Relaxed);
+            }
+        }
+    }
+
+    fn cells(&self, rank: Rank) -> impl Iterator<Item = &AtomicU32> {
+        let hash = mix(rank.flow ^ rank.priority.index() as u64);
+        let cells = [hash as usize, (hash >> 32) as usize];
+        self.flows.iter().zip(cells).filter_map(|(row, cell)| row.get(cell % CELLS))
+    }
+
+    fn weight_of_flow(&self, rank: Rank) -> u64 {
+        let least = self.cells(rank).map(|cell| cell.load(Relaxed)).min();
+        least.map_or(0, u64::from)
+    }
+
+    fn weight_of(&self, priority: Priority) -> usize {
+        self.weight.get(priority.index()).map_or(0, |weight| weight.load(Relaxed))
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.iter().map(|waiting| waiting.load(SeqCst)).sum()
+    }
+
+    pub(crate) fn waiting_of(&self, priority: Priority) -> usize {
+        self.waiting.get(priority.index()).map_or(0, |waiting| waiting.load(SeqCst))
+    }
+
+    /// How much goes before a newcomer, if the oldest goes first: what waits of its priority and of higher
+    /// ones; or, if that is less, what all flows of its priority will have had by the time it is served.
+    pub(crate) fn ahead_of(&self, rank: Rank) -> u64 {
+        let index = rank.priority.index();
+        let higher: usize = self.weight[..index].iter().map(|weight| weight.load(Relaxed)).sum();
+        let equal = self.weight_of(rank.priority) as u64;
+        let active = self.active[index].load(Relaxed) as u64;
+        let fair = if rank.flow == NO_FLOW || active == 0 {
+            equal
+        } else {
+            equal.min((self.weight_of_flow(rank) + 1) * active)
+        };
+        higher as u64 + fair
+    }
+
+    /// Takes over what the line knows of each priority.
+    pub(crate) fn publish(&self, shapes: [Shape; LEVELS]) {
+        for (index, shape) in shapes.into_iter().enumerate() {
+            self.active[index].store(shape.active, Relaxed);
+            self.longest[index].store(shape.longest, Relaxed);
+            self.flowless[index].store(shape.flowless, Relaxed);
+        }
+    }
+}
+
+/// How long the windows are at whose end the cut is found anew: as in DAGOR.
+pub(crate) const WINDOW: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Class;
+
+    /// The default priority has this shape, and the others are empty.
+    fn shapes(normal: Shape) -> [Shape; LEVELS] {
+        let mut shapes = [Shape::default(); LEVELS];
+        shapes[Priority::Normal.index()] = normal;
+        shapes
+    }
+
+    #[test]
+    fn a_higher_priority_and_a_shorter_flow_are_let_in_when_others_can_give_way() {
+        let door = Door::new(Instant::now());
+        let when_full = |class: Class| door.when_full(Overflow::Reject, class.rank);
+        let low = Class::new().priority(Priority::Low).rank;
+        assert_eq!(when_full(Class::new()), WhenFull::Refuse);
+        door.enter(low, 1);
+        assert_eq!(when_full(Class::new()), WhenFull::Evict);
+        assert_eq!(when_full(Class::new().priority(Priority::Background)), WhenFull::Refuse);
+        door.leave(low, 1);
+        assert_eq!(when_full(Class::new()), WhenFull::Refuse);
+
+        let long = Class::new().flow("long");
+        (0..5).for_each(|_| door.enter(long.rank, 1));
+        door.publish(shapes(Shape { active: 1, longest: 5, flowless: 0 }));
+        assert_eq!(when_full(long), WhenFull::Refuse);
+        assert_eq!(when_full(Class::new().flow("short")), WhenFull::Evict);
+        assert_eq!(when_full(Class::new()), WhenFull::Evict, "those without a flow are one");
+        door.publish(shapes(Shape { active: 2, longest: 5, flowless: 5 }));
+        assert_eq!(when_full(Class::new()), WhenFull::Refuse);
+    }
+
+    #[test]
+    fn what_goes_before_a_newcomer_is_what_its_share_leaves() {
+        let door = Door::new(Instant::now());
+        let long = Class::new().flow("long").rank;
+        (0..100).for_each(|_| door.enter(long, 1));
+        door.enter(Class::new().priority(Priority::High).rank, 1);
+        door.publish(shapes(Shape { active: 2, longest: 100, flowless: 0 }));
+        assert_eq!(door.ahead_of(long), 101);
+        assert_eq!(door.ahead_of(Class::new().flow("short").rank), 3);
+        assert_eq!(door.ahead_of(Class::new().priority(Priority::High).rank), 1);
+    }
+
+    #[test]
+    fn a_priority_that_is_cut_off_keeps_a_little_waiting() {
+        let now = Instant::now();
+        let door = Door::new(now);
+        let low = Class::new().priority(Priority::Low).rank;
+        door.set_cut(0);
+        assert!(door.is_open_to(low, now, 16));
+        door.enter(low, 1);
+        assert!(!door.is_open_to(low, now, 16));
+        assert!(door.is_open_to(low, now, 17));
+    }
+}

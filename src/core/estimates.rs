@@ -1,0 +1,179 @@
+//! How long calls take.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{class::Priority, queue::Times};
+
+const LEVELS: usize = Priority::ALL.len();
+
+/// Means of the measured service time: of all calls, and of each priority.
+///
+/// A mean moves by a fiftieth of the difference with each sample (by more at first), so it looks back over
+/// some 50 calls. Two threads that record at once may lose one of two samples.
+#[derive(Debug)]
+pub(crate) struct Estimates {
+    origin: Instant,
+    all: Mean,
+    levels: [Mean; LEVELS],
+    /// The same for foreseeing: fades while nothing is in flight.
+    foreseen: [Mean; LEVELS],
+    /// When a call last ended, and when one was last let through against what was foreseen; in microseconds
+    /// after `origin`, plus one.
+    ended: AtomicU64,
+    probed: AtomicU64,
+}
+
+/// Nobody is refused by what fewer samples say.
+const ENOUGH: u32 = 8;
+
+/// Against what is foreseen one is let through this often, or each service time if that is longer: were all
+/// refused, nothing would ever show that the estimate is wrong.
+const PROBE: Duration = Duration::from_millis(100);
+
+impl Estimates {
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            all: Mean::default(),
+            levels: Default::default(),
+            foreseen: Default::default(),
+            ended: AtomicU64::new(0),
+            probed: AtomicU64::new(0),
+        }
+    }
+
+    /// A call has returned.
+    pub(crate) fn record(&self, priority: Priority, time: Duration, now: Instant) {
+        self.all.record(time);
+        if let (Some(level), Some(foreseen)) =
+            (self.levels.get(priority.index()), self.foreseen.get(priority.index()))
+        {
+            level.record(time);
+            foreseen.record(time);
+        }
+        self.ended.store(self.micros(now), Relaxed);
+    }
+
+    /// Mean service time.
+    pub(crate) fn service_time(&self) -> Option<Duration> {
+        self.all.get(1)
+    }
+
+    pub(crate) fn times(&self) -> Times {
+        self.levels.each_ref().map(|mean| mean.get(1))
+    }
+
+    /// What a call of this priority will take, if enough is known to turn somebody away for it.
+    pub(crate) fn foreseen(&self, priority: Priority) -> Option<Duration> {
+        self.foreseen.get(priority.index())?.get(ENOUGH)
+    }
+
+    /// Whether one may go on for whom it is foreseen to be too late.
+    pub(crate) fn may_probe(&self, foreseen: Duration, now: Instant) -> bool {
+        let (last, now) = (self.probed.load(Relaxed), self.micros(now));
+        let apart = u64::try_from(foreseen.max(PROBE).as_micros()).unwrap_or(u64::MAX);
+        now.saturating_sub(last) >= apart
+            && self.probed.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
+    }
+
+    /// Nothing is in flight: what was measured before fades, by half for each service time that passes.
+    pub(crate) fn fade(&self, now: Instant) {
+        let ended = self.ended.load(Relaxed);
+        let idle = Duration::from_micros(self.micros(now).saturating_sub(ended));
+        if ended > 0
+            && self.ended.compare_exchange(ended, self.micros(now), Relaxed, Relaxed).is_ok()
+        {
+            self.foreseen.iter().for_each(|mean| mean.fade(idle));
+        }
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        let micros = now.saturating_duration_since(self.origin).as_micros();
+        u64::try_from(micros).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+/// A moving mean in one word: nanoseconds as the bits of an `f32`, and the number of samples.
+#[derive(Debug, Default)]
+struct Mean(AtomicU64);
+
+/// A new sample weighs at least a fiftieth.
+const SLOWEST: u32 = 50;
+
+impl Mean {
+    fn load(&self) -> (f32, u32) {
+        let word = self.0.load(Relaxed);
+        (f32::from_bits((word >> 32) as u32), word as u32)
+    }
+
+    fn store(&self, nanos: f32, samples: u32) {
+        self.0.store(u64::from(nanos.to_bits()) << 32 | u64::from(samples), Relaxed);
+    }
+
+    fn record(&self, time: Duration) {
+        let (nanos, samples) = self.load();
+        let samples = (samples + 1).min(SLOWEST);
+        self.store(nanos + (time.as_nanos() as f32 - nanos) / samples as f32, samples);
+    }
+
+    fn get(&self, enough: u32) -> Option<Duration> {
+        let (nanos, samples) = self.load();
+        (samples >= enough).then(|| Duration::from_nanos(nanos as u64))
+    }
+
+    fn fade(&self, idle: Duration) {
+        let (nanos, samples) = self.load();
+        if samples > 0 && nanos > 0.0 {
+            let halvings = idle.as_nanos() as f32 / nanos;
+            // And what comes now says more than what was.
+            let samples = if halvings >= 1.0 { samples.min(ENOUGH) } else { samples };
+            self.store(nanos * (-halvings).exp2(), samples);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_mean_follows_what_is_measured() {
+        let mean = Mean::default();
+        (1..=9).for_each(|ms| mean.record(MS * ms));
+        let known = mean.get(ENOUGH).expect("nine samples");
+        assert!(known.abs_diff(MS * 5) < MS / 100, "at first a plain mean: {known:?}");
+        (0..200).for_each(|_| mean.record(MS * 50));
+        let known = mean.get(ENOUGH).expect("more");
+        assert!(known.abs_diff(MS * 50) < MS, "{known:?}");
+    }
+
+    #[test]
+    fn what_is_foreseen_needs_samples_and_fades_while_nothing_runs() {
+        let start = Instant::now();
+        let estimates = Estimates::new(start);
+        let foreseen = || estimates.foreseen(Priority::Normal);
+        (0..7).for_each(|_| estimates.record(Priority::Normal, MS * 100, start));
+        assert_eq!(foreseen(), None);
+        estimates.record(Priority::Normal, MS * 100, start);
+        assert_eq!(foreseen().map(|time| time.as_millis()), Some(100));
+        estimates.fade(start + MS * 300);
+        assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100 / 8) < MS));
+        let kept = estimates.service_time().map(|time| time.as_millis());
+        assert_eq!(kept, Some(100), "what paces and measures does not fade");
+    }
+
+    #[test]
+    fn one_may_go_against_it_now_and_then() {
+        let start = Instant::now();
+        let estimates = Estimates::new(start);
+        let may = |ms| estimates.may_probe(MS * 300, start + MS * ms);
+        assert_eq!([300, 310, 599, 600].map(may), [true, false, false, true]);
+    }
+}

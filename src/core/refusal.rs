@@ -1,0 +1,86 @@
+//! Turning requests away, and telling when to come back.
+
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+use tokio::time::Instant;
+
+use super::Core;
+use crate::{
+    builder::Order,
+    class::{Priority, Rank},
+    error::{Reason, Rejected},
+    queue::mix,
+};
+
+/// A longer wait says no more than "not soon", and the rate it is computed from will have changed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// How far `retry_after` is spread either way, so that those who are rejected together do not come back
+/// together.
+const SPREAD: f64 = 0.2;
+
+impl Core {
+    /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
+    pub(crate) fn refuse(&self, reason: Reason, priority: Priority, now: Instant) -> Rejected {
+        self.counters.refused.add(priority, reason);
+        self.measure_rate(now);
+        let rejected = self.rejected(reason, Duration::ZERO);
+        let Rejected { queued, limit, .. } = rejected;
+        tracing::debug!(name = %self.settings.name, %reason, queued, limit, "request refused");
+        let full = reason == Reason::Full;
+        if full && !self.overflowing.load(SeqCst) && !self.overflowing.swap(true, SeqCst) {
+            tracing::info!(name = %self.settings.name, queued, limit, "queue is full");
+        }
+        rejected
+    }
+
+    /// The answer for a request that is refused or removed now.
+    pub(crate) fn rejected(&self, reason: Reason, waited: Duration) -> Rejected {
+        let queued = self.queued();
+        let retry_after = match reason {
+            Reason::Closed | Reason::NoRuntime => None,
+            _ => self.time_for(queued.max(1) as u64).map(|time| self.spread(time)),
+        };
+        Rejected { reason, retry_after, waited, queued, limit: self.places.limit() }
+    }
+
+    /// How long it takes until so many calls have ended: by the rate at which they lately did, or by what the
+    /// limit allows.
+    fn time_for(&self, calls: u64) -> Option<Duration> {
+        let by_limit = || {
+            let each = self.estimates.service_time()?.as_secs_f64() / self.exact_limit();
+            Duration::try_from_secs_f64(each * calls as f64).ok()
+        };
+        self.rate.time_for(calls).or_else(by_limit)
+    }
+
+    fn spread(&self, time: Duration) -> Duration {
+        let random = mix(self.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64;
+        time.min(MAX_RETRY_AFTER).mul_f64(1.0 - SPREAD + 2.0 * SPREAD * random).min(MAX_RETRY_AFTER)
+    }
+
+    /// Whether a newcomer would not be served by its deadline: predicted from what goes before it, when that
+    /// is not overtaken, and the service time of its priority. Never when nothing is in flight.
+    pub(crate) fn would_miss(&self, rank: Rank, deadline: Instant, now: Instant) -> bool {
+        let waits = self.queued() > 0 && self.settings.line.order == Order::Fifo;
+        let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
+        self.is_too_late(rank.priority, wait.unwrap_or_default(), deadline, now)
+    }
+
+    /// Whether a request that is dispatched after `wait` from now will not be ready by its deadline.
+    pub(super) fn is_too_late(
+        &self,
+        priority: Priority,
+        wait: Duration,
+        deadline: Instant,
+        now: Instant,
+    ) -> bool {
+        if self.places.counts().in_flight() == 0 {
+            self.estimates.fade(now);
+            return false;
+        }
+        let Some(service) = self.estimates.foreseen(priority) else { return false };
+        let left = deadline.saturating_duration_since(now);
+        wait.saturating_add(service) > left && !self.estimates.may_probe(service, now)
+    }
+}

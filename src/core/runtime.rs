@@ -1,0 +1,64 @@
+//! On which runtime the drain task and the calls run.
+
+use std::sync::{Arc, atomic::Ordering::SeqCst};
+
+use tokio::{runtime, task};
+
+use super::{
+    Core, drain,
+    state::{ABSENT, ALIVE},
+};
+use crate::error::Reason;
+
+impl Core {
+    /// Makes sure that there is a drain task, or says why there can't be one.
+    pub(crate) fn ensure_drained(self: &Arc<Self>) -> Result<(), Reason> {
+        if self.is_drained() {
+            return Ok(());
+        }
+        let current = || runtime::Handle::try_current().ok();
+        let candidates = [self.settings.runtime.clone(), current()];
+        for (index, runtime) in candidates.into_iter().enumerate() {
+            let Some(runtime) = runtime else { continue };
+            if self.drain.compare_exchange(ABSENT, ALIVE, SeqCst, SeqCst).is_err() {
+                return Ok(());
+            }
+            tracing::debug!(name = %self.settings.name, "drain task started");
+            // On a runtime that has shut down the task is dropped at once, which sets ABSENT.
+            runtime.spawn(drain::run(Arc::clone(self)));
+            if self.is_drained() {
+                return Ok(());
+            }
+            if index == 0 {
+                self.runtime_ended.store(true, SeqCst);
+            }
+        }
+        Err(Reason::NoRuntime)
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.drain.load(SeqCst) == ALIVE
+    }
+
+    /// Whether there is a runtime for a call made right now. First by the look that costs least: a handle of
+    /// the runtime is a reference count that all its threads share.
+    pub(crate) fn can_spawn(&self) -> bool {
+        self.given_runtime().is_some()
+            || task::try_id().is_some()
+            || runtime::Handle::try_current().is_ok()
+    }
+
+    /// Runs a call made right now as a task, on the runtime that was set or on the caller's; not before
+    /// [`can_spawn`](Self::can_spawn) has said yes.
+    pub(crate) fn spawn(&self, call: impl Future<Output = ()> + Send + 'static) {
+        drop(match self.given_runtime() {
+            Some(runtime) => runtime.spawn(call),
+            None => tokio::spawn(call),
+        });
+    }
+
+    fn given_runtime(&self) -> Option<&runtime::Handle> {
+        let given = self.settings.runtime.as_ref();
+        given.filter(|_| !self.runtime_ended.load(SeqCst))
+    }
+}

@@ -1,0 +1,219 @@
+//! The requests of one flow, or of one shared queue.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Entry, LaneId, Rules, Waiting,
+    delay::ControlledDelay,
+    lanes::Lanes,
+    turn::{End, Turn},
+};
+
+/// A queue that is taken from at either end, past those whose inner is not ready.
+///
+/// Requests that have gone leave an empty shell, dropped when it comes to its turn or by
+/// [`purge`](Self::purge).
+#[derive(Debug)]
+pub(super) struct Flow<T> {
+    /// In order of arrival.
+    main: VecDeque<Entry<T>>,
+    lanes: Option<Box<Lanes<T>>>,
+    /// One whose turn it was and that could not be dispatched for want of slots: next again, so that
+    /// lighter ones behind it do not keep taking what it waits for.
+    next: Option<Entry<T>>,
+    turn: Turn,
+    delay: ControlledDelay,
+    /// Slots that those in `main` would take.
+    weight: u64,
+}
+
+/// An entry taken at its turn.
+#[derive(Debug)]
+pub(super) enum Taken<T> {
+    Next(Entry<T>),
+    /// To be removed by controlled delay.
+    Overdue(Entry<T>),
+}
+
+impl<T: Waiting> Flow<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            main: VecDeque::new(),
+            lanes: None,
+            next: None,
+            turn: Turn::default(),
+            delay: ControlledDelay::default(),
+            weight: 0,
+        }
+    }
+
+    /// Slots that those in here would take, shells included.
+    pub(super) fn weight(&self) -> u64 {
+        let parked = self.lanes.as_ref().map_or(0, |lanes| lanes.weight());
+        self.weight + parked + self.next.as_ref().map_or(0, Entry::weight)
+    }
+
+    /// How many are in here, shells included.
+    pub(super) fn len(&self) -> usize {
+        let parked = self.lanes.as_ref().map_or(0, |lanes| lanes.len());
+        self.main.len() + parked + usize::from(self.next.is_some())
+    }
+
+    /// Whether there is one whose inner is worth asking.
+    pub(super) fn may_go(&self) -> bool {
+        self.next.is_some() || !self.main.is_empty() || self.parked(End::Oldest).is_some()
+    }
+
+    /// Adds an entry in the order of arrival, usually as the last.
+    pub(super) fn push(&mut self, entry: Entry<T>) {
+        self.weight += entry.weight();
+        if self.main.back().is_none_or(|last| last.seq < entry.seq) {
+            self.main.push_back(entry);
+        } else {
+            let at = self.main.partition_point(|other| other.seq < entry.seq);
+            self.main.insert(at, entry);
+        }
+    }
+
+    /// Takes the entry whose turn it is. `service` is the mean service time, once it is known.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        rules: &Rules,
+        service: Option<Duration>,
+    ) -> Option<Taken<T>> {
+        if let Some(entry) = self.next.take() {
+            return Some(Taken::Next(entry));
+        }
+        while self.main.front().is_some_and(|entry| entry.item.is_gone()) {
+            self.pop_main(End::Oldest);
+        }
+        let parked = self.parked(End::Oldest);
+        let oldest = self.main.front().into_iter().chain(parked).min_by_key(|entry| entry.seq)?;
+        let (seq, age) = (oldest.seq, now.saturating_duration_since(oldest.admitted));
+        let end = self.turn.end(rules.order, seq, age, rules.threshold(oldest, service));
+        if let Some(target) = rules.delay_target(service) {
+            if self.delay.is_overdue(now, age, target) {
+                return self.remove(End::Oldest).map(Taken::Overdue);
+            }
+        }
+        let entry = self.remove(end);
+        if !self.may_go() {
+            self.delay.on_empty();
+        }
+        entry.map(Taken::Next)
+    }
+
+    fn parked(&self, end: End) -> Option<&Entry<T>> {
+        self.lanes.as_ref().and_then(|lanes| lanes.peek(end))
+    }
+
+    /// Takes the entry at that end, of those whose inner is worth asking.
+    fn remove(&mut self, end: End) -> Option<Entry<T>> {
+        let main = match end {
+            End::Oldest => self.main.front(),
+            End::Newest => self.main.back(),
+        };
+        let is_first = |parked: &Entry<T>| match (main, end) {
+            (Some(main), End::Oldest) => parked.seq < main.seq,
+            (Some(main), End::Newest) => parked.seq > main.seq,
+            (None, _) => true,
+        };
+        if self.parked(end).is_some_and(is_first) {
+            let entry = self.lanes.as_mut().and_then(|lanes| lanes.pop(end));
+            self.tidy();
+            entry
+        } else {
+            self.pop_main(end)
+        }
+    }
+
+    fn pop_main(&mut self, end: End) -> Option<Entry<T>> {
+        let entry = match end {
+            End::Oldest => self.main.pop_front(),
+            End::Newest => self.main.pop_back(),
+        };
+        self.weight -= entry.as_ref().map_or(0, Entry::weight);
+        if self.main.is_empty() {
+            self.main.shrink_to(KEEP);
+        }
+        entry
+    }
+
+    /// Drops what holds the lanes when there are none.
+    fn tidy(&mut self) {
+        self.lanes.take_if(|lanes| lanes.is_empty());
+    }
+
+    /// Puts back an entry that was taken and could not be dispatched for want of slots: it is next again.
+    pub(super) fn put_back(&mut self, entry: Entry<T>) {
+        if let Some(other) = self.next.replace(entry) {
+            self.push(other);
+        }
+    }
+
+    /// Sets aside an entry whose inner is not ready, until [`wake`](Self::wake).
+    pub(super) fn park(&mut self, entry: Entry<T>) {
+        self.lanes.get_or_insert_with(|| Box::new(Lanes::new())).park(entry);
+    }
+
+    pub(super) fn wake(&mut self, lane: LaneId) {
+        if let Some(lanes) = self.lanes.as_mut() {
+            lanes.wake(lane);
+        }
+    }
+
+    /// Whether somebody still waits for this inner among those set aside.
+    pub(super) fn has_parked(&mut self, lane: LaneId) -> bool {
+        let Some(lanes) = self.lanes.as_mut() else { return false };
+        let found = lanes.has_live(lane);
+        self.tidy();
+        found
+    }
+
+    /// The oldest that still waits, ready or not.
+    pub(super) fn oldest(&self) -> Option<&Entry<T>> {
+        let main = self.main.iter().find(|entry| !entry.item.is_gone());
+        let parked = self.lanes.as_ref().and_then(|lanes| lanes.oldest());
+        main.into_iter().chain(parked).chain(&self.next).min_by_key(|entry| entry.seq)
+    }
+
+    /// Takes the oldest, ready or not, which may have gone.
+    pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
+        let seq = |entry: Option<&Entry<T>>| entry.map_or(u64::MAX, |entry| entry.seq);
+        let main = seq(self.main.front());
+        let parked = seq(self.lanes.as_ref().and_then(|lanes| lanes.oldest()));
+        let next = seq(self.next.as_ref());
+        if next < main.min(parked) {
+            self.next.take()
+        } else if parked < main {
+            let entry = self.lanes.as_mut().and_then(|lanes| lanes.pop_oldest());
+            self.tidy();
+            entry
+        } else {
+            self.pop_main(End::Oldest)
+        }
+    }
+
+    /// Takes the newest of those that were not set aside, which may have gone.
+    pub(super) fn pop_newest(&mut self) -> Option<Entry<T>> {
+        self.pop_main(End::Newest)
+    }
+
+    /// Drops the shells of those that have gone.
+    pub(super) fn purge(&mut self) {
+        self.main.retain(|entry| !entry.item.is_gone());
+        self.main.shrink_to(KEEP);
+        self.weight = self.main.iter().map(Entry::weight).sum();
+        self.next.take_if(|entry| entry.item.is_gone());
+        if let Some(lanes) = self.lanes.as_mut() {
+            lanes.purge();
+        }
+        self.tidy();
+    }
+}
+
+/// Above this the memory of an emptied queue is given back.
+const KEEP: usize = 1024;

@@ -1,0 +1,138 @@
+//! When the next request may be dispatched.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A rate of dispatches: evenly spaced by `interval`, but for a burst.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    /// In nanoseconds, with a fraction: the third of a second has none.
+    interval: f64,
+    burst: u32,
+}
+
+/// Timers of tokio are no finer than a millisecond and late rather than early. What that lets a request come
+/// late is made up for; without it a rate of 10 000 a second would come out at 1000.
+const TIMER: f64 = 2e6;
+
+impl Rate {
+    /// `None` if that is no rate.
+    pub(crate) fn new(requests: u32, per: Duration, burst: u32) -> Option<Self> {
+        let century = Duration::from_secs(100 * 365 * 24 * 3600);
+        let is_rate = requests > 0 && !per.is_zero() && per <= century;
+        is_rate.then(|| Self { interval: per.as_nanos() as f64 / f64::from(requests), burst })
+    }
+}
+
+/// The generic cell rate algorithm (ITU-T I.371, virtual scheduling), and the spacing of limits below 1.
+///
+/// `due` is when the next request would go if all came exactly in time. It may go so long before that as a
+/// burst allows, and after it has gone `due` moves on by one interval: from where it was, if the request was
+/// no later than timers are, and else from now.
+#[derive(Debug)]
+pub(crate) struct Pace {
+    rate: Option<Rate>,
+    origin: Instant,
+    /// In nanoseconds after `origin`.
+    due: f64,
+    /// When a limit below 1 allows the next.
+    spaced: f64,
+}
+
+impl Pace {
+    pub(crate) fn new(rate: Option<Rate>, origin: Instant) -> Self {
+        Self { rate, origin, due: 0.0, spaced: 0.0 }
+    }
+
+    /// When the next may go, if that is not now.
+    pub(crate) fn wait_until(&self, now: Instant) -> Option<Instant> {
+        let early = |rate: Rate| rate.interval * f64::from(rate.burst.saturating_sub(1));
+        let by_rate = self.rate.map_or(0.0, |rate| self.due - early(rate));
+        let at = by_rate.max(self.spaced).ceil();
+        if at <= self.nanos(now) {
+            return None;
+        }
+        // Beyond what a clock can say it is as good as never.
+        let never = Duration::from_secs(100 * 365 * 24 * 3600);
+        let after = Duration::try_from_secs_f64(at / 1e9).unwrap_or(never).min(never);
+        let at = self.origin.checked_add(after)?;
+        // A float may say a little less than now, where it meant now.
+        (at > now).then_some(at)
+    }
+
+    /// One goes now. `gap` is the spacing of a limit below 1.
+    pub(crate) fn on_dispatched(&mut self, now: Instant, gap: Option<Duration>) {
+        let now = self.nanos(now);
+        if let Some(rate) = self.rate {
+            self.due = self.due.max(now - TIMER) + rate.interval;
+        }
+        self.spaced = gap.map_or(0.0, |gap| now + gap.as_nanos() as f64);
+    }
+
+    fn nanos(&self, now: Instant) -> f64 {
+        now.saturating_duration_since(self.origin).as_nanos() as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many go within a second after `idle` of nothing, looked at when a timer of 1 ms would wake.
+    fn in_a_second(rate: Option<Rate>, idle: u64) -> (usize, usize) {
+        let start = Instant::now();
+        let mut pace = Pace::new(rate, start);
+        pace.on_dispatched(start, None);
+        let (mut all, mut most) = (0, 0);
+        for ms in idle..idle + 1000 {
+            let now = start + Duration::from_millis(ms);
+            let before = all;
+            while pace.wait_until(now).is_none() {
+                pace.on_dispatched(now, None);
+                all += 1;
+            }
+            most = most.max(all - before);
+        }
+        (all, most)
+    }
+
+    #[test]
+    fn a_rate_is_kept_far_above_and_far_below_the_resolution_of_timers() {
+        for (requests, most) in [(10, 1), (300, 1), (1000, 2), (7000, 8), (50_000, 51)] {
+            let rate = Rate::new(requests, Duration::from_secs(1), 1);
+            let (all, at_once) = in_a_second(rate, 1);
+            let error = all as f64 - f64::from(requests);
+            assert!(error.abs() <= f64::from(requests) / 500.0 + 1.0, "{all} of {requests}");
+            assert!(at_once <= most, "{at_once} at once, at {requests} a second");
+        }
+    }
+
+    #[test]
+    fn a_rate_that_was_not_used_is_not_made_up_for_but_by_the_burst() {
+        let (_, at_once) = in_a_second(Rate::new(100, Duration::from_secs(1), 1), 10_000);
+        assert_eq!(at_once, 1);
+        let (all, at_once) = in_a_second(Rate::new(100, Duration::from_secs(1), 5), 10_000);
+        assert_eq!(at_once, 5);
+        assert!((100..=105).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn a_gap_holds_the_next_one_back() {
+        let start = Instant::now();
+        let mut pace = Pace::new(None, start);
+        assert_eq!(pace.wait_until(start), None);
+        pace.on_dispatched(start, Some(Duration::from_millis(80)));
+        let due = start + Duration::from_millis(80);
+        assert_eq!(pace.wait_until(start), Some(due));
+        assert_eq!(pace.wait_until(due), None);
+    }
+
+    #[test]
+    fn what_is_no_rate_is_refused() {
+        assert!(Rate::new(0, Duration::from_secs(1), 1).is_none());
+        assert!(Rate::new(1, Duration::ZERO, 1).is_none());
+        assert!(Rate::new(1, Duration::MAX, 1).is_none());
+        assert!(Rate::new(u32::MAX, Duration::from_nanos(1), 1).is_some());
+    }
+}

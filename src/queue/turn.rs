@@ -1,0 +1,82 @@
+//! From which end of a queue the next request is taken.
+
+use std::time::Duration;
+
+use crate::builder::Order;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Oldest,
+    Newest,
+}
+
+/// The state of [`Order::AdaptiveLifo`] for one queue.
+///
+/// ```text
+/// oldest first ──▶ newest first    two in a row, at their turn, had waited longer than the threshold
+/// newest first ──▶ oldest first    the oldest has waited less than half of it
+/// ```
+///
+/// Two, because one may be left over from a time in which nothing else happened: its inner was not ready, or
+/// the leveler was paused.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    newest_first: bool,
+    /// Position of the last one that was old at its turn.
+    old: Option<u64>,
+}
+
+impl Turn {
+    /// The end to take from; the oldest request is at position `seq` and has been waiting for `age`.
+    pub(super) fn end(
+        &mut self,
+        order: Order,
+        seq: u64,
+        age: Duration,
+        threshold: Duration,
+    ) -> End {
+        self.newest_first = match order {
+            Order::Fifo => false,
+            Order::Lifo => true,
+            Order::AdaptiveLifo if self.newest_first => age >= threshold / 2,
+            Order::AdaptiveLifo if age > threshold => {
+                self.old.replace(seq).is_some_and(|other| other != seq)
+            }
+            Order::AdaptiveLifo => {
+                self.old = None;
+                false
+            }
+        };
+        if self.newest_first { End::Newest } else { End::Oldest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AFTER: Duration = Duration::from_millis(60);
+
+    fn end(turn: &mut Turn, seq: u64, age: u64) -> End {
+        turn.end(Order::AdaptiveLifo, seq, Duration::from_millis(age), AFTER)
+    }
+
+    #[test]
+    fn turns_when_two_in_a_row_are_old_and_back_when_the_oldest_is_young_again() {
+        let mut turn = Turn::default();
+        assert_eq!(end(&mut turn, 1, 61), End::Oldest);
+        assert_eq!(end(&mut turn, 2, 61), End::Newest);
+        assert_eq!(end(&mut turn, 2, 59), End::Newest, "not back at once");
+        assert_eq!(end(&mut turn, 3, 30), End::Newest);
+        assert_eq!(end(&mut turn, 4, 29), End::Oldest);
+    }
+
+    #[test]
+    fn one_stale_request_does_not_turn_it() {
+        let mut turn = Turn::default();
+        assert_eq!(end(&mut turn, 1, 10_000), End::Oldest);
+        assert_eq!(end(&mut turn, 1, 10_001), End::Oldest, "it is the same one, put back");
+        assert_eq!(end(&mut turn, 2, 1), End::Oldest, "those behind it are fresh");
+        assert_eq!(end(&mut turn, 3, 70), End::Oldest);
+    }
+}
