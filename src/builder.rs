@@ -10,7 +10,7 @@ use crate::{
     error::BuildError,
     layer::LoadLevelLayer,
     limit::{Algorithm, Outcome},
-    queue::{Rate, Rules},
+    queue::{MIN_THRESHOLD, Rate, Rules},
 };
 
 /// What happens to a newcomer when no place is free.
@@ -344,7 +344,7 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// A [`BuildError`] names the setting, its value and what is allowed, for: a limit of 0; neither
     /// `concurrency` nor `adaptive`; a capacity, limit, `exact_flows` or `bypass_limit` above 536 869 887
-    /// (2²⁹ − 1025); a `max_wait`, `lifo_after` or `controlled_delay` of zero; a `guaranteed_share` outside
+    /// (2²⁹ − 1025); a `max_wait` or `controlled_delay` of zero; a `lifo_after` below 1 ms; a `guaranteed_share` outside
     /// 0…0.25; a `rate` or `rate_burst` of 0; `exact_flows` of 0; `Execution::Caller` with
     /// `Abandon::Finish`.
     pub fn build(self) -> Result<LoadLevelLayer<Q, R>, BuildError> {
@@ -387,9 +387,9 @@ impl<Q, R> Builder<Q, R> {
         if line.exact_flows == 0 || line.exact_flows > MAX {
             return Err(BuildError::new("exact_flows", line.exact_flows, format!("1 to {MAX}")));
         }
-        if line.lifo_after.is_some_and(|age| age.is_zero()) {
-            let allowed = "more than zero (for always the newest first, set `Order::Lifo`)";
-            return Err(BuildError::new("lifo_after", "0ns", allowed));
+        if let Some(age) = line.lifo_after.filter(|age| *age < MIN_THRESHOLD) {
+            let allowed = "1 ms or more (for always the newest first, set `Order::Lifo`)";
+            return Err(BuildError::new("lifo_after", format!("{age:?}"), allowed));
         }
         if line.delay.flatten().is_some_and(|target| target.is_zero()) {
             return Err(BuildError::new("controlled_delay", "0ns", "more than zero, or `None`"));

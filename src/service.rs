@@ -113,7 +113,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
                 if reserved == Some(Reserved::Place) {
                     core.release_reserved();
                 }
-                let when_full = core.door.when_full(core.settings.overflow, rank);
+                let when_full = || core.door.when_full(core.settings.overflow, rank);
                 core.places.admit(held, direct, when_full)
             }
         };
@@ -204,7 +204,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
                 return Some(Reason::WouldMissDeadline);
             }
         }
-        let is_open = core.door.is_open_to(rank, now, core.places.limit());
+        let is_open = core.door.is_open_to(rank, core.places.limit());
         (!is_open).then_some(Reason::Full)
     }
 
@@ -261,7 +261,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             Entered::Failed { failure, slots: _ } => {
                 match start.way {
                     Way::Limited { slots, .. } => {
-                        self.core().on_failure(&failure, slots.taken, Some(slots));
+                        self.core().on_failure(&failure, 0, Some(slots));
                     }
                     Way::Bypass => self.core().end_bypass(),
                 }

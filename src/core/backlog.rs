@@ -83,7 +83,7 @@ impl Backlog {
         self.line.settle(charge, time);
     }
 
-    pub(super) fn shapes(&self) -> Option<[Shape; Priority::ALL.len()]> {
+    pub(super) fn shapes(&mut self) -> Option<[Shape; Priority::ALL.len()]> {
         self.line.shapes()
     }
 

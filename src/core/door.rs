@@ -24,9 +24,8 @@ const LEVELS: usize = Priority::ALL.len();
 /// only the line knows is [published](Self::publish) by the drain task.
 #[derive(Debug)]
 pub(crate) struct Door {
-    /// How much of each priority waits: requests, and what they weigh.
-    waiting: [AtomicUsize; LEVELS],
-    weight: [AtomicUsize; LEVELS],
+    /// How much of each priority waits: requests in the upper half, and in the lower what they weigh.
+    waiting: [AtomicU64; LEVELS],
     /// How much of each flow waits, as the lesser of two sums that it shares with others (a count-min sketch).
     flows: [[AtomicU32; CELLS]; 2],
     /// In each priority, how many flows take turns, and what the longest weighs.
@@ -40,10 +39,15 @@ pub(crate) struct Door {
     /// The first level that is refused.
     cut: AtomicU32,
     draws: AtomicU64,
-    /// Hours since 1970 at `origin`, with a fraction: cohorts are to be the same in all services.
-    hours: f64,
+    /// Hours since 1970, as of the last window: cohorts are to be the same in all services.
+    hour: AtomicU64,
+    /// The time since 1970 at `origin`.
+    since_1970: Duration,
     origin: Instant,
 }
+
+/// Weights fit below it: no more than all places.
+const REQUEST: u64 = 1 << 32;
 
 const CELLS: usize = 512;
 
@@ -56,7 +60,6 @@ impl Door {
         let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         Self {
             waiting: Default::default(),
-            weight: Default::default(),
             flows: [const { [const { AtomicU32::new(0) }; CELLS] }; 2],
             active: Default::default(),
             longest: Default::default(),
@@ -65,13 +68,14 @@ impl Door {
             arrivals: Arrivals::new(),
             cut: AtomicU32::new(Cut::OPEN),
             draws: AtomicU64::new(0),
-            hours: since_1970.as_secs_f64() / 3600.0,
+            hour: AtomicU64::new(since_1970.as_secs() / 3600),
+            since_1970,
             origin,
         }
     }
 
     /// Counts an arrival; `false` when it is to be refused for its priority.
-    pub(crate) fn is_open_to(&self, rank: Rank, now: Instant, limit: usize) -> bool {
+    pub(crate) fn is_open_to(&self, rank: Rank, limit: usize) -> bool {
         if !self.has_priorities.load(Relaxed) {
             if rank.priority == Priority::default() {
                 return true;
@@ -82,12 +86,11 @@ impl Door {
             // Nobody to be fair or unfair to: every cohort gets its part.
             mix(self.draws.fetch_add(1, Relaxed))
         } else {
-            let hour =
-                self.hours + now.saturating_duration_since(self.origin).as_secs_f64() / 3600.0;
-            mix(rank.flow ^ mix(hour as u64))
+            mix(rank.flow ^ mix(self.hour.load(Relaxed)))
         };
         let level = self.arrivals.count(rank.priority, cohort);
-        level < self.cut.load(Relaxed) || self.weight_of(rank.priority) < limit.div_ceil(KEPT)
+        level < self.cut.load(Relaxed)
+            || self.weight_of(rank.priority.index()) < limit.div_ceil(KEPT) as u64
     }
 
     pub(crate) fn has_priorities(&self) -> bool {
@@ -98,8 +101,11 @@ impl Door {
         &self.arrivals
     }
 
-    pub(crate) fn set_cut(&self, level: u32) {
+    /// A window ends, and from now on this is the first level that is refused.
+    pub(crate) fn set_cut(&self, level: u32, now: Instant) {
         self.cut.store(level, Relaxed);
+        let since_1970 = self.since_1970 + now.saturating_duration_since(self.origin);
+        self.hour.store(since_1970.as_secs() / 3600, Relaxed);
     }
 
     /// What happens to this newcomer when no place is free.
@@ -110,7 +116,7 @@ impl Door {
     }
 
     fn waits(&self, index: usize) -> bool {
-        self.waiting.get(index).is_some_and(|waiting| waiting.load(SeqCst) > 0)
+        self.waiting[index].load(SeqCst) > 0
     }
 
     /// Whether a flow has less waiting than the longest of its priority, which would give way to it.
@@ -125,9 +131,7 @@ impl Door {
 
     /// A request joins the queue.
     pub(crate) fn enter(&self, rank: Rank, held: usize) {
-        let index = rank.priority.index();
-        self.waiting[index].fetch_add(1, SeqCst);
-        self.weight[index].fetch_add(held, Relaxed);
+        self.waiting[rank.priority.index()].fetch_add(REQUEST + held as u64, SeqCst);
         if rank.flow != NO_FLOW {
             for cell in self.cells(rank) {
                 cell.fetch_add(rank.cost, Relaxed);
@@ -137,9 +141,7 @@ impl Door {
 
     /// A request leaves the queue, by whatever way.
     pub(crate) fn leave(&self, rank: Rank, held: usize) {
-        let index = rank.priority.index();
-        self.waiting[index].fetch_sub(1, SeqCst);
-        self.weight[index].fetch_sub(held, Relaxed);
+        self.waiting[rank.priority.index()].fetch_sub(REQUEST + held as u64, SeqCst);
         if rank.flow != NO_FLOW {
             for cell in self.cells(rank) {
                 cell.fetch_sub(rank.cost, Relaxed);
@@ -158,32 +160,32 @@ impl Door {
         least.map_or(0, u64::from)
     }
 
-    fn weight_of(&self, priority: Priority) -> usize {
-        self.weight.get(priority.index()).map_or(0, |weight| weight.load(Relaxed))
+    fn weight_of(&self, index: usize) -> u64 {
+        self.waiting[index].load(SeqCst) % REQUEST
     }
 
     /// How many requests wait.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.iter().map(|waiting| waiting.load(SeqCst)).sum()
+        Priority::ALL.map(|priority| self.waiting_of(priority)).iter().sum()
     }
 
     pub(crate) fn waiting_of(&self, priority: Priority) -> usize {
-        self.waiting.get(priority.index()).map_or(0, |waiting| waiting.load(SeqCst))
+        (self.waiting[priority.index()].load(SeqCst) / REQUEST) as usize
     }
 
     /// How much goes before a newcomer, if the oldest goes first: what waits of its priority and of higher
     /// ones; or, if that is less, what all flows of its priority will have had by the time it is served.
     pub(crate) fn ahead_of(&self, rank: Rank) -> u64 {
         let index = rank.priority.index();
-        let higher: usize = self.weight[..index].iter().map(|weight| weight.load(Relaxed)).sum();
-        let equal = self.weight_of(rank.priority) as u64;
+        let higher: u64 = (0..index).map(|index| self.weight_of(index)).sum();
+        let equal = self.weight_of(index);
         let active = self.active[index].load(Relaxed) as u64;
         let fair = if rank.flow == NO_FLOW || active == 0 {
             equal
         } else {
             equal.min((self.weight_of_flow(rank) + 1) * active)
         };
-        higher as u64 + fair
+        higher + fair
     }
 
     /// Takes over what the line knows of each priority.
@@ -250,10 +252,10 @@ mod tests {
         let now = Instant::now();
         let door = Door::new(now);
         let low = Class::new().priority(Priority::Low).rank;
-        door.set_cut(0);
-        assert!(door.is_open_to(low, now, 16));
+        door.set_cut(0, now);
+        assert!(door.is_open_to(low, 16));
         door.enter(low, 1);
-        assert!(!door.is_open_to(low, now, 16));
-        assert!(door.is_open_to(low, now, 17));
+        assert!(!door.is_open_to(low, 16));
+        assert!(door.is_open_to(low, 17));
     }
 }

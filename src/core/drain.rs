@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::{Arc, atomic::Ordering::SeqCst, atomic::fence},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -55,7 +56,11 @@ struct Drain<'a> {
     /// The one timer: for who is late next, and for when the pace lets the next go.
     sleep: Option<Pin<Box<Sleep>>>,
     pace: Pace,
+    /// When the clock was last looked at.
+    now: Instant,
     window: Window,
+    /// Taken over from those who finished; kept for its memory.
+    settlements: Vec<(Charge, Duration)>,
     /// How many waiting services to wake if the last ones do not take the free place. The first was
     /// woken when the place became free.
     offers: usize,
@@ -75,7 +80,15 @@ impl<'a> Drain<'a> {
     fn new(core: &'a Arc<Core>) -> Self {
         let now = Instant::now();
         let window = Window { cut: Cut::new(), began: now, ended: 0, stood: false };
-        Self { core, sleep: None, pace: Pace::new(core.settings.rate, now), window, offers: 0 }
+        Self {
+            core,
+            sleep: None,
+            pace: Pace::new(core.settings.rate, now),
+            now,
+            window,
+            settlements: Vec::new(),
+            offers: 0,
+        }
     }
 
     /// Does all there is to do now, and sees to it that it will be woken for more.
@@ -100,11 +113,11 @@ impl<'a> Drain<'a> {
     }
 
     /// Puts right what finished calls were charged.
-    fn settle(&self) {
-        let settlements = std::mem::take(&mut *lock(&self.core.settlements));
-        if !settlements.is_empty() {
+    fn settle(&mut self) {
+        std::mem::swap(&mut self.settlements, &mut *lock(&self.core.settlements));
+        if !self.settlements.is_empty() {
             let mut backlog = self.core.backlog();
-            settlements.iter().for_each(|(charge, time)| backlog.settle(charge, *time));
+            self.settlements.drain(..).for_each(|(charge, time)| backlog.settle(&charge, time));
         }
     }
 
@@ -142,7 +155,11 @@ impl<'a> Drain<'a> {
         for _ in 0..TURN {
             let late = {
                 let mut backlog = self.core.backlog();
-                backlog.next_late().and_then(|_| backlog.pop_late(Instant::now()))
+                if backlog.next_late().is_none() {
+                    return;
+                }
+                self.now = Instant::now();
+                backlog.pop_late(self.now)
             };
             let Some(job) = late else { return };
             let reason = job.late().map_or(Reason::MaxWait, |late| late.reason);
@@ -158,6 +175,7 @@ impl<'a> Drain<'a> {
         let times = core.estimates.times();
         while left > 0 && core.places.may_dispatch(1) {
             let now = Instant::now();
+            self.now = now;
             due = self.pace.wait_until(now);
             if due.is_some() {
                 break;
@@ -219,20 +237,20 @@ impl<'a> Drain<'a> {
         }
         let deadline = job.deadline()?;
         let priority = entry.rank.priority;
-        let too_late = self.core.is_too_late(priority, Default::default(), deadline, now);
+        let too_late = self.core.is_too_late(priority, 0.0, deadline, now);
         too_late.then_some(Reason::WouldMissDeadline)
     }
 
     /// The spacing of a limit below 1: by Little's law, the mean service time divided by the limit. Spread by
     /// a quarter, so that many who share a backend do not fall into step.
-    fn gap(&self) -> Option<std::time::Duration> {
+    fn gap(&self) -> Option<Duration> {
         let limit = self.core.exact_limit();
         if !(limit > 0.0 && limit < 1.0) {
             return None;
         }
         let random = mix(self.core.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64;
         let gap = self.core.estimates.service_time()?.as_secs_f64() / limit;
-        std::time::Duration::try_from_secs_f64(gap * (0.75 + random / 2.0)).ok()
+        Duration::try_from_secs_f64(gap * (0.75 + random / 2.0)).ok()
     }
 
     /// At the end of a window, finds out anew whom to refuse for their priority; tells the door how the line
@@ -247,13 +265,14 @@ impl<'a> Drain<'a> {
         }
         let Window { cut, began, ended, stood } = &mut self.window;
         *stood &= waiting > 0;
-        let now = Instant::now();
+        let now = self.now;
         if now.saturating_duration_since(*began) < WINDOW {
             return;
         }
         let all_ended = counters.ended();
         let was_open = cut.is_open();
-        door.set_cut(cut.on_window(door.arrivals(), all_ended.saturating_sub(*ended), *stood));
+        let served = all_ended.saturating_sub(*ended);
+        door.set_cut(cut.on_window(door.arrivals(), served, *stood), now);
         if cut.is_open() != was_open {
             let name = &*self.core.settings.name;
             tracing::info!(name, sheds = was_open, "lower priorities are refused");

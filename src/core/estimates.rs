@@ -33,7 +33,7 @@ const ENOUGH: u32 = 8;
 
 /// Against what is foreseen one is let through this often, or each service time if that is longer: were all
 /// refused, nothing would ever show that the estimate is wrong.
-const PROBE: Duration = Duration::from_millis(100);
+const PROBE: f32 = 0.1;
 
 impl Estimates {
     pub(crate) fn new(origin: Instant) -> Self {
@@ -49,34 +49,32 @@ impl Estimates {
 
     /// A call has returned.
     pub(crate) fn record(&self, priority: Priority, time: Duration, now: Instant) {
-        self.all.record(time);
-        if let (Some(level), Some(foreseen)) =
-            (self.levels.get(priority.index()), self.foreseen.get(priority.index()))
-        {
-            level.record(time);
-            foreseen.record(time);
-        }
+        let nanos = time.as_secs_f32() * 1e9;
+        self.all.record(nanos);
+        self.levels[priority.index()].record(nanos);
+        self.foreseen[priority.index()].record(nanos);
         self.ended.store(self.micros(now), Relaxed);
     }
 
     /// Mean service time.
     pub(crate) fn service_time(&self) -> Option<Duration> {
-        self.all.get(1)
+        self.all.get()
     }
 
     pub(crate) fn times(&self) -> Times {
-        self.levels.each_ref().map(|mean| mean.get(1))
+        self.levels.each_ref().map(Mean::get)
     }
 
-    /// What a call of this priority will take, if enough is known to turn somebody away for it.
-    pub(crate) fn foreseen(&self, priority: Priority) -> Option<Duration> {
-        self.foreseen.get(priority.index())?.get(ENOUGH)
+    /// How many seconds a call of this priority will take, if enough is known to turn somebody away for it.
+    pub(crate) fn foreseen(&self, priority: Priority) -> Option<f32> {
+        let (nanos, samples) = self.foreseen[priority.index()].load();
+        (samples >= ENOUGH).then_some(nanos / 1e9)
     }
 
     /// Whether one may go on for whom it is foreseen to be too late.
-    pub(crate) fn may_probe(&self, foreseen: Duration, now: Instant) -> bool {
+    pub(crate) fn may_probe(&self, foreseen: f32, now: Instant) -> bool {
         let (last, now) = (self.probed.load(Relaxed), self.micros(now));
-        let apart = u64::try_from(foreseen.max(PROBE).as_micros()).unwrap_or(u64::MAX);
+        let apart = (foreseen.max(PROBE) * 1e6) as u64;
         now.saturating_sub(last) >= apart
             && self.probed.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
     }
@@ -115,21 +113,21 @@ impl Mean {
         self.0.store(u64::from(nanos.to_bits()) << 32 | u64::from(samples), Relaxed);
     }
 
-    fn record(&self, time: Duration) {
-        let (nanos, samples) = self.load();
+    fn record(&self, nanos: f32) {
+        let (known, samples) = self.load();
         let samples = (samples + 1).min(SLOWEST);
-        self.store(nanos + (time.as_nanos() as f32 - nanos) / samples as f32, samples);
+        self.store(known + (nanos - known) / samples as f32, samples);
     }
 
-    fn get(&self, enough: u32) -> Option<Duration> {
+    fn get(&self) -> Option<Duration> {
         let (nanos, samples) = self.load();
-        (samples >= enough).then(|| Duration::from_nanos(nanos as u64))
+        (samples > 0).then(|| Duration::from_nanos(nanos as u64))
     }
 
     fn fade(&self, idle: Duration) {
         let (nanos, samples) = self.load();
         if samples > 0 && nanos > 0.0 {
-            let halvings = idle.as_nanos() as f32 / nanos;
+            let halvings = idle.as_secs_f32() * 1e9 / nanos;
             // And what comes now says more than what was.
             let samples = if halvings >= 1.0 { samples.min(ENOUGH) } else { samples };
             self.store(nanos * (-halvings).exp2(), samples);
@@ -146,11 +144,11 @@ mod tests {
     #[test]
     fn the_mean_follows_what_is_measured() {
         let mean = Mean::default();
-        (1..=9).for_each(|ms| mean.record(MS * ms));
-        let known = mean.get(ENOUGH).expect("nine samples");
+        (1..=9).for_each(|ms| mean.record(ms as f32 * 1e6));
+        let known = mean.get().expect("nine samples");
         assert!(known.abs_diff(MS * 5) < MS / 100, "at first a plain mean: {known:?}");
-        (0..200).for_each(|_| mean.record(MS * 50));
-        let known = mean.get(ENOUGH).expect("more");
+        (0..200).for_each(|_| mean.record(50e6));
+        let known = mean.get().expect("more");
         assert!(known.abs_diff(MS * 50) < MS, "{known:?}");
     }
 
@@ -158,11 +156,11 @@ mod tests {
     fn what_is_foreseen_needs_samples_and_fades_while_nothing_runs() {
         let start = Instant::now();
         let estimates = Estimates::new(start);
-        let foreseen = || estimates.foreseen(Priority::Normal);
+        let foreseen = || estimates.foreseen(Priority::Normal).map(Duration::from_secs_f32);
         (0..7).for_each(|_| estimates.record(Priority::Normal, MS * 100, start));
         assert_eq!(foreseen(), None);
         estimates.record(Priority::Normal, MS * 100, start);
-        assert_eq!(foreseen().map(|time| time.as_millis()), Some(100));
+        assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100) < MS));
         estimates.fade(start + MS * 300);
         assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100 / 8) < MS));
         let kept = estimates.service_time().map(|time| time.as_millis());
@@ -173,7 +171,7 @@ mod tests {
     fn one_may_go_against_it_now_and_then() {
         let start = Instant::now();
         let estimates = Estimates::new(start);
-        let may = |ms| estimates.may_probe(MS * 300, start + MS * ms);
+        let may = |ms| estimates.may_probe(0.3, start + MS * ms);
         assert_eq!([300, 310, 599, 600].map(may), [true, false, false, true]);
     }
 }

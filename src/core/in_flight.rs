@@ -82,7 +82,7 @@ impl<O> InFlight<O> {
             let core = judge.core();
             core.count_surplus(slots.taken, true);
             core.on_dispatched(start.wait);
-            limit_reached = slots.in_flight >= core.places.limit();
+            limit_reached = slots.in_flight as usize >= core.places.limit();
         }
         Self { judge, start, limit_reached, ended: false }
     }
@@ -126,7 +126,7 @@ impl<O> InFlight<O> {
             dispatched: at,
             finished,
             wait,
-            in_flight_at_dispatch: slots.in_flight,
+            in_flight_at_dispatch: slots.in_flight as usize,
             in_flight: after.in_flight(),
             limit_reached: self.limit_reached || after.waiting() > 0,
             outcome,

@@ -59,9 +59,16 @@ pub(crate) enum Denied {
 /// The slots of a request that may run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slots {
-    pub(crate) taken: usize,
+    pub(crate) taken: u32,
     /// Slots taken by all, these included.
-    pub(crate) in_flight: usize,
+    pub(crate) in_flight: u32,
+}
+
+impl Slots {
+    /// Both fit: they are parts of the word.
+    fn new(taken: usize, in_flight: usize) -> Self {
+        Self { taken: taken as u32, in_flight: in_flight as u32 }
+    }
 }
 
 /// The counts at one instant.
@@ -171,7 +178,7 @@ impl Places {
         &self,
         cost: usize,
         direct: bool,
-        when_full: WhenFull,
+        when_full: impl Fn() -> WhenFull,
     ) -> Result<Admitted, Denied> {
         let (held, slots) = (cost as u64 * HELD, cost as u64 * IN_FLIGHT);
         let mut word = self.word.0.load(SeqCst);
@@ -186,7 +193,9 @@ impl Places {
             let add = if at_once {
                 held + slots
             } else if after <= total
-                || when_full == WhenFull::Evict && counts.waiting() > 0 && after <= total + CHANNEL
+                || counts.waiting() > 0
+                    && after <= total + CHANNEL
+                    && when_full() == WhenFull::Evict
             {
                 held
             } else {
@@ -215,10 +224,10 @@ impl Places {
     /// before it was set.
     fn recheck(&self, taken: usize, in_flight: usize) -> Admitted {
         if in_flight > self.limit() {
-            self.return_slots(taken);
+            self.return_slots(taken as u32);
             return Admitted::Queued;
         }
-        Admitted::Direct(Slots { taken, in_flight })
+        Admitted::Direct(Slots::new(taken, in_flight))
     }
 
     /// Uses the place of a reservation; `Err` when the leveler has been closed since (the place is then
@@ -247,7 +256,7 @@ impl Places {
     /// Reserves a place for a service that reports itself ready. `true` when it did; also when closed,
     /// without a place: the call that follows is to learn that by its refusal.
     pub(crate) fn reserve(&self) -> Option<Reserved> {
-        match self.admit(1, false, WhenFull::Refuse) {
+        match self.admit(1, false, || WhenFull::Refuse) {
             Ok(_) => {
                 self.reserved.fetch_add(1, SeqCst);
                 Some(Reserved::Place)
@@ -280,10 +289,10 @@ impl Places {
             match self.word.0.compare_exchange_weak(word, next, SeqCst, SeqCst) {
                 Ok(_) if in_flight > self.limit() => {
                     self.word.0.fetch_add(beyond, SeqCst);
-                    self.return_slots(taken);
+                    self.return_slots(taken as u32);
                     return None;
                 }
-                Ok(_) => return Some(Slots { taken, in_flight }),
+                Ok(_) => return Some(Slots::new(taken, in_flight)),
                 Err(now) => word = now,
             }
         }
@@ -300,13 +309,13 @@ impl Places {
     }
 
     /// Gives slots back and keeps the places.
-    pub(crate) fn return_slots(&self, taken: usize) {
-        self.word.0.fetch_sub(taken as u64 * IN_FLIGHT, SeqCst);
+    pub(crate) fn return_slots(&self, taken: u32) {
+        self.word.0.fetch_sub(u64::from(taken) * IN_FLIGHT, SeqCst);
     }
 
     /// Gives so many slots and places back; returns the counts after it.
-    pub(crate) fn release_running(&self, taken: usize) -> Counts {
-        let add = taken as u64 * (HELD + IN_FLIGHT);
+    pub(crate) fn release_running(&self, taken: u32) -> Counts {
+        let add = u64::from(taken) * (HELD + IN_FLIGHT);
         Counts(self.word.0.fetch_sub(add, SeqCst).wrapping_sub(add))
     }
 
@@ -345,13 +354,13 @@ mod tests {
     use super::*;
 
     fn direct(taken: usize, in_flight: usize) -> Admitted {
-        Admitted::Direct(Slots { taken, in_flight })
+        Admitted::Direct(Slots::new(taken, in_flight))
     }
 
     #[test]
     fn a_heavy_request_takes_as_many_places_and_slots_as_it_costs() {
         let places = Places::new(3, 4);
-        let admit = |cost| places.admit(cost, true, WhenFull::Refuse);
+        let admit = |cost| places.admit(cost, true, || WhenFull::Refuse);
         assert_eq!(admit(3), Ok(direct(3, 3)));
         assert_eq!(admit(2), Ok(Admitted::Queued), "one slot is not enough");
         assert_eq!(admit(3), Err(Denied::Full), "two places are not");
@@ -365,7 +374,7 @@ mod tests {
     #[test]
     fn a_limit_lowered_below_a_cost_does_not_hold_it_up() {
         let places = Places::new(4, 4);
-        assert_eq!(places.admit(3, false, WhenFull::Refuse), Ok(Admitted::Queued));
+        assert_eq!(places.admit(3, false, || WhenFull::Refuse), Ok(Admitted::Queued));
         places.set_limit(2);
         assert_eq!(places.take_slots(3), Some(Slots { taken: 2, in_flight: 2 }));
         assert_eq!(places.counts().waiting(), 0);
@@ -382,7 +391,7 @@ mod tests {
     #[test]
     fn a_direct_admission_needs_an_empty_queue_and_a_free_slot() {
         let places = Places::new(2, 1);
-        let admit = || places.admit(1, true, WhenFull::Refuse);
+        let admit = || places.admit(1, true, || WhenFull::Refuse);
         assert_eq!(admit(), Ok(direct(1, 1)));
         assert_eq!(admit(), Ok(Admitted::Queued));
         places.release_running(1);
@@ -398,18 +407,18 @@ mod tests {
     #[test]
     fn nobody_overtakes_a_request_that_is_being_dispatched() {
         let places = Places::new(4, 4);
-        assert_eq!(places.admit(1, false, WhenFull::Refuse), Ok(Admitted::Queued));
+        assert_eq!(places.admit(1, false, || WhenFull::Refuse), Ok(Admitted::Queued));
         assert_eq!(places.take_slots(1), Some(Slots { taken: 1, in_flight: 1 }));
-        assert_eq!(places.admit(1, true, WhenFull::Refuse), Ok(Admitted::Queued));
+        assert_eq!(places.admit(1, true, || WhenFull::Refuse), Ok(Admitted::Queued));
         places.release_waiting(1);
         places.end_dispatching();
-        assert_eq!(places.admit(1, true, WhenFull::Refuse), Ok(direct(1, 2)));
+        assert_eq!(places.admit(1, true, || WhenFull::Refuse), Ok(direct(1, 2)));
     }
 
     #[test]
     fn eviction_passes_the_bound_by_one_channel_at_most() {
         let places = Places::new(1, 1);
-        let admit = || places.admit(1, true, WhenFull::Evict);
+        let admit = || places.admit(1, true, || WhenFull::Evict);
         let admitted = std::iter::from_fn(|| admit().ok()).count();
         assert_eq!(admitted, 2 + CHANNEL);
     }
@@ -417,8 +426,8 @@ mod tests {
     #[test]
     fn with_nobody_waiting_there_is_nobody_to_evict() {
         let places = Places::new(0, 1);
-        assert_eq!(places.admit(1, true, WhenFull::Evict), Ok(direct(1, 1)));
-        assert_eq!(places.admit(1, true, WhenFull::Evict), Err(Denied::Full));
+        assert_eq!(places.admit(1, true, || WhenFull::Evict), Ok(direct(1, 1)));
+        assert_eq!(places.admit(1, true, || WhenFull::Evict), Err(Denied::Full));
     }
 
     #[test]

@@ -62,16 +62,16 @@ impl Core {
     /// Whether a newcomer would not be served by its deadline: predicted from what goes before it, when that
     /// is not overtaken, and the service time of its priority. Never when nothing is in flight.
     pub(crate) fn would_miss(&self, rank: Rank, deadline: Instant, now: Instant) -> bool {
-        let waits = self.queued() > 0 && self.settings.line.order == Order::Fifo;
+        let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
         let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
-        self.is_too_late(rank.priority, wait.unwrap_or_default(), deadline, now)
+        self.is_too_late(rank.priority, wait.unwrap_or_default().as_secs_f32(), deadline, now)
     }
 
-    /// Whether a request that is dispatched after `wait` from now will not be ready by its deadline.
+    /// Whether a request that is dispatched so many seconds from now will not be ready by its deadline.
     pub(super) fn is_too_late(
         &self,
         priority: Priority,
-        wait: Duration,
+        wait: f32,
         deadline: Instant,
         now: Instant,
     ) -> bool {
@@ -80,7 +80,7 @@ impl Core {
             return false;
         }
         let Some(service) = self.estimates.foreseen(priority) else { return false };
-        let left = deadline.saturating_duration_since(now);
-        wait.saturating_add(service) > left && !self.estimates.may_probe(service, now)
+        let left = deadline.saturating_duration_since(now).as_secs_f32();
+        wait + service > left && !self.estimates.may_probe(service, now)
     }
 }

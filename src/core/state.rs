@@ -197,8 +197,9 @@ impl Core {
     }
 
     /// Slots are taken for a call, or given back.
-    pub(crate) fn count_surplus(&self, taken: usize, is_taken: bool) {
+    pub(crate) fn count_surplus(&self, taken: u32, is_taken: bool) {
         if taken > 1 {
+            let taken = taken as usize;
             let add = if is_taken { taken - 1 } else { 1_usize.wrapping_sub(taken) };
             self.surplus.fetch_add(add, SeqCst);
         }

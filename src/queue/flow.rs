@@ -93,7 +93,9 @@ impl<T: Waiting> Flow<T> {
         let parked = self.parked(End::Oldest);
         let oldest = self.main.front().into_iter().chain(parked).min_by_key(|entry| entry.seq)?;
         let (seq, age) = (oldest.seq, now.saturating_duration_since(oldest.admitted));
-        let end = self.turn.end(rules.order, seq, age, rules.threshold(oldest, service));
+        let mut turn = self.turn;
+        let end = turn.end(rules.order, seq, age, || rules.threshold(oldest, service));
+        self.turn = turn;
         if let Some(target) = rules.delay_target(service) {
             if self.delay.is_overdue(now, age, target) {
                 return self.remove(End::Oldest).map(Taken::Overdue);

@@ -1,6 +1,6 @@
 //! Queues that take turns by virtual time.
 
-use std::collections::BTreeSet;
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// Where a queue stands in its group: by what it has had, and at the same, by who has been there longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,25 +13,30 @@ pub(super) struct Key {
 
 /// The queues of a level that share alike, each with its virtual time: what it has had of the inner's time
 /// since it was as far as the others.
+///
+/// A key is not taken out when it changes: a new one is pushed, and the old one is dropped when it comes to
+/// the top. The top is always true.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// Those with a request whose inner is worth asking.
-    active: BTreeSet<Key>,
-    /// Those with nothing in them, which have had more than the others.
-    ahead: BTreeSet<Key>,
+    heap: BinaryHeap<Reverse<Key>>,
+    /// How many queues take turns.
+    active: usize,
     /// The virtual time of the last one that was dispatched from.
     clock: u64,
     /// What the group has had, to be compared with another group.
     pub(super) spent: u64,
 }
 
+/// So many keys that are not true any more may stay in the heap, and as many as are.
+const STALE: usize = 64;
+
 impl Group {
-    pub(super) fn first(&self) -> Option<Key> {
-        self.active.first().copied()
+    pub(super) fn first(&self) -> Option<u32> {
+        self.heap.peek().map(|key| key.0.slot)
     }
 
     pub(super) fn active(&self) -> usize {
-        self.active.len()
+        self.active
     }
 
     /// The virtual time at which a queue that comes back starts at least, so that it can't save up what it did
@@ -41,33 +46,36 @@ impl Group {
         self.clock
     }
 
-    /// When this group comes back it starts where the other is, for the same reason.
-    pub(super) fn catch_up(&mut self, clock: u64) {
-        if self.active.is_empty() {
-            self.spent = self.spent.max(clock);
-        }
-    }
-
     pub(super) fn advance(&mut self, time: u64) {
         self.clock = self.clock.max(time);
     }
 
-    pub(super) fn activate(&mut self, key: Key) {
-        self.active.insert(key);
+    /// A queue comes back. If it is the first of the group, the group starts where the other is, for the same
+    /// reason.
+    pub(super) fn enter(&mut self, clock: u64) {
+        if self.active == 0 {
+            self.spent = self.spent.max(clock);
+        }
+        self.active += 1;
     }
 
-    /// Remembers what an empty queue has had.
-    pub(super) fn retire(&mut self, key: Key) {
-        self.ahead.insert(key);
+    /// A queue has nothing more to dispatch.
+    pub(super) fn leave(&mut self) {
+        self.active -= 1;
     }
 
-    pub(super) fn forget(&mut self, key: Key) {
-        self.active.remove(&key);
-        self.ahead.remove(&key);
+    /// A queue that takes turns has a new key.
+    pub(super) fn push(&mut self, key: Key) {
+        self.heap.push(Reverse(key));
     }
 
-    /// An empty queue that the others have caught up with, or any empty queue.
-    pub(super) fn retired(&self, any: bool) -> Option<Key> {
-        self.ahead.first().copied().filter(|key| any || key.time <= self.clock)
+    /// Drops keys that are not true any more: from the top, and all when they are many.
+    pub(super) fn tidy(&mut self, is_true: impl Fn(&Key) -> bool) {
+        while self.heap.peek().is_some_and(|key| !is_true(&key.0)) {
+            self.heap.pop();
+        }
+        if self.heap.len() > 2 * self.active + STALE {
+            self.heap.retain(|key| is_true(&key.0));
+        }
     }
 }

@@ -1,7 +1,9 @@
 //! The requests of one priority: fair between flows.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    cell::Cell,
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
     time::Duration,
 };
 
@@ -11,6 +13,7 @@ use super::{
     Entry, LaneId, Rules, Waiting,
     flow::{Flow, Taken},
     group::{Group, Key},
+    lengths::Lengths,
     mix,
 };
 use crate::class::NO_FLOW;
@@ -29,7 +32,7 @@ pub(super) struct Level<T> {
     slots: Vec<Option<Box<Queue<T>>>>,
     free: Vec<u32>,
     /// Flows with a queue of their own.
-    own: HashMap<u64, u32>,
+    own: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
     /// The queue of those without a flow, which stays.
     flowless: Option<u32>,
     /// Queues of the crowd; empty until there is one.
@@ -38,41 +41,36 @@ pub(super) struct Level<T> {
     crowd: Group,
     /// What the group had had that was served last.
     clock: u64,
-    /// All queues by weight; at the same weight the crowd is longer.
-    lengths: BTreeSet<(u64, bool, u32)>,
+    lengths: Lengths,
+    /// How many queues have something in them.
+    in_use: usize,
     /// How many flows with queues of their own have not come before.
     strangers: usize,
+    /// New flows since those were last forgotten that have nothing here and are not ahead of others.
+    newcomers: usize,
     /// All entries, shells included.
     len: usize,
     ticks: u64,
+    generations: u32,
 }
 
 #[derive(Debug)]
 struct Queue<T> {
     flow: Flow<T>,
     home: Home,
+    /// Tells it from others that were in the same slot before.
+    generation: u32,
     is_known: bool,
     /// Virtual time.
     time: u64,
     /// Mean time in the inner of a request of cost 1, in nanoseconds.
     estimate: Option<f64>,
-    // What is known of it outside: in its group, among the lengths, and in the length of the level.
-    standing: Standing,
+    // What is known of it outside: in its group, among the lengths, and in the counts of the level.
+    is_active: bool,
     key: Key,
+    listed: Cell<u64>,
     weight: u64,
     len: usize,
-}
-
-/// Where a queue is in its group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
-    /// Among those that take turns.
-    Active,
-    /// Empty, and ahead of the others perhaps.
-    Retired,
-    /// Nowhere: all in it are for inner services that are not ready; or it is that of those without a flow,
-    /// and empty.
-    Out,
 }
 
 /// Whose a queue is.
@@ -85,14 +83,15 @@ enum Home {
 /// What a dispatched request was charged, and whom.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Charge {
-    pub(super) level: usize,
+    pub(super) level: u8,
     pub(super) slot: u32,
-    home: Home,
+    /// Of the queue that was in the slot.
+    generation: u32,
     /// Estimate, in nanoseconds of one slot.
     pub(super) nanos: u64,
     cost: u32,
     /// How much of what its level was owed it has used up.
-    pub(super) paid: f64,
+    pub(super) paid: f32,
     /// Whether there was another flow, so that it matters what it will really have been.
     pub(crate) settle: bool,
 }
@@ -127,16 +126,19 @@ impl<T: Waiting> Level<T> {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
-            own: HashMap::new(),
+            own: HashMap::default(),
             flowless: None,
             shards: Vec::new(),
             exact: Group::default(),
             crowd: Group::default(),
             clock: 0,
-            lengths: BTreeSet::new(),
+            lengths: Lengths::default(),
+            in_use: 0,
             strangers: 0,
+            newcomers: 0,
             len: 0,
             ticks: 0,
+            generations: 0,
         }
     }
 
@@ -146,7 +148,7 @@ impl<T: Waiting> Level<T> {
 
     /// Whether there is a request whose inner is worth asking.
     pub(super) fn may_go(&self) -> bool {
-        self.best().is_some()
+        self.exact.active() + self.crowd.active() > 0
     }
 
     /// How many queues there are, with something in them or not.
@@ -155,11 +157,12 @@ impl<T: Waiting> Level<T> {
         self.slots.iter().flatten().count()
     }
 
-    pub(super) fn shape(&self) -> Shape {
+    pub(super) fn shape(&mut self) -> Shape {
+        let longest = self.longest().map_or(0, |(weight, _)| weight);
         let flowless = self.flowless.and_then(|slot| self.get(slot));
         Shape {
             active: self.exact.active() + self.crowd.active(),
-            longest: self.lengths.last().map_or(0, |(weight, _, _)| *weight),
+            longest,
             flowless: flowless.map_or(0, |queue| queue.weight),
         }
     }
@@ -184,7 +187,11 @@ impl<T: Waiting> Level<T> {
             }
             return slot;
         }
-        self.forget_retired(false);
+        self.newcomers += 1;
+        if self.newcomers > self.own.len().max(REMEMBERED) {
+            self.newcomers = 0;
+            self.forget_idle(false);
+        }
         let most = rules.exact_flows;
         let most_strangers = (most / 16).max(most.min(16));
         if !is_known && self.strangers >= most_strangers {
@@ -240,14 +247,17 @@ impl<T: Waiting> Level<T> {
             self.slots.push(None);
             self.slots.len() as u32 - 1
         });
+        self.generations = self.generations.wrapping_add(1);
         let queue = Queue {
             flow: Flow::new(),
             home,
+            generation: self.generations,
             is_known,
             time: 0,
             estimate: None,
-            standing: Standing::Out,
+            is_active: false,
             key: Key { time: 0, tick: 0, slot },
+            listed: Cell::new(0),
             weight: 0,
             len: 0,
         };
@@ -259,8 +269,10 @@ impl<T: Waiting> Level<T> {
         let queue = self.slots.get_mut(slot as usize)?.take()?;
         self.free.push(slot);
         self.len -= queue.len;
-        self.lengths.remove(&(queue.weight, queue.home.is_crowd(), slot));
-        self.group(queue.home).forget(queue.key);
+        self.in_use -= usize::from(queue.len > 0);
+        if queue.is_active {
+            self.group(queue.home).leave();
+        }
         match queue.home {
             Home::Flow(flow) => {
                 self.own.remove(&flow);
@@ -268,13 +280,21 @@ impl<T: Waiting> Level<T> {
             }
             Home::Shard(shard) => self.shards[usize::from(shard)] = None,
         }
+        let slots = &self.slots;
+        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
+        group.tidy(|key| is_true(slots, key));
         Some(queue)
     }
 
     /// Forgets empty queues that have had no more than the others, or all that are empty.
-    fn forget_retired(&mut self, all: bool) {
-        while let Some(key) = self.exact.retired(all).or_else(|| self.crowd.retired(all)) {
-            self.remove(key.slot);
+    fn forget_idle(&mut self, all: bool) {
+        for slot in 0..self.slots.len() as u32 {
+            let Some(queue) = self.get(slot) else { continue };
+            let clock = if queue.home.is_crowd() { self.crowd.clock() } else { self.exact.clock() };
+            let is_idle = queue.len == 0 && queue.home != Home::Flow(NO_FLOW);
+            if is_idle && (all || queue.time <= clock) {
+                self.remove(slot);
+            }
         }
     }
 
@@ -296,45 +316,44 @@ impl<T: Waiting> Level<T> {
         let result = change(queue);
         let (weight, len) = (queue.flow.weight(), queue.flow.len());
         self.len = self.len + len - queue.len;
+        self.in_use = self.in_use + usize::from(len > 0) - usize::from(queue.len > 0);
         queue.len = len;
         let is_crowd = queue.home.is_crowd();
-        if weight != queue.weight {
-            self.lengths.remove(&(queue.weight, is_crowd, slot));
-            self.lengths.insert((weight, is_crowd, slot));
-            queue.weight = weight;
+        queue.weight = weight;
+        if weight > queue.listed.get() {
+            queue.listed.set(weight);
+            self.lengths.push(weight, is_crowd, slot);
         }
-        let standing = match len {
-            _ if queue.flow.may_go() => Standing::Active,
-            0 if queue.home != Home::Flow(NO_FLOW) => Standing::Retired,
-            _ => Standing::Out,
-        };
-        if standing == queue.standing && queue.time == queue.key.time {
+        let is_active = queue.flow.may_go();
+        if is_active == queue.is_active && (!is_active || queue.time == queue.key.time) {
             return Some(result);
         }
         let group = if is_crowd { &mut self.crowd } else { &mut self.exact };
-        group.forget(queue.key);
-        if standing == Standing::Active && queue.standing != Standing::Active {
-            group.catch_up(self.clock);
-            queue.time = queue.time.max(group.clock());
+        match is_active {
+            true if !queue.is_active => {
+                group.enter(self.clock);
+                queue.time = queue.time.max(group.clock());
+            }
+            true => {}
+            false => group.leave(),
         }
-        self.ticks += 1;
-        queue.key = Key { time: queue.time, tick: self.ticks, slot };
-        match standing {
-            Standing::Active => group.activate(queue.key),
-            Standing::Retired => group.retire(queue.key),
-            Standing::Out => {}
+        queue.is_active = is_active;
+        if is_active {
+            self.ticks += 1;
+            queue.key = Key { time: queue.time, tick: self.ticks, slot };
+            group.push(queue.key);
         }
-        queue.standing = standing;
+        let slots = &self.slots;
+        group.tidy(|key| is_true(slots, key));
         Some(result)
     }
 
     /// The queue whose turn it is.
     fn best(&self) -> Option<u32> {
-        let turn = match (self.exact.first(), self.crowd.first()) {
-            (Some(_), Some(key)) if self.crowd.spent < self.exact.spent => Some(key),
+        match (self.exact.first(), self.crowd.first()) {
+            (Some(_), Some(slot)) if self.crowd.spent < self.exact.spent => Some(slot),
             (exact, crowd) => exact.or(crowd),
-        };
-        turn.map(|key| key.slot)
+        }
     }
 
     /// What a request of the queue whose turn it is would be charged, at cost 1.
@@ -343,60 +362,63 @@ impl<T: Waiting> Level<T> {
         queue.map_or(GUESS, |queue| queue.estimate(service))
     }
 
-    /// Takes the request whose turn it is, and the slot of its queue. It may have gone.
+    /// Takes the request whose turn it is, which may have gone, and charges it to its queue.
     pub(super) fn take(
         &mut self,
         now: Instant,
         rules: &Rules,
         service: Option<Duration>,
-    ) -> Option<(Taken<T>, u32)> {
+    ) -> Option<(Taken<T>, Charge)> {
         let slot = self.best()?;
-        let taken = self.change(slot, |queue| queue.flow.take(now, rules, service))??;
-        Some((taken, slot))
-    }
-
-    /// Charges a request that was taken from this slot, as it is about to be dispatched.
-    pub(super) fn charge(
-        &mut self,
-        slot: u32,
-        cost: u32,
-        service: Option<Duration>,
-    ) -> Option<Charge> {
-        let queue = self.get(slot)?;
-        let (home, time) = (queue.home, queue.time);
-        let nanos = (queue.estimate(service) * f64::from(cost)) as u64;
-        let group = self.group(home);
-        group.advance(time);
-        let spent = group.spent;
-        self.clock = self.clock.max(spent);
-        self.correct(slot, home, 0, nanos);
-        let queues = self.slots.len() - self.free.len();
-        Some(Charge { level: 0, slot, home, nanos, cost, paid: 0.0, settle: queues > 1 })
+        let settle = self.slots.len() - self.free.len() > 1;
+        let (taken, time, home, charge) = self.change(slot, |queue| {
+            let taken = queue.flow.take(now, rules, service)?;
+            let cost = match &taken {
+                Taken::Next(entry) if !entry.item.is_gone() => entry.rank.cost,
+                _ => 0,
+            };
+            let nanos = (queue.estimate(service) * f64::from(cost)) as u64;
+            let (time, home, generation) = (queue.time, queue.home, queue.generation);
+            queue.time += nanos;
+            let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, settle };
+            Some((taken, time, home, charge))
+        })??;
+        if charge.nanos > 0 {
+            let group = self.group(home);
+            group.advance(time);
+            let spent = group.spent;
+            group.spent += charge.nanos;
+            self.clock = self.clock.max(spent);
+        }
+        Some((taken, charge))
     }
 
     /// Takes a charge back: the request was not dispatched after all.
     pub(super) fn refund(&mut self, charge: &Charge) {
-        self.correct(charge.slot, charge.home, charge.nanos, 0);
+        self.correct(charge, 0, |_| {});
     }
 
     /// Puts a charge right: the request took so long.
     pub(super) fn settle(&mut self, charge: &Charge, time: Duration) {
-        let each = time.as_nanos() as f64;
-        let measured = (each * f64::from(charge.cost)) as u64;
-        self.correct(charge.slot, charge.home, charge.nanos, measured);
-        if let Some(queue) = self.queue(charge.slot).filter(|queue| queue.home == charge.home) {
+        let each = time.as_secs_f64() * 1e9;
+        self.correct(charge, (each * f64::from(charge.cost)) as u64, |queue| {
             let known = queue.estimate.unwrap_or(each);
             queue.estimate = Some(known + WEIGHT * (each - known));
-        }
+        });
     }
 
-    fn correct(&mut self, slot: u32, home: Home, charged: u64, right: u64) {
-        if self.get(slot).is_none_or(|queue| queue.home != home) {
+    fn correct(&mut self, charge: &Charge, right: u64, change: impl FnOnce(&mut Queue<T>)) {
+        let Some(queue) = self.get(charge.slot) else { return };
+        if queue.generation != charge.generation {
             return;
         }
+        let home = queue.home;
         let group = self.group(home);
-        group.spent = (group.spent + right).saturating_sub(charged);
-        self.change(slot, |queue| queue.time = (queue.time + right).saturating_sub(charged));
+        group.spent = (group.spent + right).saturating_sub(charge.nanos);
+        self.change(charge.slot, |queue| {
+            queue.time = (queue.time + right).saturating_sub(charge.nanos);
+            change(queue);
+        });
     }
 
     /// Puts back a request that could not be dispatched for want of slots.
@@ -423,7 +445,16 @@ impl<T: Waiting> Level<T> {
 
     /// Whether the longest flow can give way to another: there is more than one.
     pub(super) fn has_several(&self) -> bool {
-        self.lengths.iter().rev().take(2).filter(|(weight, ..)| *weight > 0).count() > 1
+        self.in_use > 1
+    }
+
+    /// The longest queue: what it weighs, and its slot.
+    fn longest(&mut self) -> Option<(u64, u32)> {
+        let slots = &self.slots;
+        self.lengths.first(slots.len() - self.free.len(), |slot| {
+            let queue = slots.get(slot as usize)?.as_deref()?;
+            Some((&queue.listed, queue.weight))
+        })
     }
 
     /// Takes the oldest request of the longest flow.
@@ -438,7 +469,7 @@ impl<T: Waiting> Level<T> {
 
     fn pop_longest(&mut self, pop: impl Fn(&mut Flow<T>) -> Option<Entry<T>>) -> Option<Entry<T>> {
         while self.len > 0 {
-            let (_, _, slot) = *self.lengths.last()?;
+            let (_, slot) = self.longest()?;
             let entry = self.change(slot, |queue| pop(&mut queue.flow))??;
             // Shells made their flow seem longer than it is: look again which is the longest.
             if !entry.item.is_gone() {
@@ -464,16 +495,40 @@ impl<T: Waiting> Level<T> {
     /// Forgets the flows, when none has anything here and they are many.
     pub(super) fn rest(&mut self) {
         if self.len == 0 && self.own.len() > REMEMBERED {
-            self.forget_retired(true);
+            self.forget_idle(true);
         }
     }
 }
 
 impl<T: Waiting> Queue<T> {
     fn estimate(&self, service: Option<Duration>) -> f64 {
-        let known = self.estimate.or_else(|| service.map(|service| service.as_nanos() as f64));
+        let known = self.estimate.or_else(|| service.map(|service| service.as_secs_f64() * 1e9));
         known.unwrap_or(GUESS)
     }
+}
+
+/// The hasher for what is a hash already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = mix(self.0 ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// Whether a queue still stands in its group as this key says.
+fn is_true<T>(slots: &[Option<Box<Queue<T>>>], key: &Key) -> bool {
+    let queue = slots.get(key.slot as usize).and_then(Option::as_ref);
+    queue.is_some_and(|queue| queue.is_active && queue.key == *key)
 }
 
 impl Home {

@@ -89,20 +89,19 @@ impl<T: Waiting> Line<T> {
             let level = self.next_level(times)?;
             let taken = self.levels[level].take(now, &self.rules, times[level]);
             // Nothing but shells; they are gone now.
-            let Some((taken, slot)) = taken else { continue };
+            let Some((taken, mut charge)) = taken else { continue };
+            charge.level = level as u8;
             let entry = match taken {
                 Taken::Next(entry) | Taken::Overdue(entry) if entry.item.is_gone() => continue,
                 Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
                 Taken::Next(entry) => entry,
             };
             if self.is_blocked(entry.lane) {
+                self.levels[level].refund(&charge);
                 self.stall(entry);
                 continue;
             }
-            let cost = entry.rank.cost;
-            let mut charge = self.levels[level].charge(slot, cost, times[level])?;
-            charge.level = level;
-            charge.paid = self.share(&charge);
+            charge.paid = self.share(&charge) as f32;
             return Some(Next::Dispatch(entry, charge));
         }
     }
@@ -131,10 +130,10 @@ impl<T: Waiting> Line<T> {
     fn share(&mut self, charge: &Charge) -> f64 {
         let nanos = charge.nanos as f64;
         for (index, (level, owed)) in self.levels.iter().zip(&mut self.owed).enumerate() {
-            let takes_part = index == charge.level || level.may_go();
+            let takes_part = index == usize::from(charge.level) || level.may_go();
             *owed = if takes_part { *owed + nanos * self.rules.share } else { 0.0 };
         }
-        let owed = &mut self.owed[charge.level];
+        let owed = &mut self.owed[usize::from(charge.level)];
         let paid = nanos.min(*owed);
         *owed -= paid;
         paid
@@ -142,15 +141,15 @@ impl<T: Waiting> Line<T> {
 
     /// Takes back what a request was charged that was not dispatched after all.
     pub(crate) fn refund(&mut self, charge: &Charge) {
-        self.levels[charge.level].refund(charge);
-        self.owed[charge.level] += charge.paid;
+        self.levels[usize::from(charge.level)].refund(charge);
+        self.owed[usize::from(charge.level)] += f64::from(charge.paid);
         let gathered = charge.nanos as f64 * self.rules.share;
         self.owed.iter_mut().for_each(|owed| *owed = (*owed - gathered).max(0.0));
     }
 
     /// A request has finished that took so long: puts its charge right.
     pub(crate) fn settle(&mut self, charge: &Charge, time: Duration) {
-        self.levels[charge.level].settle(charge, time);
+        self.levels[usize::from(charge.level)].settle(charge, time);
     }
 
     /// Puts back a request that was taken, since its inner is not ready. It, and those of the same inner
@@ -211,8 +210,8 @@ impl<T: Waiting> Line<T> {
     }
 
     /// What each level looks like, once there are flows.
-    pub(crate) fn shapes(&self) -> Option<[Shape; LEVELS]> {
-        self.has_flows.then(|| self.levels.each_ref().map(Level::shape))
+    pub(crate) fn shapes(&mut self) -> Option<[Shape; LEVELS]> {
+        self.has_flows.then(|| self.levels.each_mut().map(Level::shape))
     }
 
     /// Drops the shells of those that have gone, once they outnumber the `live` ones.

@@ -18,6 +18,7 @@ mod flow;
 mod group;
 mod known;
 mod lanes;
+mod lengths;
 mod level;
 mod line;
 mod pace;
@@ -33,6 +34,7 @@ pub(crate) use self::{
     line::{Line, Next, Times},
     pace::{Pace, Rate},
     rules::Rules,
+    turn::MIN_THRESHOLD,
 };
 
 use tokio::time::Instant;

@@ -19,7 +19,7 @@ pub(super) enum End {
 ///
 /// Two, because one may be left over from a time in which nothing else happened: its inner was not ready, or
 /// the leveler was paused.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Turn {
     newest_first: bool,
     /// Position of the last one that was old at its turn.
@@ -33,13 +33,14 @@ impl Turn {
         order: Order,
         seq: u64,
         age: Duration,
-        threshold: Duration,
+        threshold: impl Fn() -> Duration,
     ) -> End {
         self.newest_first = match order {
             Order::Fifo => false,
             Order::Lifo => true,
-            Order::AdaptiveLifo if self.newest_first => age >= threshold / 2,
-            Order::AdaptiveLifo if age > threshold => {
+            Order::AdaptiveLifo if self.newest_first => age >= threshold() / 2,
+            // Most are young, and it need not be known what would be old.
+            Order::AdaptiveLifo if age > MIN_THRESHOLD && age > threshold() => {
                 self.old.replace(seq).is_some_and(|other| other != seq)
             }
             Order::AdaptiveLifo => {
@@ -51,6 +52,9 @@ impl Turn {
     }
 }
 
+/// A queue does not stand while its oldest has waited less.
+pub(crate) const MIN_THRESHOLD: Duration = Duration::from_millis(1);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,7 +62,7 @@ mod tests {
     const AFTER: Duration = Duration::from_millis(60);
 
     fn end(turn: &mut Turn, seq: u64, age: u64) -> End {
-        turn.end(Order::AdaptiveLifo, seq, Duration::from_millis(age), AFTER)
+        turn.end(Order::AdaptiveLifo, seq, Duration::from_millis(age), || AFTER)
     }
 
     #[test]
