@@ -16,7 +16,7 @@ use crate::{
     class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
     core::{
         Core, Failure, Inner, Job, Leveler, Turn,
-        in_flight::{InFlight, Running, Start, Task, Way},
+        in_flight::{InFlight, Running, Start, Task},
         inner::Entered,
         job::{Request, Terms, Waits},
         places::{Admitted, Denied, Reserved, Slots},
@@ -156,12 +156,18 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         }
         let mut span = Span::current();
         let mut request = request;
+        // What a call that need not wait starts with, but for its slots.
+        let start = Start {
+            at: now,
+            wait: Duration::ZERO,
+            priority: rank.priority,
+            slots: Slots::default(),
+            bill: None,
+        };
         if bypass {
             if let Err(reason) = self.begin_bypass() {
                 return refuse(self, reason, request);
             }
-            let start =
-                Start { at: now, wait: Duration::ZERO, priority: rank.priority, way: Way::Bypass };
             match self.dispatch(span, request, start) {
                 Ok(future) => return Ok(future),
                 // Its inner is not ready: then it has to wait, as one of the others.
@@ -179,9 +185,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         };
         self.core().counters.admitted.add(rank.priority);
         if let Admitted::Direct(slots) = admitted {
-            let way = Way::Limited { slots, charge: None };
-            let start = Start { at: now, wait: Duration::ZERO, priority: rank.priority, way };
-            match self.dispatch(span, request, start) {
+            match self.dispatch(span, request, Start { slots, ..start }) {
                 Ok(future) => return Ok(future),
                 Err(back) => (span, request) = back,
             }
@@ -235,11 +239,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         if settings.execution == Execution::Spawn && !self.core().can_spawn() {
             return Err((span, request));
         }
-        let slots = match start.way {
-            Way::Limited { slots, .. } => slots,
-            Way::Bypass => Slots::default(),
-        };
-        match self.inner.try_enter(&span, request, slots) {
+        match self.inner.try_enter(&span, request, start.slots) {
             Entered::Called(future, _) => {
                 let in_flight = InFlight::new(Arc::clone(&self.inner) as _, start);
                 let running = Running::new(future, in_flight, span);
@@ -259,11 +259,10 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
                 Err((span, request))
             }
             Entered::Failed { failure, slots: _ } => {
-                match start.way {
-                    Way::Limited { slots, .. } => {
-                        self.core().on_failure(&failure, 0, Some(slots));
-                    }
-                    Way::Bypass => self.core().end_bypass(),
+                if start.is_bypass() {
+                    self.core().end_bypass();
+                } else {
+                    self.core().on_failure(&failure, 0, Some(start.slots));
                 }
                 match failure {
                     Failure::Unready(error) => Ok(ResponseFuture::failed(error)),

@@ -10,7 +10,7 @@ use super::{job::Job, places::CHANNEL};
 use crate::{
     class::Priority,
     error::Reason,
-    queue::{Charge, Entry, Expiry, LaneId, Line, Next, Rules, Shape, Times},
+    queue::{Bill, Charge, Entry, Expiry, LaneId, Line, Next, Rules, Shape, Times},
 };
 
 pub(super) type Queued = Entry<Arc<dyn Job>>;
@@ -79,8 +79,8 @@ impl Backlog {
         self.line.refund(charge);
     }
 
-    pub(super) fn settle(&mut self, charge: &Charge, time: Duration) {
-        self.line.settle(charge, time);
+    pub(super) fn settle(&mut self, bill: Bill, time: Duration) {
+        self.line.settle(bill, time);
     }
 
     pub(super) fn shapes(&mut self) -> Option<[Shape; Priority::ALL.len()]> {

@@ -14,7 +14,7 @@ use super::{Core, backlog::Queued, contain, door::WINDOW, job::Dispatched, lock,
 use crate::{
     builder::Overflow,
     error::Reason,
-    queue::{Charge, Cut, Next, Pace, mix},
+    queue::{Bill, Charge, Cut, Next, Pace, mix},
 };
 
 /// No more than so many requests are dispatched, or found late, before others on the same thread get
@@ -60,7 +60,7 @@ struct Drain<'a> {
     now: Instant,
     window: Window,
     /// Taken over from those who finished; kept for its memory.
-    settlements: Vec<(Charge, Duration)>,
+    settlements: Vec<(Bill, Duration)>,
     /// How many waiting services to wake if the last ones do not take the free place. The first was
     /// woken when the place became free.
     offers: usize,
@@ -117,7 +117,7 @@ impl<'a> Drain<'a> {
         std::mem::swap(&mut self.settlements, &mut *lock(&self.core.settlements));
         if !self.settlements.is_empty() {
             let mut backlog = self.core.backlog();
-            self.settlements.drain(..).for_each(|(charge, time)| backlog.settle(&charge, time));
+            self.settlements.drain(..).for_each(|(bill, time)| backlog.settle(bill, time));
         }
     }
 
@@ -217,7 +217,7 @@ impl<'a> Drain<'a> {
             core.backlog().put_back(entry, &charge);
             return false;
         }
-        match contain(|| job.dispatch(now, charge)) {
+        match contain(|| job.dispatch(now, charge.bill)) {
             Some(Dispatched::Started) => self.pace.on_dispatched(now, self.gap()),
             Some(Dispatched::Unready) => core.backlog().stall(entry, &charge),
             Some(Dispatched::NoSlot) => {

@@ -1,7 +1,7 @@
 //! How long calls take.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -22,6 +22,10 @@ pub(crate) struct Estimates {
     levels: [Mean; LEVELS],
     /// The same for foreseeing: fades while nothing is in flight.
     foreseen: [Mean; LEVELS],
+    /// Whether there has been more than one priority, or a deadline: until then nobody asks for those means,
+    /// and recording is on the path of every call.
+    by_level: AtomicBool,
+    foresees: AtomicBool,
     /// When a call last ended, and when one was last let through against what was foreseen; in microseconds
     /// after `origin`, plus one.
     ended: AtomicU64,
@@ -42,18 +46,33 @@ impl Estimates {
             all: Mean::default(),
             levels: Default::default(),
             foreseen: Default::default(),
+            by_level: AtomicBool::new(false),
+            foresees: AtomicBool::new(false),
             ended: AtomicU64::new(0),
             probed: AtomicU64::new(0),
         }
     }
 
-    /// A call has returned.
-    pub(crate) fn record(&self, priority: Priority, time: Duration, now: Instant) {
+    /// A call has taken so long.
+    pub(crate) fn record(&self, priority: Priority, time: Duration) {
         let nanos = time.as_secs_f32() * 1e9;
         self.all.record(nanos);
-        self.levels[priority.index()].record(nanos);
-        self.foreseen[priority.index()].record(nanos);
-        self.ended.store(self.micros(now), Relaxed);
+        if priority != Priority::default() && !self.by_level.load(Relaxed) {
+            self.by_level.store(true, Relaxed);
+        }
+        if self.by_level.load(Relaxed) {
+            self.levels[priority.index()].record(nanos);
+        }
+        if self.foresees.load(Relaxed) {
+            self.foreseen[priority.index()].record(nanos);
+        }
+    }
+
+    /// The last call has ended, and nothing is in flight.
+    pub(crate) fn on_idle(&self, now: Instant) {
+        if self.foresees.load(Relaxed) {
+            self.ended.store(self.micros(now), Relaxed);
+        }
     }
 
     /// Mean service time.
@@ -61,12 +80,17 @@ impl Estimates {
         self.all.get()
     }
 
+    /// Mean service time of each priority: what is known of all, where nothing is of that one.
     pub(crate) fn times(&self) -> Times {
-        self.levels.each_ref().map(Mean::get)
+        let all = self.all.get();
+        self.levels.each_ref().map(|level| level.get().or(all))
     }
 
     /// How many seconds a call of this priority will take, if enough is known to turn somebody away for it.
     pub(crate) fn foreseen(&self, priority: Priority) -> Option<f32> {
+        if !self.foresees.load(Relaxed) {
+            self.foresees.store(true, Relaxed);
+        }
         let (nanos, samples) = self.foreseen[priority.index()].load();
         (samples >= ENOUGH).then_some(nanos / 1e9)
     }
@@ -91,8 +115,8 @@ impl Estimates {
     }
 
     fn micros(&self, now: Instant) -> u64 {
-        let micros = now.saturating_duration_since(self.origin).as_micros();
-        u64::try_from(micros).unwrap_or(u64::MAX).saturating_add(1)
+        let since = now.saturating_duration_since(self.origin);
+        since.as_secs() * 1_000_000 + u64::from(since.subsec_micros()) + 1
     }
 }
 
@@ -157,9 +181,11 @@ mod tests {
         let start = Instant::now();
         let estimates = Estimates::new(start);
         let foreseen = || estimates.foreseen(Priority::Normal).map(Duration::from_secs_f32);
-        (0..7).for_each(|_| estimates.record(Priority::Normal, MS * 100, start));
         assert_eq!(foreseen(), None);
-        estimates.record(Priority::Normal, MS * 100, start);
+        (0..7).for_each(|_| estimates.record(Priority::Normal, MS * 100));
+        assert_eq!(foreseen(), None);
+        estimates.record(Priority::Normal, MS * 100);
+        estimates.on_idle(start);
         assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100) < MS));
         estimates.fade(start + MS * 300);
         assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100 / 8) < MS));

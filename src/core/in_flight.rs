@@ -22,7 +22,7 @@ use crate::{
     class::Priority,
     error::{Rejected, ServiceError},
     limit::{Outcome, Sample},
-    queue::Charge,
+    queue::Bill,
 };
 
 /// What the drain task, or the task of a call, sends to the caller.
@@ -54,22 +54,28 @@ pub(crate) struct Start {
     pub(crate) at: Instant,
     pub(crate) wait: Duration,
     pub(crate) priority: Priority,
-    pub(crate) way: Way,
+    /// None of them for a call that goes past the queue, on a budget of its own: it is counted by nothing else.
+    pub(crate) slots: Slots,
+    /// What it was charged, if that is to be put right.
+    pub(crate) bill: Option<Bill>,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
-    /// With slots of the limit, and what it was charged, if that is to be put right.
-    Limited { slots: Slots, charge: Option<Charge> },
-    /// Past the queue, on a budget of its own: counted by nothing else.
-    Bypass,
+impl Start {
+    pub(crate) fn is_bypass(&self) -> bool {
+        self.slots.is_none()
+    }
 }
 
 /// The slot of a running call. It goes home, and the call is counted, exactly once: by [`end`](Self::end)
 /// or, for a call that is dropped, by `Drop`.
 pub(crate) struct InFlight<O> {
     judge: Arc<dyn Judge<O>>,
-    start: Start,
+    // Those of its start, side by side with the rest to be small.
+    at: Instant,
+    wait: Duration,
+    slots: Slots,
+    bill: Option<Bill>,
+    priority: Priority,
     limit_reached: bool,
     ended: bool,
 }
@@ -78,13 +84,14 @@ impl<O> InFlight<O> {
     /// Takes over the slots of a call that was just made.
     pub(crate) fn new(judge: Arc<dyn Judge<O>>, start: Start) -> Self {
         let mut limit_reached = false;
-        if let Way::Limited { slots, .. } = start.way {
+        if !start.is_bypass() {
             let core = judge.core();
-            core.count_surplus(slots.taken, true);
+            core.count_surplus(start.slots.taken, true);
             core.on_dispatched(start.wait);
-            limit_reached = slots.in_flight as usize >= core.places.limit();
+            limit_reached = start.slots.in_flight as usize >= core.places.limit();
         }
-        Self { judge, start, limit_reached, ended: false }
+        let Start { at, wait, priority, slots, bill } = start;
+        Self { judge, at, wait, slots, bill, priority, limit_reached, ended: false }
     }
 
     /// The call has ended: gives back what it had, and counts it.
@@ -93,14 +100,15 @@ impl<O> InFlight<O> {
             return;
         }
         tracing::trace!(?end, "request finished");
-        match self.start.way {
-            Way::Limited { slots, charge } => self.end_limited(end, slots, charge),
-            Way::Bypass => self.judge.core().end_bypass(),
+        if self.slots.is_none() {
+            self.judge.core().end_bypass();
+        } else {
+            self.end_limited(end);
         }
     }
 
-    fn end_limited(&self, end: End, slots: Slots, charge: Option<Charge>) {
-        let Start { at, wait, priority, way: _ } = self.start;
+    fn end_limited(&self, end: End) {
+        let Self { at, wait, slots, bill, priority, .. } = *self;
         let finished = Instant::now();
         let service_time = finished.saturating_duration_since(at);
         let core = self.judge.core();
@@ -115,13 +123,16 @@ impl<O> InFlight<O> {
             _ => core.estimates.service_time().is_some_and(|mean| mean < service_time),
         };
         if is_known {
-            core.estimates.record(priority, service_time, finished);
+            core.estimates.record(priority, service_time);
         }
-        if let Some(charge) = charge {
-            core.settle(charge, service_time);
+        if let Some(bill) = bill {
+            core.settle(bill, service_time);
         }
         core.count_surplus(slots.taken, false);
         let after = core.places.release_running(slots.taken);
+        if after.in_flight() == 0 {
+            core.estimates.on_idle(finished);
+        }
         core.on_sample(&Sample {
             dispatched: at,
             finished,
@@ -310,3 +321,9 @@ where
         Poll::Ready(())
     }
 }
+
+const _: () = {
+    // A running call is moved several times on its way: this keeps it and a small future within what is moved
+    // without a call to `memmove`.
+    assert!(size_of::<InFlight<()>>() <= 64);
+};

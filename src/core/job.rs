@@ -12,7 +12,7 @@ use tracing::Span;
 
 use super::{
     Core,
-    in_flight::{InFlight, IsOk, Reply, Running, Start, Task, Way},
+    in_flight::{InFlight, IsOk, Reply, Running, Start, Task},
     inner::{Entered, Inner, Judge},
     lock,
 };
@@ -20,7 +20,7 @@ use crate::{
     builder::{Abandon, Execution},
     class::Rank,
     error::Reason,
-    queue::{Charge, LaneId, Waiting},
+    queue::{Bill, LaneId, Waiting},
 };
 
 /// A request in the queue, whatever its type and that of its inner.
@@ -39,8 +39,8 @@ pub(crate) trait Job: Send + Sync {
     fn deadline(&self) -> Option<Instant>;
     /// Whether it has ended, by whatever way.
     fn is_gone(&self) -> bool;
-    /// Calls the inner, on the drain task, which has charged it so much.
-    fn dispatch(&self, now: Instant, charge: Charge) -> Dispatched;
+    /// Calls the inner, on the drain task, which has charged it: the bill is open until it ends.
+    fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched;
     /// Answers `Rejected`. `false` if it had gone.
     fn remove(&self, reason: Reason) -> bool;
     /// The caller has gone: gives up the place and drops the request, now.
@@ -222,7 +222,7 @@ where
         !matches!(*lock(&self.stage), Stage::Waiting(_))
     }
 
-    fn dispatch(&self, now: Instant, charge: Charge) -> Dispatched {
+    fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched {
         let Some(Waits { inner, request, span, reply }) = self.take(Stage::InHand) else {
             return Dispatched::Ended;
         };
@@ -245,8 +245,7 @@ where
             Entered::Called(future, slots) => {
                 core.door.leave(rank, held);
                 let wait = now.saturating_duration_since(admitted);
-                let way = Way::Limited { slots, charge: charge.settle.then_some(charge) };
-                let start = Start { at: now, wait, priority: rank.priority, way };
+                let start = Start { at: now, wait, priority: rank.priority, slots, bill };
                 let in_flight = InFlight::new(inner, start);
                 let running = Running::new(future, in_flight, span);
                 match core.settings.execution {

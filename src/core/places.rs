@@ -69,6 +69,10 @@ impl Slots {
     fn new(taken: usize, in_flight: usize) -> Self {
         Self { taken: taken as u32, in_flight: in_flight as u32 }
     }
+
+    pub(crate) fn is_none(self) -> bool {
+        self.taken == 0
+    }
 }
 
 /// The counts at one instant.

@@ -27,7 +27,7 @@ use crate::{
     class::{Priority, Rank},
     error::Reason,
     limit::{Algorithm, Sample},
-    queue::{Charge, LaneId, Rate, Rules},
+    queue::{Bill, LaneId, Rate, Rules},
     stats::{Counters, DrainRate, PriorityStats, Recorder, Stats},
 };
 
@@ -66,7 +66,7 @@ pub(crate) struct Core {
     pub(super) woken: Mutex<Vec<LaneId>>,
     pub(super) drain: AtomicU8,
     /// Charges that have turned out to be so much.
-    pub(super) settlements: Mutex<Vec<(Charge, Duration)>>,
+    pub(super) settlements: Mutex<Vec<(Bill, Duration)>>,
     /// What those in flight take beyond one slot each.
     surplus: AtomicUsize,
     bypassing: AtomicUsize,
@@ -216,8 +216,8 @@ impl Core {
     }
 
     /// A call that was charged has taken so long.
-    pub(crate) fn settle(&self, charge: Charge, time: Duration) {
-        lock(&self.settlements).push((charge, time));
+    pub(crate) fn settle(&self, bill: Bill, time: Duration) {
+        lock(&self.settlements).push((bill, time));
     }
 
     pub(crate) fn measure_rate(&self, now: Instant) {

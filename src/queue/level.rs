@@ -10,7 +10,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Entry, LaneId, Rules, Waiting,
+    Bill, Entry, LaneId, Rules, Waiting,
     flow::{Flow, Taken},
     group::{Group, Key},
     lengths::Lengths,
@@ -81,7 +81,7 @@ enum Home {
 }
 
 /// What a dispatched request was charged, and whom.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Charge {
     pub(super) level: u8,
     pub(super) slot: u32,
@@ -92,8 +92,9 @@ pub(crate) struct Charge {
     cost: u32,
     /// How much of what its level was owed it has used up.
     pub(super) paid: f32,
-    /// Whether there was another flow, so that it matters what it will really have been.
-    pub(crate) settle: bool,
+    /// Where it is kept to be put right: if there was another flow, so that it matters what it will really
+    /// have been.
+    pub(crate) bill: Option<Bill>,
 }
 
 /// What a level looks like from outside.
@@ -370,7 +371,6 @@ impl<T: Waiting> Level<T> {
         service: Option<Duration>,
     ) -> Option<(Taken<T>, Charge)> {
         let slot = self.best()?;
-        let settle = self.slots.len() - self.free.len() > 1;
         let (taken, time, home, charge) = self.change(slot, |queue| {
             let taken = queue.flow.take(now, rules, service)?;
             let cost = match &taken {
@@ -380,7 +380,7 @@ impl<T: Waiting> Level<T> {
             let nanos = (queue.estimate(service) * f64::from(cost)) as u64;
             let (time, home, generation) = (queue.time, queue.home, queue.generation);
             queue.time += nanos;
-            let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, settle };
+            let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, bill: None };
             Some((taken, time, home, charge))
         })??;
         if charge.nanos > 0 {
@@ -441,6 +441,11 @@ impl<T: Waiting> Level<T> {
     /// Whether somebody in this slot still waits for an inner that was not ready.
     pub(super) fn has_parked(&mut self, slot: u32, lane: LaneId) -> bool {
         self.change(slot, |queue| queue.flow.has_parked(lane)).unwrap_or(false)
+    }
+
+    /// Whether there is another queue than that of those without a flow.
+    pub(super) fn has_flows(&self) -> bool {
+        self.slots.len() - self.free.len() > 1
     }
 
     /// Whether the longest flow can give way to another: there is more than one.

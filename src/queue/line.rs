@@ -8,7 +8,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Entry, LaneId, Rules, Waiting,
+    Bill, Entry, LaneId, Rules, Waiting,
+    bills::Bills,
     flow::Taken,
     known::Known,
     level::{Charge, Level, Shape},
@@ -33,6 +34,7 @@ pub(crate) struct Line<T> {
     pub(super) levels: [Level<T>; LEVELS],
     /// What each level is owed of its guaranteed share, in nanoseconds of the inner's time.
     owed: [f64; LEVELS],
+    bills: Bills,
     known: Known,
     /// Inner services that are not ready, and where requests were set aside for them: level and slot.
     blocked: HashMap<LaneId, BTreeSet<(usize, u32)>>,
@@ -60,6 +62,7 @@ impl<T: Waiting> Line<T> {
             rules,
             levels: std::array::from_fn(|_| Level::new()),
             owed: [0.0; LEVELS],
+            bills: Bills::default(),
             known: Known::new(),
             blocked: HashMap::new(),
             next_seq: 0,
@@ -102,6 +105,9 @@ impl<T: Waiting> Line<T> {
                 continue;
             }
             charge.paid = self.share(&charge) as f32;
+            if self.levels[level].has_flows() {
+                charge.bill = self.bills.open(charge);
+            }
             return Some(Next::Dispatch(entry, charge));
         }
     }
@@ -141,6 +147,7 @@ impl<T: Waiting> Line<T> {
 
     /// Takes back what a request was charged that was not dispatched after all.
     pub(crate) fn refund(&mut self, charge: &Charge) {
+        charge.bill.and_then(|bill| self.bills.close(bill));
         self.levels[usize::from(charge.level)].refund(charge);
         self.owed[usize::from(charge.level)] += f64::from(charge.paid);
         let gathered = charge.nanos as f64 * self.rules.share;
@@ -148,8 +155,10 @@ impl<T: Waiting> Line<T> {
     }
 
     /// A request has finished that took so long: puts its charge right.
-    pub(crate) fn settle(&mut self, charge: &Charge, time: Duration) {
-        self.levels[usize::from(charge.level)].settle(charge, time);
+    pub(crate) fn settle(&mut self, bill: Bill, time: Duration) {
+        if let Some(charge) = self.bills.close(bill) {
+            self.levels[usize::from(charge.level)].settle(&charge, time);
+        }
     }
 
     /// Puts back a request that was taken, since its inner is not ready. It, and those of the same inner

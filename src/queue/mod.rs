@@ -11,6 +11,7 @@
 //! [`Expiry`] is beside it: who is late, whatever the order. [`Pace`] says when the next may go, and
 //! [`Cut`] who is not even let in under lasting overload.
 
+mod bills;
 mod cut;
 mod delay;
 mod expiry;
@@ -28,6 +29,7 @@ mod tests;
 mod turn;
 
 pub(crate) use self::{
+    bills::Bill,
     cut::{Arrivals, Cut},
     expiry::Expiry,
     level::{Charge, Shape},
