@@ -139,15 +139,17 @@ pub mod future;
 mod handle;
 mod layer;
 pub mod limit;
+mod options;
 mod queue;
 mod service;
 mod stats;
 
 pub use self::{
-    builder::{Abandon, Builder, Execution, Order, Overflow},
+    builder::Builder,
     class::{ByResult, Class, ClassifyRequest, ClassifyResponse, Priority, Unclassified},
     handle::{DrainReport, Handle},
     layer::LoadLevelLayer,
+    options::{Abandon, Execution, Order, Overflow},
     service::LoadLevel,
     stats::{Histogram, PriorityStats, Reasons, Stats},
 };

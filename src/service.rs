@@ -12,7 +12,6 @@ use tower_service::Service;
 use tracing::Span;
 
 use crate::{
-    builder::{Abandon, Execution, Overflow},
     class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
     core::{
         Core, Failure, Inner, Job, Leveler, Turn,
@@ -23,6 +22,7 @@ use crate::{
     },
     error::{Reason, Refused, Rejected},
     future::ResponseFuture,
+    options::{Abandon, Execution, Overflow},
 };
 
 /// A service behind the queue of its [`LoadLevelLayer`](crate::LoadLevelLayer).

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use super::places::WhenFull;
 use crate::{
-    builder::Overflow,
     class::{NO_FLOW, Priority, Rank},
+    options::Overflow,
     queue::{Arrivals, Cut, Shape, mix},
 };
 

@@ -12,8 +12,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{Core, backlog::Queued, contain, door::WINDOW, job::Dispatched, lock, state::ABSENT};
 use crate::{
-    builder::Overflow,
     error::Reason,
+    options::Overflow,
     queue::{Bill, Charge, Cut, Next, Pace, mix},
 };
 

@@ -17,9 +17,9 @@ use super::{
     lock,
 };
 use crate::{
-    builder::{Abandon, Execution},
     class::Rank,
     error::Reason,
+    options::{Abandon, Execution},
     queue::{Bill, LaneId, Waiting},
 };
 

@@ -31,6 +31,7 @@ mod refusal;
 mod runtime;
 mod state;
 mod waiters;
+mod word;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,12 +1,7 @@
 //! Admission: who may come in, and who may run at once.
 //!
-//! One atomic word holds both counts and the three flags that admission depends on, so that every
-//! decision is one compare-exchange and none is a look followed by an act:
-//!
-//! ```text
-//!  bit 63     62    61          60 ………… 30     29 ………… 0
-//!      CLOSED PAUSED DISPATCHING   held           in flight
-//! ```
+//! One atomic [`word`](super::word) holds both counts and the three flags that admission depends on, so that
+//! every decision is one compare-exchange and none is a look followed by an act.
 //!
 //! Invariants, with *waiting* = held − in flight. A request of cost *c* takes *c* places and *c* slots, so
 //! the counts are sums of costs.
@@ -19,12 +14,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-const IN_FLIGHT: u64 = 1;
-const HELD: u64 = 1 << 30;
-const FIELD: u64 = HELD - 1;
-const DISPATCHING: u64 = 1 << 61;
-const PAUSED: u64 = 1 << 62;
-const CLOSED: u64 = 1 << 63;
+use super::word::{CLOSED, Counts, DISPATCHING, HELD, IN_FLIGHT, PAUSED};
 
 /// The largest capacity, and the largest limit: both together, and one channel's worth more, fit in the
 /// 30 bits that each count has.
@@ -72,39 +62,6 @@ impl Slots {
 
     pub(crate) fn is_none(self) -> bool {
         self.taken == 0
-    }
-}
-
-/// The counts at one instant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counts(u64);
-
-impl Counts {
-    pub(crate) fn held(self) -> usize {
-        ((self.0 / HELD) & FIELD) as usize
-    }
-
-    pub(crate) fn in_flight(self) -> usize {
-        (self.0 & FIELD) as usize
-    }
-
-    /// Held without a slot: queued or reserved.
-    pub(crate) fn waiting(self) -> usize {
-        self.held().saturating_sub(self.in_flight())
-    }
-
-    pub(crate) fn is_closed(self) -> bool {
-        self.0 & CLOSED != 0
-    }
-
-    pub(crate) fn is_paused(self) -> bool {
-        self.0 & PAUSED != 0
-    }
-
-    fn may_go_direct(self, limit: usize, cost: usize) -> bool {
-        self.0 & (PAUSED | DISPATCHING) == 0
-            && self.held() == self.in_flight()
-            && self.in_flight() + cost <= limit
     }
 }
 
@@ -356,6 +313,7 @@ pub(crate) enum Reserved {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::word::FIELD;
 
     fn direct(taken: usize, in_flight: usize) -> Admitted {
         Admitted::Direct(Slots::new(taken, in_flight))

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::Core;
 use crate::{
-    builder::Order,
     class::{Priority, Rank},
     error::{Reason, Rejected},
+    options::Order,
     queue::mix,
 };
 

@@ -19,14 +19,15 @@ use super::{
     estimates::Estimates,
     idle::Idle,
     lock,
-    places::{Counts, Places, Slots},
+    places::{Places, Slots},
     waiters::Waiters,
+    word::Counts,
 };
 use crate::{
-    builder::{Abandon, Execution, Overflow},
     class::{Priority, Rank},
     error::Reason,
     limit::{Algorithm, Sample},
+    options::{Abandon, Execution, Overflow},
     queue::{Bill, LaneId, Rate, Rules},
     stats::{Counters, DrainRate, PriorityStats, Recorder, Stats},
 };

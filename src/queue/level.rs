@@ -1,11 +1,6 @@
 //! The requests of one priority: fair between flows.
 
-use std::{
-    cell::Cell,
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    time::Duration,
-};
+use std::{cell::Cell, collections::HashMap, hash::BuildHasherDefault, time::Duration};
 
 use tokio::time::Instant;
 
@@ -13,10 +8,9 @@ use super::{
     Bill, Entry, LaneId, Rules, Waiting,
     flow::{Flow, Taken},
     group::{Group, Key},
+    homes::{Hashed, Home, REMEMBERED},
     lengths::Lengths,
-    mix,
 };
-use crate::class::NO_FLOW;
 
 /// Flows, the one that has had least of the inner's time first.
 ///
@@ -29,55 +23,48 @@ use crate::class::NO_FLOW;
 /// its requests go to the shortest. Crowd and others take turns as if they were one flow each.
 #[derive(Debug)]
 pub(super) struct Level<T> {
-    slots: Vec<Option<Box<Queue<T>>>>,
-    free: Vec<u32>,
+    pub(super) slots: Vec<Option<Box<Queue<T>>>>,
+    pub(super) free: Vec<u32>,
     /// Flows with a queue of their own.
-    own: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    pub(super) own: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
     /// The queue of those without a flow, which stays.
-    flowless: Option<u32>,
+    pub(super) flowless: Option<u32>,
     /// Queues of the crowd; empty until there is one.
-    shards: Vec<Option<u32>>,
-    exact: Group,
-    crowd: Group,
+    pub(super) shards: Vec<Option<u32>>,
+    pub(super) exact: Group,
+    pub(super) crowd: Group,
     /// What the group had had that was served last.
     clock: u64,
     lengths: Lengths,
     /// How many queues have something in them.
-    in_use: usize,
+    pub(super) in_use: usize,
     /// How many flows with queues of their own have not come before.
-    strangers: usize,
+    pub(super) strangers: usize,
     /// New flows since those were last forgotten that have nothing here and are not ahead of others.
-    newcomers: usize,
+    pub(super) newcomers: usize,
     /// All entries, shells included.
-    len: usize,
+    pub(super) len: usize,
     ticks: u64,
-    generations: u32,
+    pub(super) generations: u32,
 }
 
 #[derive(Debug)]
-struct Queue<T> {
-    flow: Flow<T>,
-    home: Home,
+pub(super) struct Queue<T> {
+    pub(super) flow: Flow<T>,
+    pub(super) home: Home,
     /// Tells it from others that were in the same slot before.
-    generation: u32,
-    is_known: bool,
+    pub(super) generation: u32,
+    pub(super) is_known: bool,
     /// Virtual time.
-    time: u64,
+    pub(super) time: u64,
     /// Mean time in the inner of a request of cost 1, in nanoseconds.
-    estimate: Option<f64>,
+    pub(super) estimate: Option<f64>,
     // What is known of it outside: in its group, among the lengths, and in the counts of the level.
-    is_active: bool,
-    key: Key,
-    listed: Cell<u64>,
-    weight: u64,
-    len: usize,
-}
-
-/// Whose a queue is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Home {
-    Flow(u64),
-    Shard(u8),
+    pub(super) is_active: bool,
+    pub(super) key: Key,
+    pub(super) listed: Cell<u64>,
+    pub(super) weight: u64,
+    pub(super) len: usize,
 }
 
 /// What a dispatched request was charged, and whom.
@@ -108,16 +95,8 @@ pub(crate) struct Shape {
     pub(crate) flowless: u64,
 }
 
-/// As in KEP-1040.
-const SHARDS: usize = 128;
-const HAND: u32 = 6;
-
 /// What a request is charged when nothing is known: as in KEP-1040.
 const GUESS: f64 = 3e6;
-
-/// So many flows may be remembered while none has anything here, so that a calm does not make and drop the
-/// same few all the time.
-const REMEMBERED: usize = 64;
 
 /// Weight of a new sample in the estimate of a flow.
 const WEIGHT: f64 = 0.1;
@@ -173,146 +152,24 @@ impl<T: Waiting> Level<T> {
         self.change(slot, |queue| queue.flow.push(entry));
     }
 
-    fn slot_for(&mut self, flow: u64, is_known: bool, rules: &Rules) -> u32 {
-        if flow == NO_FLOW {
-            return self.flowless.unwrap_or_else(|| {
-                let slot = self.add(Home::Flow(flow), true);
-                self.flowless = Some(slot);
-                slot
-            });
-        }
-        if let Some(slot) = self.own.get(&flow).copied() {
-            if let Some(queue) = self.queue(slot).filter(|queue| is_known && !queue.is_known) {
-                queue.is_known = true;
-                self.strangers -= 1;
-            }
-            return slot;
-        }
-        self.newcomers += 1;
-        if self.newcomers > self.own.len().max(REMEMBERED) {
-            self.newcomers = 0;
-            self.forget_idle(false);
-        }
-        let most = rules.exact_flows;
-        let most_strangers = (most / 16).max(most.min(16));
-        if !is_known && self.strangers >= most_strangers {
-            self.crowd_strangers();
-        }
-        let is_crowded = self.crowd.active() > 0;
-        if self.own.len() < most && (is_known || !is_crowded && self.strangers < most_strangers) {
-            let slot = self.add(Home::Flow(flow), is_known);
-            self.own.insert(flow, slot);
-            self.strangers += usize::from(!is_known);
-            return slot;
-        }
-        self.shard_for(flow)
-    }
-
-    /// The shortest of the queues in the hand of this flow.
-    fn shard_for(&mut self, flow: u64) -> u32 {
-        self.shards.resize(SHARDS, None);
-        let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARDS);
-        let weight = |shard: &usize| {
-            let slot = self.shards.get(*shard).copied().flatten();
-            slot.and_then(|slot| self.get(slot)).map_or(0, |queue| queue.weight)
-        };
-        let shard = hand.min_by_key(weight).unwrap_or(0);
-        if let Some(slot) = self.shards.get(shard).copied().flatten() {
-            return slot;
-        }
-        let slot = self.add(Home::Shard(shard as u8), false);
-        self.shards[shard] = Some(slot);
-        slot
-    }
-
-    /// Moves all who have not come before into the crowd: there are so many that they may be invented.
-    fn crowd_strangers(&mut self) {
-        let slots = self.own.values().copied();
-        let strangers: Vec<_> =
-            slots.filter(|slot| self.get(*slot).is_some_and(|queue| !queue.is_known)).collect();
-        let mut entries: Vec<Entry<T>> = Vec::new();
-        for slot in strangers {
-            let Some(queue) = self.remove(slot) else { continue };
-            let mut flow = queue.flow;
-            entries.extend(std::iter::from_fn(|| flow.pop_oldest()));
-        }
-        entries.sort_by_key(|entry| entry.seq);
-        for entry in entries {
-            let slot = self.shard_for(entry.rank.flow);
-            self.change(slot, |queue| queue.flow.push(entry));
-        }
-    }
-
-    fn add(&mut self, home: Home, is_known: bool) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
-        });
-        self.generations = self.generations.wrapping_add(1);
-        let queue = Queue {
-            flow: Flow::new(),
-            home,
-            generation: self.generations,
-            is_known,
-            time: 0,
-            estimate: None,
-            is_active: false,
-            key: Key { time: 0, tick: 0, slot },
-            listed: Cell::new(0),
-            weight: 0,
-            len: 0,
-        };
-        self.slots[slot as usize] = Some(Box::new(queue));
-        slot
-    }
-
-    fn remove(&mut self, slot: u32) -> Option<Box<Queue<T>>> {
-        let queue = self.slots.get_mut(slot as usize)?.take()?;
-        self.free.push(slot);
-        self.len -= queue.len;
-        self.in_use -= usize::from(queue.len > 0);
-        if queue.is_active {
-            self.group(queue.home).leave();
-        }
-        match queue.home {
-            Home::Flow(flow) => {
-                self.own.remove(&flow);
-                self.strangers -= usize::from(!queue.is_known);
-            }
-            Home::Shard(shard) => self.shards[usize::from(shard)] = None,
-        }
-        let slots = &self.slots;
-        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
-        group.tidy(|key| is_true(slots, key));
-        Some(queue)
-    }
-
-    /// Forgets empty queues that have had no more than the others, or all that are empty.
-    fn forget_idle(&mut self, all: bool) {
-        for slot in 0..self.slots.len() as u32 {
-            let Some(queue) = self.get(slot) else { continue };
-            let clock = if queue.home.is_crowd() { self.crowd.clock() } else { self.exact.clock() };
-            let is_idle = queue.len == 0 && queue.home != Home::Flow(NO_FLOW);
-            if is_idle && (all || queue.time <= clock) {
-                self.remove(slot);
-            }
-        }
-    }
-
-    fn get(&self, slot: u32) -> Option<&Queue<T>> {
+    pub(super) fn get(&self, slot: u32) -> Option<&Queue<T>> {
         self.slots.get(slot as usize)?.as_deref()
     }
 
-    fn queue(&mut self, slot: u32) -> Option<&mut Queue<T>> {
+    pub(super) fn queue(&mut self, slot: u32) -> Option<&mut Queue<T>> {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
-    fn group(&mut self, home: Home) -> &mut Group {
+    pub(super) fn group(&mut self, home: Home) -> &mut Group {
         if home.is_crowd() { &mut self.crowd } else { &mut self.exact }
     }
 
     /// Changes a queue, and keeps what is known of it outside true.
-    fn change<R>(&mut self, slot: u32, change: impl FnOnce(&mut Queue<T>) -> R) -> Option<R> {
+    pub(super) fn change<R>(
+        &mut self,
+        slot: u32,
+        change: impl FnOnce(&mut Queue<T>) -> R,
+    ) -> Option<R> {
         let queue = self.slots.get_mut(slot as usize)?.as_mut()?;
         let result = change(queue);
         let (weight, len) = (queue.flow.weight(), queue.flow.len());
@@ -512,32 +369,8 @@ impl<T: Waiting> Queue<T> {
     }
 }
 
-/// The hasher for what is a hash already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = mix(self.0 ^ u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
 /// Whether a queue still stands in its group as this key says.
-fn is_true<T>(slots: &[Option<Box<Queue<T>>>], key: &Key) -> bool {
+pub(super) fn is_true<T>(slots: &[Option<Box<Queue<T>>>], key: &Key) -> bool {
     let queue = slots.get(key.slot as usize).and_then(Option::as_ref);
     queue.is_some_and(|queue| queue.is_active && queue.key == *key)
-}
-
-impl Home {
-    fn is_crowd(self) -> bool {
-        matches!(self, Self::Shard(_))
-    }
 }

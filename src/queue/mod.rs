@@ -17,6 +17,7 @@ mod delay;
 mod expiry;
 mod flow;
 mod group;
+mod homes;
 mod known;
 mod lanes;
 mod lengths;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{Entry, Waiting};
-use crate::builder::Order;
+use crate::options::Order;
 
 /// What the user has set about the line.
 #[derive(Clone, Copy, Debug)]

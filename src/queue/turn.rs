@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::builder::Order;
+use crate::options::Order;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
