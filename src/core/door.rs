@@ -51,8 +51,9 @@ const REQUEST: u64 = 1 << 32;
 
 const CELLS: usize = 512;
 
-/// A priority that is cut off keeps so much of the limit waiting, for its guaranteed share.
-const KEPT: usize = 16;
+/// A priority that is cut off keeps this part of the limit waiting, so that there is somebody whenever its
+/// guaranteed share comes round.
+const KEPT: usize = 4;
 
 impl Door {
     pub(crate) fn new(origin: Instant) -> Self {
@@ -253,9 +254,9 @@ mod tests {
         let door = Door::new(now);
         let low = Class::new().priority(Priority::Low).rank;
         door.set_cut(0, now);
-        assert!(door.is_open_to(low, 16));
+        assert!(door.is_open_to(low, 4));
         door.enter(low, 1);
-        assert!(!door.is_open_to(low, 16));
-        assert!(door.is_open_to(low, 17));
+        assert!(!door.is_open_to(low, 4));
+        assert!(door.is_open_to(low, 5));
     }
 }

@@ -70,8 +70,8 @@ struct Drain<'a> {
 struct Window {
     cut: Cut,
     began: Instant,
-    /// Calls that had ended by then.
-    ended: u64,
+    /// Requests dispatched from the queue since.
+    served: u64,
     /// Whether something has been waiting all the time.
     stood: bool,
 }
@@ -79,7 +79,7 @@ struct Window {
 impl<'a> Drain<'a> {
     fn new(core: &'a Arc<Core>) -> Self {
         let now = Instant::now();
-        let window = Window { cut: Cut::new(), began: now, ended: 0, stood: false };
+        let window = Window { cut: Cut::new(), began: now, served: 0, stood: false };
         Self {
             core,
             sleep: None,
@@ -218,7 +218,10 @@ impl<'a> Drain<'a> {
             return false;
         }
         match contain(|| job.dispatch(now, charge.bill)) {
-            Some(Dispatched::Started) => self.pace.on_dispatched(now, self.gap()),
+            Some(Dispatched::Started) => {
+                self.window.served += 1;
+                self.pace.on_dispatched(now, self.gap());
+            }
             Some(Dispatched::Unready) => core.backlog().stall(entry, &charge),
             Some(Dispatched::NoSlot) => {
                 core.backlog().put_back(entry, &charge);
@@ -256,28 +259,26 @@ impl<'a> Drain<'a> {
     /// At the end of a window, finds out anew whom to refuse for their priority; tells the door how the line
     /// looks.
     fn look_back(&mut self, waiting: usize) {
-        let Core { door, counters, .. } = &**self.core;
+        let door = &self.core.door;
         if let Some(shapes) = self.core.backlog().shapes() {
             door.publish(shapes);
         }
         if !door.has_priorities() {
             return;
         }
-        let Window { cut, began, ended, stood } = &mut self.window;
+        let Window { cut, began, served, stood } = &mut self.window;
         *stood &= waiting > 0;
         let now = self.now;
         if now.saturating_duration_since(*began) < WINDOW {
             return;
         }
-        let all_ended = counters.ended();
         let was_open = cut.is_open();
-        let served = all_ended.saturating_sub(*ended);
-        door.set_cut(cut.on_window(door.arrivals(), served, *stood), now);
+        door.set_cut(cut.on_window(door.arrivals(), *served, *stood), now);
         if cut.is_open() != was_open {
             let name = &*self.core.settings.name;
             tracing::info!(name, sheds = was_open, "lower priorities are refused");
         }
-        (*began, *ended, *stood) = (now, all_ended, waiting > 0);
+        (*began, *served, *stood) = (now, 0, waiting > 0);
     }
 
     /// Wakes services that wait for a place, until one takes it or all have been woken.

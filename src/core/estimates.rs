@@ -68,6 +68,15 @@ impl Estimates {
         }
     }
 
+    /// A call was cut off at this age. What is left of one that has outlived the mean is taken to be the mean
+    /// once more, as it is for exponential times: were those that take too long not counted, callers who give
+    /// up would make a slow inner look like a fast one.
+    pub(crate) fn record_cut(&self, priority: Priority, age: Duration) {
+        if let Some(mean) = self.service_time().filter(|mean| *mean < age) {
+            self.record(priority, age + mean);
+        }
+    }
+
     /// The last call has ended, and nothing is in flight.
     pub(crate) fn on_idle(&self, now: Instant) {
         if self.foresees.load(Relaxed) {

@@ -114,16 +114,11 @@ impl<O> InFlight<O> {
         let core = self.judge.core();
         // Counted before the place is free, so that the books balance for whom that wakes.
         let outcome = self.count(end);
-        let is_known = match end {
-            End::Returned { .. } => {
-                core.service_time.record(service_time);
-                true
-            }
-            // How long it would have taken is not known; if it took longer than others, that is.
-            _ => core.estimates.service_time().is_some_and(|mean| mean < service_time),
-        };
-        if is_known {
+        if let End::Returned { .. } = end {
+            core.service_time.record(service_time);
             core.estimates.record(priority, service_time);
+        } else {
+            core.estimates.record_cut(priority, service_time);
         }
         if let Some(bill) = bill {
             core.settle(bill, service_time);

@@ -2,6 +2,8 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
+use super::lengths::Lengths;
+
 /// Where a queue stands in its group: by what it has had, and at the same, by who has been there longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
@@ -25,6 +27,9 @@ pub(super) struct Group {
     clock: u64,
     /// What the group has had, to be compared with another group.
     pub(super) spent: u64,
+    /// What its queues weigh together.
+    pub(super) weight: u64,
+    pub(super) lengths: Lengths,
 }
 
 /// So many keys that are not true any more may stay in the heap, and as many as are.

@@ -143,6 +143,7 @@ impl<T: Waiting> Level<T> {
         }
         let slots = &self.slots;
         let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
+        group.weight -= queue.weight;
         group.tidy(|key| is_true(slots, key));
         Some(queue)
     }

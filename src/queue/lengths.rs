@@ -2,19 +2,19 @@
 
 use std::{cell::Cell, collections::BinaryHeap};
 
-/// Queues by weight. At the same weight those of the crowd are longer.
+/// Queues by weight.
 ///
 /// A queue is listed with the most it has weighed since it was last looked at, which costs nothing while it
 /// goes up and down below that; what is listed too high is put right when it comes to the top.
 #[derive(Debug, Default)]
 pub(super) struct Lengths {
-    heap: BinaryHeap<(u64, bool, u32)>,
+    heap: BinaryHeap<(u64, u32)>,
 }
 
 impl Lengths {
     /// A queue weighs more than it is listed with.
-    pub(super) fn push(&mut self, weight: u64, is_crowd: bool, slot: u32) {
-        self.heap.push((weight, is_crowd, slot));
+    pub(super) fn push(&mut self, weight: u64, slot: u32) {
+        self.heap.push((weight, slot));
     }
 
     /// The longest of so many `queues`: its weight and slot. `queue` tells what a slot is listed with, and
@@ -26,12 +26,12 @@ impl Lengths {
     ) -> Option<(u64, u32)> {
         // Many are older listings of queues that have grown since.
         if self.heap.len() > 4 * queues + STALE {
-            self.heap.retain(|(listing, _, slot)| {
+            self.heap.retain(|(listing, slot)| {
                 queue(*slot).is_some_and(|known| known.0.get() == *listing)
             });
         }
         loop {
-            let (listing, is_crowd, slot) = *self.heap.peek()?;
+            let (listing, slot) = *self.heap.peek()?;
             let known = queue(slot).filter(|(listed, _)| listed.get() == listing);
             match known {
                 Some((_, weight)) if weight == listing => return Some((weight, slot)),
@@ -39,7 +39,7 @@ impl Lengths {
                     listed.set(weight);
                     self.heap.pop();
                     if weight > 0 {
-                        self.heap.push((weight, is_crowd, slot));
+                        self.heap.push((weight, slot));
                     }
                 }
                 None => drop(self.heap.pop()),
@@ -61,14 +61,14 @@ mod tests {
         let (listed, mut weights) = (cells([5, 3, 9, 3]), [1, 3, 0, 3]);
         let mut lengths = Lengths::default();
         for (slot, listed) in [(0, 2), (0, 5), (1, 3), (2, 9), (3, 3)] {
-            lengths.push(listed, slot == 1, slot);
+            lengths.push(listed, slot);
         }
         let mut first = |weights: [u64; 4]| {
             lengths.first(4, |slot| Some((&listed[slot as usize], weights[slot as usize])))
         };
-        assert_eq!(first(weights), Some((3, 1)), "the crowd first");
-        assert_eq!(first(weights), Some((3, 1)), "it is only looked at");
-        weights[1] = 0;
         assert_eq!(first(weights), Some((3, 3)));
+        assert_eq!(first(weights), Some((3, 3)), "it is only looked at");
+        weights[3] = 0;
+        assert_eq!(first(weights), Some((3, 1)));
     }
 }

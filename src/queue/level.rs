@@ -9,8 +9,8 @@ use super::{
     flow::{Flow, Taken},
     group::{Group, Key},
     homes::{Hashed, Home, REMEMBERED},
-    lengths::Lengths,
 };
+use crate::class::NO_FLOW;
 
 /// Flows, the one that has had least of the inner's time first.
 ///
@@ -35,7 +35,6 @@ pub(super) struct Level<T> {
     pub(super) crowd: Group,
     /// What the group had had that was served last.
     clock: u64,
-    lengths: Lengths,
     /// How many queues have something in them.
     pub(super) in_use: usize,
     /// How many flows with queues of their own have not come before.
@@ -112,7 +111,6 @@ impl<T: Waiting> Level<T> {
             exact: Group::default(),
             crowd: Group::default(),
             clock: 0,
-            lengths: Lengths::default(),
             in_use: 0,
             strangers: 0,
             newcomers: 0,
@@ -176,17 +174,17 @@ impl<T: Waiting> Level<T> {
         self.len = self.len + len - queue.len;
         self.in_use = self.in_use + usize::from(len > 0) - usize::from(queue.len > 0);
         queue.len = len;
-        let is_crowd = queue.home.is_crowd();
+        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
+        group.weight = group.weight + weight - queue.weight;
         queue.weight = weight;
         if weight > queue.listed.get() {
             queue.listed.set(weight);
-            self.lengths.push(weight, is_crowd, slot);
+            group.lengths.push(weight, slot);
         }
         let is_active = queue.flow.may_go();
         if is_active == queue.is_active && (!is_active || queue.time == queue.key.time) {
             return Some(result);
         }
-        let group = if is_crowd { &mut self.crowd } else { &mut self.exact };
         match is_active {
             true if !queue.is_active => {
                 group.enter(self.clock);
@@ -310,10 +308,20 @@ impl<T: Waiting> Level<T> {
         self.in_use > 1
     }
 
-    /// The longest queue: what it weighs, and its slot.
+    /// The queue that gives way to others: what it weighs, and its slot. The longest, of the crowd if that is
+    /// longer than all others together; then what counts is what the crowd weighs.
     fn longest(&mut self) -> Option<(u64, u32)> {
+        if self.crowd.weight > self.exact.weight {
+            let (_, slot) = self.longest_of(Home::Shard(0))?;
+            return Some((self.crowd.weight, slot));
+        }
+        self.longest_of(Home::Flow(NO_FLOW))
+    }
+
+    fn longest_of(&mut self, home: Home) -> Option<(u64, u32)> {
         let slots = &self.slots;
-        self.lengths.first(slots.len() - self.free.len(), |slot| {
+        let group = if home.is_crowd() { &mut self.crowd } else { &mut self.exact };
+        group.lengths.first(slots.len() - self.free.len(), |slot| {
             let queue = slots.get(slot as usize)?.as_deref()?;
             Some((&queue.listed, queue.weight))
         })
