@@ -94,7 +94,7 @@ fn the_highest_priority_is_served_and_the_others_keep_their_share() {
     assert!(normal >= 0.05 && low >= 0.046, "{high} {normal} {low}");
     // Whoever went before a higher one was owed it, and no more.
     let overtook = report.overtook[3].1.as_secs_f64() / (LENGTH.as_secs_f64() * SERVERS as f64);
-    assert!(overtook <= 0.055, "{overtook}");
+    assert!(overtook <= 0.06, "{overtook}");
 }
 
 #[test]
