@@ -97,6 +97,9 @@ pub(crate) struct Shape {
 /// What a request is charged when nothing is known: as in KEP-1040.
 const GUESS: f64 = 3e6;
 
+/// No request is free, or those of one flow could go on for ever.
+const LEAST: f64 = 1e3;
+
 /// Weight of a new sample in the estimate of a flow.
 const WEIGHT: f64 = 0.1;
 
@@ -373,7 +376,7 @@ impl<T: Waiting> Level<T> {
 impl<T: Waiting> Queue<T> {
     fn estimate(&self, service: Option<Duration>) -> f64 {
         let known = self.estimate.or_else(|| service.map(|service| service.as_secs_f64() * 1e9));
-        known.unwrap_or(GUESS)
+        known.unwrap_or(GUESS).max(LEAST)
     }
 }
 

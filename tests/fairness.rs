@@ -1,0 +1,156 @@
+//! Flows: each gets its share, and none can fill the queue.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{EXECUTIONS, builder, gate::Gate, reason, settle};
+use tokio::time::advance;
+use tokio_test::{assert_ready_ok, task};
+use tower::{Layer, Service};
+use tower_load_leveling::{Builder, ByResult, Class, LoadLevelLayer, Order, error::Reason};
+
+/// The hundreds of a request are its flow; those below 100 have none.
+fn classify(id: &u32) -> Class {
+    match id / 100 {
+        0 => Class::new(),
+        flow => Class::new().flow(flow),
+    }
+}
+
+type Leveler = LoadLevelLayer<fn(&u32) -> Class, ByResult>;
+
+fn layer(builder: Builder) -> Leveler {
+    builder.request_classifier(classify as fn(&u32) -> Class).build().expect("valid")
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_flow_does_not_wait_for_a_long_one() {
+    let _t = support::trace_init();
+    for execution in EXECUTIONS {
+        let gate = Gate::new();
+        let layer = layer(builder(100, 1).execution(execution));
+        let mut service = layer.layer(gate.service());
+        let running = task::spawn(service.call(1));
+        let ids = [100, 101, 102, 103, 200, 300, 2];
+        let mut calls = ids.map(|id| task::spawn(service.call(id)));
+        let mut all = vec![running];
+        all.extend(
+            calls.iter_mut().map(|call| std::mem::replace(call, task::spawn(service.call(3)))),
+        );
+        for nth in 0..8 {
+            settle().await;
+            advance(ms(5)).await;
+            // Under `Execution::Caller` a call runs when it is polled.
+            all.iter_mut().for_each(|call| drop(call.poll()));
+            gate.finish(gate.called()[nth]);
+            all.iter_mut().for_each(|call| drop(call.poll()));
+        }
+        assert_eq!(gate.called()[..5], [1, 100, 200, 300, 2], "{execution:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn flows_share_time_and_not_calls() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(2000, 1));
+    let mut service = layer.layer(gate.service());
+    let mut calls: Vec<_> = (0..90).map(|nth| service.call(100 + nth)).collect();
+    calls.extend((0..90).map(|nth| service.call(200 + nth)));
+    let mut time = [0, 0];
+    for nth in 0..70 {
+        settle().await;
+        let id = gate.called()[nth];
+        let (flow, takes) = if id < 200 { (0, 100) } else { (1, 10) };
+        advance(ms(takes)).await;
+        gate.finish(id);
+        time[flow] += takes;
+    }
+    let ratio = time[0] as f64 / time[1] as f64;
+    assert!((0.7..1.5).contains(&ratio), "{time:?} ms");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_queue_is_full_the_oldest_of_the_longest_flow_gives_way() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(4, 1));
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(100));
+    let mut long: Vec<_> = (101..105).map(|id| task::spawn(service.call(id))).collect();
+    settle().await;
+    assert_eq!(reason(service.call(105).await), Reason::Full, "it has more than anybody");
+    let _short = task::spawn(service.call(200));
+    settle().await;
+    assert_eq!(reason(long.remove(0).await), Reason::Evicted);
+    let _without = task::spawn(service.call(1));
+    settle().await;
+    assert_eq!(reason(long.remove(0).await), Reason::Evicted, "those without a flow are one");
+    assert_eq!(layer.handle().stats().queued, 4);
+    assert_eq!(reason(service.call(201).await), Reason::Full, "it would be as long as the longest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn callers_who_leave_free_the_share_of_their_flow() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(4, 1));
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(100));
+    let long: Vec<_> = (101..105).map(|id| task::spawn(service.call(id))).collect();
+    settle().await;
+    drop(long);
+    // Nobody has to give way, and nothing is held against the flow.
+    let again: Vec<_> = (106..110).map(|id| task::spawn(service.call(id))).collect();
+    settle().await;
+    let stats = layer.handle().stats();
+    assert_eq!((stats.queued, stats.cancelled, stats.removed.total()), (4, 4, 0));
+    let _other = task::spawn(service.call(200));
+    settle().await;
+    assert_eq!(layer.handle().stats().removed.evicted, 1);
+    drop(again);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_is_served_newest_first_when_its_own_queue_stands_and_others_are_not() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let builder = builder(100, 1).order(Order::AdaptiveLifo).lifo_after(ms(50));
+    let layer = layer(builder);
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(1));
+    let _long: Vec<_> = (100..104).map(|id| task::spawn(service.call(id))).collect();
+    settle().await;
+    advance(ms(60)).await;
+    let _short: Vec<_> = (200..202).map(|id| task::spawn(service.call(id))).collect();
+    gate.finish(1);
+    for nth in 1..7 {
+        settle().await;
+        gate.finish(gate.called()[nth]);
+    }
+    let (long, short): (Vec<_>, Vec<_>) = gate.called()[1..].iter().partition(|id| **id < 200);
+    assert_eq!(long, [100, 103, 102, 101]);
+    assert_eq!(short, [200, 201]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_flows_with_one_request_each_are_all_served() {
+    let _t = support::trace_init();
+    let gate = Gate::open();
+    let layer = layer(builder(20_000, 4));
+    let mut service = layer.layer(gate.service());
+    layer.handle().pause();
+    let mut calls: Vec<_> =
+        (1..=10_000).map(|flow| task::spawn(service.call(flow * 100))).collect();
+    layer.handle().resume();
+    for _ in 0..400 {
+        settle().await;
+    }
+    calls.iter_mut().for_each(|call| drop(assert_ready_ok!(call.poll())));
+    assert_eq!(layer.handle().stats().succeeded, 10_000);
+}

@@ -1,0 +1,208 @@
+//! Priorities: who goes first, who gives way, and who is refused before others.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{EXECUTIONS, builder, gate::Gate, reason, rejection, settle};
+use tokio::time::{Instant, advance};
+use tokio_test::task;
+use tower::{BoxError, Layer, Service};
+use tower_load_leveling::{
+    Builder, ByResult, Class, LoadLevelLayer, Overflow, Priority, Stats, error::Reason,
+};
+
+/// The request says its own priority: the hundreds are its position among them.
+fn classify(id: &u32) -> Class {
+    Class::new().priority(Priority::ALL[*id as usize / 100])
+}
+
+const CRITICAL: u32 = 0;
+const HIGH: u32 = 100;
+const NORMAL: u32 = 200;
+const LOW: u32 = 300;
+const BACKGROUND: u32 = 400;
+
+type Leveler = LoadLevelLayer<fn(&u32) -> Class, ByResult>;
+
+fn layer(builder: Builder) -> Leveler {
+    builder.request_classifier(classify as fn(&u32) -> Class).build().expect("valid")
+}
+
+#[tokio::test(start_paused = true)]
+async fn higher_priorities_are_called_first() {
+    let _t = support::trace_init();
+    for execution in EXECUTIONS {
+        let gate = Gate::open();
+        let layer = layer(builder(100, 1).execution(execution).guaranteed_share(0.0));
+        let mut service = layer.layer(gate.service());
+        layer.handle().pause();
+        let ids = [BACKGROUND, LOW, NORMAL, NORMAL + 1, HIGH, CRITICAL];
+        let calls = ids.map(|id| tokio::spawn(service.call(id)));
+        layer.handle().resume();
+        for call in calls {
+            call.await.expect("no panic").expect("served");
+        }
+        assert_eq!(gate.called(), [CRITICAL, HIGH, NORMAL, NORMAL + 1, LOW, BACKGROUND]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lower_priority_keeps_its_share_under_a_flood_of_a_higher_one() {
+    let _t = support::trace_init();
+    for (share, served) in [(0.0, 0..=0), (0.05, 19..=21), (0.25, 99..=101)] {
+        let gate = Gate::new();
+        let layer = layer(builder(2000, 1).guaranteed_share(share));
+        let mut service = layer.layer(gate.service());
+        layer.handle().pause();
+        let mut calls: Vec<_> = (0..500).map(|_| service.call(LOW)).collect();
+        calls.extend((0..500).map(|_| service.call(HIGH)));
+        layer.handle().resume();
+        // Each takes a millisecond, whatever its priority.
+        for nth in 0..400 {
+            settle().await;
+            advance(Duration::from_millis(1)).await;
+            gate.finish(gate.called()[nth]);
+        }
+        let low = gate.called()[..400].iter().filter(|id| **id == LOW).count();
+        assert!(served.contains(&low), "{low} of 400 at a share of {share}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_pushes_out_the_oldest_of_the_lowest_priority_whatever_the_overflow() {
+    let _t = support::trace_init();
+    for overflow in [Overflow::Reject, Overflow::Wait, Overflow::EvictOldest] {
+        let gate = Gate::new();
+        let layer = layer(builder(3, 1).overflow(overflow));
+        let mut service = layer.layer(gate.service());
+        let running = service.call(NORMAL);
+        let [low, next_low, background] = [LOW, LOW + 1, BACKGROUND].map(|id| service.call(id));
+        settle().await;
+        let high = service.call(HIGH);
+        settle().await;
+        assert_eq!(reason(background.await), Reason::Evicted, "{overflow:?}");
+        let higher = service.call(CRITICAL);
+        settle().await;
+        assert_eq!(reason(low.await), Reason::Evicted, "{overflow:?}");
+        assert_eq!(layer.handle().stats().queued, 3, "the bound holds");
+        gate.finish_all();
+        for call in [running, next_low, high, higher] {
+            call.await.expect("served");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gives_way_to_an_equal_or_a_lower_one() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(2, 1));
+    let mut service = layer.layer(gate.service());
+    let _calls = [NORMAL, NORMAL + 1, NORMAL + 2].map(|id| task::spawn(service.call(id)));
+    for id in [NORMAL + 3, LOW, BACKGROUND] {
+        assert_eq!(reason(service.call(id).await), Reason::Full);
+    }
+    assert_eq!(layer.handle().stats().removed.total(), 0);
+}
+
+/// Trap T40: what was accepted and is then pushed out was never started, and is told so.
+#[tokio::test(start_paused = true)]
+async fn one_who_is_pushed_out_was_never_started_and_frees_its_place_at_once() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(1, 1));
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(NORMAL));
+    let low = service.call(LOW);
+    settle().await;
+    advance(Duration::from_millis(30)).await;
+    let _high = task::spawn(service.call(HIGH));
+    let evicted = rejection(low.await);
+    assert_eq!((evicted.reason(), evicted.waited()), (Reason::Evicted, Duration::from_millis(30)));
+    assert_eq!(gate.called(), [NORMAL]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_urgent_ones_is_let_in_as_far_as_others_can_give_way() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(4, 1));
+    let mut service = layer.layer(gate.service());
+    let _calls: Vec<_> = (0..5).map(|nth| task::spawn(service.call(LOW + nth))).collect();
+    settle().await;
+    // In one go, so that the door can't know yet who has given way to whom.
+    let urgent: Vec<_> = (0..10).map(|nth| task::spawn(service.call(CRITICAL + nth))).collect();
+    settle().await;
+    let stats = layer.handle().stats();
+    assert_eq!((stats.queued, stats.priority(Priority::Critical).queued), (4, 4));
+    assert_eq!((stats.removed.evicted, stats.removed.full), (4, 6), "the last six found nobody");
+    drop(urgent);
+    assert_eq!(layer.handle().stats().queued, 0);
+}
+
+/// Runs a flood of two priorities for so many seconds: 100 high and 300 low requests a second, at 200 that can
+/// be served. Each low one is of one of 50 users. Returns who of those were served, and refused, in the last
+/// second.
+async fn flood(seconds: u32) -> (Vec<u32>, Vec<u32>, Stats) {
+    let classify = |id: &u32| match id % 4 {
+        0 => Class::new().priority(Priority::High),
+        _ => Class::new().priority(Priority::Low).flow(id % 50),
+    };
+    let layer = builder(20, 1).classify_request(classify).build().expect("valid");
+    let inner = tower::service_fn(|_: u32| async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok::<_, BoxError>(())
+    });
+    let mut service = layer.layer(inner);
+    let start = Instant::now();
+    let mut calls = Vec::new();
+    for nth in 0..seconds * 400 {
+        calls.push((nth, tokio::spawn(service.call(nth))));
+        tokio::time::sleep_until(start + Duration::from_micros(2500) * nth).await;
+    }
+    let (mut served, mut refused) = (Vec::new(), Vec::new());
+    for (nth, call) in calls {
+        let answer = call.await.expect("no panic");
+        if nth % 4 != 0 && nth >= (seconds - 1) * 400 {
+            if answer.is_ok() { &mut served } else { &mut refused }.push(nth % 50);
+        }
+    }
+    (served, refused, layer.handle().stats())
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_lasting_overload_the_same_users_of_the_lower_priority_are_refused() {
+    let (served, refused, stats) = flood(5).await;
+    let high = stats.priority(Priority::High);
+    assert_eq!((high.refused.total(), high.removed.total()), (0, 0));
+    assert!(stats.priority(Priority::Low).refused.full > 500, "{stats:?}");
+    // Some are always refused but for the few that keep the share of the priority.
+    let count = |users: &[u32], user: u32| users.iter().filter(|other| **other == user).count();
+    let lucky = (0..50).filter(|user| count(&refused, *user) == 0).count();
+    let unlucky =
+        (0..50).filter(|user| count(&refused, *user) >= count(&served, *user) * 2).count();
+    assert!(lucky >= 5 && unlucky >= 20, "{lucky} were never refused, {unlucky} mostly");
+}
+
+#[tokio::test(start_paused = true)]
+async fn counts_by_priority_add_up_to_those_of_all() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(2, 1));
+    let mut service = layer.layer(gate.service());
+    let ids = [NORMAL, LOW, BACKGROUND, NORMAL, BACKGROUND, HIGH, CRITICAL];
+    let _calls = ids.map(|id| task::spawn(service.call(id)));
+    settle().await;
+    let stats = layer.handle().stats();
+    let of = |count: fn(&tower_load_leveling::PriorityStats) -> u64| {
+        Priority::ALL.iter().map(|one| count(&stats.priority(*one))).sum::<u64>()
+    };
+    assert_eq!(of(|one| one.admitted), stats.admitted);
+    assert_eq!(of(|one| one.refused.total()), stats.refused.total());
+    assert_eq!(of(|one| one.removed.total()), stats.removed.total());
+    assert_eq!(of(|one| one.queued as u64), stats.queued as u64);
+    let books = stats.removed.total() + (stats.queued + stats.in_flight) as u64;
+    assert_eq!(stats.admitted, books);
+    assert!(stats.refused.total() > 0 && stats.removed.total() > 0, "{stats:?}");
+}
