@@ -15,6 +15,7 @@ use crate::{
     class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
     core::{
         Core, Failure, Inner, Job, Leveler, Turn,
+        estimates::Budget,
         in_flight::{InFlight, Running, Start, Task},
         inner::Entered,
         job::{Request, Terms, Waits},
@@ -156,11 +157,13 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         }
         let mut span = Span::current();
         let mut request = request;
+        let budget = deadline.map_or(Budget::NONE, |at| Budget::until(at, now));
         // What a call that need not wait starts with, but for its slots.
         let start = Start {
             at: now,
             wait: Duration::ZERO,
             priority: rank.priority,
+            budget,
             slots: Slots::default(),
             bill: None,
         };
@@ -175,7 +178,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             }
             self.core().end_bypass();
         }
-        if let Some(reason) = self.turn_away(rank, deadline, now) {
+        if let Some(reason) = self.turn_away(rank, budget, deadline, now) {
             return refuse(self, reason, request);
         }
         let held = self.core().places.weight(rank.cost);
@@ -193,18 +196,24 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         }
         let overdue = self.core().max_wait().and_then(|max_wait| now.checked_add(max_wait));
         // No more than `MAX`, which fits.
-        let terms = Terms { rank, held: held as u32, admitted: now, overdue, deadline };
+        let terms = Terms { rank, held: held as u32, admitted: now, overdue, deadline, budget };
         Ok(self.enqueue(span, request, terms))
     }
 
     /// Why a newcomer is not even to ask for a place.
-    fn turn_away(&self, rank: Rank, deadline: Option<Instant>, now: Instant) -> Option<Reason> {
+    fn turn_away(
+        &self,
+        rank: Rank,
+        budget: Budget,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Option<Reason> {
         let core = self.core();
         if let Some(at) = deadline {
             if at <= now {
                 return Some(Reason::Deadline);
             }
-            if core.would_miss(rank, at, now) {
+            if core.would_miss(rank, budget, at, now) {
                 return Some(Reason::WouldMissDeadline);
             }
         }

@@ -239,8 +239,7 @@ impl<'a> Drain<'a> {
             return Some(late.reason);
         }
         let deadline = job.deadline()?;
-        let priority = entry.rank.priority;
-        let too_late = self.core.is_too_late(priority, 0.0, deadline, now);
+        let too_late = self.core.is_too_late(job.budget(), 0.0, deadline, now);
         too_late.then_some(Reason::WouldMissDeadline)
     }
 

@@ -11,7 +11,7 @@ use crate::{class::Priority, queue::Times};
 
 const LEVELS: usize = Priority::ALL.len();
 
-/// Means of the measured service time: of all calls, and of each priority.
+/// Means of the measured service time: of all calls, of each priority, and of those with like deadlines.
 ///
 /// A mean moves by a fiftieth of the difference with each sample (by more at first), so it looks back over
 /// some 50 calls. Two threads that record at once may lose one of two samples.
@@ -20,23 +20,45 @@ pub(crate) struct Estimates {
     origin: Instant,
     all: Mean,
     levels: [Mean; LEVELS],
-    /// The same for foreseeing: fades while nothing is in flight.
-    foreseen: [Mean; LEVELS],
-    /// Whether there has been more than one priority, or a deadline: until then nobody asks for those means,
-    /// and recording is on the path of every call.
+    /// Whether there has been more than one priority: until then nobody asks for those means, and recording is
+    /// on the path of every call.
     by_level: AtomicBool,
-    foresees: AtomicBool,
-    /// When a call last ended, and when one was last let through against what was foreseen; in microseconds
+    /// By budget, to foresee who will be late. These fade while nothing is in flight.
+    budgets: [Mean; Budget::COUNT],
+    /// When the last call ended, and when one was last let through against what was foreseen; in microseconds
     /// after `origin`, plus one.
     ended: AtomicU64,
     probed: AtomicU64,
 }
 
+/// How long a caller gave its request, to the nearest power of two: requests with like deadlines are taken to
+/// be of one kind. By one mean for all, long ones of another kind would have short ones refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Budget(u8);
+
+impl Budget {
+    const COUNT: usize = 24;
+
+    /// No deadline: nothing is foreseen, and nothing learned.
+    pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn until(deadline: Instant, now: Instant) -> Self {
+        let left = deadline.saturating_duration_since(now).as_secs_f32() * 1e3;
+        // Milliseconds, the first for all below one, the last for all above two hours.
+        let power = (left as u32).checked_ilog2().map_or(1, |power| power + 2);
+        Self(power.min(Self::COUNT as u32 - 1) as u8)
+    }
+
+    fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
 /// Nobody is refused by what fewer samples say.
 const ENOUGH: u32 = 8;
 
-/// Against what is foreseen one is let through this often, or each service time if that is longer: were all
-/// refused, nothing would ever show that the estimate is wrong.
+/// Against what is foreseen one is let through this often in seconds, or each service time if that is longer:
+/// were all refused, nothing would ever show that the estimate is wrong.
 const PROBE: f32 = 0.1;
 
 impl Estimates {
@@ -45,16 +67,15 @@ impl Estimates {
             origin,
             all: Mean::default(),
             levels: Default::default(),
-            foreseen: Default::default(),
             by_level: AtomicBool::new(false),
-            foresees: AtomicBool::new(false),
+            budgets: [const { Mean(AtomicU64::new(0)) }; Budget::COUNT],
             ended: AtomicU64::new(0),
             probed: AtomicU64::new(0),
         }
     }
 
     /// A call has taken so long.
-    pub(crate) fn record(&self, priority: Priority, time: Duration) {
+    pub(crate) fn record(&self, priority: Priority, budget: Budget, time: Duration) {
         let nanos = time.as_secs_f32() * 1e9;
         self.all.record(nanos);
         if priority != Priority::default() && !self.by_level.load(Relaxed) {
@@ -63,23 +84,23 @@ impl Estimates {
         if self.by_level.load(Relaxed) {
             self.levels[priority.index()].record(nanos);
         }
-        if self.foresees.load(Relaxed) {
-            self.foreseen[priority.index()].record(nanos);
+        if budget != Budget::NONE {
+            self.budgets[budget.index()].record(nanos);
         }
     }
 
     /// A call was cut off at this age. What is left of one that has outlived the mean is taken to be the mean
     /// once more, as it is for exponential times: were those that take too long not counted, callers who give
     /// up would make a slow inner look like a fast one.
-    pub(crate) fn record_cut(&self, priority: Priority, age: Duration) {
+    pub(crate) fn record_cut(&self, priority: Priority, budget: Budget, age: Duration) {
         if let Some(mean) = self.service_time().filter(|mean| *mean < age) {
-            self.record(priority, age + mean);
+            self.record(priority, budget, age + mean);
         }
     }
 
     /// The last call has ended, and nothing is in flight.
-    pub(crate) fn on_idle(&self, now: Instant) {
-        if self.foresees.load(Relaxed) {
+    pub(crate) fn on_idle(&self, budget: Budget, now: Instant) {
+        if budget != Budget::NONE {
             self.ended.store(self.micros(now), Relaxed);
         }
     }
@@ -95,21 +116,23 @@ impl Estimates {
         self.levels.each_ref().map(|level| level.get().or(all))
     }
 
-    /// How many seconds a call of this priority will take, if enough is known to turn somebody away for it.
-    pub(crate) fn foreseen(&self, priority: Priority) -> Option<f32> {
-        if !self.foresees.load(Relaxed) {
-            self.foresees.store(true, Relaxed);
-        }
-        let (nanos, samples) = self.foreseen[priority.index()].load();
+    /// How many seconds a call with such a budget will take, if enough is known to turn somebody away for it.
+    pub(crate) fn foreseen(&self, budget: Budget) -> Option<f32> {
+        let (nanos, samples) = self.budgets[budget.index()].load();
         (samples >= ENOUGH).then_some(nanos / 1e9)
     }
 
-    /// Whether one may go on for whom it is foreseen to be too late.
-    pub(crate) fn may_probe(&self, foreseen: f32, now: Instant) -> bool {
+    /// Whether one may go on for whom it is foreseen to be too late. What it then shows weighs more than what
+    /// was known.
+    pub(crate) fn may_probe(&self, budget: Budget, foreseen: f32, now: Instant) -> bool {
         let (last, now) = (self.probed.load(Relaxed), self.micros(now));
         let apart = (foreseen.max(PROBE) * 1e6) as u64;
-        now.saturating_sub(last) >= apart
-            && self.probed.compare_exchange(last, now, Relaxed, Relaxed).is_ok()
+        let may = now.saturating_sub(last) >= apart
+            && self.probed.compare_exchange(last, now, Relaxed, Relaxed).is_ok();
+        if may {
+            self.budgets[budget.index()].loosen_if_rare();
+        }
+        may
     }
 
     /// Nothing is in flight: what was measured before fades, by half for each service time that passes.
@@ -119,7 +142,7 @@ impl Estimates {
         if ended > 0
             && self.ended.compare_exchange(ended, self.micros(now), Relaxed, Relaxed).is_ok()
         {
-            self.foreseen.iter().for_each(|mean| mean.fade(idle));
+            self.budgets.iter().for_each(|mean| mean.fade(idle));
         }
     }
 
@@ -148,8 +171,8 @@ impl Mean {
 
     fn record(&self, nanos: f32) {
         let (known, samples) = self.load();
-        let samples = (samples + 1).min(SLOWEST);
-        self.store(known + (nanos - known) / samples as f32, samples);
+        let samples = samples.saturating_add(1);
+        self.store(known + (nanos - known) / samples.min(SLOWEST) as f32, samples);
     }
 
     fn get(&self) -> Option<Duration> {
@@ -157,13 +180,27 @@ impl Mean {
         (samples > 0).then(|| Duration::from_nanos(nanos as u64))
     }
 
+    /// Lets the next samples weigh more.
+    fn loosen(&self) {
+        let (nanos, samples) = self.load();
+        self.store(nanos, samples.min(ENOUGH));
+    }
+
+    /// The same, if there were but few since this was last called.
+    fn loosen_if_rare(&self) {
+        let (nanos, samples) = self.load();
+        let rare = samples < SLOWEST + ENOUGH;
+        self.store(nanos, samples.min(if rare { ENOUGH } else { SLOWEST }));
+    }
+
     fn fade(&self, idle: Duration) {
         let (nanos, samples) = self.load();
         if samples > 0 && nanos > 0.0 {
             let halvings = idle.as_secs_f32() * 1e9 / nanos;
-            // And what comes now says more than what was.
-            let samples = if halvings >= 1.0 { samples.min(ENOUGH) } else { samples };
             self.store(nanos * (-halvings).exp2(), samples);
+            if halvings >= 1.0 {
+                self.loosen();
+            }
         }
     }
 }
@@ -189,12 +226,13 @@ mod tests {
     fn what_is_foreseen_needs_samples_and_fades_while_nothing_runs() {
         let start = Instant::now();
         let estimates = Estimates::new(start);
-        let foreseen = || estimates.foreseen(Priority::Normal).map(Duration::from_secs_f32);
+        let budget = Budget::until(start + MS * 200, start);
+        let foreseen = || estimates.foreseen(budget).map(Duration::from_secs_f32);
+        let record = || estimates.record(Priority::Normal, budget, MS * 100);
+        (0..7).for_each(|_| record());
         assert_eq!(foreseen(), None);
-        (0..7).for_each(|_| estimates.record(Priority::Normal, MS * 100));
-        assert_eq!(foreseen(), None);
-        estimates.record(Priority::Normal, MS * 100);
-        estimates.on_idle(start);
+        record();
+        estimates.on_idle(budget, start);
         assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100) < MS));
         estimates.fade(start + MS * 300);
         assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100 / 8) < MS));
@@ -203,10 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn requests_with_other_deadlines_are_of_another_kind() {
+        let now = Instant::now();
+        let budget = |ms: u32| Budget::until(now + MS * ms, now);
+        assert_eq!(budget(130), budget(250));
+        assert_eq!(budget(0), Budget(1));
+        assert_ne!(budget(100), budget(200));
+        assert_eq!(
+            Budget::until(now + Duration::from_secs(1 << 40), now).index(),
+            Budget::COUNT - 1
+        );
+        assert_ne!(budget(0), Budget::NONE);
+    }
+
+    #[test]
     fn one_may_go_against_it_now_and_then() {
         let start = Instant::now();
         let estimates = Estimates::new(start);
-        let may = |ms| estimates.may_probe(0.3, start + MS * ms);
+        let may = |ms| estimates.may_probe(Budget(1), 0.3, start + MS * ms);
         assert_eq!([300, 310, 599, 600].map(may), [true, false, false, true]);
     }
 }

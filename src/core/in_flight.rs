@@ -15,6 +15,7 @@ use tracing::Span;
 
 use super::{
     contain,
+    estimates::Budget,
     inner::{Failure, Judge},
     places::Slots,
 };
@@ -54,6 +55,7 @@ pub(crate) struct Start {
     pub(crate) at: Instant,
     pub(crate) wait: Duration,
     pub(crate) priority: Priority,
+    pub(crate) budget: Budget,
     /// None of them for a call that goes past the queue, on a budget of its own: it is counted by nothing else.
     pub(crate) slots: Slots,
     /// What it was charged, if that is to be put right.
@@ -76,6 +78,7 @@ pub(crate) struct InFlight<O> {
     slots: Slots,
     bill: Option<Bill>,
     priority: Priority,
+    budget: Budget,
     limit_reached: bool,
     ended: bool,
 }
@@ -90,8 +93,8 @@ impl<O> InFlight<O> {
             core.on_dispatched(start.wait);
             limit_reached = start.slots.in_flight as usize >= core.places.limit();
         }
-        let Start { at, wait, priority, slots, bill } = start;
-        Self { judge, at, wait, slots, bill, priority, limit_reached, ended: false }
+        let Start { at, wait, priority, budget, slots, bill } = start;
+        Self { judge, at, wait, slots, bill, priority, budget, limit_reached, ended: false }
     }
 
     /// The call has ended: gives back what it had, and counts it.
@@ -108,7 +111,7 @@ impl<O> InFlight<O> {
     }
 
     fn end_limited(&self, end: End) {
-        let Self { at, wait, slots, bill, priority, .. } = *self;
+        let Self { at, wait, slots, bill, priority, budget, .. } = *self;
         let finished = Instant::now();
         let service_time = finished.saturating_duration_since(at);
         let core = self.judge.core();
@@ -116,9 +119,9 @@ impl<O> InFlight<O> {
         let outcome = self.count(end);
         if let End::Returned { .. } = end {
             core.service_time.record(service_time);
-            core.estimates.record(priority, service_time);
+            core.estimates.record(priority, budget, service_time);
         } else {
-            core.estimates.record_cut(priority, service_time);
+            core.estimates.record_cut(priority, budget, service_time);
         }
         if let Some(bill) = bill {
             core.settle(bill, service_time);
@@ -126,7 +129,7 @@ impl<O> InFlight<O> {
         core.count_surplus(slots.taken, false);
         let after = core.places.release_running(slots.taken);
         if after.in_flight() == 0 {
-            core.estimates.on_idle(finished);
+            core.estimates.on_idle(budget, finished);
         }
         core.on_sample(&Sample {
             dispatched: at,

@@ -12,6 +12,7 @@ use tracing::Span;
 
 use super::{
     Core,
+    estimates::Budget,
     in_flight::{InFlight, IsOk, Reply, Running, Start, Task},
     inner::{Entered, Inner, Judge},
     lock,
@@ -37,6 +38,7 @@ pub(crate) trait Job: Send + Sync {
     fn late(&self) -> Option<Late>;
     /// Until when it is of use to its caller.
     fn deadline(&self) -> Option<Instant>;
+    fn budget(&self) -> Budget;
     /// Whether it has ended, by whatever way.
     fn is_gone(&self) -> bool;
     /// Calls the inner, on the drain task, which has charged it: the bill is open until it ends.
@@ -96,6 +98,7 @@ pub(crate) struct Terms {
     /// When it has waited as long as is allowed.
     pub(crate) overdue: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
+    pub(crate) budget: Budget,
 }
 
 impl Terms {
@@ -218,6 +221,10 @@ where
         self.terms.deadline
     }
 
+    fn budget(&self) -> Budget {
+        self.terms.budget
+    }
+
     fn is_gone(&self) -> bool {
         !matches!(*lock(&self.stage), Stage::Waiting(_))
     }
@@ -231,7 +238,7 @@ where
             self.put_back(Waits { inner, request, span, reply });
             why
         };
-        let Terms { rank, held, admitted, .. } = self.terms;
+        let Terms { rank, held, admitted, budget, .. } = self.terms;
         let held = held as usize;
         match inner.enter(&span, request, || core.places.take_slots(held)) {
             Entered::Unready(request) => again(inner, request, span, reply, Dispatched::Unready),
@@ -245,7 +252,7 @@ where
             Entered::Called(future, slots) => {
                 core.door.leave(rank, held);
                 let wait = now.saturating_duration_since(admitted);
-                let start = Start { at: now, wait, priority: rank.priority, slots, bill };
+                let start = Start { at: now, wait, priority: rank.priority, budget, slots, bill };
                 let in_flight = InFlight::new(inner, start);
                 let running = Running::new(future, in_flight, span);
                 match core.settings.execution {

@@ -20,7 +20,7 @@ mod backlog;
 mod controller;
 mod door;
 mod drain;
-mod estimates;
+pub(crate) mod estimates;
 mod idle;
 pub(crate) mod in_flight;
 pub(crate) mod inner;

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::time::Instant;
 
-use super::Core;
+use super::{Core, estimates::Budget};
 use crate::{
     class::{Priority, Rank},
     error::{Reason, Rejected},
@@ -61,16 +61,22 @@ impl Core {
 
     /// Whether a newcomer would not be served by its deadline: predicted from what goes before it, when that
     /// is not overtaken, and the service time of its priority. Never when nothing is in flight.
-    pub(crate) fn would_miss(&self, rank: Rank, deadline: Instant, now: Instant) -> bool {
+    pub(crate) fn would_miss(
+        &self,
+        rank: Rank,
+        budget: Budget,
+        deadline: Instant,
+        now: Instant,
+    ) -> bool {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
         let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
-        self.is_too_late(rank.priority, wait.unwrap_or_default().as_secs_f32(), deadline, now)
+        self.is_too_late(budget, wait.unwrap_or_default().as_secs_f32(), deadline, now)
     }
 
     /// Whether a request that is dispatched so many seconds from now will not be ready by its deadline.
     pub(super) fn is_too_late(
         &self,
-        priority: Priority,
+        budget: Budget,
         wait: f32,
         deadline: Instant,
         now: Instant,
@@ -79,8 +85,8 @@ impl Core {
             self.estimates.fade(now);
             return false;
         }
-        let Some(service) = self.estimates.foreseen(priority) else { return false };
+        let Some(service) = self.estimates.foreseen(budget) else { return false };
         let left = deadline.saturating_duration_since(now).as_secs_f32();
-        wait + service > left && !self.estimates.may_probe(service, now)
+        wait + service > left && !self.estimates.may_probe(budget, service, now)
     }
 }

@@ -1,0 +1,221 @@
+//! Who would wait, or run, in vain; and the orders that keep the wait short.
+
+mod support;
+
+use std::time::Duration;
+
+use support::{builder, gate::Gate, reason, settle};
+use tokio::time::{Instant, advance};
+use tokio_test::task;
+use tower::{Layer, Service};
+use tower_load_leveling::{Builder, ByResult, Class, LoadLevelLayer, Order, error::Reason};
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// The request says how many milliseconds its caller waits; 0 is for ever.
+fn classify(left: &u32) -> Class {
+    match left {
+        0 => Class::new(),
+        left => Class::new().deadline(Instant::now() + ms(u64::from(*left))),
+    }
+}
+
+type Leveler = LoadLevelLayer<fn(&u32) -> Class, ByResult>;
+
+fn layer(builder: Builder) -> Leveler {
+    builder.request_classifier(classify as fn(&u32) -> Class).build().expect("valid")
+}
+
+/// An inner that takes so long, whatever is asked of it.
+fn takes(
+    time: u64,
+) -> impl Service<u32, Response = (), Error = tower::BoxError, Future: Send + 'static> + Clone {
+    tower::service_fn(move |_: u32| async move {
+        tokio::time::sleep(ms(time)).await;
+        Ok(())
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_would_wait_too_long_is_refused_at_the_door() {
+    let _t = support::trace_init();
+    let layer = layer(builder(100, 1));
+    let mut service = layer.layer(takes(100));
+    // Known after eight with like deadlines.
+    for _ in 0..10 {
+        service.call(500).await.expect("served");
+    }
+    let _calls: Vec<_> = (0..11).map(|_| task::spawn(service.call(10_000))).collect();
+    settle().await;
+    let start = Instant::now();
+    // Let one through against it: see `it_does_not_lock_itself_out`.
+    let _probe = task::spawn(service.call(500));
+    assert_eq!(reason(service.call(500).await), Reason::WouldMissDeadline);
+    assert_eq!(start.elapsed(), Duration::ZERO, "at once");
+    let _in_time = task::spawn(service.call(2000));
+    assert_eq!(layer.handle().stats().refused.would_miss_deadline, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_not_be_served_in_time_is_skipped_at_its_turn() {
+    let _t = support::trace_init();
+    let layer = layer(builder(100, 3));
+    let mut service = layer.layer(takes(100));
+    for _ in 0..10 {
+        service.call(150).await.expect("served");
+    }
+    let _running = [0; 3].map(|_| task::spawn(service.call(10_000)));
+    settle().await;
+    // There are 50 ms left for these when the running ones have ended. One is let through since then nothing
+    // runs, and one for a probe.
+    let (first, probe, skipped) = (service.call(150), service.call(150), service.call(150));
+    let answers = tokio::join!(first, probe, skipped);
+    assert!(answers.0.is_ok() && answers.1.is_ok());
+    assert_eq!(reason(answers.2), Reason::WouldMissDeadline);
+    assert_eq!(layer.handle().stats().removed.would_miss_deadline, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn max_wait_is_not_a_deadline() {
+    let _t = support::trace_init();
+    let layer = layer(builder(100, 1).max_wait(ms(150)));
+    let mut service = layer.layer(takes(100));
+    for _ in 0..10 {
+        service.call(10_000).await.expect("served");
+    }
+    let calls: Vec<_> = (0..4).map(|_| service.call(0)).collect();
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(call.await.is_ok());
+    }
+    assert_eq!(answers, [true, true, false, false]);
+    let stats = layer.handle().stats();
+    assert_eq!((stats.removed.max_wait, stats.removed.would_miss_deadline), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_nothing_runs_everybody_may() {
+    let _t = support::trace_init();
+    let layer = layer(builder(100, 1));
+    let mut service = layer.layer(takes(100));
+    for _ in 0..20 {
+        service.call(10).await.expect("its deadline does not cut it");
+    }
+}
+
+/// Trap T36.
+#[tokio::test(start_paused = true)]
+async fn it_does_not_lock_itself_out() {
+    let _t = support::trace_init();
+    let layer = layer(builder(100, 4));
+    let takes = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(500));
+    let now_takes = std::sync::Arc::clone(&takes);
+    let mut service = layer.layer(tower::service_fn(move |left: u32| {
+        // Those without a deadline are long ones of another kind, that always run.
+        let time =
+            if left == 0 { 5000 } else { now_takes.load(std::sync::atomic::Ordering::SeqCst) };
+        async move {
+            tokio::time::sleep(ms(time)).await;
+            Ok::<_, tower::BoxError>(())
+        }
+    }));
+    for _ in 0..10 {
+        service.call(100).await.expect("nothing else runs");
+    }
+    takes.store(1, std::sync::atomic::Ordering::SeqCst);
+    let mut long = tokio::spawn(service.call(0));
+    for _ in 0..20_000 {
+        advance(ms(5)).await;
+        settle().await;
+        if long.is_finished() {
+            long = tokio::spawn(service.call(0));
+        }
+        tokio::spawn(service.call(100));
+    }
+    let refused = layer.handle().stats().refused.would_miss_deadline;
+    assert!((10..1000).contains(&refused), "{refused} of 20 000, in 100 seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn newest_first_lets_the_old_ones_wait_until_they_are_late() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = builder(100, 1).order(Order::Lifo).max_wait(ms(100)).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(0));
+    let old = service.call(1);
+    settle().await;
+    advance(ms(50)).await;
+    let _new = task::spawn(service.call(2));
+    settle().await;
+    gate.finish(0);
+    settle().await;
+    assert_eq!(gate.called(), [0, 2]);
+    let start = Instant::now();
+    assert_eq!(reason(old.await), Reason::MaxWait);
+    assert!((ms(50)..=ms(52)).contains(&start.elapsed()), "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_stale_request_after_an_idle_time_does_not_turn_the_order() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let builder = builder(100, 1).order(Order::AdaptiveLifo).lifo_after(ms(50));
+    let layer = builder.build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    layer.handle().pause();
+    let _stale = task::spawn(service.call(0));
+    advance(ms(10_000)).await;
+    let _fresh: Vec<_> = (1..4).map(|id| task::spawn(service.call(id))).collect();
+    layer.handle().resume();
+    for id in 0..4 {
+        settle().await;
+        gate.finish(id);
+    }
+    assert_eq!(gate.called(), [0, 1, 2, 3]);
+}
+
+/// How many of a flood of so many were removed by controlled delay: 16 at once run, 5 ms each.
+async fn removed_by_delay(target: Option<Duration>, calls: u32, pause: u64) -> u64 {
+    let layer = layer(builder(10_000, 16).controlled_delay(target));
+    let mut service = layer.layer(takes(5));
+    for nth in 0..calls {
+        tokio::spawn(service.call(0));
+        if nth % 10 == 0 {
+            tokio::time::sleep(ms(pause)).await;
+        }
+    }
+    layer.handle().idle().await;
+    layer.handle().stats().removed.delay
+}
+
+#[tokio::test(start_paused = true)]
+async fn controlled_delay_cuts_a_queue_that_stands_and_leaves_a_burst_alone() {
+    // 32 are served in 10 ms.
+    assert_eq!(removed_by_delay(None, 300, 0).await, 0, "a burst that is over in 100 ms");
+    assert_eq!(removed_by_delay(None, 5000, 10).await, 0, "less than can be served");
+    let removed = removed_by_delay(None, 20_000, 2).await;
+    assert!((4_000..9_000).contains(&removed), "50 arrive for each 32: {removed} of 20 000");
+    let fewer = removed_by_delay(Some(ms(500)), 20_000, 2).await;
+    assert!(fewer < removed, "with a longer target {fewer}");
+}
+
+/// Trap T27: less than a millisecond is not nothing, and nothing is not for ever.
+#[tokio::test(start_paused = true)]
+async fn the_shortest_deadlines_count() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let classify = |micros: &u32| {
+        Class::new().deadline(Instant::now() + Duration::from_micros(u64::from(*micros)))
+    };
+    let layer = builder(10, 1).classify_request(classify).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    assert_eq!(reason(service.call(0).await), Reason::Deadline);
+    let _running = task::spawn(service.call(1));
+    let start = Instant::now();
+    assert_eq!(reason(service.call(300).await), Reason::Deadline);
+    assert!(start.elapsed() <= ms(2), "{:?}", start.elapsed());
+    assert_eq!(gate.called(), [1]);
+}
