@@ -157,7 +157,8 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         }
         let mut span = Span::current();
         let mut request = request;
-        let budget = deadline.map_or(Budget::NONE, |at| Budget::until(at, now));
+        let left = deadline.map(|at| at.saturating_duration_since(now));
+        let budget = left.map_or(Budget::NONE, Budget::of);
         // What a call that need not wait starts with, but for its slots.
         let start = Start {
             at: now,
@@ -178,7 +179,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             }
             self.core().end_bypass();
         }
-        if let Some(reason) = self.turn_away(rank, budget, deadline, now) {
+        if let Some(reason) = self.turn_away(rank, budget, left, now) {
             return refuse(self, reason, request);
         }
         let held = self.core().places.weight(rank.cost);
@@ -205,15 +206,15 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         &self,
         rank: Rank,
         budget: Budget,
-        deadline: Option<Instant>,
+        left: Option<Duration>,
         now: Instant,
     ) -> Option<Reason> {
         let core = self.core();
-        if let Some(at) = deadline {
-            if at <= now {
+        if let Some(left) = left {
+            if left.is_zero() {
                 return Some(Reason::Deadline);
             }
-            if core.would_miss(rank, budget, at, now) {
+            if core.would_miss(rank, budget, left, now) {
                 return Some(Reason::WouldMissDeadline);
             }
         }

@@ -183,7 +183,6 @@ impl<'a> Drain<'a> {
             let next = core.backlog().pop(now, &times);
             let Some(next) = next else { break };
             left -= 1;
-            core.measure_rate(now);
             match next {
                 Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason))),
                 Next::Dispatch(entry, charge) => {
@@ -194,6 +193,7 @@ impl<'a> Drain<'a> {
             }
         }
         if left < TURN {
+            core.measure_rate(self.now);
             core.places.end_dispatching();
         }
         if left == 0 {
@@ -238,8 +238,8 @@ impl<'a> Drain<'a> {
         if let Some(late) = job.late().filter(|late| late.at <= now) {
             return Some(late.reason);
         }
-        let deadline = job.deadline()?;
-        let too_late = self.core.is_too_late(job.budget(), 0.0, deadline, now);
+        let left = job.deadline()?.saturating_duration_since(now);
+        let too_late = self.core.is_too_late(job.budget(), Duration::ZERO, left, now);
         too_late.then_some(Reason::WouldMissDeadline)
     }
 

@@ -42,10 +42,11 @@ impl Budget {
     /// No deadline: nothing is foreseen, and nothing learned.
     pub(crate) const NONE: Self = Self(0);
 
-    pub(crate) fn until(deadline: Instant, now: Instant) -> Self {
-        let left = deadline.saturating_duration_since(now).as_secs_f32() * 1e3;
-        // Milliseconds, the first for all below one, the last for all above two hours.
-        let power = (left as u32).checked_ilog2().map_or(1, |power| power + 2);
+    /// The budget of one whose deadline is so far away.
+    pub(crate) fn of(left: Duration) -> Self {
+        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        // The first for all below a millisecond, the last for all above an hour.
+        let power = millis.checked_ilog2().map_or(1, |power| power + 2);
         Self(power.min(Self::COUNT as u32 - 1) as u8)
     }
 
@@ -226,7 +227,7 @@ mod tests {
     fn what_is_foreseen_needs_samples_and_fades_while_nothing_runs() {
         let start = Instant::now();
         let estimates = Estimates::new(start);
-        let budget = Budget::until(start + MS * 200, start);
+        let budget = Budget::of(MS * 200);
         let foreseen = || estimates.foreseen(budget).map(Duration::from_secs_f32);
         let record = || estimates.record(Priority::Normal, budget, MS * 100);
         (0..7).for_each(|_| record());
@@ -242,15 +243,11 @@ mod tests {
 
     #[test]
     fn requests_with_other_deadlines_are_of_another_kind() {
-        let now = Instant::now();
-        let budget = |ms: u32| Budget::until(now + MS * ms, now);
+        let budget = |ms: u32| Budget::of(MS * ms);
         assert_eq!(budget(130), budget(250));
         assert_eq!(budget(0), Budget(1));
         assert_ne!(budget(100), budget(200));
-        assert_eq!(
-            Budget::until(now + Duration::from_secs(1 << 40), now).index(),
-            Budget::COUNT - 1
-        );
+        assert_eq!(Budget::of(Duration::MAX).index(), Budget::COUNT - 1);
         assert_ne!(budget(0), Budget::NONE);
     }
 

@@ -65,20 +65,20 @@ impl Core {
         &self,
         rank: Rank,
         budget: Budget,
-        deadline: Instant,
+        left: Duration,
         now: Instant,
     ) -> bool {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
         let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
-        self.is_too_late(budget, wait.unwrap_or_default().as_secs_f32(), deadline, now)
+        self.is_too_late(budget, wait.unwrap_or_default(), left, now)
     }
 
-    /// Whether a request that is dispatched so many seconds from now will not be ready by its deadline.
+    /// Whether a request that is dispatched after this wait will not be ready in the time that is left.
     pub(super) fn is_too_late(
         &self,
         budget: Budget,
-        wait: f32,
-        deadline: Instant,
+        wait: Duration,
+        left: Duration,
         now: Instant,
     ) -> bool {
         if self.places.counts().in_flight() == 0 {
@@ -86,7 +86,7 @@ impl Core {
             return false;
         }
         let Some(service) = self.estimates.foreseen(budget) else { return false };
-        let left = deadline.saturating_duration_since(now).as_secs_f32();
-        wait + service > left && !self.estimates.may_probe(budget, service, now)
+        let needed = wait.as_secs_f32() + service;
+        needed > left.as_secs_f32() && !self.estimates.may_probe(budget, service, now)
     }
 }

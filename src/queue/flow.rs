@@ -35,6 +35,18 @@ pub(super) enum Taken<T> {
     Next(Entry<T>),
     /// To be removed by controlled delay.
     Overdue(Entry<T>),
+    /// It has gone.
+    Shell,
+}
+
+impl<T: Waiting> Taken<T> {
+    fn next(entry: Entry<T>) -> Self {
+        if entry.item.is_gone() { Self::Shell } else { Self::Next(entry) }
+    }
+
+    fn overdue(entry: Entry<T>) -> Self {
+        if entry.item.is_gone() { Self::Shell } else { Self::Overdue(entry) }
+    }
 }
 
 impl<T: Waiting> Flow<T> {
@@ -77,7 +89,7 @@ impl<T: Waiting> Flow<T> {
         }
     }
 
-    /// Takes the entry whose turn it is. `service` is the mean service time, once it is known.
+    /// Takes the entry whose turn it is, if any is worth asking for. `service` is the mean service time, once it is known.
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -85,27 +97,28 @@ impl<T: Waiting> Flow<T> {
         service: Option<Duration>,
     ) -> Option<Taken<T>> {
         if let Some(entry) = self.next.take() {
-            return Some(Taken::Next(entry));
+            return Some(Taken::next(entry));
         }
         while self.main.front().is_some_and(|entry| entry.item.is_gone()) {
             self.pop_main(End::Oldest);
         }
-        let parked = self.parked(End::Oldest);
-        let oldest = self.main.front().into_iter().chain(parked).min_by_key(|entry| entry.seq)?;
+        let (first, parked) = (self.main.front(), self.parked(End::Oldest));
+        let waits = first.map(|entry| entry.seq);
+        let oldest = first.into_iter().chain(parked).min_by_key(|entry| entry.seq)?;
         let (seq, age) = (oldest.seq, now.saturating_duration_since(oldest.admitted));
         let mut turn = self.turn;
         let end = turn.end(rules.order, seq, age, || rules.threshold(oldest, service));
         self.turn = turn;
         if let Some(target) = rules.delay_target(service) {
             if self.delay.is_overdue(now, age, target) {
-                return self.remove(End::Oldest).map(Taken::Overdue);
+                return self.remove(End::Oldest).map(Taken::overdue);
             }
         }
-        let entry = self.remove(end);
+        let entry = self.remove(end)?;
         if !self.may_go() {
             self.delay.on_empty();
         }
-        entry.map(Taken::Next)
+        Some(if waits == Some(entry.seq) { Taken::Next(entry) } else { Taken::next(entry) })
     }
 
     fn parked(&self, end: End) -> Option<&Entry<T>> {

@@ -1,6 +1,9 @@
 //! Queues that take turns by virtual time.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, binary_heap::PeekMut},
+};
 
 use super::lengths::Lengths;
 
@@ -13,11 +16,20 @@ pub(super) struct Key {
     pub(super) slot: u32,
 }
 
+/// What is to become of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    True,
+    /// Its queue has had more since, and stands there now.
+    Later(Key),
+    Gone,
+}
+
 /// The queues of a level that share alike, each with its virtual time: what it has had of the inner's time
 /// since it was as far as the others.
 ///
-/// A key is not taken out when it changes: a new one is pushed, and the old one is dropped when it comes to
-/// the top. The top is always true.
+/// A key is not taken out when it changes: when it comes to the top, it is dropped, or put right in place if
+/// its queue has had more meanwhile. One that has had less gets a second key. The top is always true.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     heap: BinaryHeap<Reverse<Key>>,
@@ -74,13 +86,24 @@ impl Group {
         self.heap.push(Reverse(key));
     }
 
-    /// Drops keys that are not true any more: from the top, and all when they are many.
-    pub(super) fn tidy(&mut self, is_true: impl Fn(&Key) -> bool) {
-        while self.heap.peek().is_some_and(|key| !is_true(&key.0)) {
-            self.heap.pop();
+    /// The first one has a new key.
+    pub(super) fn replace_first(&mut self, key: Key) {
+        if let Some(mut top) = self.heap.peek_mut() {
+            top.0 = key;
+        }
+    }
+
+    /// Puts the top right, and drops the keys that are not true any more when they are many.
+    pub(super) fn tidy(&mut self, mut judge: impl FnMut(&Key) -> Verdict) {
+        while let Some(mut top) = self.heap.peek_mut() {
+            match judge(&top.0) {
+                Verdict::True => break,
+                Verdict::Later(key) => top.0 = key,
+                Verdict::Gone => drop(PeekMut::pop(top)),
+            }
         }
         if self.heap.len() > 2 * self.active + STALE {
-            self.heap.retain(|key| is_true(&key.0));
+            self.heap.retain(|key| !matches!(judge(&key.0), Verdict::Gone));
         }
     }
 }

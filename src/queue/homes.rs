@@ -5,8 +5,7 @@ use std::{cell::Cell, hash::Hasher};
 use super::{
     Entry, Rules, Waiting,
     flow::Flow,
-    group::Key,
-    level::{Level, Queue, is_true},
+    level::{Level, Queue, judge},
     mix,
 };
 use crate::class::NO_FLOW;
@@ -117,7 +116,7 @@ impl<T: Waiting> Level<T> {
             time: 0,
             estimate: None,
             is_active: false,
-            key: Key { time: 0, tick: 0, slot },
+            tick: 0,
             listed: Cell::new(0),
             weight: 0,
             len: 0,
@@ -144,7 +143,7 @@ impl<T: Waiting> Level<T> {
         let slots = &self.slots;
         let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
         group.weight -= queue.weight;
-        group.tidy(|key| is_true(slots, key));
+        group.tidy(|key| judge(slots, key));
         Some(queue)
     }
 

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     Bill, Entry, LaneId, Rules, Waiting,
     flow::{Flow, Taken},
-    group::{Group, Key},
+    group::{Group, Key, Verdict},
     homes::{Hashed, Home, REMEMBERED},
 };
 use crate::class::NO_FLOW;
@@ -60,7 +60,8 @@ pub(super) struct Queue<T> {
     pub(super) estimate: Option<f64>,
     // What is known of it outside: in its group, among the lengths, and in the counts of the level.
     pub(super) is_active: bool,
-    pub(super) key: Key,
+    /// Tells its key from older ones.
+    pub(super) tick: u64,
     pub(super) listed: Cell<u64>,
     pub(super) weight: u64,
     pub(super) len: usize,
@@ -172,6 +173,7 @@ impl<T: Waiting> Level<T> {
         change: impl FnOnce(&mut Queue<T>) -> R,
     ) -> Option<R> {
         let queue = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let before = queue.time;
         let result = change(queue);
         let (weight, len) = (queue.flow.weight(), queue.flow.len());
         self.len = self.len + len - queue.len;
@@ -184,26 +186,26 @@ impl<T: Waiting> Level<T> {
             queue.listed.set(weight);
             group.lengths.push(weight, slot);
         }
-        let is_active = queue.flow.may_go();
-        if is_active == queue.is_active && (!is_active || queue.time == queue.key.time) {
-            return Some(result);
-        }
-        match is_active {
-            true if !queue.is_active => {
+        let was_active = std::mem::replace(&mut queue.is_active, queue.flow.may_go());
+        match (was_active, queue.is_active) {
+            (false, false) => return Some(result),
+            (false, true) => {
                 group.enter(self.clock);
                 queue.time = queue.time.max(group.clock());
             }
-            true => {}
-            false => group.leave(),
+            (true, false) => group.leave(),
+            (true, true) if queue.time == before => return Some(result),
+            (true, true) => {}
         }
-        queue.is_active = is_active;
-        if is_active {
+        let had_turn = was_active && group.first() == Some(slot);
+        if queue.is_active && (!was_active || had_turn || queue.time < before) {
             self.ticks += 1;
-            queue.key = Key { time: queue.time, tick: self.ticks, slot };
-            group.push(queue.key);
+            queue.tick = self.ticks;
+            let key = Key { time: queue.time, tick: queue.tick, slot };
+            if had_turn { group.replace_first(key) } else { group.push(key) }
         }
         let slots = &self.slots;
-        group.tidy(|key| is_true(slots, key));
+        group.tidy(|key| judge(slots, key));
         Some(result)
     }
 
@@ -221,7 +223,7 @@ impl<T: Waiting> Level<T> {
         queue.map_or(GUESS, |queue| queue.estimate(service))
     }
 
-    /// Takes the request whose turn it is, which may have gone, and charges it to its queue.
+    /// Takes the request whose turn it is, and charges it to its queue.
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -232,8 +234,8 @@ impl<T: Waiting> Level<T> {
         let (taken, time, home, charge) = self.change(slot, |queue| {
             let taken = queue.flow.take(now, rules, service)?;
             let cost = match &taken {
-                Taken::Next(entry) if !entry.item.is_gone() => entry.rank.cost,
-                _ => 0,
+                Taken::Next(entry) => entry.rank.cost,
+                Taken::Overdue(_) | Taken::Shell => 0,
             };
             let nanos = (queue.estimate(service) * f64::from(cost)) as u64;
             let (time, home, generation) = (queue.time, queue.home, queue.generation);
@@ -381,7 +383,11 @@ impl<T: Waiting> Queue<T> {
 }
 
 /// Whether a queue still stands in its group as this key says.
-pub(super) fn is_true<T>(slots: &[Option<Box<Queue<T>>>], key: &Key) -> bool {
+pub(super) fn judge<T>(slots: &[Option<Box<Queue<T>>>], key: &Key) -> Verdict {
     let queue = slots.get(key.slot as usize).and_then(Option::as_ref);
-    queue.is_some_and(|queue| queue.is_active && queue.key == *key)
+    match queue.filter(|queue| queue.is_active && queue.tick == key.tick) {
+        Some(queue) if queue.time > key.time => Verdict::Later(Key { time: queue.time, ..*key }),
+        Some(_) => Verdict::True,
+        None => Verdict::Gone,
+    }
 }

@@ -95,7 +95,7 @@ impl<T: Waiting> Line<T> {
             let Some((taken, mut charge)) = taken else { continue };
             charge.level = level as u8;
             let entry = match taken {
-                Taken::Next(entry) | Taken::Overdue(entry) if entry.item.is_gone() => continue,
+                Taken::Shell => continue,
                 Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
                 Taken::Next(entry) => entry,
             };

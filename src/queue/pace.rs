@@ -47,6 +47,9 @@ impl Pace {
 
     /// When the next may go, if that is not now.
     pub(crate) fn wait_until(&self, now: Instant) -> Option<Instant> {
+        if !self.is_in_use() {
+            return None;
+        }
         let early = |rate: Rate| rate.interval * f64::from(rate.burst.saturating_sub(1));
         let by_rate = self.rate.map_or(0.0, |rate| self.due - early(rate));
         let at = by_rate.max(self.spaced).ceil();
@@ -63,11 +66,18 @@ impl Pace {
 
     /// One goes now. `gap` is the spacing of a limit below 1.
     pub(crate) fn on_dispatched(&mut self, now: Instant, gap: Option<Duration>) {
+        if !self.is_in_use() && gap.is_none() {
+            return;
+        }
         let now = self.nanos(now);
         if let Some(rate) = self.rate {
             self.due = self.due.max(now - TIMER) + rate.interval;
         }
         self.spaced = gap.map_or(0.0, |gap| now + gap.as_nanos() as f64);
+    }
+
+    fn is_in_use(&self) -> bool {
+        self.rate.is_some() || self.spaced > 0.0
     }
 
     fn nanos(&self, now: Instant) -> f64 {
