@@ -175,8 +175,8 @@ impl<Q, R> Builder<Q, R> {
     /// Flows beyond that share queues: 128 of them, each request going to the shortest of the 6 that belong to
     /// its flow. So do flows that have hardly been seen before, when there are more than a sixteenth of that
     /// number, for somebody may be inventing them. Known flows with queues of their own keep half of the
-    /// inner's time against all those together. Default is `1024`, some 300 bytes for each that has something
-    /// in the queue.
+    /// inner's time against all those together. Default is `1024`, at some 500 bytes for each that has
+    /// something in the queue.
     pub fn exact_flows(mut self, flows: usize) -> Self {
         self.choices.line.exact_flows = flows;
         self
@@ -287,9 +287,9 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// A [`BuildError`] names the setting, its value and what is allowed, for: a limit of 0; neither
     /// `concurrency` nor `adaptive`; a capacity, limit, `exact_flows` or `bypass_limit` above 536 869 887
-    /// (2²⁹ − 1025); a `max_wait` or `controlled_delay` of zero; a `lifo_after` below 1 ms; a `guaranteed_share` outside
-    /// 0…0.25; a `rate` or `rate_burst` of 0; `exact_flows` of 0; `Execution::Caller` with
-    /// `Abandon::Finish`.
+    /// (2²⁹ − 1025); a `max_wait` or `controlled_delay` of zero; a `lifo_after` below 1 ms; a
+    /// `guaranteed_share` outside 0…0.25; a `rate` of 0, in no time or in more than 100 years; a `rate_burst`
+    /// of 0; `exact_flows` of 0; `Execution::Caller` with `Abandon::Finish`.
     pub fn build(self) -> Result<LoadLevelLayer<Q, R>, BuildError> {
         let Self { choices, request_classifier, response_classifier } = self;
         let Choices {

@@ -41,6 +41,43 @@ fn impossible_settings_are_named_with_their_value_and_what_is_allowed() {
 }
 
 #[test]
+fn impossible_settings_of_the_line_are_named_too() {
+    let error = |builder: tower_load_leveling::Builder| builder.build().expect_err("impossible");
+    let (zero, second) = (Duration::ZERO, Duration::from_secs(1));
+    let new = || builder(1, 1);
+    for share in [-0.01, 0.26, f64::NAN] {
+        let value = share.to_string();
+        assert_names(error(new().guaranteed_share(share)), "guaranteed_share", &value, "0 to 0.25");
+    }
+    assert_names(error(new().exact_flows(0)), "exact_flows", "0", "1 to 536869887");
+    let short = Duration::from_micros(999);
+    assert_names(error(new().lifo_after(short)), "lifo_after", "999µs", "1 ms or more");
+    assert_names(error(new().controlled_delay(zero)), "controlled_delay", "0ns", "more than zero");
+    assert_names(error(new().bypass_limit(MAX + 1)), "bypass_limit", "536869888", "0 to 536869887");
+    assert_names(error(new().rate_burst(0)), "rate_burst", "0", "1 or more");
+    assert_names(error(new().rate(0, second)), "rate", "0 per 1s", "1 or more requests");
+    assert_names(error(new().rate(1, zero)), "rate", "1 per 0ns", "100 years");
+    let never = Duration::from_secs(4_000_000_000);
+    assert_names(error(new().rate(1, never)), "rate", "1 per 4000000000s", "100 years");
+}
+
+#[test]
+fn settings_of_the_line_at_the_edge_are_possible() {
+    let ms = Duration::from_millis(1);
+    let possible = [
+        builder(1, 1).guaranteed_share(0.0),
+        builder(1, 1).guaranteed_share(0.25),
+        builder(1, 1).exact_flows(1),
+        builder(1, 1).lifo_after(ms),
+        builder(1, 1).controlled_delay(None),
+        builder(1, 1).bypass_limit(0),
+        builder(1, 1).rate(u32::MAX, Duration::from_nanos(1)).rate_burst(u32::MAX),
+        builder(1, 1).rate(1, ms * 1000 * 3600 * 24 * 365),
+    ];
+    assert!(possible.into_iter().all(|builder| builder.build().is_ok()));
+}
+
+#[test]
 fn the_largest_and_smallest_settings_are_possible() {
     for (capacity, limit) in [(0, 1), (MAX, MAX), (0, MAX), (MAX, 1)] {
         let layer = builder(capacity, limit).build().expect("valid");

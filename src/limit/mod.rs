@@ -48,7 +48,8 @@ pub use self::fixed::Fixed;
 pub trait Algorithm: Send + 'static {
     /// Returns the limit of this moment.
     ///
-    /// The layer takes the whole part, and at least 1.
+    /// The layer takes the whole part. Below 1 one call runs at a time, and dispatches are spaced by the mean
+    /// service time divided by the limit, so that on average so much runs.
     fn limit(&self) -> f64;
 
     /// Takes note of a finished call.

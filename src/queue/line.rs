@@ -204,12 +204,15 @@ impl<T: Waiting> Line<T> {
     /// Makes room for one who was let in for the sake of its priority or its flow. Where nobody should give
     /// way any more, since others were faster, the newest goes.
     pub(crate) fn pop_for_another(&mut self) -> Option<(Entry<T>, Reason)> {
-        let mut waiting = self.levels.iter_mut().filter(|level| level.len() > 0).rev();
-        let lowest = waiting.next()?;
-        if waiting.next().is_some() || lowest.has_several() {
-            lowest.pop_oldest().map(|entry| (entry, Reason::Evicted))
-        } else {
-            lowest.pop_newest().map(|entry| (entry, Reason::Full))
+        loop {
+            let mut waiting = self.levels.iter_mut().filter(|level| level.len() > 0).rev();
+            let lowest = waiting.next()?;
+            let gives_way = waiting.next().is_some() || lowest.has_several();
+            let victim = if gives_way { lowest.pop_oldest() } else { lowest.pop_newest() };
+            // None where there were only shells, which are gone now.
+            if let Some(entry) = victim {
+                return Some((entry, if gives_way { Reason::Evicted } else { Reason::Full }));
+            }
         }
     }
 
