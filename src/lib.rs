@@ -72,7 +72,8 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | it is **full** | the call is refused at once with [`Reason::Full`](error::Reason::Full), or waits in `poll_ready`, or takes the place of the oldest, as [`Overflow`] says |
+//! | it is **full** | the call is refused at once with [`Reason::Full`](error::Reason::Full), or waits in `poll_ready`, or takes the place of the oldest, as [`Overflow`] says; whoever has a higher [`Priority`], or a shorter [flow](Class::flow), takes the place of one who gives way |
+//! | one client **floods** | it waits for itself, if it is told apart by a [flow](Class::flow) |
 //! | the inner is **slow** | requests wait in the order of [`Order`], up to [`max_wait`](Builder::max_wait) and their own [deadline](Class::deadline); those that are late are answered then, and never started |
 //! | the inner is **not ready** | its requests wait, without a slot; those of other inner services under the same layer go on |
 //! | the inner **fails** | its error passes through unwrapped; when its `poll_ready` fails, later calls get a [`ServiceError`](error::ServiceError) |
@@ -81,6 +82,9 @@
 //! | you **shut down** | [`Handle::close`] refuses newcomers and lets the others finish; [`Handle::drain`] waits for them, up to a deadline |
 //! | the **runtime** of the drain task ends | those who wait are answered [`Closed`](error::Reason::Closed); the next call starts a new drain task on its own runtime |
 //! | **everything is dropped** | what was admitted is finished first |
+//!
+//! Which order, which wait limit, how much capacity, and what priorities and flows do under overload:
+//! [docs/tuning.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md).
 //!
 //! # Where to put it
 //!
@@ -110,7 +114,8 @@
 //! - **Tracing** goes outside, to see the wait; spans are carried through the queue either way.
 //! - **Checks that are cheap and turn requests away** (authentication, size limits) go outside, so that what
 //!   they refuse takes no place. Expensive ones go inside.
-//! - **Health checks** go beside it: on a route that the layer does not wrap.
+//! - **Health checks** go beside it, on a route that the layer does not wrap; or through it, as
+//!   [`Class::bypass`].
 //! - Put it **before bodies are read**: a request waits as it came, and its body is not touched.
 //!
 //! With [`Overflow::Wait`] the layers outside must pass `poll_ready` through, for the wait to happen there; and
@@ -157,3 +162,7 @@ pub use self::{
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/tuning.md")]
+mod tuning {}
