@@ -87,7 +87,7 @@ impl Builder {
 }
 
 impl<Q, R> Builder<Q, R> {
-    /// Sets the name of this leveler in spans, events and metrics.
+    /// Sets the name of this leveler in spans and events.
     ///
     /// Name it after what it protects. Default is `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
@@ -96,7 +96,7 @@ impl<Q, R> Builder<Q, R> {
     }
 
     /// Sets how many requests may wait beyond those that the limit lets run; 0 means run now or be
-    /// refused.
+    /// refused. A request counts as its [cost](Class::cost).
     ///
     /// Size it by time: at least (arrival rate − drain rate) × length of the longest burst, at most drain
     /// rate × the longest wait that is still worth it. Default is `1024`.
@@ -194,7 +194,8 @@ impl<Q, R> Builder<Q, R> {
     ///
     /// For backends that police or bill by rate. The spacing is that of the generic cell rate algorithm. Since
     /// timers are no finer than a millisecond, a request that comes late by up to 2 ms is made up for, so that
-    /// rates far above a thousand per second hold. Default is no rate.
+    /// rates far above a thousand per second hold; what a busy machine makes later than that is lost. While it
+    /// is the rate that holds requests back, free slots are waiting room. Default is no rate.
     pub fn rate(mut self, requests: u32, per: Duration) -> Self {
         self.choices.rate = Some((requests, per));
         self
@@ -212,7 +213,7 @@ impl<Q, R> Builder<Q, R> {
     /// Sets how long a request may wait, from admission to dispatch.
     ///
     /// One that waits longer is answered with [`Reason::MaxWait`](crate::error::Reason::MaxWait), within
-    /// 2 ms of that time. This bounds waiting only; put a `timeout` outside to bound waiting and running
+    /// 2 ms of that time, if the runtime is not starved. This bounds waiting only; put a `timeout` outside to bound waiting and running
     /// together. Needs a runtime with its timer enabled. Size it by what callers still find useful, less
     /// one service time. Default is no limit.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
@@ -245,7 +246,8 @@ impl<Q, R> Builder<Q, R> {
         self
     }
 
-    /// Sets what is known of a request before it waits, by a closure.
+    /// Sets what is known of a request before it waits, by a closure. The type of its parameter has to be
+    /// written: `|request: &Request<Body>| …`.
     ///
     /// Default is [`Unclassified`]: all requests are alike.
     pub fn classify_request<Req, F>(self, classify: F) -> Builder<F, R>

@@ -3,6 +3,7 @@
 use std::{
     fmt,
     hash::{DefaultHasher, Hash, Hasher},
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -61,8 +62,10 @@ impl Class {
     ///
     /// Such a request is dispatched at once, whatever waits or runs, also while the leveler is paused. There
     /// is a budget of its own for them ([`Builder::bypass_limit`](crate::Builder::bypass_limit)); beyond it
-    /// they are refused with [`Reason::Full`](crate::error::Reason::Full). They are counted by
-    /// [`Stats::bypassing`](crate::Stats::bypassing) and nowhere else, and no limit algorithm sees them.
+    /// they are refused with [`Reason::Full`](crate::error::Reason::Full), and a closed leveler refuses them
+    /// like all others. No rate holds them. While they run they are counted by
+    /// [`Stats::bypassing`](crate::Stats::bypassing) and nowhere else, and no limit algorithm sees them; those
+    /// refused are in [`Stats::refused`](crate::Stats::refused).
     /// Should their inner service not be ready at that moment, they are treated as requests of
     /// [`Priority::Critical`]. Priority, flow, deadline and cost set on this class matter only then.
     pub fn bypass() -> Self {
@@ -81,7 +84,9 @@ impl Class {
     ///
     /// Inside a priority the flow that has had the least of the inner's time goes next, so one that sends too
     /// much waits for itself, and when the queue is full it is the longest flow that gives way. Requests
-    /// without a flow are one flow together. Default is no flow.
+    /// without a flow are one flow together; a flow of `None` is another. Under lasting overload whole flows
+    /// of a lower priority are refused, those that ask for less than their share excepted: see
+    /// [`Priority`]. Default is no flow.
     ///
     /// Only a hash of `flow` is kept, the same in every process that was built with the same standard
     /// library.
@@ -105,6 +110,24 @@ impl Class {
         self
     }
 
+    /// Returns what both say: what this one leaves at its default is taken from `other`, the earlier of two
+    /// deadlines counts, and a bypass of either is one.
+    pub fn or(self, other: Self) -> Self {
+        fn either<T: PartialEq>(own: T, default: T, other: T) -> T {
+            if own == default { other } else { own }
+        }
+        let Rank { priority, flow, cost } = Rank::default();
+        Self {
+            deadline: self.deadline.into_iter().chain(other.deadline).min(),
+            rank: Rank {
+                priority: either(self.rank.priority, priority, other.rank.priority),
+                flow: either(self.rank.flow, flow, other.rank.flow),
+                cost: either(self.rank.cost, cost, other.rank.cost),
+            },
+            bypass: self.bypass || other.bypass,
+        }
+    }
+
     /// Sets how heavy the request is: how many slots of the limit, and how many places, it takes.
     ///
     /// 0 is taken as 1. One that is heavier than the limit runs alone. Default is 1.
@@ -124,8 +147,11 @@ impl Default for Class {
 ///
 /// Higher priorities are dispatched first, and each lower one keeps a small share of the dispatches
 /// ([`Builder::guaranteed_share`](crate::Builder::guaranteed_share)), so that none starves. When the queue is
-/// full a newcomer pushes out one of a lower priority, and under lasting overload the lower ones are refused
-/// first.
+/// full a newcomer pushes out one of a lower priority. Under lasting overload the lower ones are *cut off*: as
+/// many of them as there is no room for are refused at the door, chosen by a hash of
+/// [flow](Class::flow) and hour, so that it is the same few users and not everybody now and then. Flows that ask
+/// for less than their fair share are left alone, and so is the highest priority in use. Giving one route a
+/// higher priority makes all others lower ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Priority {
@@ -160,6 +186,44 @@ impl Priority {
 pub trait ClassifyRequest<Req> {
     /// Returns the class of `request`.
     fn classify(&self, request: &Req) -> Class;
+
+    /// Returns what is to be done to a request just before its dispatch, given how long it has waited.
+    ///
+    /// Default is nothing.
+    fn prepare(&self) -> Option<Prepare<Req>> {
+        None
+    }
+
+    /// Returns a classifier that asks both, where this one has the say: see [`Class::or`].
+    fn or<C>(self, other: C) -> Or<Self, C>
+    where
+        Self: Sized,
+        C: ClassifyRequest<Req>,
+    {
+        Or(self, other)
+    }
+}
+
+/// What [`ClassifyRequest::prepare`] returns.
+pub type Prepare<Req> = fn(&mut Req, Duration);
+
+/// What [`ClassifyRequest::or`] returns.
+#[derive(Clone, Copy, Debug)]
+pub struct Or<A, B>(A, B);
+
+impl<A, B, Req> ClassifyRequest<Req> for Or<A, B>
+where
+    A: ClassifyRequest<Req>,
+    B: ClassifyRequest<Req>,
+{
+    fn classify(&self, request: &Req) -> Class {
+        self.0.classify(request).or(self.1.classify(request))
+    }
+
+    /// Only one of them can have something to do.
+    fn prepare(&self) -> Option<Prepare<Req>> {
+        self.0.prepare().or(self.1.prepare())
+    }
 }
 
 impl<F, Req> ClassifyRequest<Req> for F

@@ -53,7 +53,7 @@ impl Reason {
         Self::NoRuntime,
     ];
 
-    /// Returns the name of this reason in snake case, as used for fields of events and metrics.
+    /// Returns the name of this reason in snake case, as it is in the fields of events.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -72,7 +72,7 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "the queue is full",
+            Self::Full => "there is no room for it",
             Self::Evicted => "a newer request took its place",
             Self::MaxWait => "it waited as long as is allowed",
             Self::Deadline => "its deadline has passed",
@@ -94,6 +94,7 @@ pub struct Rejected {
     pub(crate) waited: Duration,
     pub(crate) queued: usize,
     pub(crate) limit: usize,
+    pub(crate) over_share: bool,
 }
 
 impl Rejected {
@@ -105,9 +106,10 @@ impl Rejected {
 
     /// Returns when it makes sense to try again: the time in which the queue of this moment drains, at
     /// the rate at which calls have lately been finishing, or can by their mean time and the limit. It is
-    /// spread by ±20 %, so that not all who were rejected come back together, and is a minute at most.
-    /// `None` until a call has finished, and when trying again is of no use ([`Reason::Closed`],
-    /// [`Reason::NoRuntime`]).
+    /// spread by ±20 %, so that not all who were rejected come back together, and is a minute at most; and
+    /// about a second at least for those whose priority is cut off. `None` until a call has finished, and
+    /// when trying again is of no use: [`Reason::Closed`], [`Reason::NoRuntime`], and
+    /// [`Reason::WouldMissDeadline`] for a deadline that is shorter than a call.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
@@ -129,6 +131,13 @@ impl Rejected {
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Returns whether it was the share of its own [flow](crate::Class::flow) that was used up: others were
+    /// waiting too, and none had more in the queue.
+    #[must_use]
+    pub fn is_over_share(&self) -> bool {
+        self.over_share
     }
 }
 

@@ -16,7 +16,7 @@ use tower::BoxError;
 use crate::{
     core::{
         Failure, Job,
-        in_flight::{Reply, Running},
+        in_flight::{IsOk, Reply, Running},
     },
     error::{Reason, Rejected},
 };
@@ -28,19 +28,19 @@ pin_project! {
     ///
     /// Dropping it gives up the call: see [`LoadLevel`](crate::LoadLevel).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<F: Future> {
+    pub struct ResponseFuture<F: Future, A = <F as Future>::Output> {
         #[pin]
-        state: State<F>,
+        state: State<F, A>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<F: Future> {
+    enum State<F: Future, A> {
         // Queued, or running on a task: the answer will come.
-        Waiting { answer: oneshot::Receiver<Reply<F>>, ticket: Ticket },
+        Waiting { answer: oneshot::Receiver<Reply<F, A>>, ticket: Ticket },
         // `Execution::Caller`: ours to poll.
-        Running { #[pin] running: Running<F> },
+        Running { #[pin] running: Running<F, A> },
         Failed { error: Option<BoxError> },
         Rejected { rejected: Option<Rejected> },
     }
@@ -57,23 +57,23 @@ impl Drop for Ticket {
     }
 }
 
-impl<F: Future> ResponseFuture<F> {
-    fn new(state: State<F>) -> Self {
+impl<F: Future, A> ResponseFuture<F, A> {
+    fn new(state: State<F, A>) -> Self {
         Self { state }
     }
 
     pub(crate) fn queued(
-        answer: oneshot::Receiver<Reply<F>>,
+        answer: oneshot::Receiver<Reply<F, A>>,
         ticket: Option<Arc<dyn Job>>,
     ) -> Self {
         Self::new(State::Waiting { answer, ticket: Ticket(ticket) })
     }
 
-    pub(crate) fn spawned(answer: oneshot::Receiver<Reply<F>>) -> Self {
+    pub(crate) fn spawned(answer: oneshot::Receiver<Reply<F, A>>) -> Self {
         Self::queued(answer, None)
     }
 
-    pub(crate) fn running(running: Running<F>) -> Self {
+    pub(crate) fn running(running: Running<F, A>) -> Self {
         Self::new(State::Running { running })
     }
 
@@ -86,10 +86,12 @@ impl<F: Future> ResponseFuture<F> {
     }
 }
 
-impl<F, T, E> Future for ResponseFuture<F>
+impl<F, T, E> Future for ResponseFuture<F, Result<T, E>>
 where
-    F: Future<Output = Result<T, E>>,
-    E: Into<BoxError>,
+    F: Future,
+    F::Output: IsOk + 'static,
+    T: 'static,
+    E: Into<BoxError> + 'static,
 {
     type Output = Result<T, BoxError>;
 
@@ -146,10 +148,11 @@ fn lost() -> Rejected {
         waited: Duration::ZERO,
         queued: 0,
         limit: 0,
+        over_share: false,
     }
 }
 
-impl<F: Future> fmt::Debug for ResponseFuture<F> {
+impl<F: Future, A> fmt::Debug for ResponseFuture<F, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Waiting { .. } => "waiting",

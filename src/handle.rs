@@ -73,7 +73,10 @@ impl Handle {
     /// Refuses newcomers from now on, with [`Reason::Closed`], and lets those admitted finish. Lifts a
     /// pause. There is no way back.
     pub fn close(&self) {
-        self.leveler.core.close();
+        let core = &self.leveler.core;
+        if core.close() {
+            tracing::info!(name = %core.settings.name, "closed");
+        }
     }
 
     /// Returns whether the leveler has been closed.
@@ -92,14 +95,14 @@ impl Handle {
         let core = &self.leveler.core;
         let counters = &core.counters;
         let (finished, removed) = (counters.ended(), counters.removed.total());
-        core.close();
+        self.close();
         if tokio::time::timeout(deadline, self.idle()).await.is_err() {
             core.dismiss();
         }
         DrainReport {
             finished: counters.ended().saturating_sub(finished),
             removed: counters.removed.total().saturating_sub(removed),
-            in_flight: core.places.counts().in_flight(),
+            in_flight: core.in_flight(),
         }
     }
 

@@ -19,6 +19,13 @@ use crate::{
 /// Making a layer, and `layer()` itself, need no runtime: the drain task is spawned by the first call.
 ///
 /// See the [crate docs](crate) for an example.
+///
+/// # Naming its type
+///
+/// A classifier is part of it. A function takes one as
+/// `LoadLevelLayer<impl ClassifyRequest<Request<Body>> + Send + Sync + 'static>`. A field has a name for one
+/// that is a plain function: `LoadLevelLayer<fn(&Request<Body>) -> Class>`, made by
+/// `.classify_request(classify as fn(&Request<Body>) -> Class)`.
 pub struct LoadLevelLayer<Q = Unclassified, R = ByResult> {
     leveler: Arc<Leveler>,
     request_classifier: Arc<Q>,

@@ -124,7 +124,8 @@
 //!
 //! # Turning errors into responses
 //!
-//! In axum use `HandleErrorLayer`. Elsewhere a `service_fn` around the stack does it, with the error of each
+//! In axum use `HandleErrorLayer`; without it the compiler says that `Infallible: From<Box<dyn Error …>>` is not
+//! satisfied. Elsewhere a `service_fn` around the stack does it, with the error of each
 //! call in hand: `service.clone().oneshot(request).await.unwrap_or_else(refuse)`, as in `examples/hyper.rs`.
 //!
 //! # What is not promised
@@ -146,15 +147,19 @@ mod layer;
 pub mod limit;
 mod options;
 mod queue;
+mod respond;
 mod service;
 mod stats;
 
 pub use self::{
     builder::Builder,
-    class::{ByResult, Class, ClassifyRequest, ClassifyResponse, Priority, Unclassified},
+    class::{
+        ByResult, Class, ClassifyRequest, ClassifyResponse, Or, Prepare, Priority, Unclassified,
+    },
     handle::{DrainReport, Handle},
     layer::LoadLevelLayer,
     options::{Abandon, Execution, Order, Overflow},
+    respond::Respond,
     service::LoadLevel,
     stats::{Histogram, PriorityStats, Reasons, Stats},
 };

@@ -12,19 +12,29 @@ use tower_service::Service;
 use tracing::Span;
 
 use crate::{
-    class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
+    class::{Class, ClassifyRequest, Opaque, Rank},
     core::{
-        Core, Failure, Inner, Job, Leveler, Turn,
+        Core, Failure, Inner, Job, Leveler, Refusal, Turn,
         estimates::Budget,
         in_flight::{InFlight, Running, Start, Task},
         inner::Entered,
         job::{Request, Terms, Waits},
         places::{Admitted, Denied, Reserved, Slots},
     },
-    error::{Reason, Refused, Rejected},
+    error::{Refused, Rejected},
     future::ResponseFuture,
     options::{Abandon, Execution, Overflow},
+    respond::Respond,
 };
+
+/// What the caller of an inner service gets: a response as it was handed on, or an error.
+type Answer<S, Req, R> = Result<
+    <R as Respond<<S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Response,
+    <S as Service<Req>>::Error,
+>;
+
+/// The future of a call.
+type Call<S, Req, R> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req, R>>;
 
 /// A service behind the queue of its [`LoadLevelLayer`](crate::LoadLevelLayer).
 ///
@@ -100,7 +110,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
     }
 
     /// Takes places for a newcomer, by its reservation if there is one.
-    fn admit(&mut self, rank: Rank, held: usize) -> Result<Admitted, Reason> {
+    fn admit(&mut self, rank: Rank, held: usize) -> Result<Admitted, Refusal> {
         let core = &self.leveler.core;
         let direct = !core.is_paced();
         let admitted = match self.reserved.take() {
@@ -119,8 +129,8 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             }
         };
         admitted.map_err(|denied| match denied {
-            Denied::Full => Reason::Full,
-            Denied::Closed => Reason::Closed,
+            Denied::Full => Refusal::NoPlace,
+            Denied::Closed => Refusal::Closed,
         })
     }
 }
@@ -135,7 +145,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
     ///
     /// [`Refused`] when the request is not admitted. One that is admitted and removed later is answered
     /// by the future.
-    pub fn try_call<Req>(&mut self, request: Req) -> Result<ResponseFuture<S::Future>, Refused<Req>>
+    pub fn try_call<Req>(&mut self, request: Req) -> Result<Call<S, Req, R>, Refused<Req>>
     where
         S: Service<Req> + Send + 'static,
         S::Future: Send + 'static,
@@ -143,17 +153,18 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         S::Error: Into<BoxError> + Send + 'static,
         Req: Send + 'static,
         Q: ClassifyRequest<Req>,
-        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+        R: Respond<S::Response, S::Error> + Send + Sync + 'static,
+        R::Response: Send + 'static,
     {
         // First, while nothing is held: it is user code.
         let Class { deadline, rank, bypass } = self.request_classifier.classify(&request);
         let now = Instant::now();
-        let refuse = |service: &Self, reason, request| {
-            let rejected = service.core().refuse(reason, rank.priority, now);
+        let refuse = |service: &Self, why, request| {
+            let rejected = service.core().refuse(why, rank, now);
             Err(Refused { rejected, request })
         };
-        if let Err(reason) = self.core().ensure_drained() {
-            return refuse(self, reason, request);
+        if self.core().ensure_drained().is_err() {
+            return refuse(self, Refusal::NoRuntime, request);
         }
         let mut span = Span::current();
         let mut request = request;
@@ -169,8 +180,8 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             bill: None,
         };
         if bypass {
-            if let Err(reason) = self.begin_bypass() {
-                return refuse(self, reason, request);
+            if let Err(why) = self.begin_bypass() {
+                return refuse(self, why, request);
             }
             match self.dispatch(span, request, start) {
                 Ok(future) => return Ok(future),
@@ -179,13 +190,13 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             }
             self.core().end_bypass();
         }
-        if let Some(reason) = self.turn_away(rank, budget, left, now) {
-            return refuse(self, reason, request);
+        if let Some(why) = self.turn_away(rank, budget, left, now) {
+            return refuse(self, why, request);
         }
         let held = self.core().places.weight(rank.cost);
         let admitted = match self.admit(rank, held) {
             Ok(admitted) => admitted,
-            Err(reason) => return refuse(self, reason, request),
+            Err(why) => return refuse(self, why, request),
         };
         self.core().counters.admitted.add(rank.priority);
         if let Admitted::Direct(slots) = admitted {
@@ -208,46 +219,51 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         budget: Budget,
         left: Option<Duration>,
         now: Instant,
-    ) -> Option<Reason> {
+    ) -> Option<Refusal> {
         let core = self.core();
         if let Some(left) = left {
             if left.is_zero() {
-                return Some(Reason::Deadline);
+                return Some(Refusal::Late);
             }
-            if core.would_miss(rank, budget, left, now) {
-                return Some(Reason::WouldMissDeadline);
+            if let Some(why) = core.would_miss(rank, budget, left, now) {
+                return Some(why);
             }
         }
         let is_open = core.door.is_open_to(rank, core.places.limit());
-        (!is_open).then_some(Reason::Full)
+        (!is_open).then_some(Refusal::CutOff)
     }
 
-    fn begin_bypass(&self) -> Result<(), Reason> {
+    fn begin_bypass(&self) -> Result<(), Refusal> {
         let core = self.core();
         if core.places.counts().is_closed() {
-            return Err(Reason::Closed);
+            return Err(Refusal::Closed);
         }
-        if core.begin_bypass() { Ok(()) } else { Err(Reason::Full) }
+        if core.begin_bypass() { Ok(()) } else { Err(Refusal::Bypass) }
     }
 
     /// Calls the inner right here, without waiting. `Err` when the inner is not ready.
     fn dispatch<Req>(
         &self,
         span: Span,
-        request: Req,
+        mut request: Req,
         start: Start,
-    ) -> Result<ResponseFuture<S::Future>, (Span, Req)>
+    ) -> Result<Call<S, Req, R>, (Span, Req)>
     where
         S: Service<Req> + Send + 'static,
         S::Future: Send + 'static,
         S::Response: Send + 'static,
         S::Error: Into<BoxError> + Send + 'static,
-        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+        Q: ClassifyRequest<Req>,
+        R: Respond<S::Response, S::Error> + Send + Sync + 'static,
+        R::Response: Send + 'static,
     {
         let settings = &self.core().settings;
         // Then the drain task has a runtime, and the caller has none.
         if settings.execution == Execution::Spawn && !self.core().can_spawn() {
             return Err((span, request));
+        }
+        if let Some(prepare) = self.request_classifier.prepare() {
+            prepare(&mut request, Duration::ZERO);
         }
         match self.inner.try_enter(&span, request, start.slots) {
             Entered::Called(future, _) => {
@@ -283,18 +299,21 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         }
     }
 
-    fn enqueue<Req>(&self, span: Span, request: Req, terms: Terms) -> ResponseFuture<S::Future>
+    fn enqueue<Req>(&self, span: Span, request: Req, terms: Terms) -> Call<S, Req, R>
     where
         S: Service<Req> + Send + 'static,
         S::Future: Send + 'static,
         S::Response: Send + 'static,
         S::Error: Into<BoxError> + Send + 'static,
         Req: Send + 'static,
-        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+        Q: ClassifyRequest<Req>,
+        R: Respond<S::Response, S::Error> + Send + Sync + 'static,
+        R::Response: Send + 'static,
     {
         self.core().on_queued(terms.rank, terms.held as usize, terms.admitted);
         let (reply, answer) = oneshot::channel();
-        let waits = Waits { inner: Arc::clone(&self.inner), request, span, reply };
+        let prepare = self.request_classifier.prepare();
+        let waits = Waits { inner: Arc::clone(&self.inner), request, prepare, span, reply };
         let job: Arc<dyn Job> = Arc::new(Request::new(waits, terms));
         let ticket = match self.core().settings.abandon {
             Abandon::Cancel => Some(Arc::clone(&job)),
@@ -314,11 +333,12 @@ where
     S::Error: Into<BoxError> + Send + 'static,
     Req: Send + 'static,
     Q: ClassifyRequest<Req>,
-    R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+    R: Respond<S::Response, S::Error> + Send + Sync + 'static,
+    R::Response: Send + 'static,
 {
-    type Response = S::Response;
+    type Response = R::Response;
     type Error = BoxError;
-    type Future = ResponseFuture<S::Future>;
+    type Future = Call<S, Req, R>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self.core().settings.overflow {

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{builder, gate::Gate, reason, settle};
+use support::{builder, gate::Gate, reason, rejection, settle};
 use tokio::time::advance;
 use tokio_test::task;
 use tower::{Layer, Service};
@@ -73,10 +73,18 @@ async fn when_the_queue_is_full_the_oldest_of_the_longest_flow_gives_way() {
     let _running = task::spawn(service.call(100));
     let mut long: Vec<_> = (101..105).map(|id| service.call(id)).collect();
     settle().await;
-    assert_eq!(reason(service.call(105).await), Reason::Full, "it has more than anybody");
+    let alone = rejection(service.call(105).await);
+    assert_eq!(
+        (alone.reason(), alone.is_over_share()),
+        (Reason::Full, false),
+        "nobody else is there"
+    );
     let _short = task::spawn(service.call(200));
     settle().await;
-    assert_eq!(reason(long.remove(0).await), Reason::Evicted);
+    let evicted = rejection(long.remove(0).await);
+    assert_eq!((evicted.reason(), evicted.is_over_share()), (Reason::Evicted, true));
+    let refused = rejection(service.call(105).await);
+    assert_eq!((refused.reason(), refused.is_over_share()), (Reason::Full, true), "it has most");
     let _without = task::spawn(service.call(1));
     settle().await;
     assert_eq!(reason(long.remove(0).await), Reason::Evicted, "those without a flow are one");

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{builder, gate::Gate, reason, settle};
+use support::{builder, gate::Gate, reason, rejection, settle};
 use tokio::time::{Instant, advance};
 use tokio_test::task;
 use tower::{Layer, Service};
@@ -56,6 +56,20 @@ async fn who_would_wait_too_long_is_refused_at_the_door() {
     assert_eq!(start.elapsed(), Duration::ZERO, "at once");
     let _in_time = task::spawn(service.call(2000));
     assert_eq!(layer.handle().stats().refused.would_miss_deadline, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_could_never_be_in_time_is_not_told_to_come_back() {
+    let _t = support::trace_init();
+    let layer = layer(builder(100, 2));
+    let mut service = layer.layer(takes(100));
+    for _ in 0..10 {
+        service.call(70).await.expect("nothing else runs");
+    }
+    let _running = task::spawn(service.call(10_000));
+    let _probe = task::spawn(service.call(70));
+    let rejected = rejection(service.call(70).await);
+    assert_eq!((rejected.reason(), rejected.retry_after()), (Reason::WouldMissDeadline, None));
 }
 
 #[tokio::test(start_paused = true)]

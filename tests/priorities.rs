@@ -143,8 +143,8 @@ async fn a_burst_of_urgent_ones_is_let_in_as_far_as_others_can_give_way() {
 
 /// Runs a flood of two priorities for so many seconds: 100 high and 300 low requests a second, at 200 that can
 /// be served. Each low one is of one of 50 users. Returns who of those were served, and refused, in the last
-/// second.
-async fn flood(seconds: u32) -> (Vec<u32>, Vec<u32>, Stats) {
+/// second; and how many of these are to come back in a second or so.
+async fn flood(seconds: u32) -> (Vec<u32>, Vec<u32>, usize, Stats) {
     let classify = |id: &u32| match id % 4 {
         0 => Class::new().priority(Priority::High),
         _ => Class::new().priority(Priority::Low).flow(id % 50),
@@ -161,22 +161,30 @@ async fn flood(seconds: u32) -> (Vec<u32>, Vec<u32>, Stats) {
         calls.push((nth, tokio::spawn(service.call(nth))));
         tokio::time::sleep_until(start + Duration::from_micros(2500) * nth).await;
     }
-    let (mut served, mut refused) = (Vec::new(), Vec::new());
+    let (mut served, mut refused, mut later) = (Vec::new(), Vec::new(), 0);
     for (nth, call) in calls {
         let answer = call.await.expect("no panic");
         if nth % 4 != 0 && nth >= (seconds - 1) * 400 {
-            if answer.is_ok() { &mut served } else { &mut refused }.push(nth % 50);
+            if answer.is_ok() {
+                served.push(nth % 50);
+            } else {
+                refused.push(nth % 50);
+                let after = rejection(answer).retry_after().expect("known");
+                later += usize::from(after >= Duration::from_millis(800));
+            }
         }
     }
-    (served, refused, layer.handle().stats())
+    (served, refused, later, layer.handle().stats())
 }
 
 #[tokio::test(start_paused = true)]
 async fn under_lasting_overload_the_same_users_of_the_lower_priority_are_refused() {
-    let (served, refused, stats) = flood(5).await;
+    let (served, refused, later, stats) = flood(5).await;
     let high = stats.priority(Priority::High);
     assert_eq!((high.refused.total(), high.removed.total()), (0, 0));
-    assert!(stats.priority(Priority::Low).refused.full > 500, "{stats:?}");
+    let low = stats.priority(Priority::Low);
+    assert!(low.cut_off > 400 && low.cut_off <= low.refused.full, "{stats:?}");
+    assert!(later > refused.len() / 2, "{later} of {} are told of the cut", refused.len());
     // Some are always refused but for the few that keep the share of the priority.
     let count = |users: &[u32], user: u32| users.iter().filter(|other| **other == user).count();
     let lucky = (0..50).filter(|user| count(&refused, *user) == 0).count();

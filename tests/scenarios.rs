@@ -73,6 +73,15 @@ fn small_flows_do_not_notice_one_that_asks_for_five_times_the_capacity() {
 }
 
 #[test]
+fn small_flows_are_not_cut_off_for_one_that_floods_when_there_is_a_higher_priority() {
+    let report = catalog::elephant_below(SEED, LENGTH);
+    let small = report.first(20);
+    assert!(small.share_served() >= 0.999, "{}", small.share_served());
+    assert!(report.by_source[21].share_served() >= 0.9999);
+    assert!(report.goodput(SERVERS) >= 0.99, "{}", report.goodput(SERVERS));
+}
+
+#[test]
 fn flows_with_unequal_requests_get_the_same_time() {
     let report = catalog::unequal_work(SEED, LENGTH);
     assert!(report.jain() >= 0.999, "{}", report.jain());

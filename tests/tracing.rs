@@ -109,7 +109,7 @@ async fn a_refusal_is_said_at_debug_and_a_full_queue_once_at_info() {
     for (level, fields) in refused {
         assert_eq!(level, Level::DEBUG);
         let expected = [("limit", "1"), ("name", "orders"), ("queued", "1")];
-        assert_eq!(fields["reason"], "the queue is full");
+        assert_eq!(fields["reason"], "full");
         for (field, value) in expected {
             assert_eq!(fields[field], value, "{field}");
         }

@@ -9,8 +9,7 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{job::Job, places::CHANNEL};
 use crate::{
     class::Priority,
-    error::Reason,
-    queue::{Bill, Charge, Entry, Expiry, LaneId, Line, Next, Rules, Shape, Times},
+    queue::{Bill, Charge, Entry, Expiry, LaneId, Line, Next, Rules, Shape, Times, Victim},
 };
 
 pub(super) type Queued = Entry<Arc<dyn Job>>;
@@ -87,8 +86,8 @@ impl Backlog {
         self.line.shapes()
     }
 
-    pub(super) fn pop_for_another(&mut self) -> Option<(Arc<dyn Job>, Reason)> {
-        self.line.pop_for_another().map(|(entry, reason)| (entry.item, reason))
+    pub(super) fn pop_for_another(&mut self) -> Option<Victim<Arc<dyn Job>>> {
+        self.line.pop_for_another()
     }
 
     pub(super) fn wake(&mut self, lane: LaneId) {

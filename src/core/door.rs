@@ -89,8 +89,9 @@ impl Door {
         } else {
             mix(rank.flow ^ mix(self.hour.load(Relaxed)))
         };
-        let level = self.arrivals.count(rank.priority, cohort);
+        let level = self.arrivals.count(rank.priority, rank.flow, cohort);
         level < self.cut.load(Relaxed)
+            || self.arrivals.loads.is_light(rank.priority, rank.flow)
             || self.weight_of(rank.priority.index()) < limit.div_ceil(KEPT) as u64
     }
 
@@ -118,6 +119,14 @@ impl Door {
 
     fn waits(&self, index: usize) -> bool {
         self.waiting[index].load(SeqCst) > 0
+    }
+
+    /// Whether the place it does not get is one more than the share of its flow: others wait beside it, and none
+    /// has more waiting.
+    pub(crate) fn is_over_share(&self, rank: Rank) -> bool {
+        rank.flow != NO_FLOW
+            && self.active[rank.priority.index()].load(Relaxed) > 1
+            && !self.is_short(rank)
     }
 
     /// Whether a flow has less waiting than the longest of its priority, which would give way to it.

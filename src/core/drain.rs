@@ -10,11 +10,19 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Core, backlog::Queued, contain, door::WINDOW, job::Dispatched, lock, state::ABSENT};
+use super::{
+    Core,
+    backlog::Queued,
+    contain,
+    door::WINDOW,
+    job::{Dispatched, Removal},
+    lock,
+    state::ABSENT,
+};
 use crate::{
     error::Reason,
     options::Overflow,
-    queue::{Bill, Charge, Cut, Next, Pace, mix},
+    queue::{Bill, Charge, Cut, Next, Pace, Victim, mix},
 };
 
 /// No more than so many requests are dispatched, or found late, before others on the same thread get
@@ -139,14 +147,17 @@ impl<'a> Drain<'a> {
         while places.counts().held() > places.total() && (evicts_oldest || room < over) {
             let mut backlog = self.core.backlog();
             let victim = if evicts_oldest {
-                backlog.pop_oldest().map(|job| (job, Reason::Evicted))
+                backlog.pop_oldest().map(|job| (job, Reason::Evicted.into()))
             } else {
-                backlog.pop_for_another()
+                backlog.pop_for_another().map(|victim| {
+                    let Victim { entry, reason, over_share } = victim;
+                    (entry.item, Removal { reason, over_share })
+                })
             };
             drop(backlog);
-            let Some((job, reason)) = victim else { return };
+            let Some((job, why)) = victim else { return };
             room += job.held();
-            contain(|| job.remove(reason));
+            contain(|| job.remove(why));
         }
     }
 
@@ -163,7 +174,7 @@ impl<'a> Drain<'a> {
             };
             let Some(job) = late else { return };
             let reason = job.late().map_or(Reason::MaxWait, |late| late.reason);
-            contain(|| job.remove(reason));
+            contain(|| job.remove(reason.into()));
         }
         cx.waker().wake_by_ref();
     }
@@ -184,7 +195,7 @@ impl<'a> Drain<'a> {
             let Some(next) = next else { break };
             left -= 1;
             match next {
-                Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason))),
+                Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
                 Next::Dispatch(entry, charge) => {
                     if !self.try_dispatch(entry, charge, now) {
                         break;
@@ -210,7 +221,7 @@ impl<'a> Drain<'a> {
         let job = &entry.item;
         if let Some(reason) = self.too_late(&entry, now) {
             core.backlog().refund(&charge);
-            contain(|| job.remove(reason));
+            contain(|| job.remove(reason.into()));
             return true;
         }
         if !core.places.may_dispatch(job.held()) {

@@ -1,6 +1,7 @@
 //! A call that runs: its slot, its future, and its task.
 
 use std::{
+    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -24,13 +25,14 @@ use crate::{
     error::{Rejected, ServiceError},
     limit::{Outcome, Sample},
     queue::Bill,
+    respond::{Call, Kept},
 };
 
 /// What the drain task, or the task of a call, sends to the caller.
-pub(crate) enum Reply<F: Future> {
-    Done(F::Output),
+pub(crate) enum Reply<F: Future, A> {
+    Done(A),
     /// `Execution::Caller`: the inner has been called; run it.
-    Run(Running<F>),
+    Run(Running<F, A>),
     Rejected(Rejected),
     Failed(Failure),
 }
@@ -70,8 +72,8 @@ impl Start {
 
 /// The slot of a running call. It goes home, and the call is counted, exactly once: by [`end`](Self::end)
 /// or, for a call that is dropped, by `Drop`.
-pub(crate) struct InFlight<O> {
-    judge: Arc<dyn Judge<O>>,
+pub(crate) struct InFlight<O, A> {
+    judge: Arc<dyn Judge<O, A>>,
     // Those of its start, side by side with the rest to be small.
     at: Instant,
     wait: Duration,
@@ -83,9 +85,9 @@ pub(crate) struct InFlight<O> {
     ended: bool,
 }
 
-impl<O> InFlight<O> {
+impl<O, A> InFlight<O, A> {
     /// Takes over the slots of a call that was just made.
-    pub(crate) fn new(judge: Arc<dyn Judge<O>>, start: Start) -> Self {
+    pub(crate) fn new(judge: Arc<dyn Judge<O, A>>, start: Start) -> Self {
         let mut limit_reached = false;
         if !start.is_bypass() {
             let core = judge.core();
@@ -99,6 +101,11 @@ impl<O> InFlight<O> {
 
     /// The call has ended: gives back what it had, and counts it.
     fn end(&mut self, end: End) {
+        self.end_at(end, None);
+    }
+
+    /// The same for one that has ended, and kept its slot since.
+    fn end_at(&mut self, end: End, at: Option<Instant>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -106,13 +113,14 @@ impl<O> InFlight<O> {
         if self.slots.is_none() {
             self.judge.core().end_bypass();
         } else {
-            self.end_limited(end);
+            self.end_limited(end, at);
         }
     }
 
-    fn end_limited(&self, end: End) {
+    fn end_limited(&self, end: End, finished: Option<Instant>) {
         let Self { at, wait, slots, bill, priority, budget, .. } = *self;
-        let finished = Instant::now();
+        let now = Instant::now();
+        let finished = finished.unwrap_or(now);
         let service_time = finished.saturating_duration_since(at);
         let core = self.judge.core();
         // Counted before the place is free, so that the books balance for whom that wakes.
@@ -124,12 +132,13 @@ impl<O> InFlight<O> {
             core.estimates.record_cut(priority, budget, service_time);
         }
         if let Some(bill) = bill {
-            core.settle(bill, service_time);
+            // It had the slot until now.
+            core.settle(bill, now.saturating_duration_since(at));
         }
         core.count_surplus(slots.taken, false);
         let after = core.places.release_running(slots.taken);
         if after.in_flight() == 0 {
-            core.estimates.on_idle(budget, finished);
+            core.estimates.on_idle(budget, now);
         }
         core.on_sample(&Sample {
             dispatched: at,
@@ -174,24 +183,67 @@ impl<O> InFlight<O> {
     }
 }
 
-impl<O> Drop for InFlight<O> {
+impl<O, A> Drop for InFlight<O, A> {
     fn drop(&mut self) {
         self.end(End::Cancelled);
     }
 }
 
+/// A call that has returned, while its response is handed on.
+struct Returned<'a, O, A> {
+    in_flight: &'a InFlight<O, A>,
+    ok: bool,
+    outcome: Outcome,
+    is_kept: Cell<bool>,
+}
+
+impl<O: 'static, A: 'static> Call for Returned<'_, O, A> {
+    fn waited(&self) -> Duration {
+        self.in_flight.wait
+    }
+
+    fn keep(&self) -> Box<dyn Kept> {
+        let Self { in_flight, ok, outcome, ref is_kept } = *self;
+        let ended = is_kept.replace(true);
+        let in_flight = InFlight { judge: Arc::clone(&in_flight.judge), ended, ..*in_flight };
+        Box::new(KeptSlot { in_flight, ok, outcome, returned: Instant::now() })
+    }
+}
+
+/// A slot that outlives its call: it goes home when this is dropped. What the call took is measured up to
+/// its return.
+struct KeptSlot<O, A> {
+    in_flight: InFlight<O, A>,
+    ok: bool,
+    outcome: Outcome,
+    returned: Instant,
+}
+
+impl<O, A> Kept for KeptSlot<O, A> {
+    fn amend(&mut self, ok: bool, outcome: Outcome) {
+        (self.ok, self.outcome) = (ok, outcome);
+    }
+}
+
+impl<O, A> Drop for KeptSlot<O, A> {
+    fn drop(&mut self) {
+        let Self { ok, outcome, returned, .. } = *self;
+        self.in_flight.end_at(End::Returned { ok, outcome }, Some(returned));
+    }
+}
+
 pin_project! {
     /// The inner's future with its slot.
-    pub(crate) struct Running<F: Future> {
+    pub(crate) struct Running<F: Future, A> {
         #[pin]
         future: Option<F>,
         // After the future: the slot goes home when the work has really ended, also when dropping the
         // future panics.
-        in_flight: InFlight<F::Output>,
+        in_flight: InFlight<F::Output, A>,
         span: Span,
     }
 
-    impl<F: Future> PinnedDrop for Running<F> {
+    impl<F: Future, A> PinnedDrop for Running<F, A> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             let _entered = this.span.enter();
@@ -200,8 +252,8 @@ pin_project! {
     }
 }
 
-impl<F: Future> Running<F> {
-    pub(crate) fn new(future: F, in_flight: InFlight<F::Output>, span: Span) -> Self {
+impl<F: Future, A> Running<F, A> {
+    pub(crate) fn new(future: F, in_flight: InFlight<F::Output, A>, span: Span) -> Self {
         Self { future: Some(future), in_flight, span }
     }
 
@@ -213,14 +265,15 @@ impl<F: Future> Running<F> {
     }
 }
 
-/// Resolves when the call has ended and its slot is free. `Err` carries the panic of the inner's future, or
-/// that of the response classifier.
-impl<F> Future for Running<F>
+/// Resolves when the call has ended; its slot is free, or goes with the response. `Err` carries the panic of
+/// the inner's future, or that of the response classifier.
+impl<F, A> Future for Running<F, A>
 where
     F: Future,
-    F::Output: IsOk,
+    F::Output: IsOk + 'static,
+    A: 'static,
 {
-    type Output = thread::Result<F::Output>;
+    type Output = thread::Result<A>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -233,18 +286,26 @@ where
                 (output, outcome)
             }))
         }));
-        let (result, end) = match polled {
+        let returned = match polled {
             // Only after the end, which is not polled again.
             Ok(None) | Ok(Some(Poll::Pending)) => return Poll::Pending,
-            Ok(Some(Poll::Ready((output, outcome)))) => {
-                let ok = output.is_ok();
-                (Ok(output), End::Returned { ok, outcome })
-            }
-            Err(panic) => (Err(panic), End::Panicked),
+            Ok(Some(Poll::Ready(returned))) => Ok(returned),
+            Err(panic) => Err(panic),
         };
         contain(|| this.future.set(None));
         drop(entered);
-        this.in_flight.end(end);
+        let in_flight = this.in_flight;
+        let (result, end) = match returned {
+            Ok((output, outcome)) => {
+                let ok = output.is_ok();
+                let call = Returned { in_flight, ok, outcome, is_kept: Cell::new(false) };
+                let answer = in_flight.judge.hand_on(output, &call);
+                in_flight.ended = call.is_kept.get();
+                (Ok(answer), End::Returned { ok, outcome })
+            }
+            Err(panic) => (Err(panic), End::Panicked),
+        };
+        in_flight.end(end);
         Poll::Ready(result)
     }
 }
@@ -262,15 +323,15 @@ impl<T, E> IsOk for Result<T, E> {
 
 pin_project! {
     /// The task of one call under `Execution::Spawn`.
-    pub(crate) struct Task<F: Future> {
+    pub(crate) struct Task<F: Future, A> {
         #[pin]
-        running: Running<F>,
-        reply: Option<oneshot::Sender<Reply<F>>>,
+        running: Running<F, A>,
+        reply: Option<oneshot::Sender<Reply<F, A>>>,
         // Whether the work is to stop when its caller has gone.
         cancel: bool,
     }
 
-    impl<F: Future> PinnedDrop for Task<F> {
+    impl<F: Future, A> PinnedDrop for Task<F, A> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
             // Dropped before its end: the runtime is going down.
@@ -286,16 +347,21 @@ pin_project! {
     }
 }
 
-impl<F: Future> Task<F> {
-    pub(crate) fn new(running: Running<F>, reply: oneshot::Sender<Reply<F>>, cancel: bool) -> Self {
+impl<F: Future, A> Task<F, A> {
+    pub(crate) fn new(
+        running: Running<F, A>,
+        reply: oneshot::Sender<Reply<F, A>>,
+        cancel: bool,
+    ) -> Self {
         Self { running, reply: Some(reply), cancel }
     }
 }
 
-impl<F> Future for Task<F>
+impl<F, A> Future for Task<F, A>
 where
     F: Future,
-    F::Output: IsOk,
+    F::Output: IsOk + 'static,
+    A: 'static,
 {
     type Output = ();
 
@@ -323,5 +389,5 @@ where
 const _: () = {
     // A running call is moved several times on its way: this keeps it and a small future within what is moved
     // without a call to `memmove`.
-    assert!(size_of::<InFlight<()>>() <= 64);
+    assert!(size_of::<InFlight<(), ()>>() <= 64);
 };

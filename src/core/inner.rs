@@ -13,7 +13,12 @@ use tower_service::Service;
 use tracing::Span;
 
 use super::{Core, contain, lock, places::Slots};
-use crate::{class::ClassifyResponse, error::ServiceError, limit::Outcome, queue::LaneId};
+use crate::{
+    error::ServiceError,
+    limit::Outcome,
+    queue::LaneId,
+    respond::{Call, Respond},
+};
 
 /// What a panic carries.
 pub(crate) type Panic = Box<dyn Any + Send>;
@@ -23,7 +28,7 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 /// (law 7).
 pub(crate) struct Inner<S, R> {
     pub(crate) core: Arc<Core>,
-    classifier: Arc<R>,
+    responder: Arc<R>,
     cell: Mutex<Cell<S>>,
 }
 
@@ -62,16 +67,18 @@ impl<Req, F> Entered<Req, F> {
     }
 }
 
-/// Judges how a call ended; what a running call keeps of its inner.
-pub(crate) trait Judge<O>: Send + Sync {
+/// Judges how a call ended, and hands on what it returned; what a running call keeps of its inner.
+pub(crate) trait Judge<O, A>: Send + Sync {
     fn core(&self) -> &Core;
     fn judge(&self, output: &O) -> Outcome;
+    /// Makes what the caller gets, which may keep the slot.
+    fn hand_on(&self, output: O, call: &dyn Call) -> A;
 }
 
 impl<S, R> Inner<S, R> {
-    pub(crate) fn new(core: Arc<Core>, classifier: Arc<R>, service: S) -> Self {
+    pub(crate) fn new(core: Arc<Core>, responder: Arc<R>, service: S) -> Self {
         let cell = Mutex::new(Cell { service, dead: None, waker: None });
-        Self { core, classifier, cell }
+        Self { core, responder, cell }
     }
 
     /// Names this inner among those of its leveler: its address, since those that wait for it keep it.
@@ -189,17 +196,21 @@ impl<S> Cell<S> {
     }
 }
 
-impl<S, R, T, E> Judge<Result<T, E>> for Inner<S, R>
+impl<S, R, T, E> Judge<Result<T, E>, Result<R::Response, E>> for Inner<S, R>
 where
     S: Send,
-    R: ClassifyResponse<T, E> + Send + Sync,
+    R: Respond<T, E> + Send + Sync,
 {
     fn core(&self) -> &Core {
         &self.core
     }
 
     fn judge(&self, output: &Result<T, E>) -> Outcome {
-        self.classifier.classify(output.as_ref())
+        self.responder.judge(output.as_ref())
+    }
+
+    fn hand_on(&self, output: Result<T, E>, call: &dyn Call) -> Result<R::Response, E> {
+        output.map(|response| self.responder.hand_on(response, call))
     }
 }
 

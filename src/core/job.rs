@@ -18,8 +18,8 @@ use super::{
     lock,
 };
 use crate::{
-    class::Rank,
-    error::Reason,
+    class::{Prepare, Rank},
+    error::{Reason, Rejected},
     options::{Abandon, Execution},
     queue::{Bill, LaneId, Waiting},
 };
@@ -44,7 +44,7 @@ pub(crate) trait Job: Send + Sync {
     /// Calls the inner, on the drain task, which has charged it: the bill is open until it ends.
     fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched;
     /// Answers `Rejected`. `false` if it had gone.
-    fn remove(&self, reason: Reason) -> bool;
+    fn remove(&self, why: Removal) -> bool;
     /// The caller has gone: gives up the place and drops the request, now.
     fn cancel(&self);
 }
@@ -54,6 +54,20 @@ pub(crate) trait Job: Send + Sync {
 pub(crate) struct Late {
     pub(crate) at: Instant,
     pub(crate) reason: Reason,
+}
+
+/// Why a request is taken out of the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) reason: Reason,
+    /// Whether it was the share of its own flow that was used up.
+    pub(crate) over_share: bool,
+}
+
+impl From<Reason> for Removal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, over_share: false }
+    }
 }
 
 /// What came of an attempt to dispatch.
@@ -79,13 +93,13 @@ impl Waiting for Arc<dyn Job> {
     }
 }
 
-pub(crate) struct Request<S, Req, R>
+pub(crate) struct Request<S, Req, R, A>
 where
     S: Service<Req>,
 {
     lane: LaneId,
     terms: Terms,
-    stage: Mutex<Stage<Waits<S, Req, R>>>,
+    stage: Mutex<Stage<Waits<S, Req, R, A>>>,
 }
 
 /// What a request was admitted with.
@@ -111,14 +125,16 @@ impl Terms {
 }
 
 /// All that is dropped at the moment a request goes; what remains is an empty shell in the line.
-pub(crate) struct Waits<S, Req, R>
+pub(crate) struct Waits<S, Req, R, A>
 where
     S: Service<Req>,
 {
     pub(crate) inner: Arc<Inner<S, R>>,
     pub(crate) request: Req,
+    /// Done to the request before its dispatch.
+    pub(crate) prepare: Option<Prepare<Req>>,
     pub(crate) span: Span,
-    pub(crate) reply: oneshot::Sender<Reply<S::Future>>,
+    pub(crate) reply: oneshot::Sender<Reply<S::Future, A>>,
 }
 
 /// ```text
@@ -132,15 +148,15 @@ enum Stage<W> {
     Gone,
 }
 
-impl<S, Req, R> Request<S, Req, R>
+impl<S, Req, R, A> Request<S, Req, R, A>
 where
     S: Service<Req>,
 {
-    pub(crate) fn new(waits: Waits<S, Req, R>, terms: Terms) -> Self {
+    pub(crate) fn new(waits: Waits<S, Req, R, A>, terms: Terms) -> Self {
         Self { lane: waits.inner.lane(), terms, stage: Mutex::new(Stage::Waiting(waits)) }
     }
 
-    fn take(&self, next: Stage<Waits<S, Req, R>>) -> Option<Waits<S, Req, R>> {
+    fn take(&self, next: Stage<Waits<S, Req, R, A>>) -> Option<Waits<S, Req, R, A>> {
         let mut stage = lock(&self.stage);
         match mem::replace(&mut *stage, next) {
             Stage::Waiting(waits) => Some(waits),
@@ -153,7 +169,7 @@ where
     }
 
     /// Waits on, unless the caller has gone in the meantime.
-    fn put_back(&self, waits: Waits<S, Req, R>) {
+    fn put_back(&self, waits: Waits<S, Req, R, A>) {
         let mut stage = lock(&self.stage);
         if let Stage::Gone = *stage {
             drop(stage);
@@ -164,7 +180,7 @@ where
     }
 
     /// The one way out for a request whose caller has gone before it was dispatched.
-    fn cancelled(&self, waits: Waits<S, Req, R>) {
+    fn cancelled(&self, waits: Waits<S, Req, R, A>) {
         let core = Arc::clone(&waits.inner.core);
         let before = core.counters.cancelled.add();
         self.leave(&core);
@@ -187,15 +203,16 @@ where
 /// How many may go before the drain task is woken to look whether there are shells to drop.
 const SWEEP: u64 = 1024;
 
-impl<S, Req, R> Job for Request<S, Req, R>
+impl<S, Req, R, A> Job for Request<S, Req, R, A>
 where
     S: Service<Req> + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
-    <S::Future as Future>::Output: IsOk + Send,
+    <S::Future as Future>::Output: IsOk + Send + 'static,
     Req: Send + 'static,
     R: Send + Sync + 'static,
-    Inner<S, R>: Judge<<S::Future as Future>::Output>,
+    A: Send + 'static,
+    Inner<S, R>: Judge<<S::Future as Future>::Output, A>,
 {
     fn lane(&self) -> LaneId {
         self.lane
@@ -230,16 +247,21 @@ where
     }
 
     fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched {
-        let Some(Waits { inner, request, span, reply }) = self.take(Stage::InHand) else {
+        let Some(Waits { inner, mut request, prepare, span, reply }) = self.take(Stage::InHand)
+        else {
             return Dispatched::Ended;
         };
         let core = Arc::clone(&inner.core);
         let again = |inner, request, span, reply, why| {
-            self.put_back(Waits { inner, request, span, reply });
+            self.put_back(Waits { inner, request, prepare, span, reply });
             why
         };
         let Terms { rank, held, admitted, budget, .. } = self.terms;
         let held = held as usize;
+        let wait = now.saturating_duration_since(admitted);
+        if let Some(prepare) = prepare {
+            prepare(&mut request, wait);
+        }
         match inner.enter(&span, request, || core.places.take_slots(held)) {
             Entered::Unready(request) => again(inner, request, span, reply, Dispatched::Unready),
             Entered::NoSlot(request) => again(inner, request, span, reply, Dispatched::NoSlot),
@@ -251,7 +273,6 @@ where
             }
             Entered::Called(future, slots) => {
                 core.door.leave(rank, held);
-                let wait = now.saturating_duration_since(admitted);
                 let start = Start { at: now, wait, priority: rank.priority, budget, slots, bill };
                 let in_flight = InFlight::new(inner, start);
                 let running = Running::new(future, in_flight, span);
@@ -268,18 +289,24 @@ where
         }
     }
 
-    fn remove(&self, reason: Reason) -> bool {
-        let Some(Waits { inner, request, span, reply }) = self.take(Stage::Gone) else {
+    fn remove(&self, why: Removal) -> bool {
+        let Removal { reason, over_share } = why;
+        let Some(Waits { inner, request, span, reply, .. }) = self.take(Stage::Gone) else {
             return false;
         };
         let core = &inner.core;
         let waited = Instant::now().saturating_duration_since(self.terms.admitted);
         core.counters.removed.add(self.terms.rank.priority, reason);
         self.leave(core);
-        let rejected = core.rejected(reason, waited);
+        let rejected = Rejected { over_share, ..core.rejected(reason, waited) };
         span.in_scope(|| {
             let name = &*core.settings.name;
-            tracing::debug!(name, %reason, waited = waited.as_secs_f64(), "request removed");
+            tracing::debug!(
+                name,
+                reason = reason.as_str(),
+                waited = waited.as_secs_f64(),
+                "request removed"
+            );
         });
         drop(reply.send(Reply::Rejected(rejected)));
         drop(request);
@@ -293,13 +320,13 @@ where
     }
 }
 
-impl<S, Req, R> Drop for Request<S, Req, R>
+impl<S, Req, R, A> Drop for Request<S, Req, R, A>
 where
     S: Service<Req>,
 {
     /// Nobody will dispatch it any more: the leveler has gone without its drain task.
     fn drop(&mut self) {
-        if let Some(Waits { inner, request: _, span: _, reply }) = self.take(Stage::Gone) {
+        if let Some(Waits { inner, reply, .. }) = self.take(Stage::Gone) {
             inner.core.counters.removed.add(self.terms.rank.priority, Reason::Closed);
             self.leave(&inner.core);
             let rejected = inner.core.rejected(Reason::Closed, Default::default());

@@ -4,9 +4,9 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Core, estimates::Budget};
+use super::{Core, door::WINDOW, estimates::Budget};
 use crate::{
-    class::{Priority, Rank},
+    class::Rank,
     error::{Reason, Rejected},
     options::Order,
     queue::mix,
@@ -19,17 +19,60 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// together.
 const SPREAD: f64 = 0.2;
 
+/// Why a newcomer is turned away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// No place is free, and nobody gives way to it.
+    NoPlace,
+    /// Under lasting overload there is no room for its priority.
+    CutOff,
+    /// Too many go past the queue.
+    Bypass,
+    /// It would be late. For one that would be even if it need not wait it is of no use to come back.
+    WouldMiss {
+        by_itself: bool,
+    },
+    Late,
+    Closed,
+    NoRuntime,
+}
+
+impl Refusal {
+    fn reason(self) -> Reason {
+        match self {
+            Self::NoPlace | Self::CutOff | Self::Bypass => Reason::Full,
+            Self::WouldMiss { .. } => Reason::WouldMissDeadline,
+            Self::Late => Reason::Deadline,
+            Self::Closed => Reason::Closed,
+            Self::NoRuntime => Reason::NoRuntime,
+        }
+    }
+}
+
 impl Core {
     /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
-    pub(crate) fn refuse(&self, reason: Reason, priority: Priority, now: Instant) -> Rejected {
-        self.counters.refused.add(priority, reason);
+    pub(crate) fn refuse(&self, why: Refusal, rank: Rank, now: Instant) -> Rejected {
+        let reason = why.reason();
+        self.counters.refused.add(rank.priority, reason);
         self.measure_rate(now);
-        let rejected = self.rejected(reason, Duration::ZERO);
+        let mut rejected = self.rejected(reason, Duration::ZERO);
+        match why {
+            Refusal::NoPlace => rejected.over_share = self.door.is_over_share(rank),
+            Refusal::CutOff => {
+                self.counters.cut_off.add(rank.priority);
+                // Not before who is cut off is decided anew, however short the queue.
+                let soon = self.spread(WINDOW);
+                rejected.retry_after = rejected.retry_after.max(Some(soon));
+            }
+            Refusal::WouldMiss { by_itself: true } => rejected.retry_after = None,
+            _ => {}
+        }
         let Rejected { queued, limit, .. } = rejected;
-        tracing::debug!(name = %self.settings.name, %reason, queued, limit, "request refused");
-        let full = reason == Reason::Full;
+        let name = &*self.settings.name;
+        tracing::debug!(name, reason = reason.as_str(), queued, limit, "request refused");
+        let full = why == Refusal::NoPlace;
         if full && !self.overflowing.load(SeqCst) && !self.overflowing.swap(true, SeqCst) {
-            tracing::info!(name = %self.settings.name, queued, limit, "queue is full");
+            tracing::info!(name, queued, limit, "queue is full");
         }
         rejected
     }
@@ -41,7 +84,8 @@ impl Core {
             Reason::Closed | Reason::NoRuntime => None,
             _ => self.time_for(queued.max(1) as u64).map(|time| self.spread(time)),
         };
-        Rejected { reason, retry_after, waited, queued, limit: self.places.limit() }
+        let limit = self.places.limit();
+        Rejected { reason, retry_after, waited, queued, limit, over_share: false }
     }
 
     /// How long it takes until so many calls have ended: by the rate at which they lately did, or by what the
@@ -67,10 +111,13 @@ impl Core {
         budget: Budget,
         left: Duration,
         now: Instant,
-    ) -> bool {
+    ) -> Option<Refusal> {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
         let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
-        self.is_too_late(budget, wait.unwrap_or_default(), left, now)
+        self.is_too_late(budget, wait.unwrap_or_default(), left, now).then(|| {
+            let by_itself = self.estimates.foreseen(budget) > Some(left.as_secs_f32());
+            Refusal::WouldMiss { by_itself }
+        })
     }
 
     /// Whether a request that is dispatched after this wait will not be ready in the time that is left.

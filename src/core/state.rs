@@ -300,14 +300,13 @@ impl Core {
         }
     }
 
-    /// Admits nobody from now on, and lets those admitted finish.
-    pub(crate) fn close(&self) {
-        if self.places.close() {
-            tracing::info!(name = %self.settings.name, "closed");
-        }
+    /// Admits nobody from now on, and lets those admitted finish. `false` if it was closed already.
+    pub(crate) fn close(&self) -> bool {
+        let closed = self.places.close();
         self.resume();
         self.waiters.wake_all();
         self.wake();
+        closed
     }
 
     /// Answers everybody who waits. Returns how many that were.
@@ -317,7 +316,7 @@ impl Core {
             // One at a time, so that the answering is done without the lock.
             let next = self.backlog().pop_oldest();
             let Some(job) = next else { return answered };
-            answered += usize::from(contain(|| job.remove(reason)).unwrap_or(false));
+            answered += usize::from(contain(|| job.remove(reason.into())).unwrap_or(false));
         }
     }
 
@@ -333,6 +332,7 @@ impl Core {
             cancelled,
             panicked,
             refused,
+            cut_off,
             removed,
         } = counters;
         Stats {
@@ -358,6 +358,7 @@ impl Core {
                 queued: self.door.waiting_of(priority),
                 admitted: admitted.of(priority),
                 refused: refused.of(priority),
+                cut_off: cut_off.of(priority),
                 removed: removed.of(priority),
             }),
         }

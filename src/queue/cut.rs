@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use super::loads::{Loads, weight_after};
 use crate::class::Priority;
 
 /// Cohorts in each priority, as in Tencent's DAGOR and Uber's Cinnamon.
@@ -18,26 +19,30 @@ const HEADROOM: f64 = 1.05;
 /// How fast more is let in again after the overload, for each window in which the queue ran empty.
 const RECOVERY: f64 = 1.25;
 
-/// How many requests arrived in this window, for each priority and cohort.
+/// How many requests arrived in this window, for each priority and cohort; and how much each flow asks for.
 #[derive(Debug)]
-pub(crate) struct Arrivals([AtomicU32; LEVELS]);
+pub(crate) struct Arrivals {
+    counts: [AtomicU32; LEVELS],
+    pub(crate) loads: Loads,
+}
 
 impl Arrivals {
     pub(crate) fn new() -> Self {
-        Self([const { AtomicU32::new(0) }; LEVELS])
+        Self { counts: [const { AtomicU32::new(0) }; LEVELS], loads: Loads::new() }
     }
 
     /// Counts one in; returns its level, 0 being the last to be refused.
-    pub(crate) fn count(&self, priority: Priority, cohort: u64) -> u32 {
+    pub(crate) fn count(&self, priority: Priority, flow: u64, cohort: u64) -> u32 {
         let level = priority.index() as u32 * COHORTS + (cohort % u64::from(COHORTS)) as u32;
-        if let Some(count) = self.0.get(level as usize) {
+        if let Some(count) = self.counts.get(level as usize) {
             count.fetch_add(1, Relaxed);
         }
+        self.loads.count(priority, flow);
         level
     }
 
     fn take(&self) -> [u32; LEVELS] {
-        self.0.each_ref().map(|count| count.swap(0, Relaxed))
+        self.counts.each_ref().map(|count| count.swap(0, Relaxed))
     }
 }
 
@@ -47,12 +52,14 @@ impl Arrivals {
 /// arrivals says that about as many are let in as were served; in the others it moves on. Cohorts are hashes
 /// of flow and hour, so that under lasting overload it is the same few who are turned away, everywhere, and
 /// for an hour at most, instead of everybody now and then: of those who need two services, half gets through
-/// and not a quarter.
+/// and not a quarter. Flows that ask for [less than their share](Loads) are left alone.
 #[derive(Debug)]
 pub(crate) struct Cut {
     /// The share of the arrivals that is let in.
     share: f64,
     level: u32,
+    /// What the windows remembered of the loads weigh.
+    weight: f64,
 }
 
 impl Cut {
@@ -60,7 +67,7 @@ impl Cut {
     pub(crate) const OPEN: u32 = LEVELS as u32;
 
     pub(crate) fn new() -> Self {
-        Self { share: 1.0, level: Self::OPEN }
+        Self { share: 1.0, level: Self::OPEN, weight: 0.0 }
     }
 
     /// A window ends, in which `served` requests were dispatched, and the queue `stood` or ran empty. Returns
@@ -73,8 +80,17 @@ impl Cut {
             true => (served as f64 * HEADROOM / total as f64).min(1.0),
             false => (self.share * RECOVERY).min(1.0),
         };
-        self.level =
-            if self.share < 1.0 { cut(&arrived, self.share * total as f64) } else { Self::OPEN };
+        self.weight = weight_after(self.weight);
+        self.level = Self::OPEN;
+        let mut within = None;
+        if self.share < 1.0 {
+            let room = self.share * total as f64;
+            self.level = cut(&arrived, room);
+            let (priority, above) = (self.level / COHORTS, self.level - self.level % COHORTS);
+            let above: u32 = arrived[..above as usize].iter().sum();
+            within = Some((priority as usize, (room - f64::from(above)).max(0.0)));
+        }
+        arrivals.loads.on_window(within.filter(|_| !self.is_open()), self.weight);
         self.level
     }
 
@@ -105,7 +121,7 @@ mod tests {
 
     fn arrive(arrivals: &Arrivals, priority: Priority, count: u64) {
         for nth in 0..count {
-            arrivals.count(priority, nth);
+            arrivals.count(priority, nth, nth);
         }
     }
 

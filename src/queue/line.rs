@@ -53,6 +53,15 @@ pub(crate) enum Next<T> {
     Remove(Entry<T>, Reason),
 }
 
+/// Who makes room for another.
+#[derive(Debug)]
+pub(crate) struct Victim<T> {
+    pub(crate) entry: Entry<T>,
+    pub(crate) reason: Reason,
+    /// Whether others of its priority have less waiting than its flow.
+    pub(crate) over_share: bool,
+}
+
 /// Above this many shells are swept out when they outnumber the rest.
 const KEEP: usize = 1024;
 
@@ -203,15 +212,18 @@ impl<T: Waiting> Line<T> {
 
     /// Makes room for one who was let in for the sake of its priority or its flow. Where nobody should give
     /// way any more, since others were faster, the newest goes.
-    pub(crate) fn pop_for_another(&mut self) -> Option<(Entry<T>, Reason)> {
+    pub(crate) fn pop_for_another(&mut self) -> Option<Victim<T>> {
         loop {
             let mut waiting = self.levels.iter_mut().filter(|level| level.len() > 0).rev();
             let lowest = waiting.next()?;
-            let gives_way = waiting.next().is_some() || lowest.has_several();
+            let several = lowest.has_several();
+            let gives_way = several || waiting.next().is_some();
             let victim = if gives_way { lowest.pop_oldest() } else { lowest.pop_newest() };
             // None where there were only shells, which are gone now.
             if let Some(entry) = victim {
-                return Some((entry, if gives_way { Reason::Evicted } else { Reason::Full }));
+                let reason = if gives_way { Reason::Evicted } else { Reason::Full };
+                let over_share = several && entry.rank.flow != NO_FLOW;
+                return Some(Victim { entry, reason, over_share });
             }
         }
     }

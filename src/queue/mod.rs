@@ -23,6 +23,7 @@ mod lanes;
 mod lengths;
 mod level;
 mod line;
+mod loads;
 mod pace;
 mod rules;
 #[cfg(test)]
@@ -34,7 +35,7 @@ pub(crate) use self::{
     cut::{Arrivals, Cut},
     expiry::Expiry,
     level::{Charge, Shape},
-    line::{Line, Next, Times},
+    line::{Line, Next, Times, Victim},
     pace::{Pace, Rate},
     rules::Rules,
     turn::MIN_THRESHOLD,

@@ -13,6 +13,8 @@ pub(crate) struct Counters {
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,
     pub(crate) refused: ByReason,
+    /// Those of the refused whose priority was cut off.
+    pub(crate) cut_off: ByPriority,
     pub(crate) removed: ByReason,
 }
 

@@ -20,13 +20,14 @@ use crate::{class::Priority, error::Reason};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Requests admitted and not yet dispatched.
+    /// Requests admitted and not yet dispatched. While paused or [paced](crate::Builder::rate) free slots are
+    /// waiting room, so this may be above the capacity by as many as the limit.
     pub queued: usize,
     /// Requests dispatched and not finished.
     pub in_flight: usize,
-    /// How many may be in flight.
+    /// How many may be in flight; a request counts as its [cost](crate::Class::cost).
     pub limit: usize,
-    /// How many may wait beyond those that the limit lets run.
+    /// How many may wait beyond those that the limit lets run; a request counts as its cost.
     pub capacity: usize,
     /// How long the oldest request that still waits has been waiting; `None` when nothing waits.
     pub oldest_wait: Option<Duration>,
@@ -80,6 +81,9 @@ pub struct PriorityStats {
     pub admitted: u64,
     /// Calls turned away at the door, never admitted, by reason.
     pub refused: Reasons,
+    /// Of those refused as [`Full`](Reason::Full), the ones for which there would have been a place: under lasting
+    /// overload the lower priorities are cut off.
+    pub cut_off: u64,
     /// Requests taken out of the queue before their turn, by reason.
     pub removed: Reasons,
 }

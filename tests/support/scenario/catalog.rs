@@ -71,6 +71,15 @@ pub fn elephant(seed: u64, length: Duration) -> Report {
     play(&scenario, seed, || layer(Order::AdaptiveLifo))
 }
 
+/// The same, under a higher priority that asks for 5 %: somebody has to be refused at the door.
+pub fn elephant_below(seed: u64, length: Duration) -> Report {
+    let elephant = Source::load(5.0).named("elephant").flow(Flow::One(99));
+    let urgent = Source::load(0.05).named("urgent").priority(Priority::High);
+    let sources = small_flows(20, 0.02).chain([elephant, urgent]).collect();
+    let scenario = Scenario::steady(sources, Patience::of(MS * 500), length);
+    play(&scenario, seed, || layer(Order::AdaptiveLifo))
+}
+
 /// Two flows with requests of 5 ms and 100 ms, each at twice the capacity.
 pub fn unequal_work(seed: u64, length: Duration) -> Report {
     let source = |flow, work| Source::load(2.0).work(MS * work).flow(Flow::One(flow));
