@@ -14,7 +14,7 @@ use tracing::Span;
 use crate::{
     class::{Class, ClassifyRequest, Opaque, Rank},
     core::{
-        Core, Failure, Inner, Job, Leveler, Refusal, Turn,
+        Core, Failure, Foreseen, Inner, Job, Leveler, Refusal, Turn,
         estimates::Budget,
         in_flight::{InFlight, Running, Start, Task},
         inner::Entered,
@@ -110,28 +110,44 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
     }
 
     /// Takes places for a newcomer, by its reservation if there is one.
-    fn admit(&mut self, rank: Rank, held: usize) -> Result<Admitted, Refusal> {
-        let core = &self.leveler.core;
+    fn admit(&self, rank: Rank, mut reservation: Reservation<'_>) -> Result<Admitted, Refusal> {
+        let core = self.core();
         let direct = !core.is_paced();
-        let admitted = match self.reserved.take() {
-            Some(Reserved::Place) if held == 1 => {
-                core.places.admit_reserved(direct).inspect_err(|_| {
-                    // Closed since; the place is still ours.
-                    core.release_waiting(1);
-                })
-            }
-            reserved => {
-                if reserved == Some(Reserved::Place) {
-                    core.release_reserved();
-                }
-                let when_full = || core.door.when_full(core.settings.overflow, rank);
-                core.places.admit(held, direct, when_full)
-            }
+        let admitted = if rank.cost == 1 && reservation.use_up() {
+            core.places.admit_reserved(direct).inspect_err(|_| {
+                // Closed since; the place is still ours.
+                core.release_waiting(1);
+            })
+        } else {
+            drop(reservation);
+            let when_full = || core.door.when_full(core.settings.overflow, rank);
+            core.places.admit(rank.cost as usize, direct, when_full)
         };
         admitted.map_err(|denied| match denied {
             Denied::Full => Refusal::NoPlace,
             Denied::Closed => Refusal::Closed,
         })
+    }
+}
+
+/// What `poll_ready` has reserved, for one call: given back if that does not use it.
+struct Reservation<'a> {
+    core: &'a Core,
+    reserved: Option<Reserved>,
+}
+
+impl Reservation<'_> {
+    /// Whether there is a place, which is the caller's now.
+    fn use_up(&mut self) -> bool {
+        self.reserved.take_if(|reserved| *reserved == Reserved::Place).is_some()
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        if self.use_up() {
+            self.core.release_reserved();
+        }
     }
 }
 
@@ -159,15 +175,19 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         // First, while nothing is held: it is user code.
         let Class { deadline, rank, bypass } = self.request_classifier.classify(&request);
         let now = Instant::now();
-        let refuse = |service: &Self, why, request| {
-            let rejected = service.core().refuse(why, rank, now);
+        let reserved = self.reserved.take();
+        let this = &*self;
+        let core = this.core();
+        let reservation = Reservation { core, reserved };
+        let asked = rank.cost;
+        let rank = Rank { cost: core.places.weight(asked), ..rank };
+        let refuse = |why, request| {
+            let rejected = core.refuse(why, rank, now);
             Err(Refused { rejected, request })
         };
-        if self.core().ensure_drained().is_err() {
-            return refuse(self, Refusal::NoRuntime, request);
+        if core.ensure_drained().is_err() {
+            return refuse(Refusal::NoRuntime, request);
         }
-        let mut span = Span::current();
-        let mut request = request;
         let left = deadline.map(|at| at.saturating_duration_since(now));
         let budget = left.map_or(Budget::NONE, Budget::of);
         // What a call that need not wait starts with, but for its slots.
@@ -179,58 +199,56 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
             slots: Slots::default(),
             bill: None,
         };
+        let mut span = Span::current();
+        let mut request = request;
         if bypass {
-            if let Err(why) = self.begin_bypass() {
-                return refuse(self, why, request);
+            if let Err(why) = this.begin_bypass() {
+                return refuse(why, request);
             }
-            match self.dispatch(span, request, start) {
+            match this.dispatch(span, request, start) {
                 Ok(future) => return Ok(future),
                 // Its inner is not ready: then it has to wait, as one of the others.
                 Err(back) => (span, request) = back,
             }
-            self.core().end_bypass();
+            core.end_bypass();
         }
-        if let Some(why) = self.turn_away(rank, budget, left, now) {
-            return refuse(self, why, request);
-        }
-        let held = self.core().places.weight(rank.cost);
-        let admitted = match self.admit(rank, held) {
-            Ok(admitted) => admitted,
-            Err(why) => return refuse(self, why, request),
+        let is_probe = match this.let_in(rank, budget, left, now) {
+            Ok(foreseen) => foreseen == Foreseen::Probe,
+            Err(why) => return refuse(why, request),
         };
-        self.core().counters.admitted.add(rank.priority);
+        let admitted = match this.admit(rank, reservation) {
+            Ok(admitted) => admitted,
+            Err(why) => return refuse(why, request),
+        };
+        core.counters.admitted.add(rank.priority);
         if let Admitted::Direct(slots) = admitted {
-            match self.dispatch(span, request, Start { slots, ..start }) {
+            match this.dispatch(span, request, Start { slots, ..start }) {
                 Ok(future) => return Ok(future),
                 Err(back) => (span, request) = back,
             }
-            self.core().places.return_slots(slots.taken);
+            core.places.return_slots(slots.taken);
         }
-        let overdue = self.core().max_wait().and_then(|max_wait| now.checked_add(max_wait));
-        // No more than `MAX`, which fits.
-        let terms = Terms { rank, held: held as u32, admitted: now, overdue, deadline, budget };
-        Ok(self.enqueue(span, request, terms))
+        let overdue = core.max_wait().and_then(|max_wait| now.checked_add(max_wait));
+        let terms = Terms { rank, asked, admitted: now, overdue, deadline, budget, is_probe };
+        Ok(this.enqueue(span, request, terms))
     }
 
-    /// Why a newcomer is not even to ask for a place.
-    fn turn_away(
+    /// Whether a newcomer may ask for a place, and what is foreseen of it.
+    fn let_in(
         &self,
         rank: Rank,
         budget: Budget,
         left: Option<Duration>,
         now: Instant,
-    ) -> Option<Refusal> {
+    ) -> Result<Foreseen, Refusal> {
         let core = self.core();
-        if let Some(left) = left {
-            if left.is_zero() {
-                return Some(Refusal::Late);
-            }
-            if let Some(why) = core.would_miss(rank, budget, left, now) {
-                return Some(why);
-            }
-        }
-        let is_open = core.door.is_open_to(rank, core.places.limit());
-        (!is_open).then_some(Refusal::CutOff)
+        let foreseen = match left {
+            None => Foreseen::InTime,
+            Some(Duration::ZERO) => return Err(Refusal::Late),
+            Some(left) => core.would_be_in_time(rank, budget, left, now)?,
+        };
+        let is_open = core.door.is_open_to(rank, core.places.limit(), now);
+        if is_open { Ok(foreseen) } else { Err(Refusal::CutOff) }
     }
 
     fn begin_bypass(&self) -> Result<(), Refusal> {
@@ -310,7 +328,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         R: Respond<S::Response, S::Error> + Send + Sync + 'static,
         R::Response: Send + 'static,
     {
-        self.core().on_queued(terms.rank, terms.held as usize, terms.admitted);
+        self.core().on_queued(terms.rank, terms.admitted);
         let (reply, answer) = oneshot::channel();
         let prepare = self.request_classifier.prepare();
         let waits = Waits { inner: Arc::clone(&self.inner), request, prepare, span, reply };

@@ -3,6 +3,12 @@
 
 mod support;
 
+use std::{
+    future::{Ready, ready},
+    task::{Context, Poll},
+    time::Duration,
+};
+
 use allocation_counter::{AllocationInfo, measure};
 use futures::FutureExt;
 use support::builder;
@@ -19,7 +25,7 @@ fn of_100_calls(execution: Execution, queued: bool) -> AllocationInfo {
     let runtime = runtime();
     let layer = builder(16, 16).execution(execution).build().expect("valid");
     let handle = layer.handle();
-    let mut service = layer.layer(service_fn(|id: u64| std::future::ready(Ok::<_, BoxError>(id))));
+    let mut service = layer.layer(service_fn(|id: u64| ready(Ok::<_, BoxError>(id))));
     let mut calls = || {
         runtime.block_on(async {
             for id in 0..100 {
@@ -71,7 +77,7 @@ fn a_refusal_allocates_its_error_only() {
 #[test]
 fn layer_allocates_once() {
     let layer = LoadLevelLayer::new(16, 16);
-    let inner = service_fn(|id: u64| std::future::ready(Ok::<_, BoxError>(id)));
+    let inner = service_fn(|id: u64| ready(Ok::<_, BoxError>(id)));
     assert!(measure(|| drop(layer.layer(inner))).count_total <= 1);
 }
 
@@ -98,7 +104,7 @@ fn a_million_calls_dropped_without_a_yield_keep_memory_bounded_and_every_place_f
 fn a_request_that_waits_takes_no_more_than_512_bytes_beside_itself() {
     runtime().block_on(async {
         let layer = LoadLevelLayer::new(200_000, 1);
-        let inner = service_fn(|_: [u8; 1024]| std::future::ready(Ok::<_, BoxError>(())));
+        let inner = service_fn(|_: [u8; 1024]| ready(Ok::<_, BoxError>(())));
         let mut service = layer.layer(inner);
         layer.handle().pause();
         let mut calls = Vec::with_capacity(100_000);
@@ -110,4 +116,49 @@ fn a_request_that_waits_takes_no_more_than_512_bytes_beside_itself() {
         let each = waiting.bytes_current / 100_000;
         assert!(each <= 1024 + 512, "{each} bytes");
     });
+}
+
+#[test]
+fn calls_dropped_before_an_inner_is_ready_keep_memory_bounded() {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let layer = builder(10, 4).build().expect("valid");
+    let mut service = layer.layer(Never);
+    let dropped = measure(|| (0..1_000_000).for_each(|id| drop(service.call(id))));
+    assert!(dropped.bytes_max <= 2 << 20, "{} bytes were alive", dropped.bytes_max);
+}
+
+/// Is never ready, and forgets who asked.
+struct Never;
+
+impl Service<u64> for Never {
+    type Response = ();
+    type Error = BoxError;
+    type Future = Ready<Result<(), BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Pending
+    }
+
+    fn call(&mut self, _: u64) -> Self::Future {
+        unreachable!("it is never ready")
+    }
+}
+
+#[test]
+fn calls_with_a_wait_limit_dropped_without_a_yield_keep_memory_bounded() {
+    let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _entered = runtime.enter();
+    let layer = builder(4096, 1).max_wait(Duration::from_secs(60)).build().expect("valid");
+    let mut service =
+        layer.layer(service_fn(|_: u64| std::future::pending::<Result<u64, BoxError>>()));
+    let _running = service.call(0);
+    let _waiting = service.call(0);
+    let dropped = measure(|| {
+        for _ in 0..500 {
+            let calls: Vec<_> = (0..2000).map(|id| service.call(id)).collect();
+            drop(calls);
+        }
+    });
+    assert!(dropped.bytes_max <= 4 << 20, "{} bytes were alive", dropped.bytes_max);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{
     EXECUTIONS, builder,
-    gate::{Failed, Gate, Told},
+    gate::{Door, Failed, Gate, Told},
     settle,
 };
 use tokio_test::task;
@@ -150,4 +150,18 @@ async fn an_algorithm_sees_every_finished_call_and_sets_the_limit() {
     gate.finish_all();
     settle().await;
     assert_eq!(layer.handle().stats().limit, 1, "set by hand, so the algorithm has no more say");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_who_has_gone_is_the_oldest_who_waits() {
+    let _t = support::trace_init();
+    let (gate, door) = (Gate::open(), Door::shut());
+    let layer = builder(10, 1).build().expect("valid");
+    let mut service = layer.layer(gate.service_behind(&door));
+    let waits = task::spawn(service.call(1));
+    settle().await;
+    assert!(layer.handle().stats().oldest_wait.is_some());
+    drop(waits);
+    let stats = layer.handle().stats();
+    assert_eq!((stats.queued, stats.oldest_wait), (0, None));
 }

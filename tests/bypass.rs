@@ -13,9 +13,9 @@ use support::{
     reason, settle,
 };
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 use tower_load_leveling::{
-    Builder, ByResult, Class, LoadLevelLayer, Priority,
+    Builder, ByResult, Class, LoadLevelLayer, Overflow, Priority,
     error::Reason,
     limit::{Algorithm, Sample},
 };
@@ -161,4 +161,39 @@ async fn when_its_inner_is_not_ready_it_waits_as_one_of_the_most_urgent() {
     settle().await;
     assert_ready_ok!(check.poll());
     assert_eq!(gate.called(), [100, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_one_does_not_take_the_wake_up_of_those_who_wait() {
+    let _t = support::trace_init();
+    let (gate, door) = (Gate::open(), Door::shut());
+    let classify = |id: &u32| match id {
+        100 => Class::bypass(),
+        _ => Class::new().priority(Priority::Critical),
+    };
+    let layer = builder(0, 1).classify_request(classify).build().expect("valid");
+    let mut service = layer.layer(gate.service_behind(&door));
+    let _waits = task::spawn(service.call(1));
+    settle().await;
+    // It finds the inner unready, and no place.
+    assert_eq!(reason(service.call(100).await), Reason::Full);
+    settle().await;
+    door.open_for_the_last();
+    settle().await;
+    assert_eq!(gate.called(), [1]);
+}
+
+/// Trap T9 the other way round: what `poll_ready` has reserved is for the next call, whatever becomes of it.
+#[tokio::test(start_paused = true)]
+async fn it_gives_back_the_place_that_was_reserved_for_it() {
+    let _t = support::trace_init();
+    let gate = Gate::open();
+    let layer = layer(builder(0, 1).overflow(Overflow::Wait));
+    let mut service = layer.layer(gate.service());
+    let mut other = service.clone();
+    service.ready().await.expect("never fails");
+    service.call(100).await.expect("served");
+    let mut ready = task::spawn(other.ready());
+    settle().await;
+    assert!(ready.poll().is_ready(), "nothing waits or runs");
 }

@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::time::Duration;
+
 use support::{builder, gate::Gate, reason, settle};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service};
 use tower_load_leveling::{Builder, ByResult, Class, LoadLevelLayer, Overflow, error::Reason};
 
 /// The hundreds of a request are its cost.
@@ -127,4 +129,46 @@ async fn with_a_reserved_place_a_heavy_request_asks_for_the_others() {
     drop(heavy);
     settle().await;
     assert_eq!(layer.handle().stats().queued, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_waited_for_a_higher_limit_takes_what_it_costs() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(100, 2));
+    let mut service = layer.layer(gate.service());
+    layer.handle().pause();
+    let _calls: Vec<_> = (1000..1005).map(|id| task::spawn(service.call(id))).collect();
+    layer.handle().set_limit(20);
+    layer.handle().resume();
+    settle().await;
+    let stats = layer.handle().stats();
+    assert_eq!((stats.in_flight, stats.slots_taken), (2, 20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_highest_cost_there_is_means_alone_and_harms_nobody() {
+    let _t = support::trace_init();
+    let classify = |cost: &u32| Class::new().cost(*cost);
+    let layer = builder(100, 2).classify_request(classify).build().expect("valid");
+    let mut service = layer.layer(tower::service_fn(|_: u32| async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        Ok::<_, BoxError>(())
+    }));
+    let calls: Vec<_> =
+        (0..40).map(|nth| tokio::spawn(service.call([u32::MAX, 1][nth % 2]))).collect();
+    for call in calls {
+        call.await.expect("no panic").expect("served");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_counts_calls_and_not_what_they_cost() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(4, 4));
+    let mut service = layer.layer(gate.service());
+    let _heavy = task::spawn(service.call(300));
+    settle().await;
+    assert_eq!(layer.handle().drain(Duration::from_millis(1)).await.in_flight, 1);
 }

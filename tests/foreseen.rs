@@ -2,7 +2,13 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use support::{builder, gate::Gate, reason, rejection, settle};
 use tokio::time::{Instant, advance};
@@ -75,19 +81,19 @@ async fn who_could_never_be_in_time_is_not_told_to_come_back() {
 #[tokio::test(start_paused = true)]
 async fn who_can_not_be_served_in_time_is_skipped_at_its_turn() {
     let _t = support::trace_init();
-    let layer = layer(builder(100, 3));
+    let layer = layer(builder(100, 4));
     let mut service = layer.layer(takes(100));
     for _ in 0..10 {
         service.call(150).await.expect("served");
     }
-    let _running = [0; 3].map(|_| task::spawn(service.call(10_000)));
+    let _running = [0; 4].map(|_| task::spawn(service.call(10_000)));
     settle().await;
     // There are 50 ms left for these when the running ones have ended. One is let through since then nothing
-    // runs, and one for a probe.
-    let (first, probe, skipped) = (service.call(150), service.call(150), service.call(150));
-    let answers = tokio::join!(first, probe, skipped);
-    assert!(answers.0.is_ok() && answers.1.is_ok());
-    assert_eq!(reason(answers.2), Reason::WouldMissDeadline);
+    // runs, one as a probe at the door, and one as a probe at its turn.
+    let calls = [150; 4].map(|left| service.call(left));
+    let answers = futures::future::join_all(calls).await;
+    let skipped: Vec<_> = answers.into_iter().filter(Result::is_err).map(reason).collect();
+    assert_eq!(skipped, [Reason::WouldMissDeadline]);
     assert_eq!(layer.handle().stats().removed.would_miss_deadline, 1);
 }
 
@@ -124,12 +130,11 @@ async fn when_nothing_runs_everybody_may() {
 async fn it_does_not_lock_itself_out() {
     let _t = support::trace_init();
     let layer = layer(builder(100, 4));
-    let takes = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(500));
-    let now_takes = std::sync::Arc::clone(&takes);
+    let takes = Arc::new(AtomicU64::new(500));
+    let now_takes = Arc::clone(&takes);
     let mut service = layer.layer(tower::service_fn(move |left: u32| {
         // Those without a deadline are long ones of another kind, that always run.
-        let time =
-            if left == 0 { 5000 } else { now_takes.load(std::sync::atomic::Ordering::SeqCst) };
+        let time = if left == 0 { 5000 } else { now_takes.load(SeqCst) };
         async move {
             tokio::time::sleep(ms(time)).await;
             Ok::<_, tower::BoxError>(())
@@ -138,7 +143,7 @@ async fn it_does_not_lock_itself_out() {
     for _ in 0..10 {
         service.call(100).await.expect("nothing else runs");
     }
-    takes.store(1, std::sync::atomic::Ordering::SeqCst);
+    takes.store(1, SeqCst);
     let mut long = tokio::spawn(service.call(0));
     for _ in 0..20_000 {
         advance(ms(5)).await;
@@ -232,4 +237,53 @@ async fn the_shortest_deadlines_count() {
     assert_eq!(reason(service.call(300).await), Reason::Deadline);
     assert!(start.elapsed() <= ms(2), "{:?}", start.elapsed());
     assert_eq!(gate.called(), [1]);
+}
+
+/// Trap T36, in the queue.
+#[tokio::test(start_paused = true)]
+async fn whoever_is_let_in_to_find_out_is_let_through_to_the_inner() {
+    let _t = support::trace_init();
+    let layer = layer(builder(100, 3));
+    let takes = Arc::new(AtomicU64::new(1000));
+    let (now_takes, seen) = (Arc::clone(&takes), Arc::new(AtomicU64::new(0)));
+    let counts = Arc::clone(&seen);
+    let mut service = layer.layer(tower::service_fn(move |left: u32| {
+        // Those without a deadline are others, that keep the limit busy.
+        counts.fetch_add(u64::from(left > 0), SeqCst);
+        let time = if left == 0 { 10 } else { now_takes.load(SeqCst) };
+        async move {
+            tokio::time::sleep(ms(time)).await;
+            Ok::<_, tower::BoxError>(())
+        }
+    }));
+    for _ in 0..10 {
+        service.call(500).await.expect("nothing else runs");
+    }
+    takes.store(1, SeqCst);
+    for _ in 0..6 {
+        let mut other = service.clone();
+        tokio::spawn(async move { while other.call(0).await.is_ok() {} });
+    }
+    for _ in 0..4000 {
+        tokio::time::sleep(ms(5)).await;
+        tokio::spawn(service.call(500));
+    }
+    assert!(seen.load(SeqCst) > 1000, "{} of 4000 in 20 seconds", seen.load(SeqCst));
+}
+
+#[tokio::test(start_paused = true)]
+async fn heavy_requests_do_not_look_like_many() {
+    let _t = support::trace_init();
+    let classify = |_: &u32| Class::new().cost(100).deadline(Instant::now() + ms(2000));
+    let layer = builder(10_000, 100).classify_request(classify).build().expect("valid");
+    let service = layer.layer(takes(10));
+    // Each runs alone, so the last of six waits 50 ms.
+    for _ in 0..6 {
+        let mut service = service.clone();
+        tokio::spawn(async move { while service.call(0).await.is_ok() {} });
+    }
+    tokio::time::sleep(ms(5000)).await;
+    let stats = layer.handle().stats();
+    assert_eq!((stats.refused.total(), stats.removed.total()), (0, 0));
+    assert!(stats.succeeded > 400, "{}", stats.succeeded);
 }

@@ -101,19 +101,20 @@ async fn with_a_rate_free_slots_are_waiting_room_and_the_late_are_answered_in_ti
     assert_eq!(gate.called(), [1]);
 }
 
+/// A limit that stays.
 #[derive(Debug)]
-struct Quarter;
+struct Below(f64);
 
-impl Algorithm for Quarter {
+impl Algorithm for Below {
     fn limit(&self) -> f64 {
-        0.25
+        self.0
     }
     fn on_sample(&mut self, _: &Sample) {}
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_below_one_spaces_dispatches_by_the_service_time() {
-    let builder = LoadLevelLayer::builder().capacity(1000).adaptive(Quarter);
+    let builder = LoadLevelLayer::builder().capacity(1000).adaptive(Below(0.25));
     let times = dispatches(builder, 1000, ms(20), ms(8000)).await;
     // 20 ms each, a quarter of the time: one in 80 ms, give or take a quarter.
     assert!((92..=108).contains(&times.len()), "{}", times.len());
@@ -175,4 +176,36 @@ async fn nobody_is_told_to_wait_longer_than_a_minute() {
     let _last = task::spawn(service.call(101));
     let after = rejection(service.call(999).await).retry_after().expect("one has finished");
     assert!((ms(48_000)..=ms(60_000)).contains(&after), "{after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_raised_from_below_one_is_felt_at_once() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = builder(10, 1).adaptive(Below(0.01)).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _calls: Vec<_> = (0..3).map(|id| task::spawn(service.call(id))).collect();
+    settle().await;
+    advance(ms(1000)).await;
+    gate.finish(0);
+    settle().await;
+    assert_eq!(gate.called(), [0], "a hundred seconds are between them");
+    layer.handle().set_limit(4);
+    settle().await;
+    assert_eq!(gate.called(), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_panic_count_too() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = builder(10, 10).rate(1, ms(1000)).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let calls: Vec<_> = (0..3).map(|id| tokio::spawn(service.call(id))).collect();
+    for _ in 0..3 {
+        gate.panic_in_call();
+        advance(ms(100)).await;
+        settle().await;
+    }
+    assert_eq!(calls.iter().filter(|call| call.is_finished()).count(), 1);
 }

@@ -214,3 +214,45 @@ async fn counts_by_priority_add_up_to_those_of_all() {
     assert_eq!(stats.admitted, books);
     assert!(stats.refused.total() > 0 && stats.removed.total() > 0, "{stats:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_cut_off_when_the_overload_is_long_over() {
+    let _t = support::trace_init();
+    let layer = layer(builder(1000, 4).max_wait(Duration::from_millis(500)));
+    let mut service = layer.layer(tower::service_fn(|_: u32| async {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        Ok::<_, BoxError>(())
+    }));
+    // 400 a second, where 100 can be served.
+    for nth in 0..2000 {
+        tokio::spawn(service.call([HIGH, LOW][nth % 2]));
+        tokio::time::sleep(Duration::from_micros(2500)).await;
+    }
+    let cut_off = || layer.handle().stats().priority(Priority::Low).cut_off;
+    assert!(cut_off() > 100, "{}", cut_off());
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let before = cut_off();
+    let _calls: Vec<_> = (0..40).map(|_| tokio::spawn(service.call(LOW))).collect();
+    settle().await;
+    assert_eq!(cut_off(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_gives_way_to_one_for_whom_that_is_not_enough() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let classify = |id: &u32| match id {
+        0 => Class::new().priority(Priority::Low),
+        1 => Class::new().cost(4),
+        _ => Class::new(),
+    };
+    let layer = builder(3, 4).classify_request(classify).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _running: Vec<_> = (10..14).map(|id| task::spawn(service.call(id))).collect();
+    let _low = task::spawn(service.call(0));
+    let _waiting: Vec<_> = (20..22).map(|id| task::spawn(service.call(id))).collect();
+    settle().await;
+    assert_eq!(reason(service.call(1).await), Reason::Full);
+    settle().await;
+    assert_eq!(layer.handle().stats().removed.total(), 0);
+}

@@ -48,6 +48,8 @@ impl Backlog {
             self.push(job);
         }
         self.line.purge(live);
+        // The drain task may have one in hand.
+        self.expiry.purge(live, |job| job.has_left());
     }
 
     fn push(&mut self, job: Arc<dyn Job>) {
@@ -119,6 +121,6 @@ impl Backlog {
     /// Drops what has gone; for the drain task, which has nothing in hand now.
     pub(super) fn purge(&mut self, live: usize) {
         self.line.purge(live);
-        self.expiry.purge(live);
+        self.expiry.purge(live, |job| job.is_gone());
     }
 }

@@ -1,6 +1,8 @@
 //! What a newcomer is measured by: atomics, so that a refusal needs no lock (law 4).
 
 use std::{
+    iter::Sum,
+    ops::Add,
     sync::atomic::{
         AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst,
     },
@@ -36,14 +38,38 @@ pub(crate) struct Door {
     /// Whether a request of another priority than the default has ever come.
     has_priorities: AtomicBool,
     arrivals: Arrivals,
-    /// The first level that is refused.
+    /// The first level that is refused, and until when, in microseconds after `origin`: the drain task does not
+    /// run when nothing happens.
     cut: AtomicU32,
+    cut_until: AtomicU64,
     draws: AtomicU64,
     /// Hours since 1970, as of the last window: cohorts are to be the same in all services.
     hour: AtomicU64,
     /// The time since 1970 at `origin`.
     since_1970: Duration,
     origin: Instant,
+}
+
+/// Requests, and what they cost together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) requests: u64,
+    pub(crate) weight: u64,
+}
+
+impl Add for Waiting {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        let (requests, weight) = (self.requests + other.requests, self.weight + other.weight);
+        Self { requests, weight }
+    }
+}
+
+impl Sum for Waiting {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
 }
 
 /// Weights fit below it: no more than all places.
@@ -68,6 +94,7 @@ impl Door {
             has_priorities: AtomicBool::new(false),
             arrivals: Arrivals::new(),
             cut: AtomicU32::new(Cut::OPEN),
+            cut_until: AtomicU64::new(0),
             draws: AtomicU64::new(0),
             hour: AtomicU64::new(since_1970.as_secs() / 3600),
             since_1970,
@@ -76,7 +103,7 @@ impl Door {
     }
 
     /// Counts an arrival; `false` when it is to be refused for its priority.
-    pub(crate) fn is_open_to(&self, rank: Rank, limit: usize) -> bool {
+    pub(crate) fn is_open_to(&self, rank: Rank, limit: usize, now: Instant) -> bool {
         if !self.has_priorities.load(Relaxed) {
             if rank.priority == Priority::default() {
                 return true;
@@ -93,6 +120,7 @@ impl Door {
         level < self.cut.load(Relaxed)
             || self.arrivals.loads.is_light(rank.priority, rank.flow)
             || self.weight_of(rank.priority.index()) < limit.div_ceil(KEPT) as u64
+            || self.micros(now) > self.cut_until.load(Relaxed)
     }
 
     pub(crate) fn has_priorities(&self) -> bool {
@@ -106,19 +134,24 @@ impl Door {
     /// A window ends, and from now on this is the first level that is refused.
     pub(crate) fn set_cut(&self, level: u32, now: Instant) {
         self.cut.store(level, Relaxed);
+        self.cut_until.store(self.micros(now + 2 * WINDOW), Relaxed);
         let since_1970 = self.since_1970 + now.saturating_duration_since(self.origin);
         self.hour.store(since_1970.as_secs() / 3600, Relaxed);
     }
 
-    /// What happens to this newcomer when no place is free.
-    pub(crate) fn when_full(&self, overflow: Overflow, rank: Rank) -> WhenFull {
-        let below = || (rank.priority.index() + 1..LEVELS).any(|index| self.waits(index));
-        let gives_way = overflow == Overflow::EvictOldest || below() || self.is_short(rank);
-        if gives_way { WhenFull::Evict } else { WhenFull::Refuse }
+    fn micros(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.origin);
+        since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())
     }
 
-    fn waits(&self, index: usize) -> bool {
-        self.waiting[index].load(SeqCst) > 0
+    /// What happens to this newcomer when no place is free.
+    pub(crate) fn when_full(&self, overflow: Overflow, rank: Rank) -> WhenFull {
+        let below = || {
+            let lower = rank.priority.index() + 1..LEVELS;
+            lower.map(|index| self.weight_of(index)).sum::<u64>() >= u64::from(rank.cost)
+        };
+        let gives_way = overflow == Overflow::EvictOldest || below() || self.is_short(rank);
+        if gives_way { WhenFull::Evict } else { WhenFull::Refuse }
     }
 
     /// Whether the place it does not get is one more than the share of its flow: others wait beside it, and none
@@ -140,8 +173,8 @@ impl Door {
     }
 
     /// A request joins the queue.
-    pub(crate) fn enter(&self, rank: Rank, held: usize) {
-        self.waiting[rank.priority.index()].fetch_add(REQUEST + held as u64, SeqCst);
+    pub(crate) fn enter(&self, rank: Rank) {
+        self.waiting[rank.priority.index()].fetch_add(REQUEST + u64::from(rank.cost), SeqCst);
         if rank.flow != NO_FLOW {
             for cell in self.cells(rank) {
                 cell.fetch_add(rank.cost, Relaxed);
@@ -150,8 +183,8 @@ impl Door {
     }
 
     /// A request leaves the queue, by whatever way.
-    pub(crate) fn leave(&self, rank: Rank, held: usize) {
-        self.waiting[rank.priority.index()].fetch_sub(REQUEST + held as u64, SeqCst);
+    pub(crate) fn leave(&self, rank: Rank) {
+        self.waiting[rank.priority.index()].fetch_sub(REQUEST + u64::from(rank.cost), SeqCst);
         if rank.flow != NO_FLOW {
             for cell in self.cells(rank) {
                 cell.fetch_sub(rank.cost, Relaxed);
@@ -183,19 +216,34 @@ impl Door {
         (self.waiting[priority.index()].load(SeqCst) / REQUEST) as usize
     }
 
-    /// How much goes before a newcomer, if the oldest goes first: what waits of its priority and of higher
-    /// ones; or, if that is less, what all flows of its priority will have had by the time it is served.
-    pub(crate) fn ahead_of(&self, rank: Rank) -> u64 {
+    /// What goes before a newcomer, if the oldest goes first: what waits of its priority and of higher ones; or,
+    /// if that is less, what all flows of its priority will have had by the time it is served.
+    pub(crate) fn ahead_of(&self, rank: Rank) -> Waiting {
         let index = rank.priority.index();
-        let higher: u64 = (0..index).map(|index| self.weight_of(index)).sum();
-        let equal = self.weight_of(index);
+        let higher: Waiting = (0..index).map(|index| self.waiting_at(index)).sum();
+        let equal = self.waiting_at(index);
         let active = self.active[index].load(Relaxed) as u64;
-        let fair = if rank.flow == NO_FLOW || active == 0 {
-            equal
-        } else {
-            equal.min((self.weight_of_flow(rank) + 1) * active)
-        };
-        higher + fair
+        if rank.flow == NO_FLOW || active == 0 {
+            return higher + equal;
+        }
+        let own = self.weight_of_flow(rank) + u64::from(rank.cost);
+        let share = own * active;
+        if share >= equal.weight {
+            return higher + equal;
+        }
+        // As many as have that weight, if they are like all.
+        let requests = (equal.requests * share).div_ceil(equal.weight);
+        higher + Waiting { requests, weight: share }
+    }
+
+    /// All that waits.
+    pub(crate) fn all(&self) -> Waiting {
+        (0..LEVELS).map(|index| self.waiting_at(index)).sum()
+    }
+
+    fn waiting_at(&self, index: usize) -> Waiting {
+        let both = self.waiting[index].load(SeqCst);
+        Waiting { requests: both / REQUEST, weight: both % REQUEST }
     }
 
     /// Takes over what the line knows of each priority.
@@ -229,14 +277,14 @@ mod tests {
         let when_full = |class: Class| door.when_full(Overflow::Reject, class.rank);
         let low = Class::new().priority(Priority::Low).rank;
         assert_eq!(when_full(Class::new()), WhenFull::Refuse);
-        door.enter(low, 1);
+        door.enter(low);
         assert_eq!(when_full(Class::new()), WhenFull::Evict);
         assert_eq!(when_full(Class::new().priority(Priority::Background)), WhenFull::Refuse);
-        door.leave(low, 1);
+        door.leave(low);
         assert_eq!(when_full(Class::new()), WhenFull::Refuse);
 
         let long = Class::new().flow("long");
-        (0..5).for_each(|_| door.enter(long.rank, 1));
+        (0..5).for_each(|_| door.enter(long.rank));
         door.publish(shapes(Shape { active: 1, longest: 5, flowless: 0 }));
         assert_eq!(when_full(long), WhenFull::Refuse);
         assert_eq!(when_full(Class::new().flow("short")), WhenFull::Evict);
@@ -249,12 +297,13 @@ mod tests {
     fn what_goes_before_a_newcomer_is_what_its_share_leaves() {
         let door = Door::new(Instant::now());
         let long = Class::new().flow("long").rank;
-        (0..100).for_each(|_| door.enter(long, 1));
-        door.enter(Class::new().priority(Priority::High).rank, 1);
+        (0..100).for_each(|_| door.enter(long));
+        door.enter(Class::new().priority(Priority::High).rank);
         door.publish(shapes(Shape { active: 2, longest: 100, flowless: 0 }));
-        assert_eq!(door.ahead_of(long), 101);
-        assert_eq!(door.ahead_of(Class::new().flow("short").rank), 3);
-        assert_eq!(door.ahead_of(Class::new().priority(Priority::High).rank), 1);
+        let ahead_of = |rank| door.ahead_of(rank).requests;
+        assert_eq!(ahead_of(long), 101);
+        assert_eq!(ahead_of(Class::new().flow("short").rank), 3);
+        assert_eq!(ahead_of(Class::new().priority(Priority::High).rank), 1);
     }
 
     #[test]
@@ -263,9 +312,10 @@ mod tests {
         let door = Door::new(now);
         let low = Class::new().priority(Priority::Low).rank;
         door.set_cut(0, now);
-        assert!(door.is_open_to(low, 4));
-        door.enter(low, 1);
-        assert!(!door.is_open_to(low, 4));
-        assert!(door.is_open_to(low, 5));
+        assert!(door.is_open_to(low, 4, now));
+        door.enter(low);
+        assert!(!door.is_open_to(low, 4, now));
+        assert!(door.is_open_to(low, 5, now));
+        assert!(door.is_open_to(low, 4, now + 3 * WINDOW), "nobody was there to lift the cut");
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
-    Core,
+    Core, Foreseen,
     backlog::Queued,
     contain,
     door::WINDOW,
@@ -115,7 +115,7 @@ impl<'a> Drain<'a> {
         self.offer_places(cx);
         let waiting = self.core.places.counts().waiting();
         self.look_back(waiting);
-        self.core.backlog().purge(waiting);
+        self.core.backlog().purge(self.core.queued());
         self.set_alarm(next, cx);
         if closed.is_ready() && waiting == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -155,8 +155,12 @@ impl<'a> Drain<'a> {
                 })
             };
             drop(backlog);
-            let Some((job, why)) = victim else { return };
-            room += job.held();
+            let Some((job, why)) = victim else {
+                // They are admitted and not yet sent.
+                places.return_over(over.saturating_sub(room));
+                return;
+            };
+            room += job.rank().cost as usize;
             contain(|| job.remove(why));
         }
     }
@@ -187,7 +191,7 @@ impl<'a> Drain<'a> {
         while left > 0 && core.places.may_dispatch(1) {
             let now = Instant::now();
             self.now = now;
-            due = self.pace.wait_until(now);
+            due = self.pace.wait_until(now, self.gap());
             if due.is_some() {
                 break;
             }
@@ -224,14 +228,17 @@ impl<'a> Drain<'a> {
             contain(|| job.remove(reason.into()));
             return true;
         }
-        if !core.places.may_dispatch(job.held()) {
+        if !core.places.may_dispatch(job.cost()) {
             core.backlog().put_back(entry, &charge);
             return false;
         }
         match contain(|| job.dispatch(now, charge.bill)) {
-            Some(Dispatched::Started) => {
-                self.window.served += 1;
-                self.pace.on_dispatched(now, self.gap());
+            Some(Dispatched::Started) => self.on_called(now),
+            Some(Dispatched::Panicked) => {
+                self.on_called(now);
+                if let Some(bill) = charge.bill {
+                    core.backlog().settle(bill, Duration::ZERO);
+                }
             }
             Some(Dispatched::Unready) => core.backlog().stall(entry, &charge),
             Some(Dispatched::NoSlot) => {
@@ -243,6 +250,12 @@ impl<'a> Drain<'a> {
         true
     }
 
+    fn on_called(&mut self, now: Instant) {
+        self.window.served += 1;
+        let draw = mix(self.core.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64;
+        self.pace.on_dispatched(now, 0.75 + draw / 2.0);
+    }
+
     /// Why it is not to be dispatched any more.
     fn too_late(&self, entry: &Queued, now: Instant) -> Option<Reason> {
         let job = &entry.item;
@@ -250,20 +263,18 @@ impl<'a> Drain<'a> {
             return Some(late.reason);
         }
         let left = job.deadline()?.saturating_duration_since(now);
-        let too_late = self.core.is_too_late(job.budget(), Duration::ZERO, left, now);
-        too_late.then_some(Reason::WouldMissDeadline)
+        let foreseen = self.core.foresee(job.foreseen_by(), Duration::ZERO, left, now);
+        (foreseen == Foreseen::TooLate).then_some(Reason::WouldMissDeadline)
     }
 
-    /// The spacing of a limit below 1: by Little's law, the mean service time divided by the limit. Spread by
-    /// a quarter, so that many who share a backend do not fall into step.
+    /// The spacing of a limit below 1: by Little's law, the mean service time divided by the limit.
     fn gap(&self) -> Option<Duration> {
         let limit = self.core.exact_limit();
         if !(limit > 0.0 && limit < 1.0) {
             return None;
         }
-        let random = mix(self.core.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64;
         let gap = self.core.estimates.service_time()?.as_secs_f64() / limit;
-        Duration::try_from_secs_f64(gap * (0.75 + random / 2.0)).ok()
+        Duration::try_from_secs_f64(gap).ok()
     }
 
     /// At the end of a window, finds out anew whom to refuse for their priority; tells the door how the line
@@ -279,11 +290,14 @@ impl<'a> Drain<'a> {
         let Window { cut, began, served, stood } = &mut self.window;
         *stood &= waiting > 0;
         let now = self.now;
-        if now.saturating_duration_since(*began) < WINDOW {
+        let length = now.saturating_duration_since(*began);
+        if length < WINDOW {
             return;
         }
         let was_open = cut.is_open();
-        door.set_cut(cut.on_window(door.arrivals(), *served, *stood), now);
+        // Nobody was here to end those before this one.
+        let windows = length.as_secs_f64() / WINDOW.as_secs_f64();
+        door.set_cut(cut.on_window(door.arrivals(), *served, *stood, windows), now);
         if cut.is_open() != was_open {
             let name = &*self.core.settings.name;
             tracing::info!(name, sheds = was_open, "lower priorities are refused");

@@ -25,10 +25,10 @@ pub(crate) struct Estimates {
     by_level: AtomicBool,
     /// By budget, to foresee who will be late. These fade while nothing is in flight.
     budgets: [Mean; Budget::COUNT],
-    /// When the last call ended, and when one was last let through against what was foreseen; in microseconds
-    /// after `origin`, plus one.
+    /// When the last call ended, and, by budget, when one was last let through against what was foreseen; in
+    /// microseconds after `origin`, plus one. The first is zero until there is a budget.
     ended: AtomicU64,
-    probed: AtomicU64,
+    probed: [AtomicU64; Budget::COUNT],
 }
 
 /// How long a caller gave its request, to the nearest power of two: requests with like deadlines are taken to
@@ -71,7 +71,7 @@ impl Estimates {
             by_level: AtomicBool::new(false),
             budgets: [const { Mean(AtomicU64::new(0)) }; Budget::COUNT],
             ended: AtomicU64::new(0),
-            probed: AtomicU64::new(0),
+            probed: [const { AtomicU64::new(0) }; Budget::COUNT],
         }
     }
 
@@ -101,7 +101,7 @@ impl Estimates {
 
     /// The last call has ended, and nothing is in flight.
     pub(crate) fn on_idle(&self, budget: Budget, now: Instant) {
-        if budget != Budget::NONE {
+        if budget != Budget::NONE || self.ended.load(Relaxed) > 0 {
             self.ended.store(self.micros(now), Relaxed);
         }
     }
@@ -126,10 +126,11 @@ impl Estimates {
     /// Whether one may go on for whom it is foreseen to be too late. What it then shows weighs more than what
     /// was known.
     pub(crate) fn may_probe(&self, budget: Budget, foreseen: f32, now: Instant) -> bool {
-        let (last, now) = (self.probed.load(Relaxed), self.micros(now));
+        let probed = &self.probed[budget.index()];
+        let (last, now) = (probed.load(Relaxed), self.micros(now));
         let apart = (foreseen.max(PROBE) * 1e6) as u64;
         let may = now.saturating_sub(last) >= apart
-            && self.probed.compare_exchange(last, now, Relaxed, Relaxed).is_ok();
+            && probed.compare_exchange(last, now, Relaxed, Relaxed).is_ok();
         if may {
             self.budgets[budget.index()].loosen_if_rare();
         }
@@ -257,5 +258,17 @@ mod tests {
         let estimates = Estimates::new(start);
         let may = |ms| estimates.may_probe(Budget(1), 0.3, start + MS * ms);
         assert_eq!([300, 310, 599, 600].map(may), [true, false, false, true]);
+    }
+
+    #[test]
+    fn who_goes_against_it_often_does_not_keep_others_from_it() {
+        let (start, mut often) = (Instant::now(), 0);
+        let estimates = Estimates::new(start);
+        for ms in (0..60_000).step_by(50) {
+            let now = start + MS * ms;
+            estimates.may_probe(Budget(8), 0.2, now);
+            often += u32::from(estimates.may_probe(Budget(11), 5.0, now));
+        }
+        assert_eq!(often, 11, "in a minute, every five seconds");
     }
 }

@@ -233,8 +233,7 @@ impl Wake for Rouser {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(core) = self.core.upgrade() {
-            lock(&core.woken).push(self.lane);
-            core.wake();
+            core.ask_again(self.lane);
             // The last reference to the core may be this one; what it drops is user code.
             contain(|| drop(core));
         }

@@ -11,7 +11,7 @@ use tower_service::Service;
 use tracing::Span;
 
 use super::{
-    Core,
+    Core, contain,
     estimates::Budget,
     in_flight::{InFlight, IsOk, Reply, Running, Start, Task},
     inner::{Entered, Inner, Judge},
@@ -31,16 +31,19 @@ use crate::{
 pub(crate) trait Job: Send + Sync {
     fn lane(&self) -> LaneId;
     fn rank(&self) -> Rank;
-    /// How many places it has.
-    fn held(&self) -> usize;
+    /// How many slots it will take.
+    fn cost(&self) -> usize;
     fn admitted(&self) -> Instant;
     /// Until when it may wait, and what to say then.
     fn late(&self) -> Option<Late>;
     /// Until when it is of use to its caller.
     fn deadline(&self) -> Option<Instant>;
-    fn budget(&self) -> Budget;
-    /// Whether it has ended, by whatever way.
+    /// By what it is foreseen whether it will be late; by nothing, if it was let in against that.
+    fn foreseen_by(&self) -> Budget;
+    /// Whether it does not wait: it has ended, by whatever way, or the drain task has it in hand.
     fn is_gone(&self) -> bool;
+    /// Whether it can't come back: it was removed or cancelled.
+    fn has_left(&self) -> bool;
     /// Calls the inner, on the drain task, which has charged it: the bill is open until it ends.
     fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched;
     /// Answers `Rejected`. `false` if it had gone.
@@ -75,8 +78,10 @@ impl From<Reason> for Removal {
 pub(crate) enum Dispatched {
     /// It runs.
     Started,
-    /// It was gone, or has been answered.
+    /// It was gone, or has been answered, and was not called.
     Ended,
+    /// It was called, and that panicked.
+    Panicked,
     /// It waits on, since its inner is not ready.
     Unready,
     /// It waits on, since no slot is free.
@@ -105,14 +110,17 @@ where
 /// What a request was admitted with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
+    /// Its cost is what it has places for: no more than the limit was then.
     pub(crate) rank: Rank,
-    /// How many places it has.
-    pub(crate) held: u32,
+    /// The cost that it was given: the limit may rise.
+    pub(crate) asked: u32,
     pub(crate) admitted: Instant,
     /// When it has waited as long as is allowed.
     pub(crate) overdue: Option<Instant>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) budget: Budget,
+    /// Whether it was let in to find out whether what was foreseen is right.
+    pub(crate) is_probe: bool,
 }
 
 impl Terms {
@@ -138,7 +146,8 @@ where
 }
 
 /// ```text
-/// Waiting ⇄ InHand ──▶ Gone     the drain task takes it up; back if it cannot be dispatched
+/// Waiting ⇄ InHand              the drain task takes it up, to the end; back if it cannot be dispatched
+/// InHand  ──▶ Gone              cancelled meanwhile: not put back
 /// Waiting ──▶ Gone              removed, or cancelled
 /// ```
 enum Stage<W> {
@@ -195,8 +204,8 @@ where
 
     /// Gives back its places without having been dispatched.
     fn leave(&self, core: &Core) {
-        core.door.leave(self.terms.rank, self.terms.held as usize);
-        core.release_waiting(self.terms.held as usize);
+        core.door.leave(self.terms.rank);
+        core.release_waiting(self.terms.rank.cost as usize);
     }
 }
 
@@ -222,8 +231,8 @@ where
         self.terms.rank
     }
 
-    fn held(&self) -> usize {
-        self.terms.held as usize
+    fn cost(&self) -> usize {
+        self.terms.asked as usize
     }
 
     fn admitted(&self) -> Instant {
@@ -238,12 +247,16 @@ where
         self.terms.deadline
     }
 
-    fn budget(&self) -> Budget {
-        self.terms.budget
+    fn foreseen_by(&self) -> Budget {
+        if self.terms.is_probe { Budget::NONE } else { self.terms.budget }
     }
 
     fn is_gone(&self) -> bool {
         !matches!(*lock(&self.stage), Stage::Waiting(_))
+    }
+
+    fn has_left(&self) -> bool {
+        matches!(*lock(&self.stage), Stage::Gone)
     }
 
     fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched {
@@ -256,23 +269,23 @@ where
             self.put_back(Waits { inner, request, prepare, span, reply });
             why
         };
-        let Terms { rank, held, admitted, budget, .. } = self.terms;
-        let held = held as usize;
+        let Terms { rank, asked, admitted, budget, .. } = self.terms;
+        let (held, asked) = (rank.cost as usize, asked as usize);
         let wait = now.saturating_duration_since(admitted);
         if let Some(prepare) = prepare {
             prepare(&mut request, wait);
         }
-        match inner.enter(&span, request, || core.places.take_slots(held)) {
+        match inner.enter(&span, request, || core.places.take_slots(held, asked)) {
             Entered::Unready(request) => again(inner, request, span, reply, Dispatched::Unready),
             Entered::NoSlot(request) => again(inner, request, span, reply, Dispatched::NoSlot),
             Entered::Failed { failure, slots } => {
-                core.door.leave(rank, held);
+                core.door.leave(rank);
                 core.on_failure(&failure, held, slots);
-                drop(reply.send(Reply::Failed(failure)));
-                Dispatched::Ended
+                contain(|| drop(reply.send(Reply::Failed(failure))));
+                if slots.is_some() { Dispatched::Panicked } else { Dispatched::Ended }
             }
             Entered::Called(future, slots) => {
-                core.door.leave(rank, held);
+                core.door.leave(rank);
                 let start = Start { at: now, wait, priority: rank.priority, budget, slots, bill };
                 let in_flight = InFlight::new(inner, start);
                 let running = Running::new(future, in_flight, span);
@@ -282,7 +295,9 @@ where
                         drop(tokio::spawn(Task::new(running, reply, cancel)));
                     }
                     // If the caller has gone, this drops the call and frees its slot.
-                    Execution::Caller => drop(reply.send(Reply::Run(running))),
+                    Execution::Caller => {
+                        contain(|| drop(reply.send(Reply::Run(running))));
+                    }
                 }
                 Dispatched::Started
             }

@@ -26,7 +26,8 @@ impl Leveler {
         let mut job = job;
         while let Err(mpsc::error::TrySendError::Full(back)) = self.sender.try_send(job) {
             job = back;
-            self.core.backlog().help(self.core.places.counts().waiting());
+            let live = self.core.queued();
+            self.core.backlog().help(live);
         }
         // Pairs with the fence of a dying drain task: either it finds this request in the channel, or we
         // see that it has died and start another.

@@ -42,7 +42,7 @@ pub(crate) use self::{
     inner::{Failure, Inner},
     job::Job,
     leveler::Leveler,
-    refusal::Refusal,
+    refusal::{Foreseen, Refusal},
     state::{Core, Settings},
     waiters::Turn,
 };

@@ -14,7 +14,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
-use super::word::{CLOSED, Counts, DISPATCHING, HELD, IN_FLIGHT, PAUSED};
+use super::word::{CLOSED, Counts, DISPATCHING, FIELD, HELD, IN_FLIGHT, PAUSED};
 
 /// The largest capacity, and the largest limit: both together, and one channel's worth more, fit in the
 /// 30 bits that each count has.
@@ -129,8 +129,9 @@ impl Places {
     }
 
     /// What a request of this cost takes: no more than the limit, or it could never run.
-    pub(crate) fn weight(&self, cost: u32) -> usize {
-        (cost as usize).clamp(1, self.limit())
+    pub(crate) fn weight(&self, cost: u32) -> u32 {
+        // The limit fits: it is no more than `MAX`.
+        cost.clamp(1, self.limit() as u32)
     }
 
     /// Takes so many places, and as many slots with them when `direct` is wanted and the request need not
@@ -178,6 +179,11 @@ impl Places {
     /// How much is to make room for those let in beyond the bound, since this was last asked.
     pub(crate) fn take_over(&self) -> usize {
         if self.over.load(SeqCst) == 0 { 0 } else { self.over.swap(0, SeqCst) }
+    }
+
+    /// So much still has to make room: nobody was there to do it yet.
+    pub(crate) fn return_over(&self, over: usize) {
+        self.over.fetch_add(over, SeqCst);
     }
 
     /// A limit lowered between the look at it and the taking of the slot must hold all the same: the
@@ -232,24 +238,25 @@ impl Places {
         self.reserved.fetch_sub(1, SeqCst);
     }
 
-    /// Takes slots for a request that has `held` places, and gives back the places it has beyond those: there
-    /// are some when the limit was lowered below its cost. For the drain task only, which keeps direct
-    /// admissions away until `end_dispatching`.
-    pub(crate) fn take_slots(&self, held: usize) -> Option<Slots> {
+    /// Takes slots for a request that has `held` places, and as many places as slots: it may have more, when
+    /// the limit was lowered below its cost, or fewer, when it was raised since. For the drain task only, which
+    /// keeps direct admissions away until `end_dispatching`.
+    pub(crate) fn take_slots(&self, held: usize, cost: usize) -> Option<Slots> {
         let mut word = self.word.0.load(SeqCst);
         loop {
             let counts = Counts(word);
             let limit = self.limit();
-            let taken = held.min(limit);
+            // No more places than can be counted, which only half a billion would be.
+            let taken = cost.min(limit).min(held + FIELD as usize - counts.held());
             let in_flight = counts.in_flight() + taken;
             if counts.is_paused() || in_flight > limit {
                 return None;
             }
-            let beyond = (held - taken) as u64 * HELD;
-            let next = (word - beyond + taken as u64 * IN_FLIGHT) | DISPATCHING;
+            let (had, has) = (held as u64 * HELD, taken as u64 * HELD);
+            let next = (word - had + has + taken as u64 * IN_FLIGHT) | DISPATCHING;
             match self.word.0.compare_exchange_weak(word, next, SeqCst, SeqCst) {
                 Ok(_) if in_flight > self.limit() => {
-                    self.word.0.fetch_add(beyond, SeqCst);
+                    self.word.0.fetch_add(had.wrapping_sub(has), SeqCst);
                     self.return_slots(taken as u32);
                     return None;
                 }
@@ -259,10 +266,10 @@ impl Places {
         }
     }
 
-    /// Whether a request that has `held` places may be dispatched now.
-    pub(crate) fn may_dispatch(&self, held: usize) -> bool {
+    /// Whether a request of this cost may be dispatched now.
+    pub(crate) fn may_dispatch(&self, cost: usize) -> bool {
         let (counts, limit) = (self.counts(), self.limit());
-        !counts.is_paused() && counts.in_flight() + held.min(limit) <= limit
+        !counts.is_paused() && counts.in_flight() + cost.min(limit) <= limit
     }
 
     pub(crate) fn end_dispatching(&self) {
@@ -328,7 +335,7 @@ mod tests {
         assert_eq!(admit(3), Err(Denied::Full), "two places are not");
         assert!(!places.may_dispatch(2));
         places.release_running(3);
-        assert_eq!(places.take_slots(2), Some(Slots { taken: 2, in_flight: 2 }));
+        assert_eq!(places.take_slots(2, 2), Some(Slots { taken: 2, in_flight: 2 }));
         assert_eq!(places.weight(100), 4, "heavier than the limit it runs alone");
         assert_eq!(places.weight(0), 1);
     }
@@ -338,7 +345,7 @@ mod tests {
         let places = Places::new(4, 4);
         assert_eq!(places.admit(3, false, || WhenFull::Refuse), Ok(Admitted::Queued));
         places.set_limit(2);
-        assert_eq!(places.take_slots(3), Some(Slots { taken: 2, in_flight: 2 }));
+        assert_eq!(places.take_slots(3, 3), Some(Slots { taken: 2, in_flight: 2 }));
         assert_eq!(places.counts().waiting(), 0);
         assert_eq!(places.release_running(2).held(), 0);
     }
@@ -370,7 +377,7 @@ mod tests {
     fn nobody_overtakes_a_request_that_is_being_dispatched() {
         let places = Places::new(4, 4);
         assert_eq!(places.admit(1, false, || WhenFull::Refuse), Ok(Admitted::Queued));
-        assert_eq!(places.take_slots(1), Some(Slots { taken: 1, in_flight: 1 }));
+        assert_eq!(places.take_slots(1, 1), Some(Slots { taken: 1, in_flight: 1 }));
         assert_eq!(places.admit(1, true, || WhenFull::Refuse), Ok(Admitted::Queued));
         places.release_waiting(1);
         places.end_dispatching();

@@ -4,7 +4,11 @@ use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Core, door::WINDOW, estimates::Budget};
+use super::{
+    Core,
+    door::{WINDOW, Waiting},
+    estimates::Budget,
+};
 use crate::{
     class::Rank,
     error::{Reason, Rejected},
@@ -35,6 +39,15 @@ pub(crate) enum Refusal {
     Late,
     Closed,
     NoRuntime,
+}
+
+/// Whether a request will be ready by its deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Foreseen {
+    InTime,
+    TooLate,
+    /// It will be too late, and may go on to find out whether that is true.
+    Probe,
 }
 
 impl Refusal {
@@ -82,20 +95,20 @@ impl Core {
         let queued = self.queued();
         let retry_after = match reason {
             Reason::Closed | Reason::NoRuntime => None,
-            _ => self.time_for(queued.max(1) as u64).map(|time| self.spread(time)),
+            _ => self.time_for(self.door.all()).map(|time| self.spread(time)),
         };
         let limit = self.places.limit();
         Rejected { reason, retry_after, waited, queued, limit, over_share: false }
     }
 
-    /// How long it takes until so many calls have ended: by the rate at which they lately did, or by what the
-    /// limit allows.
-    fn time_for(&self, calls: u64) -> Option<Duration> {
+    /// How long it takes until all this, or one call, has ended: by the rate at which calls lately did, or by
+    /// what the limit allows.
+    fn time_for(&self, waiting: Waiting) -> Option<Duration> {
         let by_limit = || {
             let each = self.estimates.service_time()?.as_secs_f64() / self.exact_limit();
-            Duration::try_from_secs_f64(each * calls as f64).ok()
+            Duration::try_from_secs_f64(each * waiting.weight.max(1) as f64).ok()
         };
-        self.rate.time_for(calls).or_else(by_limit)
+        self.rate.time_for(waiting.requests.max(1)).or_else(by_limit)
     }
 
     fn spread(&self, time: Duration) -> Duration {
@@ -103,37 +116,44 @@ impl Core {
         time.min(MAX_RETRY_AFTER).mul_f64(1.0 - SPREAD + 2.0 * SPREAD * random).min(MAX_RETRY_AFTER)
     }
 
-    /// Whether a newcomer would not be served by its deadline: predicted from what goes before it, when that
-    /// is not overtaken, and the service time of its priority. Never when nothing is in flight.
-    pub(crate) fn would_miss(
+    /// Whether a newcomer would be served by its deadline: predicted from what goes before it, when that
+    /// is not overtaken, and the service time of those like it. Never when nothing is in flight.
+    pub(crate) fn would_be_in_time(
         &self,
         rank: Rank,
         budget: Budget,
         left: Duration,
         now: Instant,
-    ) -> Option<Refusal> {
+    ) -> Result<Foreseen, Refusal> {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
         let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
-        self.is_too_late(budget, wait.unwrap_or_default(), left, now).then(|| {
-            let by_itself = self.estimates.foreseen(budget) > Some(left.as_secs_f32());
-            Refusal::WouldMiss { by_itself }
-        })
+        match self.foresee(budget, wait.unwrap_or_default(), left, now) {
+            Foreseen::TooLate => {
+                let by_itself = self.estimates.foreseen(budget) > Some(left.as_secs_f32());
+                Err(Refusal::WouldMiss { by_itself })
+            }
+            other => Ok(other),
+        }
     }
 
-    /// Whether a request that is dispatched after this wait will not be ready in the time that is left.
-    pub(super) fn is_too_late(
+    /// Whether a request that is dispatched after this wait will be ready in the time that is left.
+    pub(super) fn foresee(
         &self,
         budget: Budget,
         wait: Duration,
         left: Duration,
         now: Instant,
-    ) -> bool {
+    ) -> Foreseen {
         if self.places.counts().in_flight() == 0 {
             self.estimates.fade(now);
-            return false;
+            return Foreseen::InTime;
         }
-        let Some(service) = self.estimates.foreseen(budget) else { return false };
-        let needed = wait.as_secs_f32() + service;
-        needed > left.as_secs_f32() && !self.estimates.may_probe(budget, service, now)
+        match self.estimates.foreseen(budget) {
+            Some(service) if wait.as_secs_f32() + service > left.as_secs_f32() => {
+                let may_probe = self.estimates.may_probe(budget, service, now);
+                if may_probe { Foreseen::Probe } else { Foreseen::TooLate }
+            }
+            _ => Foreseen::InTime,
+        }
     }
 }

@@ -1,4 +1,5 @@
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -64,7 +65,7 @@ pub(crate) struct Core {
     /// Wakes the drain task.
     pub(super) signal: AtomicWaker,
     /// Inner services that may be ready again.
-    pub(super) woken: Mutex<Vec<LaneId>>,
+    pub(super) woken: Mutex<BTreeSet<LaneId>>,
     pub(super) drain: AtomicU8,
     /// Charges that have turned out to be so much.
     pub(super) settlements: Mutex<Vec<(Bill, Duration)>>,
@@ -190,9 +191,9 @@ impl Core {
     }
 
     /// A request is about to be queued.
-    pub(crate) fn on_queued(&self, rank: Rank, held: usize, now: Instant) {
-        self.door.enter(rank, held);
-        if self.places.counts().waiting() == held {
+    pub(crate) fn on_queued(&self, rank: Rank, now: Instant) {
+        self.door.enter(rank);
+        if self.places.counts().waiting() == rank.cost as usize {
             self.rate.begin(now, self.counters.ended());
         }
     }
@@ -236,9 +237,10 @@ impl Core {
         taken.saturating_sub(self.surplus.load(SeqCst))
     }
 
-    /// An inner was polled without leaving our waker with it.
+    /// An inner may be ready, or was polled without leaving our waker with it: the drain task has to ask.
     pub(crate) fn ask_again(&self, lane: LaneId) {
-        lock(&self.woken).push(lane);
+        lock(&self.woken).insert(lane);
+        self.wake();
     }
 
     /// Feeds a finished call to the algorithm, and takes over its limit.
@@ -263,7 +265,11 @@ impl Core {
     }
 
     fn apply_limit(&self, limit: f64) {
-        self.limit.store(limit.to_bits(), SeqCst);
+        let exactly = f64::from_bits(self.limit.swap(limit.to_bits(), SeqCst));
+        if exactly != limit && exactly.min(limit) < 1.0 {
+            // Dispatches are spaced otherwise now.
+            self.wake();
+        }
         let (before, limit) = (self.places.limit(), whole_limit(limit));
         if before != limit {
             self.places.set_limit(limit);

@@ -70,15 +70,21 @@ impl Cut {
         Self { share: 1.0, level: Self::OPEN, weight: 0.0 }
     }
 
-    /// A window ends, in which `served` requests were dispatched, and the queue `stood` or ran empty. Returns
-    /// the first level that is refused from now on.
-    pub(crate) fn on_window(&mut self, arrivals: &Arrivals, served: u64, stood: bool) -> u32 {
+    /// A window ends, as long as so many `windows`, in which `served` requests were dispatched, and the queue
+    /// `stood` or ran empty. Returns the first level that is refused from now on.
+    pub(crate) fn on_window(
+        &mut self,
+        arrivals: &Arrivals,
+        served: u64,
+        stood: bool,
+        windows: f64,
+    ) -> u32 {
         let arrived = arrivals.take();
         let total: u64 = arrived.iter().map(|count| u64::from(*count)).sum();
         self.share = match stood {
             _ if total == 0 => 1.0,
             true => (served as f64 * HEADROOM / total as f64).min(1.0),
-            false => (self.share * RECOVERY).min(1.0),
+            false => (self.share * RECOVERY.powf(windows)).min(1.0),
         };
         self.weight = weight_after(self.weight);
         self.level = Self::OPEN;
@@ -134,11 +140,11 @@ mod tests {
         let (arrivals, mut cut) = (Arrivals::new(), Cut::new());
         arrive(&arrivals, Priority::High, 640);
         arrive(&arrivals, Priority::Low, 1280);
-        let at = cut.on_window(&arrivals, 1219, true);
+        let at = cut.on_window(&arrivals, 1219, true, 1.0);
         assert_eq!(at, level(Priority::Low, 63), "half of the low ones: 640 of 1280, at 5 % above");
         arrive(&arrivals, Priority::High, 640);
         arrive(&arrivals, Priority::Low, 1280);
-        assert!(cut.on_window(&arrivals, 1219, false) > at);
+        assert!(cut.on_window(&arrivals, 1219, false, 1.0) > at);
     }
 
     #[test]
@@ -147,17 +153,17 @@ mod tests {
         arrive(&arrivals, Priority::Critical, 1);
         arrive(&arrivals, Priority::Normal, 1280);
         arrive(&arrivals, Priority::Low, 1280);
-        assert_eq!(cut.on_window(&arrivals, 128, true), level(Priority::Low, 0));
+        assert_eq!(cut.on_window(&arrivals, 128, true, 1.0), level(Priority::Low, 0));
         arrive(&arrivals, Priority::Background, 1280);
-        assert_eq!(cut.on_window(&arrivals, 128, true), Cut::OPEN);
+        assert_eq!(cut.on_window(&arrivals, 128, true, 1.0), Cut::OPEN);
     }
 
     #[test]
     fn without_overload_nobody_is_refused() {
         let (arrivals, mut cut) = (Arrivals::new(), Cut::new());
         arrive(&arrivals, Priority::Low, 100);
-        assert_eq!(cut.on_window(&arrivals, 10, false), Cut::OPEN);
-        assert_eq!(cut.on_window(&arrivals, 10, true), Cut::OPEN, "nor when nobody comes");
+        assert_eq!(cut.on_window(&arrivals, 10, false, 1.0), Cut::OPEN);
+        assert_eq!(cut.on_window(&arrivals, 10, true, 1.0), Cut::OPEN, "nor when nobody comes");
         assert!(cut.is_open());
     }
 
@@ -167,7 +173,7 @@ mod tests {
         for stood in [true, false, false, false, false, false, false, false] {
             arrive(&arrivals, Priority::High, 500);
             arrive(&arrivals, Priority::Low, 500);
-            cut.on_window(&arrivals, 200, stood);
+            cut.on_window(&arrivals, 200, stood, 1.0);
         }
         assert!(cut.is_open());
     }

@@ -66,11 +66,11 @@ impl<T: Waiting> Expiry<T> {
     }
 
     /// Drops the shells of those that have gone, once they outnumber the `live` ones.
-    pub(crate) fn purge(&mut self, live: usize) {
+    pub(crate) fn purge(&mut self, live: usize, is_shell: impl Fn(&T) -> bool) {
         if self.ordered.len() + self.others.len() > 2 * live + KEEP {
-            self.ordered.retain(|late| !late.item.is_gone());
+            self.ordered.retain(|late| !is_shell(&late.item));
             self.ordered.shrink_to(2 * live + KEEP);
-            self.others.retain(|late| !late.0.item.is_gone());
+            self.others.retain(|late| !is_shell(&late.0.item));
             self.others.shrink_to(2 * live + KEEP);
         }
     }
@@ -125,7 +125,7 @@ mod tests {
         let items: Vec<_> = (0..3000).map(Item::new).collect();
         items.iter().for_each(|item| expiry.push(now, item.clone()));
         items.iter().for_each(|item| item.gone.set(true));
-        expiry.purge(0);
+        expiry.purge(0, Item::is_gone);
         assert_eq!(expiry.ordered.len(), 0);
         assert_eq!(expiry.next(), None);
     }

@@ -191,8 +191,9 @@ impl<T: Waiting> Flow<T> {
     /// The oldest that still waits, ready or not.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         let main = self.main.iter().find(|entry| !entry.item.is_gone());
-        let parked = self.lanes.as_ref().and_then(|lanes| lanes.oldest());
-        main.into_iter().chain(parked).chain(&self.next).min_by_key(|entry| entry.seq)
+        let parked = self.lanes.as_ref().and_then(|lanes| lanes.oldest_live());
+        let next = self.next.as_ref().filter(|entry| !entry.item.is_gone());
+        main.into_iter().chain(parked).chain(next).min_by_key(|entry| entry.seq)
     }
 
     /// Takes the oldest, ready or not, which may have gone.

@@ -93,12 +93,21 @@ impl<T: Waiting> Lanes<T> {
         self.lanes.get(&id)?.entries.get(&seq)
     }
 
-    /// The oldest entry, ready or not.
+    /// The oldest entry, ready or not, which may have gone.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         self.heads.first().and_then(|at| self.get(*at))
     }
 
-    /// Takes that entry.
+    /// The oldest that still waits, ready or not.
+    pub(super) fn oldest_live(&self) -> Option<&Entry<T>> {
+        let live = |lane: &'_ Lane<T>| -> Option<u64> {
+            lane.entries.values().find(|entry| !entry.item.is_gone()).map(|entry| entry.seq)
+        };
+        let oldest = self.lanes.iter().filter_map(|(id, lane)| Some((live(lane)?, *id))).min();
+        oldest.and_then(|at| self.get(at))
+    }
+
+    /// Takes the oldest, ready or not, which may have gone.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
         self.heads.first().copied().and_then(|at| self.remove(at))
     }

@@ -239,7 +239,7 @@ impl<T: Waiting> Level<T> {
             };
             let nanos = (queue.estimate(service) * f64::from(cost)) as u64;
             let (time, home, generation) = (queue.time, queue.home, queue.generation);
-            queue.time += nanos;
+            queue.time = queue.time.saturating_add(nanos);
             let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, bill: None };
             Some((taken, time, home, charge))
         })??;
@@ -247,7 +247,7 @@ impl<T: Waiting> Level<T> {
             let group = self.group(home);
             group.advance(time);
             let spent = group.spent;
-            group.spent += charge.nanos;
+            group.spent = group.spent.saturating_add(charge.nanos);
             self.clock = self.clock.max(spent);
         }
         Some((taken, charge))
@@ -274,9 +274,9 @@ impl<T: Waiting> Level<T> {
         }
         let home = queue.home;
         let group = self.group(home);
-        group.spent = (group.spent + right).saturating_sub(charge.nanos);
+        group.spent = group.spent.saturating_add(right).saturating_sub(charge.nanos);
         self.change(charge.slot, |queue| {
-            queue.time = (queue.time + right).saturating_sub(charge.nanos);
+            queue.time = queue.time.saturating_add(right).saturating_sub(charge.nanos);
             change(queue);
         });
     }
@@ -328,7 +328,9 @@ impl<T: Waiting> Level<T> {
         let group = if home.is_crowd() { &mut self.crowd } else { &mut self.exact };
         group.lengths.first(slots.len() - self.free.len(), |slot| {
             let queue = slots.get(slot as usize)?.as_deref()?;
-            Some((&queue.listed, queue.weight))
+            // The slot may once have been one of this group.
+            let is_here = queue.home.is_crowd() == home.is_crowd();
+            is_here.then_some((&queue.listed, queue.weight))
         })
     }
 

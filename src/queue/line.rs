@@ -37,7 +37,7 @@ pub(crate) struct Line<T> {
     bills: Bills,
     known: Known,
     /// Inner services that are not ready, and where requests were set aside for them: level and slot.
-    blocked: HashMap<LaneId, BTreeSet<(usize, u32)>>,
+    pub(super) blocked: HashMap<LaneId, BTreeSet<(usize, u32)>>,
     next_seq: u64,
     /// Whether a request with a flow has ever come.
     has_flows: bool,
@@ -240,7 +240,7 @@ impl<T: Waiting> Line<T> {
 
     /// Drops the shells of those that have gone, once they outnumber the `live` ones.
     pub(crate) fn purge(&mut self, live: usize) {
-        if self.len() > 2 * live + KEEP {
+        if self.len().max(self.blocked.len()) > 2 * live + KEEP {
             self.sweep();
         }
         if self.has_flows {
@@ -250,6 +250,10 @@ impl<T: Waiting> Line<T> {
 
     pub(super) fn sweep(&mut self) {
         self.levels.iter_mut().for_each(Level::purge);
+        let lanes: Vec<_> = self.blocked.keys().copied().collect();
+        for lane in lanes {
+            self.is_blocked(lane);
+        }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -36,23 +36,26 @@ pub(crate) struct Pace {
     origin: Instant,
     /// In nanoseconds after `origin`.
     due: f64,
-    /// When a limit below 1 allows the next.
-    spaced: f64,
+    /// When the last one went, and by what the spacing of a limit below 1 is to be multiplied after it.
+    last: Option<(f64, f64)>,
 }
 
 impl Pace {
     pub(crate) fn new(rate: Option<Rate>, origin: Instant) -> Self {
-        Self { rate, origin, due: 0.0, spaced: 0.0 }
+        Self { rate, origin, due: 0.0, last: None }
     }
 
-    /// When the next may go, if that is not now.
-    pub(crate) fn wait_until(&self, now: Instant) -> Option<Instant> {
-        if !self.is_in_use() {
+    /// When the next may go, if that is not now. `gap` is the spacing of a limit below 1, as it is now.
+    pub(crate) fn wait_until(&self, now: Instant, gap: Option<Duration>) -> Option<Instant> {
+        if self.rate.is_none() && gap.is_none() {
             return None;
         }
         let early = |rate: Rate| rate.interval * f64::from(rate.burst.saturating_sub(1));
         let by_rate = self.rate.map_or(0.0, |rate| self.due - early(rate));
-        let at = by_rate.max(self.spaced).ceil();
+        let by_limit = gap
+            .zip(self.last)
+            .map_or(0.0, |(gap, (last, spread))| last + gap.as_nanos() as f64 * spread);
+        let at = by_rate.max(by_limit).ceil();
         if at <= self.nanos(now) {
             return None;
         }
@@ -64,20 +67,14 @@ impl Pace {
         (at > now).then_some(at)
     }
 
-    /// One goes now. `gap` is the spacing of a limit below 1.
-    pub(crate) fn on_dispatched(&mut self, now: Instant, gap: Option<Duration>) {
-        if !self.is_in_use() && gap.is_none() {
-            return;
-        }
+    /// One goes now. `spread` is by what the spacing of a limit below 1 is to be multiplied: not the same for
+    /// all, or many who share a backend would fall into step.
+    pub(crate) fn on_dispatched(&mut self, now: Instant, spread: f64) {
         let now = self.nanos(now);
+        self.last = Some((now, spread));
         if let Some(rate) = self.rate {
             self.due = self.due.max(now - TIMER) + rate.interval;
         }
-        self.spaced = gap.map_or(0.0, |gap| now + gap.as_nanos() as f64);
-    }
-
-    fn is_in_use(&self) -> bool {
-        self.rate.is_some() || self.spaced > 0.0
     }
 
     fn nanos(&self, now: Instant) -> f64 {
@@ -93,13 +90,13 @@ mod tests {
     fn in_a_second(rate: Option<Rate>, idle: u64) -> (usize, usize) {
         let start = Instant::now();
         let mut pace = Pace::new(rate, start);
-        pace.on_dispatched(start, None);
+        pace.on_dispatched(start, 1.0);
         let (mut all, mut most) = (0, 0);
         for ms in idle..idle + 1000 {
             let now = start + Duration::from_millis(ms);
             let before = all;
-            while pace.wait_until(now).is_none() {
-                pace.on_dispatched(now, None);
+            while pace.wait_until(now, None).is_none() {
+                pace.on_dispatched(now, 1.0);
                 all += 1;
             }
             most = most.max(all - before);
@@ -131,11 +128,13 @@ mod tests {
     fn a_gap_holds_the_next_one_back() {
         let start = Instant::now();
         let mut pace = Pace::new(None, start);
-        assert_eq!(pace.wait_until(start), None);
-        pace.on_dispatched(start, Some(Duration::from_millis(80)));
-        let due = start + Duration::from_millis(80);
-        assert_eq!(pace.wait_until(start), Some(due));
-        assert_eq!(pace.wait_until(due), None);
+        let gap = Some(Duration::from_millis(80));
+        assert_eq!(pace.wait_until(start, gap), None);
+        pace.on_dispatched(start, 0.75);
+        let due = start + Duration::from_millis(60);
+        assert_eq!(pace.wait_until(start, gap), Some(due));
+        assert_eq!(pace.wait_until(due, gap), None);
+        assert_eq!(pace.wait_until(start, None), None, "the limit has risen");
     }
 
     #[test]

@@ -85,3 +85,15 @@ fn shells_of_the_gone_are_dropped_when_they_outnumber_the_rest() {
     rig.line.purge(10);
     assert_eq!(rig.line.len(), 10);
 }
+
+#[test]
+fn inner_services_for_which_nobody_waits_any_more_are_forgotten() {
+    let mut rig = Rig::order(Order::Fifo);
+    for lane in 0..5000 {
+        let id = rig.push_for(lane, Class::new());
+        rig.stall();
+        rig.leaves(id);
+        rig.line.purge(0);
+    }
+    assert!(rig.line.blocked.len() <= 1025, "{}", rig.line.blocked.len());
+}

@@ -6,6 +6,7 @@ mod inner_services;
 mod order;
 mod priorities;
 mod reference;
+mod whole;
 
 use std::time::Duration;
 
@@ -92,22 +93,23 @@ impl Rig {
 
     /// Takes the next, and sets it aside since its inner is not ready.
     fn stall(&mut self) {
-        match self.line.pop(self.now, &self.times) {
-            Some(Next::Dispatch(entry, charge)) => {
-                self.line.refund(&charge);
-                self.line.stall(entry);
-            }
-            other => panic!("one should be waiting, but: {other:?}"),
-        }
+        let entry = self.take_back().expect("one should be waiting");
+        self.line.stall(entry);
     }
 
     fn put_back(&mut self) {
-        match self.line.pop(self.now, &self.times) {
-            Some(Next::Dispatch(entry, charge)) => {
+        let entry = self.take_back().expect("one should be waiting");
+        self.line.put_back(entry);
+    }
+
+    /// Takes the next, which will not be dispatched.
+    fn take_back(&mut self) -> Option<Entry<Item>> {
+        match self.line.pop(self.now, &self.times)? {
+            Next::Dispatch(entry, charge) => {
                 self.line.refund(&charge);
-                self.line.put_back(entry);
+                Some(entry)
             }
-            other => panic!("one should be waiting, but: {other:?}"),
+            Next::Remove(entry, reason) => panic!("{} was removed: {reason}", entry.item.id),
         }
     }
 }
