@@ -4,6 +4,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use tokio::runtime;
 
+#[cfg(feature = "http")]
+use crate::http::{Hold, HoldBody, RecordWait, ServerTiming};
 use crate::{
     class::{ByResult, Class, Opaque, Unclassified},
     core::{Leveler, Settings, places::MAX},
@@ -12,6 +14,7 @@ use crate::{
     limit::{Algorithm, Outcome},
     options::{Abandon, Execution, Order, Overflow},
     queue::{MIN_THRESHOLD, Rate, Rules},
+    respond::{AsIs, Responder},
 };
 
 /// Builds a [`LoadLevelLayer`]; made by [`LoadLevelLayer::builder`].
@@ -31,10 +34,10 @@ use crate::{
 /// # Ok::<(), tower_load_leveling::error::BuildError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct Builder<Q = Unclassified, R = ByResult> {
+pub struct Builder<Q = Unclassified, R = ByResult, H = AsIs> {
     choices: Choices,
     request_classifier: Q,
-    response_classifier: R,
+    responder: Responder<R, H>,
 }
 
 /// All but the classifiers, which have types of their own.
@@ -82,11 +85,12 @@ impl Builder {
             execution: Execution::default(),
             runtime: None,
         };
-        Self { choices, request_classifier: Unclassified, response_classifier: ByResult }
+        let responder = Responder { classifier: ByResult, hand: AsIs };
+        Self { choices, request_classifier: Unclassified, responder }
     }
 }
 
-impl<Q, R> Builder<Q, R> {
+impl<Q, R, H> Builder<Q, R, H> {
     /// Sets the name of this leveler in spans and events.
     ///
     /// Name it after what it protects. Default is `default`.
@@ -246,43 +250,6 @@ impl<Q, R> Builder<Q, R> {
         self
     }
 
-    /// Sets what is known of a request before it waits, by a closure. The type of its parameter has to be
-    /// written: `|request: &Request<Body>| …`.
-    ///
-    /// Default is [`Unclassified`]: all requests are alike.
-    pub fn classify_request<Req, F>(self, classify: F) -> Builder<F, R>
-    where
-        F: Fn(&Req) -> Class,
-    {
-        self.request_classifier(classify)
-    }
-
-    /// The same for any [`ClassifyRequest`](crate::ClassifyRequest).
-    ///
-    /// Default is [`Unclassified`].
-    pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R> {
-        let Self { choices, request_classifier: _, response_classifier } = self;
-        Builder { choices, request_classifier: classifier, response_classifier }
-    }
-
-    /// Sets what a finished call says about the inner's health, by a closure.
-    ///
-    /// Default is [`ByResult`]: `Ok` is a success, `Err` says nothing.
-    pub fn classify_response<T, E, F>(self, classify: F) -> Builder<Q, F>
-    where
-        F: Fn(Result<&T, &E>) -> Outcome,
-    {
-        self.response_classifier(classify)
-    }
-
-    /// The same for any [`ClassifyResponse`](crate::ClassifyResponse).
-    ///
-    /// Default is [`ByResult`].
-    pub fn response_classifier<C>(self, classifier: C) -> Builder<Q, C> {
-        let Self { choices, request_classifier, response_classifier: _ } = self;
-        Builder { choices, request_classifier, response_classifier: classifier }
-    }
-
     /// Builds the layer. Needs no runtime.
     ///
     /// # Errors
@@ -292,8 +259,8 @@ impl<Q, R> Builder<Q, R> {
     /// (2²⁹ − 1025); a `max_wait` or `controlled_delay` of zero; a `lifo_after` below 1 ms; a
     /// `guaranteed_share` outside 0…0.25; a `rate` of 0, in no time or in more than 100 years; a `rate_burst`
     /// of 0; `exact_flows` of 0; `Execution::Caller` with `Abandon::Finish`.
-    pub fn build(self) -> Result<LoadLevelLayer<Q, R>, BuildError> {
-        let Self { choices, request_classifier, response_classifier } = self;
+    pub fn build(self) -> Result<LoadLevelLayer<Q, R, H>, BuildError> {
+        let Self { choices, request_classifier, responder } = self;
         let Choices {
             name,
             capacity,
@@ -375,14 +342,109 @@ impl<Q, R> Builder<Q, R> {
         Ok(LoadLevelLayer::from_parts(
             Leveler::new(settings, algorithm),
             Arc::new(request_classifier),
-            Arc::new(response_classifier),
+            Arc::new(responder),
         ))
     }
 }
 
-impl<Q, R> fmt::Debug for Builder<Q, R> {
+impl<R, H> Builder<Unclassified, R, H> {
+    /// Sets what is known of a request before it waits, by a closure. The type of its parameter has to be
+    /// written: `|request: &Request<Body>| …`.
+    ///
+    /// Default is [`Unclassified`]: all requests are alike.
+    pub fn classify_request<Req, F>(self, classify: F) -> Builder<F, R, H>
+    where
+        F: Fn(&Req) -> Class,
+    {
+        self.request_classifier(classify)
+    }
+
+    /// The same for any [`ClassifyRequest`](crate::ClassifyRequest).
+    ///
+    /// Default is [`Unclassified`].
+    pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H> {
+        let Self { choices, request_classifier: _, responder } = self;
+        Builder { choices, request_classifier: classifier, responder }
+    }
+}
+
+impl<Q, R, H> Builder<Q, R, H> {
+    /// Sets what a finished call says about the inner's health, by a closure.
+    ///
+    /// Default is [`ByResult`]: `Ok` is a success, `Err` says nothing.
+    pub fn classify_response<T, E, F>(self, classify: F) -> Builder<Q, F, H>
+    where
+        F: Fn(Result<&T, &E>) -> Outcome,
+    {
+        self.response_classifier(classify)
+    }
+
+    /// The same for any [`ClassifyResponse`](crate::ClassifyResponse).
+    ///
+    /// Default is [`ByResult`].
+    pub fn response_classifier<C>(self, classifier: C) -> Builder<Q, C, H> {
+        let Self { choices, request_classifier, responder } = self;
+        let responder = Responder { classifier, hand: responder.hand };
+        Builder { choices, request_classifier, responder }
+    }
+}
+
+#[cfg(feature = "http")]
+impl<Q, R, H> Builder<Q, R, H> {
+    /// Puts into the extensions of each request how long it has [`Waited`](crate::http::Waited), before its
+    /// dispatch.
+    ///
+    /// Set the request classifier before. Default is not to tell.
+    pub fn record_wait(self) -> Builder<RecordWait<Q>, R, H> {
+        let Self { choices, request_classifier, responder } = self;
+        let request_classifier = RecordWait(request_classifier);
+        Builder { choices, request_classifier, responder }
+    }
+
+    /// Puts into the header `Server-Timing` of each response how long its request has waited, as
+    /// `queue;dur=` milliseconds.
+    ///
+    /// Default is not to tell: it says how busy the server is.
+    pub fn server_timing(self) -> Builder<Q, R, ServerTiming<H>> {
+        let Self { choices, request_classifier, responder } = self;
+        let Responder { classifier, hand } = responder;
+        let responder = Responder { classifier, hand: ServerTiming(hand) };
+        Builder { choices, request_classifier, responder }
+    }
+
+    /// Sets until when a call keeps its slot: until its response is there, or until the body of that has come
+    /// to its end. Responses have a [`HeldBody`](crate::http::HeldBody) then.
+    ///
+    /// The samples of limit algorithms, and the service times in the stats, end with the response in either
+    /// case: how long a body takes depends on who reads it. The call is counted when its slot is free.
+    ///
+    /// Default is `Hold::Response`.
+    pub fn hold_until(self, hold: Hold) -> Builder<Q, R, HoldBody<H>> {
+        let Self { choices, request_classifier, responder } = self;
+        let Responder { classifier, hand } = responder;
+        let hand = HoldBody { hand, hold, idle: None };
+        let responder = Responder { classifier, hand };
+        Builder { choices, request_classifier, responder }
+    }
+}
+
+#[cfg(feature = "http")]
+impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
+    /// Sets how long a body that keeps a slot may lie unread: then it is cut, and its reader, should it come
+    /// back, gets the error [`BodyIdle`](crate::http::BodyIdle).
+    ///
+    /// A body that its reader waits for is not unread, however slowly it comes. Needs a runtime with its timer
+    /// enabled; found out within twice that time. Default is for ever: a client that never reads keeps its
+    /// slot.
+    pub fn body_idle(mut self, idle: Duration) -> Self {
+        self.responder.hand.idle = Some(idle);
+        self
+    }
+}
+
+impl<Q, R, H> fmt::Debug for Builder<Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { choices, request_classifier: _, response_classifier: _ } = self;
+        let Self { choices, request_classifier: _, responder: _ } = self;
         f.debug_struct("Builder")
             .field("choices", choices)
             .field("request_classifier", &Opaque)

@@ -7,6 +7,7 @@ use crate::{
     class::{ByResult, Opaque, Unclassified},
     core::{Inner, Leveler},
     handle::Handle,
+    respond::{AsIs, Responder},
     service::LoadLevel,
 };
 
@@ -26,10 +27,10 @@ use crate::{
 /// `LoadLevelLayer<impl ClassifyRequest<Request<Body>> + Send + Sync + 'static>`. A field has a name for one
 /// that is a plain function: `LoadLevelLayer<fn(&Request<Body>) -> Class>`, made by
 /// `.classify_request(classify as fn(&Request<Body>) -> Class)`.
-pub struct LoadLevelLayer<Q = Unclassified, R = ByResult> {
+pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = AsIs> {
     leveler: Arc<Leveler>,
     request_classifier: Arc<Q>,
-    response_classifier: Arc<R>,
+    responder: Arc<Responder<R, H>>,
 }
 
 impl LoadLevelLayer {
@@ -55,13 +56,13 @@ impl LoadLevelLayer {
     }
 }
 
-impl<Q, R> LoadLevelLayer<Q, R> {
+impl<Q, R, H> LoadLevelLayer<Q, R, H> {
     pub(crate) fn from_parts(
         leveler: Leveler,
         request_classifier: Arc<Q>,
-        response_classifier: Arc<R>,
+        responder: Arc<Responder<R, H>>,
     ) -> Self {
-        Self { leveler: Arc::new(leveler), request_classifier, response_classifier }
+        Self { leveler: Arc::new(leveler), request_classifier, responder }
     }
 
     /// Returns the handle to watch and steer this leveler.
@@ -84,36 +85,36 @@ impl<Q, R> LoadLevelLayer<Q, R> {
         Self::from_parts(
             Leveler::new(settings, None),
             Arc::clone(&self.request_classifier),
-            Arc::clone(&self.response_classifier),
+            Arc::clone(&self.responder),
         )
     }
 }
 
-impl<S, Q, R> Layer<S> for LoadLevelLayer<Q, R> {
-    type Service = LoadLevel<S, Q, R>;
+impl<S, Q, R, H> Layer<S> for LoadLevelLayer<Q, R, H> {
+    type Service = LoadLevel<S, Q, R, H>;
 
     fn layer(&self, inner: S) -> Self::Service {
         let core = Arc::clone(&self.leveler.core);
-        let inner = Inner::new(core, Arc::clone(&self.response_classifier), inner);
+        let inner = Inner::new(core, Arc::clone(&self.responder), inner);
         LoadLevel::new(inner, Arc::clone(&self.leveler), Arc::clone(&self.request_classifier))
     }
 }
 
 /// A clone shares the leveler.
-impl<Q, R> Clone for LoadLevelLayer<Q, R> {
+impl<Q, R, H> Clone for LoadLevelLayer<Q, R, H> {
     fn clone(&self) -> Self {
-        let Self { leveler, request_classifier, response_classifier } = self;
+        let Self { leveler, request_classifier, responder } = self;
         Self {
             leveler: Arc::clone(leveler),
             request_classifier: Arc::clone(request_classifier),
-            response_classifier: Arc::clone(response_classifier),
+            responder: Arc::clone(responder),
         }
     }
 }
 
-impl<Q, R> fmt::Debug for LoadLevelLayer<Q, R> {
+impl<Q, R, H> fmt::Debug for LoadLevelLayer<Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { leveler, request_classifier: _, response_classifier: _ } = self;
+        let Self { leveler, request_classifier: _, responder: _ } = self;
         f.debug_struct("LoadLevelLayer")
             .field("leveler", &leveler.core)
             .field("request_classifier", &Opaque)

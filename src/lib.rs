@@ -142,7 +142,11 @@ mod class;
 mod core;
 pub mod error;
 pub mod future;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 mod handle;
+#[cfg(feature = "http")]
+pub mod http;
 mod layer;
 pub mod limit;
 mod options;
@@ -159,7 +163,7 @@ pub use self::{
     handle::{DrainReport, Handle},
     layer::LoadLevelLayer,
     options::{Abandon, Execution, Order, Overflow},
-    respond::Respond,
+    respond::{AsIs, HandOn},
     service::LoadLevel,
     stats::{Histogram, PriorityStats, Reasons, Stats},
 };

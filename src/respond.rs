@@ -1,26 +1,17 @@
 //! What becomes of a response: it is judged, and handed on.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
-use crate::{class::ClassifyResponse, limit::Outcome};
+#[cfg(feature = "grpc")]
+use crate::limit::Outcome;
 
-/// The response side of a layer: judges how a call ended, and hands its response on.
-///
-/// Every [`ClassifyResponse`] is one, and hands responses on as they are. Those that change them are made by
-/// the builder. Not to be implemented outside of this crate.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot judge a `Result<{T}, {E}>`",
-    note = "a response classifier is a `ClassifyResponse<{T}, {E}>`, or a closure `Fn(Result<&{T}, &{E}>) -> Outcome`"
-)]
-pub trait Respond<T, E>: sealed::Sealed<T, E> {
+/// How a layer hands the responses of its inner service on; made by the builder, not to be implemented outside
+/// of this crate.
+pub trait HandOn<T>: sealed::Sealed {
     /// What callers get instead of a `T`.
     type Response;
 
-    /// Returns what the call says about the health of the inner service.
-    #[doc(hidden)]
-    fn judge(&self, result: Result<&T, &E>) -> Outcome;
-
-    /// Hands the response on. The slot of the call goes home then, unless it is kept.
+    /// Hands a response on. The slot of the call goes home then, unless it is kept.
     #[doc(hidden)]
     fn hand_on(&self, response: T, call: &dyn Call) -> Self::Response;
 }
@@ -39,29 +30,43 @@ pub trait Call {
 #[doc(hidden)]
 #[allow(unnameable_types, reason = "for this crate alone")]
 pub trait Kept: Send + Sync {
-    /// The call has turned out otherwise.
-    fn amend(&mut self, ok: bool, outcome: Outcome);
+    /// It has turned out what the call says about the inner.
+    #[cfg(feature = "grpc")]
+    fn amend(&mut self, outcome: Outcome);
+    /// The call has failed after all.
+    #[cfg(feature = "http")]
+    fn fail(&mut self);
 }
 
 mod sealed {
     #[allow(unnameable_types, reason = "nobody else is to implement it")]
-    pub trait Sealed<T, E> {}
+    pub trait Sealed {}
 }
 pub(crate) use sealed::Sealed;
 
-impl<R, T, E> Sealed<T, E> for R where R: ClassifyResponse<T, E> {}
+/// The default [`HandOn`]: responses are handed on as they are.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct AsIs;
 
-impl<R, T, E> Respond<T, E> for R
-where
-    R: ClassifyResponse<T, E>,
-{
+impl Sealed for AsIs {}
+
+impl<T> HandOn<T> for AsIs {
     type Response = T;
-
-    fn judge(&self, result: Result<&T, &E>) -> Outcome {
-        self.classify(result)
-    }
 
     fn hand_on(&self, response: T, _call: &dyn Call) -> T {
         response
+    }
+}
+
+/// The response side of a layer: what judges, and what hands on.
+pub(crate) struct Responder<R, H> {
+    pub(crate) classifier: R,
+    pub(crate) hand: H,
+}
+
+impl<R, H> fmt::Debug for Responder<R, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("responder")
     }
 }

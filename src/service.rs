@@ -12,7 +12,7 @@ use tower_service::Service;
 use tracing::Span;
 
 use crate::{
-    class::{Class, ClassifyRequest, Opaque, Rank},
+    class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
     core::{
         Core, Failure, Foreseen, Inner, Job, Leveler, Refusal, Turn,
         estimates::Budget,
@@ -24,17 +24,15 @@ use crate::{
     error::{Refused, Rejected},
     future::ResponseFuture,
     options::{Abandon, Execution, Overflow},
-    respond::Respond,
+    respond::{AsIs, HandOn, Responder},
 };
 
 /// What the caller of an inner service gets: a response as it was handed on, or an error.
-type Answer<S, Req, R> = Result<
-    <R as Respond<<S as Service<Req>>::Response, <S as Service<Req>>::Error>>::Response,
-    <S as Service<Req>>::Error,
->;
+type Answer<S, Req, H> =
+    Result<<H as HandOn<<S as Service<Req>>::Response>>::Response, <S as Service<Req>>::Error>;
 
 /// The future of a call.
-type Call<S, Req, R> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req, R>>;
+type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req, H>>;
 
 /// A service behind the queue of its [`LoadLevelLayer`](crate::LoadLevelLayer).
 ///
@@ -58,8 +56,8 @@ type Call<S, Req, R> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 ///
 /// Dropping the future of a call frees its place at once if it waits, and drops the inner's future if it
 /// runs. With [`Abandon::Finish`] the work is done all the same.
-pub struct LoadLevel<S, Q, R> {
-    inner: Arc<Inner<S, R>>,
+pub struct LoadLevel<S, Q, R, H = AsIs> {
+    inner: Arc<Inner<S, Responder<R, H>>>,
     leveler: Arc<Leveler>,
     request_classifier: Arc<Q>,
     /// What `poll_ready` has reserved, under `Overflow::Wait`.
@@ -67,9 +65,9 @@ pub struct LoadLevel<S, Q, R> {
     turn: Turn,
 }
 
-impl<S, Q, R> LoadLevel<S, Q, R> {
+impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     pub(crate) fn new(
-        inner: Inner<S, R>,
+        inner: Inner<S, Responder<R, H>>,
         leveler: Arc<Leveler>,
         request_classifier: Arc<Q>,
     ) -> Self {
@@ -151,7 +149,7 @@ impl Drop for Reservation<'_> {
     }
 }
 
-impl<S, Q, R> LoadLevel<S, Q, R> {
+impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     /// Calls the inner service through the queue, like `call`, but returns a refusal at once and hands
     /// the request back with it.
     ///
@@ -161,7 +159,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
     ///
     /// [`Refused`] when the request is not admitted. One that is admitted and removed later is answered
     /// by the future.
-    pub fn try_call<Req>(&mut self, request: Req) -> Result<Call<S, Req, R>, Refused<Req>>
+    pub fn try_call<Req>(&mut self, request: Req) -> Result<Call<S, Req, H>, Refused<Req>>
     where
         S: Service<Req> + Send + 'static,
         S::Future: Send + 'static,
@@ -169,8 +167,8 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         S::Error: Into<BoxError> + Send + 'static,
         Req: Send + 'static,
         Q: ClassifyRequest<Req>,
-        R: Respond<S::Response, S::Error> + Send + Sync + 'static,
-        R::Response: Send + 'static,
+        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+        H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
         // First, while nothing is held: it is user code.
         let Class { deadline, rank, bypass } = self.request_classifier.classify(&request);
@@ -265,15 +263,15 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         span: Span,
         mut request: Req,
         start: Start,
-    ) -> Result<Call<S, Req, R>, (Span, Req)>
+    ) -> Result<Call<S, Req, H>, (Span, Req)>
     where
         S: Service<Req> + Send + 'static,
         S::Future: Send + 'static,
         S::Response: Send + 'static,
         S::Error: Into<BoxError> + Send + 'static,
         Q: ClassifyRequest<Req>,
-        R: Respond<S::Response, S::Error> + Send + Sync + 'static,
-        R::Response: Send + 'static,
+        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+        H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
         let settings = &self.core().settings;
         // Then the drain task has a runtime, and the caller has none.
@@ -317,7 +315,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         }
     }
 
-    fn enqueue<Req>(&self, span: Span, request: Req, terms: Terms) -> Call<S, Req, R>
+    fn enqueue<Req>(&self, span: Span, request: Req, terms: Terms) -> Call<S, Req, H>
     where
         S: Service<Req> + Send + 'static,
         S::Future: Send + 'static,
@@ -325,8 +323,8 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
         S::Error: Into<BoxError> + Send + 'static,
         Req: Send + 'static,
         Q: ClassifyRequest<Req>,
-        R: Respond<S::Response, S::Error> + Send + Sync + 'static,
-        R::Response: Send + 'static,
+        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+        H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
         self.core().on_queued(terms.rank, terms.admitted);
         let (reply, answer) = oneshot::channel();
@@ -343,7 +341,7 @@ impl<S, Q, R> LoadLevel<S, Q, R> {
     }
 }
 
-impl<S, Q, R, Req> Service<Req> for LoadLevel<S, Q, R>
+impl<S, Q, R, H, Req> Service<Req> for LoadLevel<S, Q, R, H>
 where
     S: Service<Req> + Send + 'static,
     S::Future: Send + 'static,
@@ -351,12 +349,12 @@ where
     S::Error: Into<BoxError> + Send + 'static,
     Req: Send + 'static,
     Q: ClassifyRequest<Req>,
-    R: Respond<S::Response, S::Error> + Send + Sync + 'static,
-    R::Response: Send + 'static,
+    R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+    H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
 {
-    type Response = R::Response;
+    type Response = H::Response;
     type Error = BoxError;
-    type Future = Call<S, Req, R>;
+    type Future = Call<S, Req, H>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         match self.core().settings.overflow {
@@ -374,7 +372,7 @@ where
 }
 
 /// By hand, since a clone starts without a reserved place.
-impl<S, Q, R> Clone for LoadLevel<S, Q, R> {
+impl<S, Q, R, H> Clone for LoadLevel<S, Q, R, H> {
     fn clone(&self) -> Self {
         let Self { inner, leveler, request_classifier, reserved: _, turn: _ } = self;
         Self {
@@ -387,7 +385,7 @@ impl<S, Q, R> Clone for LoadLevel<S, Q, R> {
     }
 }
 
-impl<S, Q, R> Drop for LoadLevel<S, Q, R> {
+impl<S, Q, R, H> Drop for LoadLevel<S, Q, R, H> {
     fn drop(&mut self) {
         self.leveler.core.waiters.forget(&mut self.turn);
         if let Some(Reserved::Place) = self.reserved {
@@ -396,7 +394,7 @@ impl<S, Q, R> Drop for LoadLevel<S, Q, R> {
     }
 }
 
-impl<S, Q, R> fmt::Debug for LoadLevel<S, Q, R> {
+impl<S, Q, R, H> fmt::Debug for LoadLevel<S, Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { inner, leveler: _, request_classifier: _, reserved, turn: _ } = self;
         f.debug_struct("LoadLevel")

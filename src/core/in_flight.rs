@@ -220,8 +220,15 @@ struct KeptSlot<O, A> {
 }
 
 impl<O, A> Kept for KeptSlot<O, A> {
-    fn amend(&mut self, ok: bool, outcome: Outcome) {
-        (self.ok, self.outcome) = (ok, outcome);
+    #[cfg(feature = "grpc")]
+    fn amend(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// That says nothing about load: who reads it may have broken it off.
+    #[cfg(feature = "http")]
+    fn fail(&mut self) {
+        (self.ok, self.outcome) = (false, Outcome::Ignore);
     }
 }
 

@@ -14,10 +14,11 @@ use tracing::Span;
 
 use super::{Core, contain, lock, places::Slots};
 use crate::{
+    class::ClassifyResponse,
     error::ServiceError,
     limit::Outcome,
     queue::LaneId,
-    respond::{Call, Respond},
+    respond::{Call, HandOn, Responder},
 };
 
 /// What a panic carries.
@@ -196,21 +197,22 @@ impl<S> Cell<S> {
     }
 }
 
-impl<S, R, T, E> Judge<Result<T, E>, Result<R::Response, E>> for Inner<S, R>
+impl<S, R, H, T, E> Judge<Result<T, E>, Result<H::Response, E>> for Inner<S, Responder<R, H>>
 where
     S: Send,
-    R: Respond<T, E> + Send + Sync,
+    R: ClassifyResponse<T, E> + Send + Sync,
+    H: HandOn<T> + Send + Sync,
 {
     fn core(&self) -> &Core {
         &self.core
     }
 
     fn judge(&self, output: &Result<T, E>) -> Outcome {
-        self.responder.judge(output.as_ref())
+        self.responder.classifier.classify(output.as_ref())
     }
 
-    fn hand_on(&self, output: Result<T, E>, call: &dyn Call) -> Result<R::Response, E> {
-        output.map(|response| self.responder.hand_on(response, call))
+    fn hand_on(&self, output: Result<T, E>, call: &dyn Call) -> Result<H::Response, E> {
+        output.map(|response| self.responder.hand.hand_on(response, call))
     }
 }
 

@@ -1,0 +1,36 @@
+//! Manners for gRPC services; with the feature `grpc`. Needs no gRPC library.
+//!
+//! - [`RejectionLayer`], outside of the leveler, turns its errors into gRPC statuses: `UNAVAILABLE` with the time
+//!   after which to try again.
+//! - [`TimeoutDeadline`] reads `grpc-timeout`, counted from arrival.
+//! - [`ByStatus`] tells the limit which statuses mean overload, also when they come in the trailers of a body
+//!   that [keeps its slot](crate::Builder::hold_until).
+//!
+//! In tonic put the stack around all services by `Server::layer`, or around one by
+//! `tonic::service::LayerExt::named_layer`, which keeps its `NamedService`: see `examples/tonic.rs`.
+//!
+//! ```
+//! use tower::ServiceBuilder;
+//! use tower_load_leveling::{LoadLevelLayer, grpc, http::Hold};
+//!
+//! let leveler = LoadLevelLayer::builder()
+//!     .concurrency(64)
+//!     .request_classifier(grpc::TimeoutDeadline::new())
+//!     .response_classifier(grpc::ByStatus)
+//!     .hold_until(Hold::BodyEnd)
+//!     .build()?;
+//! let stack = ServiceBuilder::new().layer(grpc::RejectionLayer::new()).layer(leveler);
+//! # drop(stack);
+//! # Ok::<(), tower_load_leveling::error::BuildError>(())
+//! ```
+
+mod rejection;
+mod status;
+mod timeout;
+
+pub(crate) use self::status::outcome_in;
+pub use self::{
+    rejection::{ErrorStatus, Internal, RejectionLayer, Rejections},
+    status::ByStatus,
+    timeout::TimeoutDeadline,
+};

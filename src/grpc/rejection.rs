@@ -1,0 +1,164 @@
+//! Rejections as gRPC statuses.
+
+use std::{fmt, sync::Arc};
+
+use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
+use tower::{BoxError, Layer};
+
+use crate::{
+    class::Opaque,
+    error::Rejected,
+    http::{Answer, Answered},
+};
+
+/// Turns the errors of a stack into gRPC responses without messages ("trailers-only"). Put it outside of the
+/// leveler.
+///
+/// A rejected request is answered `UNAVAILABLE`, which clients may retry, and `RESOURCE_EXHAUSTED` where it was
+/// the share of its own flow that was [used up](Rejected::is_over_share); with the reason as the message, and
+/// with `grpc-retry-pushback-ms`, after how many milliseconds to try again, when that is known. Other errors go
+/// to [`on_error`](Self::on_error): `INTERNAL` without details, by default, and an event at `warn`.
+#[derive(Clone)]
+pub struct RejectionLayer<E = Internal> {
+    rejections: Rejections<E>,
+}
+
+/// How a [`RejectionLayer`] answers.
+#[derive(Clone)]
+pub struct Rejections<E> {
+    on_error: E,
+}
+
+/// Answers errors that are no rejections, with a status code and a message.
+///
+/// Implemented for closures `Fn(BoxError) -> (u8, String)`.
+pub trait ErrorStatus {
+    /// Returns the code, as the gRPC protocol numbers them, and the message.
+    fn status(&self, error: BoxError) -> (u8, String);
+}
+
+/// The default [`ErrorStatus`]: `INTERNAL` without a message, and the error in an event at `warn`.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Internal;
+
+const RESOURCE_EXHAUSTED: u8 = 8;
+const INTERNAL: u8 = 13;
+const UNAVAILABLE: u8 = 14;
+
+impl RejectionLayer {
+    /// Returns a layer that answers as described above.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { rejections: Rejections { on_error: Internal } }
+    }
+}
+
+impl Default for RejectionLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<E> RejectionLayer<E> {
+    /// Sets what is answered to errors that are no rejections: those of the inner service, and of layers
+    /// between. Default is `INTERNAL` without details.
+    #[must_use]
+    pub fn on_error<F>(self, on_error: F) -> RejectionLayer<F>
+    where
+        F: Fn(BoxError) -> (u8, String),
+    {
+        RejectionLayer { rejections: Rejections { on_error } }
+    }
+}
+
+impl<S, E: Clone> Layer<S> for RejectionLayer<E> {
+    type Service = Answered<S, Rejections<E>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Answered::new(inner, Arc::new(self.rejections.clone()))
+    }
+}
+
+impl<E, B> Answer<B> for Rejections<E>
+where
+    E: ErrorStatus,
+    B: Default,
+{
+    fn rejected(&self, rejected: &Rejected) -> Response<B> {
+        let code = if rejected.is_over_share() { RESOURCE_EXHAUSTED } else { UNAVAILABLE };
+        let mut response = trailers_only(code, &rejected.reason().to_string());
+        if let Some(after) = rejected.retry_after() {
+            let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1);
+            let name = HeaderName::from_static("grpc-retry-pushback-ms");
+            response.headers_mut().insert(name, millis.into());
+        }
+        response
+    }
+
+    fn failed(&self, error: BoxError) -> Response<B> {
+        let (code, message) = self.on_error.status(error);
+        trailers_only(code, &message)
+    }
+}
+
+fn trailers_only<B: Default>(code: u8, message: &str) -> Response<B> {
+    let mut response = Response::new(B::default());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(HeaderName::from_static("grpc-status"), u16::from(code).into());
+    if let Ok(message) = HeaderValue::try_from(encoded(message)) {
+        headers.insert(HeaderName::from_static("grpc-message"), message);
+    }
+    response
+}
+
+/// Percent-encoded as the protocol has it: all but printable ASCII, and the percent sign.
+fn encoded(message: &str) -> String {
+    let mut encoded = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+impl<F> ErrorStatus for F
+where
+    F: Fn(BoxError) -> (u8, String),
+{
+    fn status(&self, error: BoxError) -> (u8, String) {
+        self(error)
+    }
+}
+
+impl ErrorStatus for Internal {
+    fn status(&self, error: BoxError) -> (u8, String) {
+        tracing::warn!(error = &*error as &dyn std::error::Error, "request failed");
+        (INTERNAL, String::new())
+    }
+}
+
+impl<E> fmt::Debug for RejectionLayer<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RejectionLayer").field("rejections", &self.rejections).finish()
+    }
+}
+
+impl<E> fmt::Debug for Rejections<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejections").field("on_error", &Opaque).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_encoded() {
+        assert_eq!(encoded("100 % of é\n"), "100 %25 of %C3%A9%0A");
+    }
+}

@@ -1,0 +1,74 @@
+//! What a gRPC status says about load.
+
+use http::{HeaderMap, Response};
+
+use crate::{class::ClassifyResponse, limit::Outcome};
+
+const OK: &str = "0";
+const CANCELLED: &str = "1";
+const UNKNOWN: &str = "2";
+const DEADLINE_EXCEEDED: &str = "4";
+const RESOURCE_EXHAUSTED: &str = "8";
+const INTERNAL: &str = "13";
+const UNAVAILABLE: &str = "14";
+
+/// Judges calls by their `grpc-status`: a [`ClassifyResponse`].
+///
+/// `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and `DEADLINE_EXCEEDED` mean overload; `CANCELLED`, `UNKNOWN` and `INTERNAL`
+/// say nothing about load, and neither do errors without a response; all else is a success, for the service
+/// did its work. The status is in the headers of a response without messages, and in the trailers of others: there
+/// it is seen with [`Hold::BodyEnd`](crate::http::Hold::BodyEnd), and without it those count as a success.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
+pub struct ByStatus;
+
+impl<B, E> ClassifyResponse<Response<B>, E> for ByStatus {
+    fn classify(&self, result: Result<&Response<B>, &E>) -> Outcome {
+        match result {
+            Ok(response) => outcome_in(response.headers()).unwrap_or(Outcome::Success),
+            Err(_) => Outcome::Ignore,
+        }
+    }
+}
+
+/// What the status says, if there is one.
+pub(crate) fn outcome_in(headers: &HeaderMap) -> Option<Outcome> {
+    let status = headers.get("grpc-status")?.to_str().ok()?;
+    Some(match status {
+        OK => Outcome::Success,
+        RESOURCE_EXHAUSTED | UNAVAILABLE | DEADLINE_EXCEEDED => Outcome::Overload,
+        CANCELLED | UNKNOWN | INTERNAL => Outcome::Ignore,
+        _ => Outcome::Success,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_some_statuses_mean_overload() {
+        let judge = |status: Option<&'static str>| {
+            let mut response = Response::new(());
+            if let Some(status) = status {
+                response
+                    .headers_mut()
+                    .insert("grpc-status", http::HeaderValue::from_static(status));
+            }
+            ByStatus.classify(Ok::<_, &()>(&response))
+        };
+        for (status, outcome) in [
+            (None, Outcome::Success),
+            (Some("0"), Outcome::Success),
+            (Some("1"), Outcome::Ignore),
+            (Some("4"), Outcome::Overload),
+            (Some("5"), Outcome::Success),
+            (Some("8"), Outcome::Overload),
+            (Some("13"), Outcome::Ignore),
+            (Some("14"), Outcome::Overload),
+        ] {
+            assert_eq!(judge(status), outcome, "{status:?}");
+        }
+        assert_eq!(ByStatus.classify(Err::<&Response<()>, _>(&())), Outcome::Ignore);
+    }
+}

@@ -1,0 +1,97 @@
+//! `grpc-timeout`.
+
+use std::time::Duration;
+
+use http::{HeaderName, Request};
+
+use crate::{
+    class::{Class, ClassifyRequest},
+    http::{Given, read},
+};
+
+/// Reads how long the client will wait from `grpc-timeout`: a [`ClassifyRequest`].
+///
+/// Counted from arrival, so that waiting counts. The value is up to eight digits and a unit, `H`, `M`, `S`, `m`,
+/// `u` or `n`, as the gRPC protocol has it. What is malformed or zero is ignored, with an event at `debug`; then,
+/// and when there is none, [`by_default`](Self::by_default) counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TimeoutDeadline {
+    given: Given,
+}
+
+impl TimeoutDeadline {
+    /// Returns one without bounds and default.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the longest time that a client may ask for; a longer one is taken for this. Default is no bound.
+    #[must_use]
+    pub fn at_most(mut self, most: Duration) -> Self {
+        self.given.most = Some(most);
+        self
+    }
+
+    /// Sets the time of requests that do not say. Default is no deadline.
+    #[must_use]
+    pub fn by_default(mut self, time: Duration) -> Self {
+        self.given.default = Some(time);
+        self
+    }
+}
+
+impl<B> ClassifyRequest<Request<B>> for TimeoutDeadline {
+    fn classify(&self, request: &Request<B>) -> Class {
+        let name = HeaderName::from_static("grpc-timeout");
+        self.given.class(read(request.headers(), &name, parse))
+    }
+}
+
+/// More digits are against the protocol.
+const DIGITS: usize = 8;
+
+fn parse(value: &str) -> Option<Duration> {
+    let unit = value.chars().next_back()?;
+    let digits = value.strip_suffix(unit)?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number || digits.len() > DIGITS {
+        return None;
+    }
+    let number = digits.parse::<u64>().ok()?;
+    Some(match unit {
+        'H' => Duration::from_secs(number * 3600),
+        'M' => Duration::from_secs(number * 60),
+        'S' => Duration::from_secs(number),
+        'm' => Duration::from_millis(number),
+        'u' => Duration::from_micros(number),
+        'n' => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_protocol_has_is_read_and_all_else_is_not() {
+        for (value, nanos) in [
+            ("1H", 3_600_000_000_000),
+            ("2M", 120_000_000_000),
+            ("3S", 3_000_000_000),
+            ("4m", 4_000_000),
+            ("5u", 5000),
+            ("6n", 6),
+            ("99999999n", 99_999_999),
+            ("0S", 0),
+        ] {
+            assert_eq!(parse(value), Some(Duration::from_nanos(nanos)), "{value:?}");
+        }
+        assert_eq!(parse("99999999H"), Some(Duration::from_secs(99_999_999 * 3600)));
+        for value in ["", "S", "1", "-1S", "+1S", "1.5S", "100000000n", "1s", "1 S", "١S", "1Sé"]
+        {
+            assert_eq!(parse(value), None, "{value:?}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! A stack that cannot fail.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use http::Response;
+use pin_project_lite::pin_project;
+use tower::BoxError;
+use tower_service::Service;
+
+use crate::error::Rejected;
+
+/// Makes responses of errors.
+pub trait Answer<B> {
+    /// Answers a request that the leveler has rejected.
+    fn rejected(&self, rejected: &Rejected) -> Response<B>;
+
+    /// Answers a request that has met another error.
+    fn failed(&self, error: BoxError) -> Response<B>;
+}
+
+/// A service whose errors are answered; what [`RejectionLayer`](super::RejectionLayer) makes.
+///
+/// It cannot fail. When the inner `poll_ready` fails, the next call is answered with that error. Rejections are
+/// found wherever they are in the chain of sources.
+///
+/// # Cancel safety
+///
+/// As the inner service.
+pub struct Answered<S, A> {
+    inner: S,
+    answers: Arc<A>,
+    /// What `poll_ready` failed with.
+    failed: Option<BoxError>,
+}
+
+impl<S, A> Answered<S, A> {
+    pub(crate) fn new(inner: S, answers: Arc<A>) -> Self {
+        Self { inner, answers, failed: None }
+    }
+
+    /// Returns the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, A, Req, B> Service<Req> for Answered<S, A>
+where
+    S: Service<Req, Response = Response<B>>,
+    S::Error: Into<BoxError>,
+    A: Answer<B>,
+{
+    type Response = Response<B>;
+    type Error = Infallible;
+    type Future = AnsweredFuture<S::Future, A>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        if self.failed.is_none() {
+            if let Err(error) = ready!(self.inner.poll_ready(cx)) {
+                self.failed = Some(error.into());
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let answers = Arc::clone(&self.answers);
+        let state = match self.failed.take() {
+            Some(error) => State::Failed { error: Some(error) },
+            None => State::Called { future: self.inner.call(request) },
+        };
+        AnsweredFuture { state, answers }
+    }
+}
+
+pin_project! {
+    /// Resolves to the response of the inner service, or to the answer to its error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the call.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct AnsweredFuture<F, A> {
+        #[pin]
+        state: State<F>,
+        answers: Arc<A>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
+        Called { #[pin] future: F },
+        Failed { error: Option<BoxError> },
+    }
+}
+
+impl<F, A, B, E> Future for AnsweredFuture<F, A>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    E: Into<BoxError>,
+    A: Answer<B>,
+{
+    type Output = Result<Response<B>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let error = match this.state.project() {
+            StateProj::Called { future } => match ready!(future.poll(cx)) {
+                Ok(response) => return Poll::Ready(Ok(response)),
+                Err(error) => error.into(),
+            },
+            // Polled again after its end it stays pending, as if it had nothing more to say.
+            StateProj::Failed { error } => match error.take() {
+                Some(error) => error,
+                None => return Poll::Pending,
+            },
+        };
+        Poll::Ready(Ok(match rejected_in(&*error) {
+            Some(rejected) => this.answers.rejected(rejected),
+            None => this.answers.failed(error),
+        }))
+    }
+}
+
+/// The rejection in a chain of errors.
+fn rejected_in<'a>(error: &'a (dyn Error + Send + Sync + 'static)) -> Option<&'a Rejected> {
+    let mut next: Option<&'a (dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(rejected) = error.downcast_ref() {
+            return Some(rejected);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// A clone has not failed.
+impl<S: Clone, A> Clone for Answered<S, A> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.answers))
+    }
+}
+
+impl<S: fmt::Debug, A: fmt::Debug> fmt::Debug for Answered<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { inner, answers, failed } = self;
+        f.debug_struct("Answered")
+            .field("inner", inner)
+            .field("answers", answers)
+            .field("failed", failed)
+            .finish()
+    }
+}
+
+impl<F, A> fmt::Debug for AnsweredFuture<F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnsweredFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,240 @@
+//! A response body that has the slot of its call.
+
+use std::{
+    error::Error,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::{
+    runtime,
+    time::{Instant, sleep_until},
+};
+use tower::BoxError;
+
+use crate::respond::Kept;
+
+pin_project! {
+    /// The body of a response under [`Builder::hold_until`](crate::Builder::hold_until): passes all through,
+    /// and gives the slot back at its end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the inner body, boxed; and [`BodyIdle`].
+    pub struct HeldBody<B> {
+        #[pin]
+        kind: Kind<B>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<B> {
+        Free { #[pin] body: B },
+        Held { held: Arc<Mutex<Held<B>>> },
+    }
+}
+
+/// Shared with the watch, which drops the body when nobody reads it.
+struct Held<B> {
+    /// `None` after the end.
+    body: Option<Pin<Box<B>>>,
+    slot: Option<Box<dyn Kept>>,
+    /// How long it may lie unread, and since when it has.
+    idle: Option<Duration>,
+    unread: Option<Instant>,
+    is_cut: bool,
+}
+
+impl<B: Body + Send + 'static> HeldBody<B> {
+    pub(super) fn free(body: B) -> Self {
+        Self { kind: Kind::Free { body } }
+    }
+
+    pub(super) fn held(body: B, slot: Box<dyn Kept>, idle: Option<Duration>) -> Self {
+        // Nobody has asked for it yet.
+        let unread = idle.map(|_| Instant::now());
+        let (body, slot) = (Some(Box::pin(body)), Some(slot));
+        let held = Arc::new(Mutex::new(Held { body, slot, idle, unread, is_cut: false }));
+        if let (Some(idle), Ok(runtime)) = (idle, runtime::Handle::try_current()) {
+            runtime.spawn(watch(Arc::downgrade(&held), idle));
+        }
+        Self { kind: Kind::Held { held } }
+    }
+}
+
+fn lock<B>(held: &Mutex<Held<B>>) -> MutexGuard<'_, Held<B>> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Cuts a body that nobody has read for so long. Looks now and then, and not at each frame.
+async fn watch<B>(held: Weak<Mutex<Held<B>>>, idle: Duration) {
+    let mut next = Instant::now() + idle;
+    loop {
+        sleep_until(next).await;
+        let Some(held) = held.upgrade() else { return };
+        let now = Instant::now();
+        let cut = {
+            let mut held = match held.try_lock() {
+                Ok(held) => held,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => {
+                    // Somebody is reading it.
+                    next = now + idle;
+                    continue;
+                }
+            };
+            if held.slot.is_none() {
+                return;
+            }
+            let late = held.unread.map_or(now + idle, |since| since + idle);
+            if late > now {
+                next = late;
+                continue;
+            }
+            held.is_cut = true;
+            (held.body.take(), held.slot.take())
+        };
+        tracing::warn!(idle = idle.as_secs_f64(), "response body cut, since nobody reads it");
+        // Outside of the lock: it is user code. The slot goes home after the work has ended.
+        let (body, slot) = cut;
+        drop(body);
+        drop(slot);
+        return;
+    }
+}
+
+impl<B> Held<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        if std::mem::take(&mut self.is_cut) {
+            return Poll::Ready(Some(Err(BodyIdle(()).into())));
+        }
+        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        // While it is polled somebody waits for it.
+        self.unread = None;
+        let frame = ready!(body.as_mut().poll_frame(cx));
+        let is_end = match &frame {
+            Some(Ok(frame)) => {
+                let is_end = body.is_end_stream();
+                self.amend(frame);
+                is_end
+            }
+            Some(Err(_)) => {
+                if let Some(slot) = &mut self.slot {
+                    slot.fail();
+                }
+                true
+            }
+            None => true,
+        };
+        if is_end {
+            self.body = None;
+            self.slot = None;
+        } else {
+            self.unread = self.idle.map(|_| Instant::now());
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+
+    #[cfg(feature = "grpc")]
+    fn amend(&mut self, frame: &Frame<B::Data>) {
+        let outcome = frame.trailers_ref().and_then(crate::grpc::outcome_in);
+        if let (Some(slot), Some(outcome)) = (&mut self.slot, outcome) {
+            slot.amend(outcome);
+        }
+    }
+
+    #[cfg(not(feature = "grpc"))]
+    fn amend(&mut self, _: &Frame<B::Data>) {}
+}
+
+impl<B> Body for HeldBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        match self.project().kind.project() {
+            KindProj::Free { body } => {
+                body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            KindProj::Held { held } => lock(held).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Free { body } => body.is_end_stream(),
+            Kind::Held { held } => {
+                let held = lock(held);
+                !held.is_cut && held.body.as_ref().is_none_or(|body| body.is_end_stream())
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Free { body } => body.size_hint(),
+            Kind::Held { held } => {
+                let held = lock(held);
+                let body = held.body.as_ref();
+                let unknown = if held.is_cut { SizeHint::new() } else { SizeHint::with_exact(0) };
+                body.map_or(unknown, |body| body.size_hint())
+            }
+        }
+    }
+}
+
+/// An empty one has no slot.
+impl<B: Body + Default + Send + 'static> Default for HeldBody<B> {
+    fn default() -> Self {
+        Self::free(B::default())
+    }
+}
+
+impl<B: Body + From<String> + Send + 'static> From<String> for HeldBody<B> {
+    fn from(text: String) -> Self {
+        Self::free(text.into())
+    }
+}
+
+impl<B> fmt::Debug for HeldBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_held = match &self.kind {
+            Kind::Free { .. } => false,
+            Kind::Held { held } => lock(held).slot.is_some(),
+        };
+        f.debug_struct("HeldBody").field("is_held", &is_held).finish_non_exhaustive()
+    }
+}
+
+/// A response body was cut: nobody has read it for as long as
+/// [`Builder::body_idle`](crate::Builder::body_idle) allows.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyIdle(());
+
+impl fmt::Display for BodyIdle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("response body was not read for too long")
+    }
+}
+
+impl Error for BodyIdle {}

@@ -1,0 +1,48 @@
+//! Until when a call keeps its slot.
+
+use std::time::Duration;
+
+use http::Response;
+use http_body::Body;
+use tower::BoxError;
+
+use super::body::HeldBody;
+use crate::respond::{Call, HandOn, Sealed};
+
+/// Until when a call keeps its slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hold {
+    /// Until its response is there. The body streams after that.
+    #[default]
+    Response,
+    /// Until the body of its response has been read to the end, has failed, or was dropped.
+    BodyEnd,
+}
+
+/// What [`Builder::hold_until`](crate::Builder::hold_until) makes of how responses are handed on: a [`HandOn`].
+#[derive(Clone, Copy, Debug)]
+pub struct HoldBody<H> {
+    pub(crate) hand: H,
+    pub(crate) hold: Hold,
+    pub(crate) idle: Option<Duration>,
+}
+
+impl<H> Sealed for HoldBody<H> {}
+
+impl<H, T, B> HandOn<T> for HoldBody<H>
+where
+    H: HandOn<T, Response = Response<B>>,
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<HeldBody<B>>;
+
+    fn hand_on(&self, response: T, call: &dyn Call) -> Response<HeldBody<B>> {
+        let response = self.hand.hand_on(response, call);
+        response.map(|body| match self.hold {
+            Hold::BodyEnd if !body.is_end_stream() => HeldBody::held(body, call.keep(), self.idle),
+            _ => HeldBody::free(body),
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! Manners for HTTP services; with the feature `http`.
+//!
+//! - [`RejectionLayer`], outside of the leveler, turns its errors into responses: 503 with `Retry-After`. The
+//!   stack cannot fail then, so it goes into `Router::layer` and `axum::serve` as it is.
+//! - [`HeaderDeadline`] and [`ExtensionDeadline`] read a request's deadline from where it is.
+//! - [`ByStatus`] tells the limit which answers mean overload.
+//! - [`Builder::hold_until`](crate::Builder::hold_until) keeps the slot of a call until its response body has been
+//!   read to the end.
+//! - [`Builder::record_wait`](crate::Builder::record_wait) tells the inner service how long a request has
+//!   [`Waited`], and [`Builder::server_timing`](crate::Builder::server_timing) tells the client.
+//!
+//! ```
+//! use std::time::Duration;
+//! use axum::{Router, routing::get};
+//! use http::HeaderName;
+//! use tower::ServiceBuilder;
+//! use tower_load_leveling::{
+//!     LoadLevelLayer,
+//!     http::{ByStatus, HeaderDeadline, Hold, ProblemJson, RejectionLayer},
+//! };
+//!
+//! let leveler = LoadLevelLayer::builder()
+//!     .capacity(1024)
+//!     .concurrency(64)
+//!     .request_classifier(HeaderDeadline::millis(HeaderName::from_static("x-timeout-ms")))
+//!     .response_classifier(ByStatus::new())
+//!     .hold_until(Hold::BodyEnd)
+//!     .body_idle(Duration::from_secs(10))
+//!     .build()?;
+//!
+//! let app: Router = Router::new()
+//!     .route("/", get(|| async { "hello" }))
+//!     .layer(
+//!         ServiceBuilder::new().layer(RejectionLayer::new().body(ProblemJson)).layer(leveler),
+//!     );
+//! # let _ = app;
+//! # Ok::<(), tower_load_leveling::error::BuildError>(())
+//! ```
+
+mod answered;
+mod body;
+mod deadline;
+mod hold;
+mod rejection;
+mod status;
+mod wait;
+
+#[cfg(feature = "grpc")]
+pub(crate) use self::deadline::{Given, read};
+pub use self::{
+    answered::{Answer, Answered, AnsweredFuture},
+    body::{BodyIdle, HeldBody},
+    deadline::{ExtensionDeadline, HeaderDeadline},
+    hold::{Hold, HoldBody},
+    rejection::{
+        Empty, ErrorResponse, InternalServerError, PlainText, ProblemJson, RefusalBody,
+        RejectionLayer, Rejections,
+    },
+    status::ByStatus,
+    wait::{RecordWait, ServerTiming, Waited},
+};

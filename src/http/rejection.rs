@@ -1,0 +1,276 @@
+//! Rejections as HTTP responses.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use http::{
+    HeaderName, HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use tower::{BoxError, Layer};
+
+use super::answered::{Answer, Answered};
+use crate::{
+    class::Opaque,
+    error::{Reason, Rejected},
+    queue::mix,
+};
+
+/// Turns the errors of a stack into responses. Put it outside of the leveler.
+///
+/// A rejected request is answered 503 (Service Unavailable), and 429 (Too Many Requests) where it was the
+/// share of its own flow that was [used up](Rejected::is_over_share); with `Retry-After` in whole seconds, at
+/// least 1, spread so that not all who are rejected come back together. Numbers of the inside are not told.
+/// Other errors go to [`on_error`](Self::on_error): 500 without details, by default, and an event at `warn`.
+///
+/// ```
+/// use http::{HeaderName, StatusCode};
+/// use tower_load_leveling::{error::Reason, http::{PlainText, RejectionLayer}};
+///
+/// let rejections = RejectionLayer::new()
+///     .status(Reason::Evicted, StatusCode::TOO_MANY_REQUESTS)
+///     .reason_header(HeaderName::from_static("x-rejected"))
+///     .body(PlainText);
+/// # drop(rejections);
+/// ```
+#[derive(Clone)]
+pub struct RejectionLayer<M = Empty, E = InternalServerError> {
+    rejections: Rejections<M, E>,
+}
+
+/// How a [`RejectionLayer`] answers.
+#[derive(Clone)]
+pub struct Rejections<M, E> {
+    statuses: Vec<(Reason, StatusCode)>,
+    over_share: StatusCode,
+    reason_header: Option<HeaderName>,
+    body: M,
+    on_error: E,
+}
+
+/// Makes the body of a refusal.
+///
+/// For a `B` that can be made of what it takes: [`Empty`] needs `B: Default`, the others `B: From<String>`;
+/// `axum::body::Body` and `http_body_util::Full<Bytes>` are both.
+pub trait RefusalBody<B> {
+    /// Returns the body, and its type if it has one.
+    fn make(&self, rejected: &Rejected, status: StatusCode) -> (Option<HeaderValue>, B);
+}
+
+/// No body.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Empty;
+
+/// The reason as `text/plain`.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
+pub struct PlainText;
+
+/// A problem in `application/problem+json`, of the type `about:blank`: RFC 9457.
+#[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
+pub struct ProblemJson;
+
+/// Answers errors that are no rejections.
+///
+/// Implemented for closures `Fn(BoxError) -> Response<B>`.
+pub trait ErrorResponse<B> {
+    /// Returns the answer to this error.
+    fn respond(&self, error: BoxError) -> Response<B>;
+}
+
+/// The default [`ErrorResponse`]: 500 without details, and the error in an event at `warn`.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct InternalServerError;
+
+impl RejectionLayer {
+    /// Returns a layer that answers as described above, without a body.
+    #[must_use]
+    pub fn new() -> Self {
+        let rejections = Rejections {
+            statuses: Vec::new(),
+            over_share: StatusCode::TOO_MANY_REQUESTS,
+            reason_header: None,
+            body: Empty,
+            on_error: InternalServerError,
+        };
+        Self { rejections }
+    }
+}
+
+impl Default for RejectionLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<M, E> RejectionLayer<M, E> {
+    /// Sets the status for one reason. Default is 503 for all.
+    #[must_use]
+    pub fn status(mut self, reason: Reason, status: StatusCode) -> Self {
+        self.rejections.statuses.retain(|(other, _)| *other != reason);
+        self.rejections.statuses.push((reason, status));
+        self
+    }
+
+    /// Sets the status where the share of the request's own flow was used up, if none is set for the reason.
+    /// Default is 429.
+    #[must_use]
+    pub fn over_share_status(mut self, status: StatusCode) -> Self {
+        self.rejections.over_share = status;
+        self
+    }
+
+    /// Names the reason in this header, in snake case. Default is not to tell.
+    #[must_use]
+    pub fn reason_header(mut self, name: HeaderName) -> Self {
+        self.rejections.reason_header = Some(name);
+        self
+    }
+
+    /// Sets the body of rejections: [`Empty`], [`PlainText`], [`ProblemJson`] or your own. Default is `Empty`.
+    #[must_use]
+    pub fn body<N>(self, body: N) -> RejectionLayer<N, E> {
+        let Rejections { statuses, over_share, reason_header, body: _, on_error } = self.rejections;
+        let rejections = Rejections { statuses, over_share, reason_header, body, on_error };
+        RejectionLayer { rejections }
+    }
+
+    /// Sets what is answered to errors that are no rejections: those of the inner service, and of layers
+    /// between. Default is 500 without details.
+    #[must_use]
+    pub fn on_error<F>(self, on_error: F) -> RejectionLayer<M, F> {
+        let Rejections { statuses, over_share, reason_header, body, on_error: _ } = self.rejections;
+        let rejections = Rejections { statuses, over_share, reason_header, body, on_error };
+        RejectionLayer { rejections }
+    }
+}
+
+impl<S, M: Clone, E: Clone> Layer<S> for RejectionLayer<M, E> {
+    type Service = Answered<S, Rejections<M, E>>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Answered::new(inner, Arc::new(self.rejections.clone()))
+    }
+}
+
+impl<M, E> Rejections<M, E> {
+    fn status_of(&self, rejected: &Rejected) -> StatusCode {
+        let set = self.statuses.iter().find(|(reason, _)| *reason == rejected.reason());
+        match set {
+            Some((_, status)) => *status,
+            None if rejected.is_over_share() => self.over_share,
+            None => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+impl<M, E, B> Answer<B> for Rejections<M, E>
+where
+    M: RefusalBody<B>,
+    E: ErrorResponse<B>,
+{
+    fn rejected(&self, rejected: &Rejected) -> Response<B> {
+        let status = self.status_of(rejected);
+        let (content_type, body) = self.body.make(rejected, status);
+        let mut response = Response::new(body);
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(RETRY_AFTER, retry_after(rejected).into());
+        if let Some(content_type) = content_type {
+            headers.insert(CONTENT_TYPE, content_type);
+        }
+        if let Some(name) = &self.reason_header {
+            headers.insert(name, HeaderValue::from_static(rejected.reason().as_str()));
+        }
+        response
+    }
+
+    fn failed(&self, error: BoxError) -> Response<B> {
+        self.on_error.respond(error)
+    }
+}
+
+/// Whole seconds, at least 1. Rounded up or down by chance, the more often the nearer, and a little more at
+/// first: many who are told the same second would come back in it.
+fn retry_after(rejected: &Rejected) -> u64 {
+    static DRAWS: AtomicU64 = AtomicU64::new(0);
+    let draw = || mix(DRAWS.fetch_add(1, Relaxed)) as f64 / u64::MAX as f64;
+    let after = rejected.retry_after().unwrap_or_default().as_secs_f64();
+    // What is told is spread by 20 % already, but not what is less than a second.
+    let after = if after < 1.0 { 1.0 + SPREAD * draw() } else { after };
+    (after + draw()) as u64
+}
+
+/// Up to twice as much as what is told otherwise is spread to either side.
+const SPREAD: f64 = 0.4;
+
+impl<B: Default> RefusalBody<B> for Empty {
+    fn make(&self, _: &Rejected, _: StatusCode) -> (Option<HeaderValue>, B) {
+        (None, B::default())
+    }
+}
+
+impl<B: From<String>> RefusalBody<B> for PlainText {
+    fn make(&self, rejected: &Rejected, _: StatusCode) -> (Option<HeaderValue>, B) {
+        let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+        (Some(content_type), format!("{}\n", rejected.reason()).into())
+    }
+}
+
+impl<B: From<String>> RefusalBody<B> for ProblemJson {
+    fn make(&self, rejected: &Rejected, status: StatusCode) -> (Option<HeaderValue>, B) {
+        let content_type = HeaderValue::from_static("application/problem+json");
+        let title = status.canonical_reason().unwrap_or("Rejected");
+        // Neither has anything in it that would have to be escaped.
+        let (status, detail) = (status.as_u16(), rejected.reason());
+        let problem = format!(
+            r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#
+        );
+        (Some(content_type), problem.into())
+    }
+}
+
+impl<F, B> ErrorResponse<B> for F
+where
+    F: Fn(BoxError) -> Response<B>,
+{
+    fn respond(&self, error: BoxError) -> Response<B> {
+        self(error)
+    }
+}
+
+impl<B: Default> ErrorResponse<B> for InternalServerError {
+    fn respond(&self, error: BoxError) -> Response<B> {
+        tracing::warn!(error = &*error as &dyn std::error::Error, "request failed");
+        let mut response = Response::new(B::default());
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        response
+    }
+}
+
+impl<M, E> fmt::Debug for RejectionLayer<M, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RejectionLayer").field("rejections", &self.rejections).finish()
+    }
+}
+
+impl<M, E> fmt::Debug for Rejections<M, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { statuses, over_share, reason_header, body: _, on_error: _ } = self;
+        f.debug_struct("Rejections")
+            .field("statuses", statuses)
+            .field("over_share", over_share)
+            .field("reason_header", reason_header)
+            .field("body", &Opaque)
+            .field("on_error", &Opaque)
+            .finish()
+    }
+}

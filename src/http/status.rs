@@ -1,0 +1,79 @@
+//! What a status says about load.
+
+use http::{Response, StatusCode};
+
+use crate::{class::ClassifyResponse, limit::Outcome};
+
+/// Judges calls by the status of their response: a [`ClassifyResponse`].
+///
+/// 503 (Service Unavailable), 429 (Too Many Requests) and 504 (Gateway Timeout) mean overload; other server
+/// errors say nothing about load, and neither do errors without a response; all else is a success.
+#[derive(Clone, Debug)]
+pub struct ByStatus {
+    overload: Vec<StatusCode>,
+}
+
+impl ByStatus {
+    /// Returns one that judges as described above.
+    #[must_use]
+    pub fn new() -> Self {
+        let overload = vec![
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::TOO_MANY_REQUESTS,
+            StatusCode::GATEWAY_TIMEOUT,
+        ];
+        Self { overload }
+    }
+
+    /// Sets the statuses that mean overload.
+    #[must_use]
+    pub fn overload(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
+        self.overload = statuses.into_iter().collect();
+        self
+    }
+}
+
+impl Default for ByStatus {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<B, E> ClassifyResponse<Response<B>, E> for ByStatus {
+    fn classify(&self, result: Result<&Response<B>, &E>) -> Outcome {
+        match result.map(Response::status) {
+            Ok(status) if self.overload.contains(&status) => Outcome::Overload,
+            Ok(status) if status.is_server_error() => Outcome::Ignore,
+            Ok(_) => Outcome::Success,
+            Err(_) => Outcome::Ignore,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_some_statuses_mean_overload() {
+        let judge = |by: &ByStatus, status: u16| {
+            let mut response = Response::new(());
+            *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+            by.classify(Ok::<_, &()>(&response))
+        };
+        let by = ByStatus::new();
+        for (status, outcome) in [
+            (200, Outcome::Success),
+            (404, Outcome::Success),
+            (429, Outcome::Overload),
+            (500, Outcome::Ignore),
+            (503, Outcome::Overload),
+            (504, Outcome::Overload),
+        ] {
+            assert_eq!(judge(&by, status), outcome, "{status}");
+        }
+        assert_eq!(by.classify(Err::<&Response<()>, _>(&())), Outcome::Ignore);
+        let by = by.overload([StatusCode::INTERNAL_SERVER_ERROR]);
+        assert_eq!((judge(&by, 500), judge(&by, 503)), (Outcome::Overload, Outcome::Ignore));
+    }
+}

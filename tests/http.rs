@@ -1,0 +1,418 @@
+//! Manners for HTTP: refusals as answers, deadlines from headers, slots held to the end of a body.
+#![cfg(feature = "http")]
+
+mod support;
+
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use support::{builder, settle};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, advance},
+};
+use tokio_test::task;
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_load_leveling::{
+    Class, ClassifyRequest, LoadLevelLayer, Priority,
+    error::Reason,
+    http::{
+        ByStatus, ExtensionDeadline, HeaderDeadline, Hold, PlainText, ProblemJson, RejectionLayer,
+        Waited,
+    },
+};
+
+type Answer = Response<Full<Bytes>>;
+
+const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Never answers.
+fn busy() -> impl Service<Request<()>, Response = Answer, Error = BoxError, Future: Send> + Clone {
+    service_fn(|_: Request<()>| std::future::pending())
+}
+
+fn get(uri: &str) -> Request<()> {
+    Request::builder().uri(uri).body(()).expect("a request")
+}
+
+async fn text(answer: Answer) -> String {
+    let body = answer.into_body().collect().await.expect("no error").to_bytes();
+    String::from_utf8(body.to_vec()).expect("text")
+}
+
+/// Sends one request too many through the stack.
+macro_rules! one_too_many {
+    ($rejections:expr) => {{
+        let layer = LoadLevelLayer::new(0, 1);
+        let mut service = ServiceBuilder::new().layer($rejections).layer(layer).service(busy());
+        let _running = task::spawn(service.call(get("/")));
+        let Ok(answer): Result<Answer, Infallible> = service.call(get("/")).await;
+        answer
+    }};
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_is_a_503_that_says_when_to_come_back_and_nothing_else() {
+    let _t = support::trace_init();
+    let answer = one_too_many!(RejectionLayer::new());
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let names: Vec<_> = answer.headers().keys().collect();
+    assert_eq!(names, [header::RETRY_AFTER]);
+    let after = answer.headers()[header::RETRY_AFTER].to_str().expect("ascii").parse::<u64>();
+    assert!((1..=2).contains(&after.expect("whole seconds")));
+    assert_eq!(text(answer).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_refusal_says_can_be_chosen() {
+    let _t = support::trace_init();
+    let rejections = RejectionLayer::new()
+        .status(Reason::Full, StatusCode::IM_A_TEAPOT)
+        .reason_header(HeaderName::from_static("x-reason"))
+        .body(PlainText);
+    let answer = one_too_many!(rejections);
+    assert_eq!(answer.status(), StatusCode::IM_A_TEAPOT);
+    assert_eq!(answer.headers()["x-reason"], "full");
+    assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
+    assert_eq!(text(answer).await, "there is no room for it\n");
+
+    let answer = one_too_many!(RejectionLayer::new().body(ProblemJson));
+    assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
+    let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"there is no room for it"}"#;
+    assert_eq!(text(answer).await, problem);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_refused_together_are_not_sent_back_together() {
+    let _t = support::trace_init();
+    let layer = LoadLevelLayer::new(0, 1);
+    let mut service =
+        ServiceBuilder::new().layer(RejectionLayer::new()).layer(layer).service(busy());
+    let _running = task::spawn(service.call(get("/")));
+    let mut told = HashSet::new();
+    for _ in 0..100 {
+        let Ok(answer) = service.call(get("/")).await;
+        told.insert(answer.headers()[header::RETRY_AFTER].clone());
+    }
+    assert!(told.len() > 1, "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_that_has_used_up_its_share_is_told_so() {
+    let _t = support::trace_init();
+    let classify = |request: &Request<()>| Class::new().flow(request.uri().path());
+    let layer = builder(3, 1).classify_request(classify).build().expect("valid");
+    let mut service =
+        ServiceBuilder::new().layer(RejectionLayer::new()).layer(layer).service(busy());
+    let _running = task::spawn(service.call(get("/greedy")));
+    let mut greedy: Vec<_> = (0..3).map(|_| Box::pin(service.call(get("/greedy")))).collect();
+    settle().await;
+    let _modest = task::spawn(service.call(get("/modest")));
+    settle().await;
+    let Ok(evicted) = greedy.remove(0).await;
+    assert_eq!(evicted.status(), StatusCode::TOO_MANY_REQUESTS);
+    let Ok(refused) = service.call(get("/greedy")).await;
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_errors_are_answered_without_details_or_as_the_user_says() {
+    let _t = support::trace_init();
+    let fails = service_fn(|_: Request<()>| async { Err::<Answer, _>(BoxError::from("secret")) });
+    let stack = ServiceBuilder::new().layer(RejectionLayer::new());
+    let service = stack.layer(LoadLevelLayer::new(1, 1)).service(fails);
+    let Ok(answer) = service.oneshot(get("/")).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(answer.headers().is_empty());
+    assert_eq!(text(answer).await, "");
+
+    let on_error = |error: BoxError| Answer::new(Full::from(error.to_string()));
+    let stack = ServiceBuilder::new().layer(RejectionLayer::new().on_error(on_error));
+    let service = stack.layer(LoadLevelLayer::new(1, 1)).service(fails);
+    let Ok(answer) = service.oneshot(get("/")).await;
+    assert_eq!(text(answer).await, "secret");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_inside_another_error_and_a_failed_readiness_are_answered_too() {
+    let _t = support::trace_init();
+
+    #[derive(Debug)]
+    struct Wrapped(BoxError);
+    impl std::fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("wrapped")
+        }
+    }
+    impl std::error::Error for Wrapped {
+        fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+            Some(&*self.0)
+        }
+    }
+    let mut service = ServiceBuilder::new()
+        .layer(RejectionLayer::new())
+        .map_err(Wrapped)
+        .layer(LoadLevelLayer::new(0, 1))
+        .service(busy());
+    let _running = task::spawn(service.call(get("/")));
+    let Ok(answer) = service.call(get("/")).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+    /// Fails before it is called.
+    struct Dead;
+    impl Service<Request<()>> for Dead {
+        type Response = Answer;
+        type Error = BoxError;
+        type Future = std::future::Ready<Result<Answer, BoxError>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Err("dead".into()))
+        }
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            unreachable!("it is not ready")
+        }
+    }
+    let Ok(answer) = RejectionLayer::new().layer(Dead).oneshot(get("/")).await;
+    assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_come_from_headers_and_extensions_and_compose() {
+    let _t = support::trace_init();
+    let deadline = HeaderDeadline::millis(TIMEOUT).at_most(ms(1000)).by_default(ms(300));
+    let priority = |request: &Request<()>| match request.uri().path() {
+        "/urgent" => Class::new().priority(Priority::High),
+        _ => Class::new(),
+    };
+    let both = ClassifyRequest::<Request<()>>::or(priority, deadline);
+    let layer = builder(100, 1)
+        .request_classifier(ClassifyRequest::<Request<()>>::or(both, ExtensionDeadline))
+        .build()
+        .expect("valid");
+    let mut service = layer.layer(busy());
+    let _running = task::spawn(service.call(get("/")));
+    let request = |timeout: Option<&'static str>, left: Option<u64>| {
+        let mut request = get("/urgent");
+        if let Some(timeout) = timeout {
+            request.headers_mut().insert(TIMEOUT, HeaderValue::from_static(timeout));
+        }
+        if let Some(left) = left {
+            request.extensions_mut().insert(Instant::now() + ms(left));
+        }
+        request
+    };
+    for (timeout, left, waits) in [
+        (Some("40"), None, 40),
+        (Some("9999999"), None, 1000),
+        (None, None, 300),
+        (None, Some(70), 70),
+        (Some("40"), Some(70), 40),
+        // None of these is a time, and none means for ever.
+        (Some("0"), None, 300),
+        (Some("-5"), None, 300),
+        (Some("soon"), None, 300),
+        (Some("99999999999999999999999"), None, 300),
+    ] {
+        let start = Instant::now();
+        let waiting = service.call(request(timeout, left));
+        assert_eq!(layer.handle().stats().priority(Priority::High).queued, 1);
+        assert_eq!(support::reason(waiting.await.map(drop)), Reason::Deadline);
+        let waited = start.elapsed();
+        assert!((ms(waits)..=ms(waits + 2)).contains(&waited), "{timeout:?} {left:?}: {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_is_told_inside_and_outside_when_asked_for() {
+    let _t = support::trace_init();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let inner = service_fn(move |request: Request<()>| {
+        tell.send(request.extensions().get::<Waited>().copied()).expect("the test listens");
+        async {
+            tokio::time::sleep(ms(30)).await;
+            Ok::<_, BoxError>(Answer::default())
+        }
+    });
+    let layer = builder(10, 1).record_wait().server_timing().build().expect("valid");
+    let mut service = layer.layer(inner);
+    let (first, second) = (service.call(get("/")), service.call(get("/")));
+    let (first, second) = tokio::join!(first, second);
+    let waited = [told.recv().await, told.recv().await].map(Option::flatten);
+    let [Some(Waited(none)), Some(Waited(some))] = waited else { panic!("{waited:?}") };
+    assert!(none.is_zero() && (ms(30)..=ms(31)).contains(&some), "{waited:?}");
+    let timing = |answer: Result<Answer, BoxError>| {
+        let answer = answer.expect("served");
+        answer.headers()["server-timing"].to_str().expect("ascii").to_owned()
+    };
+    assert_eq!(timing(first), "queue;dur=0.000");
+    assert!(timing(second).starts_with("queue;dur=3"), "some 30 ms");
+}
+
+/// A body that gives what the test sends, and then its end.
+struct Stream {
+    frames: mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>,
+    size: SizeHint,
+}
+
+type Feed = mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>;
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.frames.poll_recv(cx)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.size.clone()
+    }
+}
+
+fn stream(size: u64) -> (Feed, Response<Stream>) {
+    let (feed, frames) = mpsc::unbounded_channel();
+    (feed, Response::new(Stream { frames, size: SizeHint::with_exact(size) }))
+}
+
+fn data(text: &'static str) -> Result<Frame<Bytes>, BoxError> {
+    Ok(Frame::data(Bytes::from_static(text.as_bytes())))
+}
+
+/// One call through a layer that holds slots, and the feed of its body.
+macro_rules! held {
+    ($layer:expr) => {{
+        let (feed, response) = stream(6);
+        let mut response = Some(response);
+        let inner = tower::util::service_fn(move |_: Request<()>| {
+            std::future::ready(response.take().ok_or_else(|| BoxError::from("called twice")))
+        });
+        // A `FnMut` is not a `Service` by itself, so it goes through a mutex of the layer.
+        let response = $layer.layer(inner).oneshot(get("/")).await.expect("a response");
+        (feed, response)
+    }};
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_comes_home_when_the_body_has_been_read() {
+    let _t = support::trace_init();
+    let layer = builder(10, 1).hold_until(Hold::BodyEnd).build().expect("valid");
+    let (feed, response) = held!(layer);
+    let in_flight = || layer.handle().stats().in_flight;
+    let mut body = response.into_body();
+    assert_eq!((body.size_hint().exact(), body.is_end_stream()), (Some(6), false));
+    for text in ["one", "two"] {
+        feed.send(data(text)).expect("it is read");
+        let frame = body.frame().await.expect("more").expect("no error");
+        assert_eq!(frame.into_data().ok().as_deref(), Some(text.as_bytes()));
+        assert_eq!(in_flight(), 1);
+    }
+    advance(ms(500)).await;
+    let trailers = HeaderMap::from_iter([(TIMEOUT, HeaderValue::from_static("late"))]);
+    feed.send(Ok(Frame::trailers(trailers))).expect("it is read");
+    let frame = body.frame().await.expect("more").expect("no error");
+    assert_eq!(frame.trailers_ref().expect("trailers")[TIMEOUT], "late");
+    assert_eq!(in_flight(), 1);
+    drop(feed);
+    assert!(body.frame().await.is_none());
+    let stats = layer.handle().stats();
+    assert_eq!((stats.in_flight, stats.succeeded, stats.failed), (0, 1, 0));
+    assert!(stats.service_time.quantile(1.0) < Some(ms(1)), "measured to the head");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_fails_or_is_dropped_gives_the_slot_back() {
+    let _t = support::trace_init();
+    let layer = builder(10, 1).hold_until(Hold::BodyEnd).build().expect("valid");
+    let (feed, response) = held!(layer);
+    feed.send(Err("broken".into())).expect("it is read");
+    let mut body = response.into_body();
+    let error = body.frame().await.expect("a frame").expect_err("it fails");
+    assert_eq!(error.to_string(), "broken");
+    let stats = layer.handle().stats();
+    assert_eq!((stats.in_flight, stats.succeeded, stats.failed), (0, 0, 1));
+
+    let (feed, response) = held!(layer);
+    assert_eq!(layer.handle().stats().in_flight, 1);
+    drop(response);
+    assert!(feed.is_closed(), "the inner body is gone");
+    assert_eq!(layer.handle().stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_body_end_and_without_a_body_no_slot_is_held() {
+    let _t = support::trace_init();
+    for hold in [Hold::Response, Hold::BodyEnd] {
+        let layer = builder(10, 1).hold_until(hold).build().expect("valid");
+        let empty = service_fn(|_: Request<()>| async {
+            let mut response = Answer::default();
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            Ok::<_, BoxError>(response)
+        });
+        let response = layer.layer(empty).oneshot(get("/")).await.expect("a response");
+        assert_eq!(layer.handle().stats().in_flight, 0, "{hold:?}");
+        assert!(response.body().is_end_stream());
+    }
+    let layer = builder(10, 1).hold_until(Hold::Response).build().expect("valid");
+    let (_feed, _response) = held!(layer);
+    assert_eq!(layer.handle().stats().in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_nobody_reads_is_cut() {
+    let _t = support::trace_init();
+    let layer =
+        builder(10, 1).hold_until(Hold::BodyEnd).body_idle(ms(1000)).build().expect("valid");
+    let (feed, response) = held!(layer);
+    let mut body = response.into_body();
+    feed.send(data("one")).expect("it is read");
+    body.frame().await.expect("a frame").expect("no error");
+    // Its reader waits for more: it is not idle, however long that takes.
+    let mut waiting = task::spawn(body.frame());
+    assert!(waiting.poll().is_pending());
+    drop(waiting);
+    tokio::time::sleep(ms(5000)).await;
+    assert_eq!(layer.handle().stats().in_flight, 1);
+    feed.send(data("two")).expect("it is read");
+    body.frame().await.expect("a frame").expect("no error");
+    tokio::time::sleep(ms(2001)).await;
+    assert_eq!(layer.handle().stats().in_flight, 0, "the slot is free");
+    assert!(feed.is_closed(), "the inner body is gone");
+    assert!(!body.is_end_stream());
+    let error = body.frame().await.expect("a frame").expect_err("not as if that were all");
+    assert!(error.is::<tower_load_leveling::http::BodyIdle>());
+    assert!(body.frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn statuses_say_how_the_inner_is() {
+    let _t = support::trace_init();
+    let layer = builder(10, 1).response_classifier(ByStatus::new()).build().expect("valid");
+    let inner = service_fn(|request: Request<()>| async move {
+        let mut response = Answer::default();
+        let status = request.uri().path()[1..].parse().expect("a status");
+        *response.status_mut() = status;
+        Ok::<_, BoxError>(response)
+    });
+    let mut service = layer.layer(inner);
+    for uri in ["/200", "/404", "/500", "/503", "/429"] {
+        service.call(get(uri)).await.expect("served");
+    }
+    let stats = layer.handle().stats();
+    // What says nothing about load counts by its result, which is a response.
+    assert_eq!((stats.succeeded, stats.failed, stats.overloaded), (3, 2, 2));
+}
