@@ -1,11 +1,11 @@
 //! Protects the handlers of an axum router that use a slow backend.
 //!
-//! Shows how refusals become responses (503 with `Retry-After`), a health check that a full queue does not
-//! touch, and a graceful shutdown in the right order: stop admitting, drain, exit.
+//! Shows refusals as responses (503 with `Retry-After`), deadlines from a header, a health check that goes past
+//! a full queue, and a graceful shutdown in the right order: stop admitting, drain, exit.
 //!
 //! ```sh
-//! cargo run --example axum              # sends itself some requests, and ends
-//! cargo run --example axum -- --serve   # serves on port 3000 until ctrl-c
+//! cargo run --features http --example axum              # sends itself some requests, and ends
+//! cargo run --features http --example axum -- --serve   # serves on port 3000 until ctrl-c
 //! ```
 
 use std::{env, time::Duration};
@@ -13,25 +13,23 @@ use std::{env, time::Duration};
 use axum::{
     Router,
     body::Body,
-    error_handling::HandleErrorLayer,
-    http::{Request, StatusCode, header::RETRY_AFTER},
-    response::{IntoResponse, Response},
+    http::{HeaderName, Request, StatusCode, header::RETRY_AFTER},
+    response::Response,
     routing::{get, post},
 };
 use futures::future::try_join_all;
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::{net::TcpListener, sync::oneshot};
 use tower::{BoxError, ServiceBuilder};
-use tower_load_leveling::{Handle, LoadLevelLayer, error::Rejected};
+use tower_load_leveling::{
+    Class, ClassifyRequest, Handle, LoadLevelLayer,
+    error::BuildError,
+    http::{ByStatus, HeaderDeadline, PlainText, RejectionLayer},
+};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let leveler = LoadLevelLayer::builder()
-        .name("orders")
-        .capacity(4)
-        .concurrency(2)
-        .max_wait(Duration::from_secs(5))
-        .build()?;
+    let leveler = leveler()?;
     let handle = leveler.handle();
     let app = app(leveler);
 
@@ -51,27 +49,38 @@ async fn main() -> Result<(), BoxError> {
     server.await?
 }
 
-fn app(leveler: LoadLevelLayer) -> Router {
+/// Health checks go past the queue, and orders wait no longer than their client says.
+fn leveler() -> Result<LoadLevelLayer<impl Classifier, ByStatus>, BuildError> {
+    let health = |request: &Request<Body>| match request.uri().path() {
+        "/health" => Class::bypass(),
+        _ => Class::new(),
+    };
+    let deadline = HeaderDeadline::millis(HeaderName::from_static("x-timeout-ms"))
+        .by_default(Duration::from_secs(5));
+    LoadLevelLayer::builder()
+        .name("orders")
+        .capacity(4)
+        .concurrency(2)
+        .request_classifier(ClassifyRequest::<Request<Body>>::or(health, deadline))
+        .response_classifier(ByStatus::new())
+        .build()
+}
+
+trait Classifier: ClassifyRequest<Request<Body>> + Send + Sync + 'static {}
+impl<C: ClassifyRequest<Request<Body>> + Send + Sync + 'static> Classifier for C {}
+
+fn app(leveler: LoadLevelLayer<impl Classifier, ByStatus>) -> Router {
+    let rejections =
+        RejectionLayer::new().reason_header(HeaderName::from_static("x-reason")).body(PlainText);
     Router::new()
         .route("/orders", post(order))
-        .layer(ServiceBuilder::new().layer(HandleErrorLayer::new(refuse)).layer(leveler))
-        // Added after the layer, so not behind it: a busy server is not a dead one.
         .route("/health", get(|| async { "alive" }))
+        .layer(ServiceBuilder::new().layer(rejections).layer(leveler))
 }
 
 async fn order() -> &'static str {
     tokio::time::sleep(Duration::from_millis(200)).await;
     "ordered"
-}
-
-async fn refuse(error: BoxError) -> Response {
-    let Some(rejected) = error.downcast_ref::<Rejected>() else {
-        return (StatusCode::INTERNAL_SERVER_ERROR, "something went wrong").into_response();
-    };
-    // The header has whole seconds: rounded up, and one when there is nothing to go by.
-    let seconds = rejected.retry_after().map_or(1, |wait| wait.as_secs() + 1);
-    let retry_after = [(RETRY_AFTER, seconds.to_string())];
-    (StatusCode::SERVICE_UNAVAILABLE, retry_after, rejected.to_string()).into_response()
 }
 
 async fn serve(

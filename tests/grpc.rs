@@ -1,0 +1,227 @@
+//! Manners for gRPC, with tonic's server and client over real sockets.
+#![cfg(feature = "grpc")]
+
+#[path = "../examples/tonic/greeter.rs"]
+mod greeter;
+mod support;
+
+use std::{pin::Pin, task::Poll, time::Duration};
+
+use bytes::Bytes;
+use greeter::{Greeter, GreeterClient, GreeterServer, HelloReply, HelloRequest, hello};
+use http::{HeaderMap, HeaderValue, Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use support::{builder, gate::Gate};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tonic::{
+    Code, Status,
+    service::LayerExt,
+    transport::{Endpoint, Server, server::TcpIncoming},
+};
+use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower_load_leveling::{
+    Class, ClassifyRequest, Handle,
+    grpc::{ByStatus, RejectionLayer, TimeoutDeadline},
+    http::Hold,
+};
+
+/// Greets the number by which it is called, when told to.
+struct Gated(Gate);
+
+impl Greeter for Gated {
+    async fn say_hello(&self, request: HelloRequest) -> Result<HelloReply, Status> {
+        let id = request.name.parse().map_err(|_| Status::invalid_argument("a number"))?;
+        match self.0.service().oneshot(id).await {
+            Ok(id) => Ok(HelloReply { text: format!("hello, {id}") }),
+            Err(_) => Err(Status::resource_exhausted("too much")),
+        }
+    }
+}
+
+struct Rig {
+    gate: Gate,
+    handle: Handle,
+    client: GreeterClient,
+}
+
+impl Rig {
+    /// `around_all` puts the stack around the server, and not around the one service.
+    async fn serve(capacity: usize, around_all: bool) -> Self {
+        let gate = Gate::new();
+        let flow = |request: &Request<tonic::body::Body>| match request.headers().get("x-tenant") {
+            Some(tenant) => Class::new().flow(tenant),
+            None => Class::new(),
+        };
+        let layer = builder(capacity, 1)
+            .request_classifier(ClassifyRequest::<Request<tonic::body::Body>>::or(
+                flow,
+                TimeoutDeadline::new(),
+            ))
+            .response_classifier(ByStatus)
+            .hold_until(Hold::BodyEnd)
+            .build()
+            .expect("valid");
+        let handle = layer.handle();
+        let stack = ServiceBuilder::new().layer(RejectionLayer::new()).layer(layer);
+        let service = GreeterServer::new(Gated(gate.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let uri = format!("http://{}", listener.local_addr().expect("bound"));
+        let incoming = TcpIncoming::from(listener);
+        if around_all {
+            let server = Server::builder().layer(stack).add_service(service);
+            tokio::spawn(server.serve_with_incoming(incoming));
+        } else {
+            let server = Server::builder().add_service(stack.named_layer(service));
+            tokio::spawn(server.serve_with_incoming(incoming));
+        }
+        let endpoint = Endpoint::from_shared(uri).expect("a uri");
+        let client = GreeterClient::new(endpoint.connect().await.expect("it listens"));
+        Self { gate, handle, client }
+    }
+
+    fn call(
+        &self,
+        request: tonic::Request<HelloRequest>,
+    ) -> JoinHandle<Result<HelloReply, Status>> {
+        let mut client = self.client.clone();
+        tokio::spawn(async move { client.say_hello(request).await })
+    }
+
+    async fn until(&self, queued: usize, in_flight: usize) {
+        let looks = async {
+            loop {
+                let stats = self.handle.stats();
+                if (stats.queued, stats.in_flight) == (queued, in_flight) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(20), looks).await;
+        assert!(
+            waited.is_ok(),
+            "{queued} queued, {in_flight} in flight: {:?}",
+            self.handle.stats()
+        );
+    }
+}
+
+fn of(tenant: &'static str, id: u32) -> tonic::Request<HelloRequest> {
+    let mut request = hello(&id.to_string());
+    request.metadata_mut().insert("x-tenant", tenant.parse().expect("ascii"));
+    request
+}
+
+#[tokio::test]
+async fn a_refusal_is_unavailable_and_says_when_to_come_back() {
+    let _t = support::trace_init();
+    for around_all in [false, true] {
+        let rig = Rig::serve(1, around_all).await;
+        let first = rig.call(hello("0"));
+        rig.until(0, 1).await;
+        rig.gate.finish(0);
+        assert_eq!(first.await.expect("no panic").expect("greeted").text, "hello, 0");
+        let running = rig.call(hello("1"));
+        rig.until(0, 1).await;
+        let waiting = rig.call(hello("2"));
+        rig.until(1, 1).await;
+        let refused = rig.call(hello("3")).await.expect("no panic").expect_err("refused");
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert_eq!(refused.message(), "there is no room for it");
+        let after = refused.metadata().get("grpc-retry-pushback-ms").expect("one has finished");
+        assert!(after.to_str().expect("ascii").parse::<u64>().expect("a number") >= 1);
+        rig.gate.finish_all();
+        for call in [running, waiting] {
+            call.await.expect("no panic").expect("greeted");
+        }
+        rig.until(0, 0).await;
+        assert_eq!(rig.handle.stats().succeeded, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_flow_over_its_share_has_exhausted_it() {
+    let _t = support::trace_init();
+    let rig = Rig::serve(3, false).await;
+    let _running = rig.call(of("greedy", 0));
+    rig.until(0, 1).await;
+    let mut greedy = Vec::new();
+    for id in 1..4 {
+        greedy.push(rig.call(of("greedy", id)));
+        rig.until(id as usize, 1).await;
+    }
+    let _modest = rig.call(of("modest", 4));
+    let evicted = greedy.remove(0).await.expect("no panic").expect_err("evicted");
+    assert_eq!(evicted.code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn a_timeout_counts_from_arrival_and_the_late_are_never_called() {
+    let _t = support::trace_init();
+    let rig = Rig::serve(2, false).await;
+    let _running = rig.call(hello("1"));
+    rig.until(0, 1).await;
+    let mut late = hello("2");
+    late.set_timeout(Duration::from_millis(50));
+    let late = rig.call(late);
+    // Answered by us or given up by the client, whichever is first.
+    assert!(late.await.expect("no panic").is_err());
+    rig.until(0, 1).await;
+    let stats = rig.handle.stats();
+    assert_eq!(stats.removed.deadline + stats.cancelled, 1, "{stats:?}");
+    assert_eq!(rig.gate.called(), [1]);
+}
+
+#[tokio::test]
+async fn a_status_in_the_headers_says_how_the_inner_is() {
+    let _t = support::trace_init();
+    let rig = Rig::serve(2, false).await;
+    let call = rig.call(hello("1"));
+    rig.until(0, 1).await;
+    rig.gate.end(1, support::gate::Told::Err);
+    let status = call.await.expect("no panic").expect_err("it fails");
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    rig.until(0, 0).await;
+    assert_eq!(rig.handle.stats().overloaded, 1);
+}
+
+/// A body of one message and trailers with this status.
+struct Trailing(Vec<Frame<Bytes>>);
+
+impl Body for Trailing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.pop().map(Ok))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_in_the_trailers_says_it_too() {
+    let _t = support::trace_init();
+    for (status, overloaded) in [("0", 0), ("5", 0), ("14", 1)] {
+        let layer = builder(1, 1)
+            .response_classifier(ByStatus)
+            .hold_until(Hold::BodyEnd)
+            .build()
+            .expect("valid");
+        let inner = service_fn(move |_: ()| async move {
+            let trailers =
+                [("grpc-status".parse().expect("a name"), HeaderValue::from_static(status))];
+            let trailers = Frame::trailers(HeaderMap::from_iter(trailers));
+            let frames = vec![trailers, Frame::data(Bytes::from_static(b"message"))];
+            Ok::<_, BoxError>(Response::new(Trailing(frames)))
+        });
+        let response = layer.layer(inner).oneshot(()).await.expect("a response");
+        let body = response.into_body().collect().await.expect("no error");
+        assert_eq!(body.trailers().expect("passed through")["grpc-status"], status);
+        let stats = layer.handle().stats();
+        assert_eq!((stats.in_flight, stats.overloaded), (0, overloaded), "status {status}");
+        assert_eq!(stats.failed, overloaded);
+    }
+}
