@@ -187,9 +187,9 @@ pub trait ClassifyRequest<Req> {
     /// Returns the class of `request`.
     fn classify(&self, request: &Req) -> Class;
 
-    /// Returns what is to be done to a request just before its dispatch, given how long it has waited.
-    ///
-    /// Default is nothing.
+    /// Returns what is to be done to a request just before its dispatch, given how long it has waited; for
+    /// this crate alone.
+    #[doc(hidden)]
     fn prepare(&self) -> Option<Prepare<Req>> {
         None
     }
@@ -205,6 +205,7 @@ pub trait ClassifyRequest<Req> {
 }
 
 /// What [`ClassifyRequest::prepare`] returns.
+#[doc(hidden)]
 pub type Prepare<Req> = fn(&mut Req, Duration);
 
 /// What [`ClassifyRequest::or`] returns.

@@ -118,7 +118,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             })
         } else {
             drop(reservation);
-            let when_full = || core.door.when_full(core.settings.overflow, rank);
+            let when_full = |missing| core.door.when_full(core.settings.overflow, rank, missing);
             core.places.admit(rank.cost as usize, direct, when_full)
         };
         admitted.map_err(|denied| match denied {
@@ -261,7 +261,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     fn dispatch<Req>(
         &self,
         span: Span,
-        mut request: Req,
+        request: Req,
         start: Start,
     ) -> Result<Call<S, Req, H>, (Span, Req)>
     where
@@ -278,10 +278,12 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         if settings.execution == Execution::Spawn && !self.core().can_spawn() {
             return Err((span, request));
         }
-        if let Some(prepare) = self.request_classifier.prepare() {
-            prepare(&mut request, Duration::ZERO);
-        }
-        match self.inner.try_enter(&span, request, start.slots) {
+        let ready = |request: &mut Req| {
+            if let Some(prepare) = self.request_classifier.prepare() {
+                prepare(request, Duration::ZERO);
+            }
+        };
+        match self.inner.try_enter(&span, request, ready, start.slots) {
             Entered::Called(future, _) => {
                 let in_flight = InFlight::new(Arc::clone(&self.inner) as _, start);
                 let running = Running::new(future, in_flight, span);

@@ -172,3 +172,32 @@ async fn a_report_counts_calls_and_not_what_they_cost() {
     settle().await;
     assert_eq!(layer.handle().drain(Duration::from_millis(1)).await.in_flight, 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_heavy_head_that_leaves_makes_way_for_those_behind_it() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(20, 4));
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(301));
+    let heavy = task::spawn(service.call(402));
+    let _light = task::spawn(service.call(103));
+    settle().await;
+    assert_eq!(gate.called(), [301]);
+    drop(heavy);
+    settle().await;
+    assert_eq!(gate.called(), [301, 103]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_oldest_does_not_give_way_to_one_for_whom_that_is_not_enough() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(1, 4).overflow(Overflow::EvictOldest));
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(401));
+    let _waits = task::spawn(service.call(102));
+    settle().await;
+    assert_eq!(reason(service.call(403).await), Reason::Full);
+    assert_eq!(layer.handle().stats().removed.total(), 0);
+}

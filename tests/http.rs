@@ -416,3 +416,74 @@ async fn statuses_say_how_the_inner_is() {
     // What says nothing about load counts by its result, which is a response.
     assert_eq!((stats.succeeded, stats.failed, stats.overloaded), (3, 2, 2));
 }
+
+/// A body that cannot even be asked.
+struct Panics;
+
+impl Body for Panics {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        unreachable!("it is never read")
+    }
+
+    fn is_end_stream(&self) -> bool {
+        panic!("the body panics")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_while_a_response_is_handed_on_reaches_its_caller_only() {
+    let _t = support::trace_init();
+    for execution in support::EXECUTIONS {
+        let builder = builder(10, 1).execution(execution).hold_until(Hold::BodyEnd);
+        let layer = builder.build().expect("valid");
+        let inner = service_fn(|_: Request<()>| async { Ok::<_, BoxError>(Response::new(Panics)) });
+        let call = tokio::spawn(layer.layer(inner).oneshot(get("/")));
+        assert!(call.await.expect_err("it panics").is_panic());
+        let stats = layer.handle().stats();
+        assert_eq!((stats.in_flight, stats.panicked, stats.failed), (0, 1, 0), "{execution:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_told_its_wait_once_however_often_its_inner_was_asked() {
+    let _t = support::trace_init();
+    let door = support::gate::Door::shut();
+    let readiness = support::gate::Gate::open().service_behind(&door);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let inner = Behind(readiness, tell);
+    let layer = builder(10, 1).record_wait().build().expect("valid");
+    let mut service = layer.layer(inner);
+    let call = tokio::spawn(service.call(get("/")));
+    settle().await;
+    door.close();
+    tokio::time::sleep(ms(20)).await;
+    door.open();
+    call.await.expect("no panic").expect("served");
+    let Some(Some(Waited(waited))) = told.recv().await else { panic!("it should be told") };
+    assert!((ms(20)..=ms(21)).contains(&waited), "{waited:?}");
+}
+
+/// Ready when a gate is.
+struct Behind(support::gate::GateService, mpsc::UnboundedSender<Option<Waited>>);
+
+impl Service<Request<()>> for Behind {
+    type Response = Answer;
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<Answer, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<()>) -> Self::Future {
+        drop(self.0.call(0));
+        self.1.send(request.extensions().get().copied()).expect("the test listens");
+        std::future::ready(Ok(Answer::default()))
+    }
+}

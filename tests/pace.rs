@@ -13,7 +13,7 @@ use tokio::time::{Instant, advance, sleep};
 use tokio_test::task;
 use tower::{BoxError, Layer, Service, service_fn};
 use tower_load_leveling::{
-    Builder, LoadLevelLayer,
+    Builder, Class, LoadLevelLayer,
     error::Reason,
     limit::{Algorithm, Sample},
 };
@@ -208,4 +208,29 @@ async fn calls_that_panic_count_too() {
         settle().await;
     }
     assert_eq!(calls.iter().filter(|call| call.is_finished()).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_whose_calls_panic_does_not_take_the_rate_of_others() {
+    let _t = support::trace_init();
+    let called = Arc::new(Mutex::new(Vec::new()));
+    let notes = Arc::clone(&called);
+    let inner = service_fn(move |id: u32| {
+        notes.lock().expect("no panic while it is held").push(id);
+        assert!(id > 0, "this flow panics");
+        async {
+            sleep(ms(10)).await;
+            Ok::<_, BoxError>(())
+        }
+    });
+    let builder = builder(1000, 4).rate(10, ms(1000));
+    let layer = builder.classify_request(|id: &u32| Class::new().flow(id)).build().expect("valid");
+    let mut service = layer.layer(inner);
+    layer.handle().pause();
+    let _calls: Vec<_> = (0..200).map(|nth| tokio::spawn(service.call(nth / 100))).collect();
+    layer.handle().resume();
+    sleep(ms(5000)).await;
+    let called = called.lock().expect("no panic while it is held");
+    let healthy = called.iter().filter(|id| **id == 1).count();
+    assert!((20..=30).contains(&healthy), "{healthy} of {}", called.len());
 }

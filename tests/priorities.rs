@@ -131,12 +131,13 @@ async fn a_burst_of_urgent_ones_is_let_in_as_far_as_others_can_give_way() {
     let mut service = layer.layer(gate.service());
     let _calls: Vec<_> = (0..5).map(|nth| task::spawn(service.call(LOW + nth))).collect();
     settle().await;
-    // In one go, so that the door can't know yet who has given way to whom.
+    // In one go, before anybody has given way.
     let urgent: Vec<_> = (0..10).map(|nth| task::spawn(service.call(CRITICAL + nth))).collect();
+    let refused = layer.handle().stats().refused.full;
     settle().await;
     let stats = layer.handle().stats();
     assert_eq!((stats.queued, stats.priority(Priority::Critical).queued), (4, 4));
-    assert_eq!((stats.removed.evicted, stats.removed.full), (4, 6), "the last six found nobody");
+    assert_eq!((refused, stats.removed.evicted, stats.removed.full), (6, 4, 0));
     drop(urgent);
     assert_eq!(layer.handle().stats().queued, 0);
 }
@@ -255,4 +256,63 @@ async fn nobody_gives_way_to_one_for_whom_that_is_not_enough() {
     assert_eq!(reason(service.call(1).await), Reason::Full);
     settle().await;
     assert_eq!(layer.handle().stats().removed.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_has_to_give_way_than_is_missing() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let classify = |cost: &u32| match cost {
+        2 => Class::new().priority(Priority::Low).cost(2),
+        cost => Class::new().priority(Priority::High).cost(*cost),
+    };
+    let layer = builder(6, 4).classify_request(classify).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(4));
+    let _high = task::spawn(service.call(3));
+    let low = service.call(2);
+    // One place is free, and two are missing.
+    let _newcomer = task::spawn(service.call(3));
+    assert_eq!(reason(low.await), Reason::Evicted);
+    assert_eq!(layer.handle().stats().priority(Priority::High).queued, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gives_way_to_a_higher_priority_was_not_over_its_share() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let classify = |id: &u32| match id {
+        0 => Class::new().priority(Priority::Critical),
+        id => Class::new().priority(Priority::Low).flow(id),
+    };
+    let layer = builder(2, 1).classify_request(classify).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(1));
+    let waiting = [2, 3].map(|id| Box::pin(service.call(id)));
+    settle().await;
+    let _critical = task::spawn(service.call(0));
+    let evicted = rejection(futures::future::select_all(waiting).await.0);
+    assert_eq!((evicted.reason(), evicted.is_over_share()), (Reason::Evicted, false));
+}
+
+/// Services that were polled ready are no standing queue.
+#[tokio::test(start_paused = true)]
+async fn reserved_places_do_not_look_like_overload() {
+    let _t = support::trace_init();
+    let layer = layer(builder(100, 4).overflow(Overflow::Wait));
+    let mut service = layer.layer(tower::service_fn(|_: u32| async {
+        tokio::time::sleep(Duration::from_millis(40)).await;
+        Ok::<_, BoxError>(())
+    }));
+    let mut low = service.clone();
+    for nth in 0..250 {
+        // Half of what can be served.
+        std::future::poll_fn(|cx| service.poll_ready(cx)).await.expect("never fails");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::spawn(service.call(HIGH));
+        for _ in 0..if nth % 25 == 0 { 8 } else { 0 } {
+            tokio::spawn(low.call(LOW));
+        }
+    }
+    assert_eq!(layer.handle().stats().refused.total(), 0);
 }

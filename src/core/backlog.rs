@@ -80,6 +80,10 @@ impl Backlog {
         self.line.refund(charge);
     }
 
+    pub(super) fn keep_charge(&mut self, charge: &Charge) {
+        self.line.keep_charge(charge);
+    }
+
     pub(super) fn settle(&mut self, bill: Bill, time: Duration) {
         self.line.settle(bill, time);
     }

@@ -144,13 +144,15 @@ impl Door {
         since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())
     }
 
-    /// What happens to this newcomer when no place is free.
-    pub(crate) fn when_full(&self, overflow: Overflow, rank: Rank) -> WhenFull {
-        let below = || {
-            let lower = rank.priority.index() + 1..LEVELS;
-            lower.map(|index| self.weight_of(index)).sum::<u64>() >= u64::from(rank.cost)
+    /// What happens to this newcomer when so many places are missing. Nobody gives way where that would not be
+    /// enough.
+    pub(crate) fn when_full(&self, overflow: Overflow, rank: Rank, missing: usize) -> WhenFull {
+        let from = match overflow {
+            Overflow::EvictOldest => 0,
+            _ => rank.priority.index() + 1,
         };
-        let gives_way = overflow == Overflow::EvictOldest || below() || self.is_short(rank);
+        let yielding: u64 = (from..LEVELS).map(|index| self.weight_of(index)).sum();
+        let gives_way = yielding >= missing as u64 || self.is_short(rank);
         if gives_way { WhenFull::Evict } else { WhenFull::Refuse }
     }
 
@@ -274,7 +276,7 @@ mod tests {
     #[test]
     fn a_higher_priority_and_a_shorter_flow_are_let_in_when_others_can_give_way() {
         let door = Door::new(Instant::now());
-        let when_full = |class: Class| door.when_full(Overflow::Reject, class.rank);
+        let when_full = |class: Class| door.when_full(Overflow::Reject, class.rank, 1);
         let low = Class::new().priority(Priority::Low).rank;
         assert_eq!(when_full(Class::new()), WhenFull::Refuse);
         door.enter(low);

@@ -114,7 +114,7 @@ impl<'a> Drain<'a> {
         }
         self.offer_places(cx);
         let waiting = self.core.places.counts().waiting();
-        self.look_back(waiting);
+        self.look_back(self.core.queued());
         self.core.backlog().purge(self.core.queued());
         self.set_alarm(next, cx);
         if closed.is_ready() && waiting == 0 { Poll::Ready(()) } else { Poll::Pending }
@@ -236,9 +236,7 @@ impl<'a> Drain<'a> {
             Some(Dispatched::Started) => self.on_called(now),
             Some(Dispatched::Panicked) => {
                 self.on_called(now);
-                if let Some(bill) = charge.bill {
-                    core.backlog().settle(bill, Duration::ZERO);
-                }
+                core.backlog().keep_charge(&charge);
             }
             Some(Dispatched::Unready) => core.backlog().stall(entry, &charge),
             Some(Dispatched::NoSlot) => {

@@ -306,9 +306,12 @@ where
             Ok((output, outcome)) => {
                 let ok = output.is_ok();
                 let call = Returned { in_flight, ok, outcome, is_kept: Cell::new(false) };
-                let answer = in_flight.judge.hand_on(output, &call);
+                let hand_on = || in_flight.judge.hand_on(output, &call);
+                let answer = catch_unwind(AssertUnwindSafe(hand_on));
+                // Then it ends with what has its slot now.
                 in_flight.ended = call.is_kept.get();
-                (Ok(answer), End::Returned { ok, outcome })
+                let panicked = answer.is_err();
+                (answer, if panicked { End::Panicked } else { End::Returned { ok, outcome } })
             }
             Err(panic) => (Err(panic), End::Panicked),
         };

@@ -88,10 +88,13 @@ impl<S, R> Inner<S, R> {
     }
 
     /// Polls the inner ready and calls it, for the drain task: an inner that is not ready wakes it later.
+    ///
+    /// `prepare` is done to the request just before.
     pub(crate) fn enter<Req>(
         &self,
         span: &Span,
         request: Req,
+        prepare: impl Fn(&mut Req),
         take_slots: impl Fn() -> Option<Slots>,
     ) -> Entered<Req, S::Future>
     where
@@ -101,13 +104,13 @@ impl<S, R> Inner<S, R> {
         let mut cell = lock(&self.cell);
         let waker = cell.waker.clone();
         let waker = waker.unwrap_or_else(|| Waker::noop().clone());
-        match cell.enter(&waker, span, request, &take_slots) {
+        match cell.enter(&waker, span, request, &prepare, &take_slots) {
             // Polled with nobody to wake; the second poll leaves our waker.
             Entered::Unready(request) if cell.waker.is_none() => {
                 let rouser = Rouser { core: Arc::downgrade(&self.core), lane: self.lane() };
                 let waker = Waker::from(Arc::new(rouser));
                 cell.waker = Some(waker.clone());
-                cell.enter(&waker, span, request, take_slots)
+                cell.enter(&waker, span, request, prepare, take_slots)
             }
             entered => entered,
         }
@@ -119,6 +122,7 @@ impl<S, R> Inner<S, R> {
         &self,
         span: &Span,
         request: Req,
+        prepare: impl Fn(&mut Req),
         slots: Slots,
     ) -> Entered<Req, S::Future>
     where
@@ -126,7 +130,7 @@ impl<S, R> Inner<S, R> {
         S::Error: Into<BoxError>,
     {
         match self.try_lock() {
-            Some(mut cell) => cell.enter(Waker::noop(), span, request, || Some(slots)),
+            Some(mut cell) => cell.enter(Waker::noop(), span, request, prepare, || Some(slots)),
             None => Entered::Unready(request),
         }
     }
@@ -153,6 +157,7 @@ impl<S> Cell<S> {
         waker: &Waker,
         span: &Span,
         request: Req,
+        prepare: impl FnOnce(&mut Req),
         take_slots: impl FnOnce() -> Option<Slots>,
     ) -> Entered<Req, S::Future>
     where
@@ -171,7 +176,12 @@ impl<S> Cell<S> {
             Ok(Poll::Ready(Ok(()))) => {}
         }
         let Some(slots) = take_slots() else { return Entered::NoSlot(request) };
-        match catch_unwind(AssertUnwindSafe(|| self.service.call(request))) {
+        let call = || {
+            let mut request = request;
+            prepare(&mut request);
+            self.service.call(request)
+        };
+        match catch_unwind(AssertUnwindSafe(call)) {
             Ok(future) => Entered::Called(future, slots),
             Err(panic) => Entered::Failed { failure: Failure::Panicked(panic), slots: Some(slots) },
         }

@@ -195,7 +195,10 @@ where
         self.leave(&core);
         // The shells of many that have gone are swept out by the drain task, now and then; and it may have
         // been waiting for this one to end.
-        if before % SWEEP == SWEEP - 1 || core.places.counts().is_closed() {
+        let counts = core.places.counts();
+        // It may also have held up others, for want of slots.
+        let may_go = counts.waiting() > 0 && core.places.may_dispatch(1);
+        if may_go || before % SWEEP == SWEEP - 1 || counts.is_closed() {
             core.wake();
         }
         // Last, since it is user code: the place is free whatever it does.
@@ -260,8 +263,7 @@ where
     }
 
     fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched {
-        let Some(Waits { inner, mut request, prepare, span, reply }) = self.take(Stage::InHand)
-        else {
+        let Some(Waits { inner, request, prepare, span, reply }) = self.take(Stage::InHand) else {
             return Dispatched::Ended;
         };
         let core = Arc::clone(&inner.core);
@@ -272,10 +274,12 @@ where
         let Terms { rank, asked, admitted, budget, .. } = self.terms;
         let (held, asked) = (rank.cost as usize, asked as usize);
         let wait = now.saturating_duration_since(admitted);
-        if let Some(prepare) = prepare {
-            prepare(&mut request, wait);
-        }
-        match inner.enter(&span, request, || core.places.take_slots(held, asked)) {
+        let ready = |request: &mut Req| {
+            if let Some(prepare) = prepare {
+                prepare(request, wait);
+            }
+        };
+        match inner.enter(&span, request, ready, || core.places.take_slots(held, asked)) {
             Entered::Unready(request) => again(inner, request, span, reply, Dispatched::Unready),
             Entered::NoSlot(request) => again(inner, request, span, reply, Dispatched::NoSlot),
             Entered::Failed { failure, slots } => {

@@ -135,12 +135,12 @@ impl Places {
     }
 
     /// Takes so many places, and as many slots with them when `direct` is wanted and the request need not
-    /// wait.
+    /// wait. `when_full` is asked when so many places are missing.
     pub(crate) fn admit(
         &self,
         cost: usize,
         direct: bool,
-        when_full: impl Fn() -> WhenFull,
+        when_full: impl Fn(usize) -> WhenFull,
     ) -> Result<Admitted, Denied> {
         let (held, slots) = (cost as u64 * HELD, cost as u64 * IN_FLIGHT);
         let mut word = self.word.0.load(SeqCst);
@@ -157,7 +157,7 @@ impl Places {
             } else if after <= total
                 || counts.waiting() > 0
                     && after <= total + CHANNEL
-                    && when_full() == WhenFull::Evict
+                    && when_full(after - total) == WhenFull::Evict
             {
                 held
             } else {
@@ -223,7 +223,7 @@ impl Places {
     /// Reserves a place for a service that reports itself ready. `true` when it did; also when closed,
     /// without a place: the call that follows is to learn that by its refusal.
     pub(crate) fn reserve(&self) -> Option<Reserved> {
-        match self.admit(1, false, || WhenFull::Refuse) {
+        match self.admit(1, false, |_| WhenFull::Refuse) {
             Ok(_) => {
                 self.reserved.fetch_add(1, SeqCst);
                 Some(Reserved::Place)
@@ -329,7 +329,7 @@ mod tests {
     #[test]
     fn a_heavy_request_takes_as_many_places_and_slots_as_it_costs() {
         let places = Places::new(3, 4);
-        let admit = |cost| places.admit(cost, true, || WhenFull::Refuse);
+        let admit = |cost| places.admit(cost, true, |_| WhenFull::Refuse);
         assert_eq!(admit(3), Ok(direct(3, 3)));
         assert_eq!(admit(2), Ok(Admitted::Queued), "one slot is not enough");
         assert_eq!(admit(3), Err(Denied::Full), "two places are not");
@@ -343,7 +343,7 @@ mod tests {
     #[test]
     fn a_limit_lowered_below_a_cost_does_not_hold_it_up() {
         let places = Places::new(4, 4);
-        assert_eq!(places.admit(3, false, || WhenFull::Refuse), Ok(Admitted::Queued));
+        assert_eq!(places.admit(3, false, |_| WhenFull::Refuse), Ok(Admitted::Queued));
         places.set_limit(2);
         assert_eq!(places.take_slots(3, 3), Some(Slots { taken: 2, in_flight: 2 }));
         assert_eq!(places.counts().waiting(), 0);
@@ -360,7 +360,7 @@ mod tests {
     #[test]
     fn a_direct_admission_needs_an_empty_queue_and_a_free_slot() {
         let places = Places::new(2, 1);
-        let admit = || places.admit(1, true, || WhenFull::Refuse);
+        let admit = || places.admit(1, true, |_| WhenFull::Refuse);
         assert_eq!(admit(), Ok(direct(1, 1)));
         assert_eq!(admit(), Ok(Admitted::Queued));
         places.release_running(1);
@@ -376,18 +376,18 @@ mod tests {
     #[test]
     fn nobody_overtakes_a_request_that_is_being_dispatched() {
         let places = Places::new(4, 4);
-        assert_eq!(places.admit(1, false, || WhenFull::Refuse), Ok(Admitted::Queued));
+        assert_eq!(places.admit(1, false, |_| WhenFull::Refuse), Ok(Admitted::Queued));
         assert_eq!(places.take_slots(1, 1), Some(Slots { taken: 1, in_flight: 1 }));
-        assert_eq!(places.admit(1, true, || WhenFull::Refuse), Ok(Admitted::Queued));
+        assert_eq!(places.admit(1, true, |_| WhenFull::Refuse), Ok(Admitted::Queued));
         places.release_waiting(1);
         places.end_dispatching();
-        assert_eq!(places.admit(1, true, || WhenFull::Refuse), Ok(direct(1, 2)));
+        assert_eq!(places.admit(1, true, |_| WhenFull::Refuse), Ok(direct(1, 2)));
     }
 
     #[test]
     fn eviction_passes_the_bound_by_one_channel_at_most() {
         let places = Places::new(1, 1);
-        let admit = || places.admit(1, true, || WhenFull::Evict);
+        let admit = || places.admit(1, true, |_| WhenFull::Evict);
         let admitted = std::iter::from_fn(|| admit().ok()).count();
         assert_eq!(admitted, 2 + CHANNEL);
     }
@@ -395,8 +395,8 @@ mod tests {
     #[test]
     fn with_nobody_waiting_there_is_nobody_to_evict() {
         let places = Places::new(0, 1);
-        assert_eq!(places.admit(1, true, || WhenFull::Evict), Ok(direct(1, 1)));
-        assert_eq!(places.admit(1, true, || WhenFull::Evict), Err(Denied::Full));
+        assert_eq!(places.admit(1, true, |_| WhenFull::Evict), Ok(direct(1, 1)));
+        assert_eq!(places.admit(1, true, |_| WhenFull::Evict), Err(Denied::Full));
     }
 
     #[test]

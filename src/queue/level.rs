@@ -313,6 +313,12 @@ impl<T: Waiting> Level<T> {
         self.in_use > 1
     }
 
+    /// Whether the longest flow has more than all have on average.
+    pub(super) fn is_uneven(&mut self) -> bool {
+        let longest = self.longest().map_or(0, |(weight, _)| weight);
+        longest * self.in_use as u64 > self.exact.weight + self.crowd.weight
+    }
+
     /// The queue that gives way to others: what it weighs, and its slot. The longest, of the crowd if that is
     /// longer than all others together; then what counts is what the crowd weighs.
     fn longest(&mut self) -> Option<(u64, u32)> {

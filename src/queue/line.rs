@@ -58,7 +58,7 @@ pub(crate) enum Next<T> {
 pub(crate) struct Victim<T> {
     pub(crate) entry: Entry<T>,
     pub(crate) reason: Reason,
-    /// Whether others of its priority have less waiting than its flow.
+    /// Whether it gave way to one of its own priority, and its flow had more waiting than the others.
     pub(crate) over_share: bool,
 }
 
@@ -163,6 +163,11 @@ impl<T: Waiting> Line<T> {
         self.owed.iter_mut().for_each(|owed| *owed = (*owed - gathered).max(0.0));
     }
 
+    /// A request was called and nothing will be known of how long it took: the charge stays an estimate.
+    pub(crate) fn keep_charge(&mut self, charge: &Charge) {
+        charge.bill.and_then(|bill| self.bills.close(bill));
+    }
+
     /// A request has finished that took so long: puts its charge right.
     pub(crate) fn settle(&mut self, bill: Bill, time: Duration) {
         if let Some(charge) = self.bills.close(bill) {
@@ -216,13 +221,14 @@ impl<T: Waiting> Line<T> {
         loop {
             let mut waiting = self.levels.iter_mut().filter(|level| level.len() > 0).rev();
             let lowest = waiting.next()?;
-            let several = lowest.has_several();
-            let gives_way = several || waiting.next().is_some();
+            let for_higher = waiting.next().is_some();
+            let over_share = !for_higher && lowest.is_uneven();
+            let gives_way = for_higher || lowest.has_several();
             let victim = if gives_way { lowest.pop_oldest() } else { lowest.pop_newest() };
             // None where there were only shells, which are gone now.
             if let Some(entry) = victim {
                 let reason = if gives_way { Reason::Evicted } else { Reason::Full };
-                let over_share = several && entry.rank.flow != NO_FLOW;
+                let over_share = over_share && entry.rank.flow != NO_FLOW;
                 return Some(Victim { entry, reason, over_share });
             }
         }
