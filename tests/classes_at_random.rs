@@ -168,6 +168,13 @@ impl Play {
         self.live.keys().copied().filter(|id| called.contains(id)).collect()
     }
 
+    /// Lets come of a step what comes, and looks at it.
+    async fn settle(&mut self, after: &Op) {
+        settle().await;
+        self.collect().await;
+        self.check(after);
+    }
+
     async fn collect(&mut self) {
         let ended: Vec<_> =
             self.live.iter().filter(|live| live.1.call.is_finished()).map(|live| *live.0).collect();
@@ -290,15 +297,12 @@ async fn play(
     let mut most = capacity + limit;
     for (id, op) in ops.iter().enumerate() {
         play.step(op, id as u32);
-        if let Op::Pass(ms) = op {
-            for _ in 0..*ms {
-                tokio::time::advance(Duration::from_millis(1)).await;
-                settle().await;
-            }
+        let ms = if let Op::Pass(ms) = op { *ms } else { 0 };
+        play.settle(op).await;
+        for _ in 0..ms {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            play.settle(op).await;
         }
-        settle().await;
-        play.collect().await;
-        play.check(op);
         most = most.max(capacity + play.limit);
         play.check_bound(most);
     }
