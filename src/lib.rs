@@ -124,7 +124,10 @@
 //!
 //! # Turning errors into responses
 //!
-//! In axum use `HandleErrorLayer`; without it the compiler says that `Infallible: From<Box<dyn Error …>>` is not
+//! With the feature `http` an `http::RejectionLayer` outside does it, and with `grpc` a `grpc::RejectionLayer`; there
+//! are also deadlines from headers, and slots that are held to the end of a body:
+//! [docs/web.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/web.md).
+//! Without them, in axum use `HandleErrorLayer`; without it the compiler says that `Infallible: From<Box<dyn Error …>>` is not
 //! satisfied. Elsewhere a `service_fn` around the stack does it, with the error of each
 //! call in hand: `service.clone().oneshot(request).await.unwrap_or_else(refuse)`, as in `examples/hyper.rs`.
 //!
@@ -133,7 +136,7 @@
 //! The defaults that have a number, the text of events and errors, what [`Error::source`] of our errors can
 //! be downcast to, and the `Debug` output may change in any release. A limit holds per layer value and per
 //! process. A response ends its call when its future resolves: a body that streams after that is not
-//! counted.
+//! counted, but with `Builder::hold_until` of the feature `http`.
 //!
 //! [`Error::source`]: std::error::Error::source
 
@@ -168,10 +171,14 @@ pub use self::{
     stats::{Histogram, PriorityStats, Reasons, Stats},
 };
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "http"))]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
 #[cfg(doctest)]
 #[doc = include_str!("../docs/tuning.md")]
 mod tuning {}
+
+#[cfg(all(doctest, feature = "grpc"))]
+#[doc = include_str!("../docs/web.md")]
+mod web {}
