@@ -19,7 +19,8 @@ use crate::{
         in_flight::{InFlight, Running, Start, Task},
         inner::Entered,
         job::{Request, Terms, Waits},
-        places::{Admitted, Denied, Reserved, Slots},
+        places::{Admitted, Denied, Slots},
+        reservation::{Reservation, Reserved},
     },
     error::{Refused, Rejected},
     future::ResponseFuture,
@@ -125,27 +126,6 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Denied::Full => Refusal::NoPlace,
             Denied::Closed => Refusal::Closed,
         })
-    }
-}
-
-/// What `poll_ready` has reserved, for one call: given back if that does not use it.
-struct Reservation<'a> {
-    core: &'a Core,
-    reserved: Option<Reserved>,
-}
-
-impl Reservation<'_> {
-    /// Whether there is a place, which is the caller's now.
-    fn use_up(&mut self) -> bool {
-        self.reserved.take_if(|reserved| *reserved == Reserved::Place).is_some()
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        if self.use_up() {
-            self.core.release_reserved();
-        }
     }
 }
 

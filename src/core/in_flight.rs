@@ -1,7 +1,6 @@
 //! A call that runs: its slot, its future, and its task.
 
 use std::{
-    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -18,6 +17,7 @@ use super::{
     contain,
     estimates::Budget,
     inner::{Failure, Judge},
+    kept::Returned,
     places::Slots,
 };
 use crate::{
@@ -25,7 +25,6 @@ use crate::{
     error::{Rejected, ServiceError},
     limit::{Outcome, Sample},
     queue::Bill,
-    respond::{Call, Kept},
 };
 
 /// What the drain task, or the task of a call, sends to the caller.
@@ -73,16 +72,16 @@ impl Start {
 /// The slot of a running call. It goes home, and the call is counted, exactly once: by [`end`](Self::end)
 /// or, for a call that is dropped, by `Drop`.
 pub(crate) struct InFlight<O, A> {
-    judge: Arc<dyn Judge<O, A>>,
+    pub(super) judge: Arc<dyn Judge<O, A>>,
     // Those of its start, side by side with the rest to be small.
     at: Instant,
-    wait: Duration,
+    pub(super) wait: Duration,
     slots: Slots,
     bill: Option<Bill>,
     priority: Priority,
     budget: Budget,
     limit_reached: bool,
-    ended: bool,
+    pub(super) ended: bool,
 }
 
 impl<O, A> InFlight<O, A> {
@@ -99,13 +98,18 @@ impl<O, A> InFlight<O, A> {
         Self { judge, at, wait, slots, bill, priority, budget, limit_reached, ended: false }
     }
 
+    /// What goes on with the slot when the call has ended.
+    pub(super) fn carried_on(&self) -> Self {
+        Self { judge: Arc::clone(&self.judge), ..*self }
+    }
+
     /// The call has ended: gives back what it had, and counts it.
     fn end(&mut self, end: End) {
         self.end_at(end, None);
     }
 
     /// The same for one that has ended, and kept its slot since.
-    fn end_at(&mut self, end: End, at: Option<Instant>) {
+    pub(super) fn end_at(&mut self, end: End, at: Option<Instant>) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -189,56 +193,6 @@ impl<O, A> Drop for InFlight<O, A> {
     }
 }
 
-/// A call that has returned, while its response is handed on.
-struct Returned<'a, O, A> {
-    in_flight: &'a InFlight<O, A>,
-    ok: bool,
-    outcome: Outcome,
-    is_kept: Cell<bool>,
-}
-
-impl<O: 'static, A: 'static> Call for Returned<'_, O, A> {
-    fn waited(&self) -> Duration {
-        self.in_flight.wait
-    }
-
-    fn keep(&self) -> Box<dyn Kept> {
-        let Self { in_flight, ok, outcome, ref is_kept } = *self;
-        let ended = is_kept.replace(true);
-        let in_flight = InFlight { judge: Arc::clone(&in_flight.judge), ended, ..*in_flight };
-        Box::new(KeptSlot { in_flight, ok, outcome, returned: Instant::now() })
-    }
-}
-
-/// A slot that outlives its call: it goes home when this is dropped. What the call took is measured up to
-/// its return.
-struct KeptSlot<O, A> {
-    in_flight: InFlight<O, A>,
-    ok: bool,
-    outcome: Outcome,
-    returned: Instant,
-}
-
-impl<O, A> Kept for KeptSlot<O, A> {
-    #[cfg(feature = "grpc")]
-    fn amend(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
-    }
-
-    /// That says nothing about load: who reads it may have broken it off.
-    #[cfg(feature = "http")]
-    fn fail(&mut self) {
-        (self.ok, self.outcome) = (false, Outcome::Ignore);
-    }
-}
-
-impl<O, A> Drop for KeptSlot<O, A> {
-    fn drop(&mut self) {
-        let Self { ok, outcome, returned, .. } = *self;
-        self.in_flight.end_at(End::Returned { ok, outcome }, Some(returned));
-    }
-}
-
 pin_project! {
     /// The inner's future with its slot.
     pub(crate) struct Running<F: Future, A> {
@@ -305,11 +259,11 @@ where
         let (result, end) = match returned {
             Ok((output, outcome)) => {
                 let ok = output.is_ok();
-                let call = Returned { in_flight, ok, outcome, is_kept: Cell::new(false) };
+                let call = Returned::new(in_flight, ok, outcome);
                 let hand_on = || in_flight.judge.hand_on(output, &call);
                 let answer = catch_unwind(AssertUnwindSafe(hand_on));
                 // Then it ends with what has its slot now.
-                in_flight.ended = call.is_kept.get();
+                in_flight.ended = call.is_kept();
                 let panicked = answer.is_err();
                 (answer, if panicked { End::Panicked } else { End::Returned { ok, outcome } })
             }

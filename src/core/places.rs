@@ -67,12 +67,12 @@ impl Slots {
 
 #[derive(Debug)]
 pub(crate) struct Places {
-    word: OwnLine<AtomicU64>,
+    pub(super) word: OwnLine<AtomicU64>,
     capacity: AtomicU32,
     limit: AtomicU32,
     /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
     /// place is taken and lowered before it is given up or used, so that `unfinished` errs upwards.
-    reserved: AtomicU32,
+    pub(super) reserved: AtomicU32,
     /// What was let in beyond the bound, for whom others have to go, since the drain task last looked.
     over: AtomicUsize,
 }
@@ -81,7 +81,7 @@ pub(crate) struct Places {
 /// 64 in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-struct OwnLine<T>(T);
+pub(super) struct OwnLine<T>(pub(super) T);
 
 impl Places {
     pub(crate) fn new(capacity: usize, limit: usize) -> Self {
@@ -116,16 +116,6 @@ impl Places {
 
     pub(crate) fn total(&self) -> usize {
         self.capacity() + self.limit()
-    }
-
-    pub(crate) fn reserved(&self) -> usize {
-        self.reserved.load(SeqCst) as usize
-    }
-
-    /// Admitted and not finished: what is held, less what is only reserved.
-    pub(crate) fn unfinished(&self) -> usize {
-        let reserved = self.reserved();
-        self.counts().held().saturating_sub(reserved)
     }
 
     /// What a request of this cost takes: no more than the limit, or it could never run.
@@ -189,53 +179,12 @@ impl Places {
     /// A limit lowered between the look at it and the taking of the slot must hold all the same: the
     /// newcomer keeps its place and waits. If the lowered limit is not seen here, the slot was taken
     /// before it was set.
-    fn recheck(&self, taken: usize, in_flight: usize) -> Admitted {
+    pub(super) fn recheck(&self, taken: usize, in_flight: usize) -> Admitted {
         if in_flight > self.limit() {
             self.return_slots(taken as u32);
             return Admitted::Queued;
         }
         Admitted::Direct(Slots::new(taken, in_flight))
-    }
-
-    /// Uses the place of a reservation; `Err` when the leveler has been closed since (the place is then
-    /// still held, and the caller's to release).
-    pub(crate) fn admit_reserved(&self, direct: bool) -> Result<Admitted, Denied> {
-        self.reserved.fetch_sub(1, SeqCst);
-        let mut word = self.word.0.load(SeqCst);
-        loop {
-            let counts = Counts(word);
-            if counts.is_closed() {
-                return Err(Denied::Closed);
-            }
-            // The place itself is the one waiting place that may be there.
-            let alone = counts.held() == counts.in_flight() + 1;
-            let flags = counts.0 & (PAUSED | DISPATCHING) == 0;
-            if !(direct && alone && flags && counts.in_flight() < self.limit()) {
-                return Ok(Admitted::Queued);
-            }
-            match self.word.0.compare_exchange_weak(word, word + IN_FLIGHT, SeqCst, SeqCst) {
-                Ok(_) => return Ok(self.recheck(1, counts.in_flight() + 1)),
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Reserves a place for a service that reports itself ready. `true` when it did; also when closed,
-    /// without a place: the call that follows is to learn that by its refusal.
-    pub(crate) fn reserve(&self) -> Option<Reserved> {
-        match self.admit(1, false, |_| WhenFull::Refuse) {
-            Ok(_) => {
-                self.reserved.fetch_add(1, SeqCst);
-                Some(Reserved::Place)
-            }
-            Err(Denied::Closed) => Some(Reserved::Nothing),
-            Err(Denied::Full) => None,
-        }
-    }
-
-    /// Ends a reservation that was not used. The place is still to be released.
-    pub(crate) fn end_reservation(&self) {
-        self.reserved.fetch_sub(1, SeqCst);
     }
 
     /// Takes slots for a request that has `held` places, and as many places as slots: it may have more, when
@@ -307,14 +256,6 @@ impl Places {
     pub(crate) fn resume(&self) -> bool {
         self.word.0.fetch_and(!PAUSED, SeqCst) & PAUSED != 0
     }
-}
-
-/// What a ready service holds under `Overflow::Wait`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reserved {
-    Place,
-    /// The leveler was closed: there is no place to hold.
-    Nothing,
 }
 
 #[cfg(test)]

@@ -25,12 +25,12 @@ use super::{
     word::Counts,
 };
 use crate::{
-    class::{Priority, Rank},
+    class::Rank,
     error::Reason,
     limit::{Algorithm, Sample},
     options::{Abandon, Execution, Overflow},
     queue::{Bill, LaneId, Rate, Rules},
-    stats::{Counters, DrainRate, PriorityStats, Recorder, Stats},
+    stats::{Counters, DrainRate, Recorder},
 };
 
 /// What was set when the leveler was built and does not change.
@@ -71,7 +71,7 @@ pub(crate) struct Core {
     pub(super) settlements: Mutex<Vec<(Bill, Duration)>>,
     /// What those in flight take beyond one slot each.
     surplus: AtomicUsize,
-    bypassing: AtomicUsize,
+    pub(super) bypassing: AtomicUsize,
     /// Counts what random numbers are made of.
     pub(super) draws: AtomicU64,
     /// In nanoseconds; `NO_MAX_WAIT` for none.
@@ -323,50 +323,6 @@ impl Core {
             let next = self.backlog().pop_oldest();
             let Some(job) = next else { return answered };
             answered += usize::from(contain(|| job.remove(reason.into())).unwrap_or(false));
-        }
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        let now = Instant::now();
-        let oldest = self.backlog().oldest_admitted();
-        let Self { places, counters, wait, service_time, rate, .. } = self;
-        let Counters {
-            admitted,
-            succeeded,
-            failed,
-            overloaded,
-            cancelled,
-            panicked,
-            refused,
-            cut_off,
-            removed,
-        } = counters;
-        Stats {
-            queued: self.queued(),
-            in_flight: self.in_flight(),
-            limit: places.limit(),
-            capacity: places.capacity(),
-            oldest_wait: oldest.map(|admitted| now.saturating_duration_since(admitted)),
-            admitted: admitted.get(),
-            succeeded: succeeded.get(),
-            failed: failed.get(),
-            overloaded: overloaded.get(),
-            cancelled: cancelled.get(),
-            panicked: panicked.get(),
-            refused: refused.snapshot(),
-            removed: removed.snapshot(),
-            bypassing: self.bypassing.load(SeqCst),
-            slots_taken: places.counts().in_flight(),
-            drain_rate: rate.per_second(),
-            wait: wait.snapshot(),
-            service_time: service_time.snapshot(),
-            priorities: Priority::ALL.map(|priority| PriorityStats {
-                queued: self.door.waiting_of(priority),
-                admitted: admitted.of(priority),
-                refused: refused.of(priority),
-                cut_off: cut_off.of(priority),
-                removed: removed.of(priority),
-            }),
         }
     }
 

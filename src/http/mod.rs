@@ -39,6 +39,7 @@
 
 mod answered;
 mod body;
+mod builder;
 mod deadline;
 mod hold;
 mod rejection;

@@ -10,9 +10,10 @@ use tokio::time::Instant;
 use super::{
     Bill, Entry, LaneId, Rules, Waiting,
     bills::Bills,
+    charge::Charge,
     flow::Taken,
     known::Known,
-    level::{Charge, Level, Shape},
+    level::{Level, Shape},
     mix,
 };
 use crate::{

@@ -12,6 +12,7 @@
 //! [`Cut`] who is not even let in under lasting overload.
 
 mod bills;
+mod charge;
 mod cut;
 mod delay;
 mod expiry;
@@ -32,9 +33,10 @@ mod turn;
 
 pub(crate) use self::{
     bills::Bill,
+    charge::Charge,
     cut::{Arrivals, Cut},
     expiry::Expiry,
-    level::{Charge, Shape},
+    level::Shape,
     line::{Line, Next, Times, Victim},
     pace::{Pace, Rate},
     rules::Rules,

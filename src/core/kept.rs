@@ -1,0 +1,73 @@
+//! Slots that outlive their calls.
+
+use std::{cell::Cell, time::Duration};
+
+use tokio::time::Instant;
+
+use super::in_flight::{End, InFlight};
+use crate::{
+    limit::Outcome,
+    respond::{Call, Kept},
+};
+
+/// A call that has returned, while its response is handed on.
+pub(super) struct Returned<'a, O, A> {
+    in_flight: &'a InFlight<O, A>,
+    ok: bool,
+    outcome: Outcome,
+    is_kept: Cell<bool>,
+}
+
+impl<'a, O, A> Returned<'a, O, A> {
+    pub(super) fn new(in_flight: &'a InFlight<O, A>, ok: bool, outcome: Outcome) -> Self {
+        Self { in_flight, ok, outcome, is_kept: Cell::new(false) }
+    }
+
+    /// Whether its slot goes on with the response.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept.get()
+    }
+}
+
+impl<O: 'static, A: 'static> Call for Returned<'_, O, A> {
+    fn waited(&self) -> Duration {
+        self.in_flight.wait
+    }
+
+    fn keep(&self) -> Box<dyn Kept> {
+        let Self { in_flight, ok, outcome, ref is_kept } = *self;
+        let mut in_flight = in_flight.carried_on();
+        // The second time there is no slot left to keep.
+        in_flight.ended = is_kept.replace(true);
+        Box::new(KeptSlot { in_flight, ok, outcome, returned: Instant::now() })
+    }
+}
+
+/// A slot that outlives its call: it goes home when this is dropped. What the call took is measured up to
+/// its return.
+struct KeptSlot<O, A> {
+    in_flight: InFlight<O, A>,
+    ok: bool,
+    outcome: Outcome,
+    returned: Instant,
+}
+
+impl<O, A> Kept for KeptSlot<O, A> {
+    #[cfg(feature = "grpc")]
+    fn amend(&mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+
+    /// That says nothing about load: who reads it may have broken it off.
+    #[cfg(feature = "http")]
+    fn fail(&mut self) {
+        (self.ok, self.outcome) = (false, Outcome::Ignore);
+    }
+}
+
+impl<O, A> Drop for KeptSlot<O, A> {
+    fn drop(&mut self) {
+        let Self { ok, outcome, returned, .. } = *self;
+        self.in_flight.end_at(End::Returned { ok, outcome }, Some(returned));
+    }
+}

@@ -1,0 +1,110 @@
+//! What requests are charged.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    Bill, Rules, Waiting,
+    flow::Taken,
+    level::{Level, Queue},
+};
+
+/// What a dispatched request was charged, and whom.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Charge {
+    pub(super) level: u8,
+    pub(super) slot: u32,
+    /// Of the queue that was in the slot.
+    generation: u32,
+    /// Estimate, in nanoseconds of one slot.
+    pub(super) nanos: u64,
+    cost: u32,
+    /// How much of what its level was owed it has used up.
+    pub(super) paid: f32,
+    /// Where it is kept to be put right: if there was another flow, so that it matters what it will really
+    /// have been.
+    pub(crate) bill: Option<Bill>,
+}
+
+/// What a request is charged when nothing is known: as in KEP-1040.
+const GUESS: f64 = 3e6;
+
+/// No request is free, or those of one flow could go on for ever.
+const LEAST: f64 = 1e3;
+
+/// Weight of a new sample in the estimate of a flow.
+const WEIGHT: f64 = 0.1;
+
+impl<T: Waiting> Level<T> {
+    /// What a request of the queue whose turn it is would be charged, at cost 1.
+    pub(super) fn estimate(&self, service: Option<Duration>) -> f64 {
+        let queue = self.best().and_then(|slot| self.get(slot));
+        queue.map_or(GUESS, |queue| queue.estimate(service))
+    }
+
+    /// Takes the request whose turn it is, and charges it to its queue.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        rules: &Rules,
+        service: Option<Duration>,
+    ) -> Option<(Taken<T>, Charge)> {
+        let slot = self.best()?;
+        let (taken, time, home, charge) = self.change(slot, |queue| {
+            let taken = queue.flow.take(now, rules, service)?;
+            let cost = match &taken {
+                Taken::Next(entry) => entry.rank.cost,
+                Taken::Overdue(_) | Taken::Shell => 0,
+            };
+            let nanos = (queue.estimate(service) * f64::from(cost)) as u64;
+            let (time, home, generation) = (queue.time, queue.home, queue.generation);
+            queue.time = queue.time.saturating_add(nanos);
+            let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, bill: None };
+            Some((taken, time, home, charge))
+        })??;
+        if charge.nanos > 0 {
+            let group = self.group(home);
+            group.advance(time);
+            let spent = group.spent;
+            group.spent = group.spent.saturating_add(charge.nanos);
+            self.clock = self.clock.max(spent);
+        }
+        Some((taken, charge))
+    }
+
+    /// Takes a charge back: the request was not dispatched after all.
+    pub(super) fn refund(&mut self, charge: &Charge) {
+        self.correct(charge, 0, |_| {});
+    }
+
+    /// Puts a charge right: the request took so long.
+    pub(super) fn settle(&mut self, charge: &Charge, time: Duration) {
+        let each = time.as_secs_f64() * 1e9;
+        self.correct(charge, (each * f64::from(charge.cost)) as u64, |queue| {
+            let known = queue.estimate.unwrap_or(each);
+            queue.estimate = Some(known + WEIGHT * (each - known));
+        });
+    }
+
+    fn correct(&mut self, charge: &Charge, right: u64, change: impl FnOnce(&mut Queue<T>)) {
+        let Some(queue) = self.get(charge.slot) else { return };
+        if queue.generation != charge.generation {
+            return;
+        }
+        let home = queue.home;
+        let group = self.group(home);
+        group.spent = group.spent.saturating_add(right).saturating_sub(charge.nanos);
+        self.change(charge.slot, |queue| {
+            queue.time = queue.time.saturating_add(right).saturating_sub(charge.nanos);
+            change(queue);
+        });
+    }
+}
+
+impl<T: Waiting> Queue<T> {
+    fn estimate(&self, service: Option<Duration>) -> f64 {
+        let known = self.estimate.or_else(|| service.map(|service| service.as_secs_f64() * 1e9));
+        known.unwrap_or(GUESS).max(LEAST)
+    }
+}
