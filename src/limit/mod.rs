@@ -54,6 +54,30 @@ pub trait Algorithm: Send + 'static {
 
     /// Takes note of a finished call.
     fn on_sample(&mut self, sample: &Sample);
+
+    /// Takes note of the time while calls run or wait: about every 10 ms, also when none finishes.
+    fn on_tick(&mut self, now: Instant, load: &Load) {
+        let _ = (now, load);
+    }
+}
+
+/// How busy a leveler is at a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Load {
+    /// How many calls are in flight.
+    pub in_flight: usize,
+    /// How many requests wait.
+    pub queued: usize,
+}
+
+impl Load {
+    /// Returns the load of so many calls in flight and so many requests that wait, to try an
+    /// [`Algorithm`] with.
+    #[must_use]
+    pub fn new(in_flight: usize, queued: usize) -> Self {
+        Self { in_flight, queued }
+    }
 }
 
 /// What is known of one finished call.
@@ -75,6 +99,29 @@ pub struct Sample {
     pub limit_reached: bool,
     /// What the call says about the inner's health.
     pub outcome: Outcome,
+}
+
+impl Sample {
+    /// Returns the sample of a call that did not wait and ran alone, without a limit in its way, to try an
+    /// [`Algorithm`] with. The fields can be set.
+    #[must_use]
+    pub fn new(dispatched: Instant, finished: Instant, outcome: Outcome) -> Self {
+        Self {
+            dispatched,
+            finished,
+            wait: Duration::ZERO,
+            in_flight_at_dispatch: 1,
+            in_flight: 0,
+            limit_reached: false,
+            outcome,
+        }
+    }
+
+    /// Returns how long the call ran.
+    #[must_use]
+    pub fn service_time(&self) -> Duration {
+        self.finished.saturating_duration_since(self.dispatched)
+    }
 }
 
 /// What a finished call says about the health of the inner service.
