@@ -7,7 +7,7 @@ use tower_load_leveling::{
     Builder, Class, DrainReport, Handle, Histogram, LoadLevel, LoadLevelLayer, Stats,
     error::{BuildError, Refused, Rejected, ServiceError},
     future::ResponseFuture,
-    limit::Sample,
+    limit::{Aimd, Fixed, Gradient, LatencyTarget, Sample, Vegas},
 };
 
 fn shared<T: Clone + Send + Sync + Unpin>() {}
@@ -23,6 +23,11 @@ fn public_types_can_be_shared() {
     shared::<DrainReport>();
     shared::<Class>();
     shared::<Sample>();
+    shared::<Fixed>();
+    shared::<LatencyTarget>();
+    shared::<Aimd>();
+    shared::<Gradient>();
+    shared::<Vegas>();
     sent::<Builder>();
     error::<Rejected>();
     error::<ServiceError>();

@@ -3,14 +3,36 @@
 //! A limit is either a number you know ([`Fixed`], set by
 //! [`Builder::concurrency`](crate::Builder::concurrency)) or one that an [`Algorithm`] finds from what
 //! finished calls tell it ([`Builder::adaptive`](crate::Builder::adaptive)).
+//!
+//! | what you know | use |
+//! | --- | --- |
+//! | how many calls the inner sustains | [`Fixed`] |
+// `Bdp`, for those who know nothing of the inner, goes here: the one to start with.
+//! | how long calls to the inner may take; many levelers may share it | [`LatencyTarget`] |
+//! | the inner refuses what is too much, and does so in time | [`Aimd`] |
+//! | you want what Netflix' Gradient2 does, and overloads do not last | [`Gradient`] |
+//! | all calls take the same time within a few percent | [`Vegas`] |
+//!
+//! None of them learns from [`Outcome::Ignore`] and [`Outcome::Cancelled`].
 
+mod aimd;
+mod bounds;
 mod fixed;
+#[cfg(test)]
+mod fleet;
+mod gradient;
+mod latency_target;
+#[cfg(test)]
+mod testing;
+mod vegas;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::fixed::Fixed;
+pub use self::{
+    aimd::Aimd, fixed::Fixed, gradient::Gradient, latency_target::LatencyTarget, vegas::Vegas,
+};
 
 /// Decides how many calls may run at once.
 ///

@@ -1,0 +1,44 @@
+//! Samples to try algorithms with.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Outcome, Sample};
+
+pub(super) fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A call that took so long, and was dispatched as the last of so many.
+pub(super) fn sample(time: Duration, in_flight: usize, outcome: Outcome) -> Sample {
+    Clock::new().sample(time, in_flight, outcome)
+}
+
+/// A time that stands still by itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    now: Instant,
+}
+
+impl Clock {
+    pub(super) fn new() -> Self {
+        Self::at(Instant::now())
+    }
+
+    pub(super) fn at(now: Instant) -> Self {
+        Self { now }
+    }
+
+    pub(super) fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    /// A call that is dispatched now, with the limit used up.
+    pub(super) fn sample(&self, time: Duration, in_flight: usize, outcome: Outcome) -> Sample {
+        let mut sample = Sample::new(self.now, self.now + time, outcome);
+        sample.in_flight_at_dispatch = in_flight;
+        sample.limit_reached = true;
+        sample
+    }
+}
