@@ -2,7 +2,10 @@
 
 mod support;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    task::{Context, Poll},
+};
 
 use futures::FutureExt;
 use support::{
@@ -11,8 +14,8 @@ use support::{
     settle,
 };
 use tokio_test::{assert_pending, task};
-use tower::{Layer, Service, service_fn};
-use tower_load_leveling::{Class, LoadLevelLayer, limit::Outcome};
+use tower::{BoxError, Layer, Service, service_fn};
+use tower_load_leveling::{Class, LoadLevelLayer, error::Rejected, limit::Outcome};
 
 /// Awaits a call in its own task and returns what it panicked with.
 async fn panic_of<F>(call: F) -> String
@@ -98,7 +101,7 @@ async fn a_panic_in_a_classifier_is_the_callers_own() {
         let layer = builder(10, 1)
             .execution(execution)
             .classify_request(|id: &u32| if *id == 0 { panic!("request") } else { Class::new() })
-            .classify_response(|result: Result<&u32, &tower::BoxError>| match result {
+            .classify_response(|result: Result<&u32, &BoxError>| match result {
                 Ok(1) => panic!("response"),
                 _ => Outcome::Success,
             })
@@ -143,15 +146,69 @@ async fn a_panic_while_a_request_is_dropped_hurts_nobody_else() {
     assert_eq!((stats.queued, stats.cancelled, stats.removed.closed), (0, 1, 1));
 }
 
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("dropped");
+    }
+}
+
+/// Cannot be made ready.
+struct Unready(fn() -> Result<(), BoxError>);
+
+impl Service<Bomb> for Unready {
+    type Response = ();
+    type Error = BoxError;
+    type Future = std::future::Ready<Result<(), BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready((self.0)())
+    }
+
+    fn call(&mut self, _: Bomb) -> Self::Future {
+        unreachable!("it is not ready")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_a_request_is_dropped_that_its_inner_cannot_take_frees_what_it_had() {
+    let _t = support::trace_init();
+    for (bypass, queued) in [(false, false), (false, true), (true, false)] {
+        for readiness in [(|| Err("dead".into())) as fn() -> _, || panic!("poll_ready")] {
+            let layer = builder(1, 1)
+                .classify_request(
+                    move |_: &Bomb| {
+                        if bypass { Class::bypass() } else { Class::new() }
+                    },
+                )
+                .build()
+                .expect("valid");
+            let service = layer.layer(Unready(readiness));
+            // More often than there is room for those that are lost.
+            for _ in 0..3 {
+                if queued {
+                    layer.handle().pause();
+                }
+                let mut again = service.clone();
+                let call = tokio::spawn(async move { again.call(Bomb).await });
+                settle().await;
+                layer.handle().resume();
+                match call.await {
+                    Ok(answer) => assert!(!answer.expect_err("not ready").is::<Rejected>()),
+                    Err(error) => assert!(error.is_panic()),
+                }
+                let stats = layer.handle().stats();
+                assert_eq!((stats.queued, stats.slots_taken, stats.bypassing), (0, 0, 0));
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_panic_while_a_future_is_dropped_frees_its_slot() {
     let _t = support::trace_init();
-    struct Bomb;
-    impl Drop for Bomb {
-        fn drop(&mut self) {
-            panic!("dropped");
-        }
-    }
     for execution in EXECUTIONS {
         let layer = builder(10, 1).execution(execution).build().expect("valid");
         let mut service = layer.layer(service_fn(|explode: bool| async move {

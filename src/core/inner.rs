@@ -63,7 +63,9 @@ pub(crate) enum Failure {
 }
 
 impl<Req, F> Entered<Req, F> {
-    fn failed(failure: Failure) -> Self {
+    /// Ends a request that was not called, whatever its drop does: its slots and places are yet to be freed.
+    fn failed(failure: Failure, request: Req) -> Self {
+        contain(|| drop(request));
         Self::Failed { failure, slots: None }
     }
 }
@@ -165,14 +167,14 @@ impl<S> Cell<S> {
         S::Error: Into<BoxError>,
     {
         if let Some(dead) = &self.dead {
-            return Entered::failed(Failure::Dead(dead.clone()));
+            return Entered::failed(Failure::Dead(dead.clone()), request);
         }
         let _entered = span.enter();
         let mut cx = Context::from_waker(waker);
         match catch_unwind(AssertUnwindSafe(|| self.service.poll_ready(&mut cx))) {
-            Err(panic) => return Entered::failed(Failure::Panicked(panic)),
+            Err(panic) => return Entered::failed(Failure::Panicked(panic), request),
             Ok(Poll::Pending) => return Entered::Unready(request),
-            Ok(Poll::Ready(Err(error))) => return Entered::failed(self.die(error)),
+            Ok(Poll::Ready(Err(error))) => return Entered::failed(self.die(error), request),
             Ok(Poll::Ready(Ok(()))) => {}
         }
         let Some(slots) = take_slots() else { return Entered::NoSlot(request) };
