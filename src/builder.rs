@@ -281,12 +281,12 @@ impl<Q, R, H> Builder<Q, R, H> {
                 let allowed = "a limit by `concurrency`, or an algorithm by `adaptive`";
                 return Err(BuildError::new("concurrency", "not set", allowed));
             }
+            Some(Limit::Fixed(limit)) if limit == 0 || limit > MAX => {
+                return Err(BuildError::new("concurrency", limit, format!("1 to {MAX}")));
+            }
             Some(Limit::Fixed(limit)) => (limit as f64, None),
             Some(Limit::Found(algorithm)) => (algorithm.limit(), Some(algorithm)),
         };
-        if algorithm.is_none() && !(1.0..=MAX as f64).contains(&limit) {
-            return Err(BuildError::new("concurrency", limit, format!("1 to {MAX}")));
-        }
         if max_wait.is_some_and(|wait| wait.is_zero()) {
             let allowed = "more than zero (for no waiting at all, set `capacity` to 0)";
             return Err(BuildError::new("max_wait", "0ns", allowed));

@@ -27,6 +27,7 @@ fn impossible_settings_are_named_with_their_value_and_what_is_allowed() {
     assert_names(error(builder(1, MAX + 1)), "concurrency", &too_many, "1 to 536869887");
     assert_names(error(builder(MAX + 1, 1)), "capacity", &too_many, "0 to 536869887");
     let huge = usize::MAX.to_string();
+    assert_names(error(builder(1, usize::MAX)), "concurrency", &huge, "1 to 536869887");
     assert_names(error(builder(usize::MAX, 1)), "capacity", &huge, "0 to 536869887");
     assert_names(
         error(builder(1, 1).max_wait(Duration::ZERO)),
