@@ -260,6 +260,24 @@ async fn the_wait_is_told_inside_and_outside_when_asked_for() {
     assert!(timing(second).starts_with("queue;dur=3"), "some 30 ms");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_response_with_all_headers_there_can_be_goes_without_its_wait() {
+    let _t = support::trace_init();
+    let inner = service_fn(|_: Request<()>| async {
+        let mut answer = Answer::default();
+        for n in 0.. {
+            let name = HeaderName::try_from(format!("h{n}")).expect("a name");
+            if answer.headers_mut().try_append(name, HeaderValue::from_static("v")).is_err() {
+                break;
+            }
+        }
+        Ok::<_, BoxError>(answer)
+    });
+    let layer = builder(10, 1).server_timing().build().expect("valid");
+    let answer = layer.layer(inner).oneshot(get("/")).await.expect("served");
+    assert!(!answer.headers().contains_key("server-timing"));
+}
+
 /// A body that gives what the test sends, and then its end.
 struct Stream {
     frames: mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>,

@@ -51,8 +51,9 @@ where
         let mut response = self.0.hand_on(response, call);
         let millis = call.waited().as_secs_f64() * 1e3;
         if let Ok(value) = HeaderValue::try_from(format!("queue;dur={millis:.3}")) {
-            // Beside those of the inner service.
-            response.headers_mut().append(HeaderName::from_static("server-timing"), value);
+            // Beside those of the inner service; where there is no room for one more, without it.
+            let name = HeaderName::from_static("server-timing");
+            let _ = response.headers_mut().try_append(name, value);
         }
         response
     }
