@@ -154,7 +154,8 @@ impl fmt::Display for Rejected {
 
 impl Error for Rejected {}
 
-/// A request refused by [`LoadLevel::try_call`](crate::LoadLevel::try_call), with the request itself.
+/// A request refused by [`LoadLevel::try_call`](crate::LoadLevel::try_call), with the request itself. Its
+/// [`source`](Error::source) is the [`Rejected`].
 pub struct Refused<Req> {
     pub(crate) rejected: Rejected,
     pub(crate) request: Req,
@@ -189,11 +190,15 @@ impl<Req> fmt::Debug for Refused<Req> {
 
 impl<Req> fmt::Display for Refused<Req> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.rejected.fmt(f)
+        f.write_str("request refused")
     }
 }
 
-impl<Req> Error for Refused<Req> {}
+impl<Req> Error for Refused<Req> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.rejected)
+    }
+}
 
 /// The inner service has died, or the runtime that was running the call has.
 ///

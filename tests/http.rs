@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
@@ -169,6 +170,15 @@ async fn a_rejection_inside_another_error_and_a_failed_readiness_are_answered_to
         .service(busy());
     let _running = task::spawn(service.call(get("/")));
     let Ok(answer) = service.call(get("/")).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+    let mut full = LoadLevelLayer::new(0, 1).layer(busy());
+    let _running = task::spawn(full.call(get("/")));
+    let hands_back = service_fn(move |request| match full.clone().try_call(request) {
+        Ok(call) => call.boxed(),
+        Err(refused) => std::future::ready(Err(BoxError::from(refused))).boxed(),
+    });
+    let Ok(answer) = RejectionLayer::new().layer(hands_back).oneshot(get("/")).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
 
     /// Fails before it is called.
