@@ -30,7 +30,7 @@ mod timeout;
 
 pub(crate) use self::status::outcome_in;
 pub use self::{
-    rejection::{ErrorStatus, Internal, RejectionLayer, Rejections},
+    rejection::{ErrorStatus, Internal, RejectionLayer},
     status::ByStatus,
     timeout::TimeoutDeadline,
 };

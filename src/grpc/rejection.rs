@@ -6,7 +6,6 @@ use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 use tower::{BoxError, Layer};
 
 use crate::{
-    class::Opaque,
     error::Rejected,
     http::{Answer, Answered},
 };
@@ -20,12 +19,6 @@ use crate::{
 /// to [`on_error`](Self::on_error): `INTERNAL` without details, by default, and an event at `warn`.
 #[derive(Clone)]
 pub struct RejectionLayer<E = Internal> {
-    rejections: Rejections<E>,
-}
-
-/// How a [`RejectionLayer`] answers.
-#[derive(Clone)]
-pub struct Rejections<E> {
     on_error: E,
 }
 
@@ -50,7 +43,7 @@ impl RejectionLayer {
     /// Returns a layer that answers as described above.
     #[must_use]
     pub fn new() -> Self {
-        Self { rejections: Rejections { on_error: Internal } }
+        Self { on_error: Internal }
     }
 }
 
@@ -68,19 +61,19 @@ impl<E> RejectionLayer<E> {
     where
         F: Fn(BoxError) -> (u8, String),
     {
-        RejectionLayer { rejections: Rejections { on_error } }
+        RejectionLayer { on_error }
     }
 }
 
 impl<S, E: Clone> Layer<S> for RejectionLayer<E> {
-    type Service = Answered<S, Rejections<E>>;
+    type Service = Answered<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Answered::new(inner, Arc::new(self.rejections.clone()))
+        Answered::new(inner, Arc::new(self.clone()))
     }
 }
 
-impl<E, B> Answer<B> for Rejections<E>
+impl<E, B> Answer<B> for RejectionLayer<E>
 where
     E: ErrorStatus,
     B: Default,
@@ -143,13 +136,7 @@ impl ErrorStatus for Internal {
 
 impl<E> fmt::Debug for RejectionLayer<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RejectionLayer").field("rejections", &self.rejections).finish()
-    }
-}
-
-impl<E> fmt::Debug for Rejections<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejections").field("on_error", &Opaque).finish()
+        f.debug_struct("RejectionLayer").finish_non_exhaustive()
     }
 }
 

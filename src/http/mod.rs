@@ -55,7 +55,7 @@ pub use self::{
     hold::{Hold, HoldBody},
     rejection::{
         Empty, ErrorResponse, InternalServerError, PlainText, ProblemJson, RefusalBody,
-        RejectionLayer, Rejections,
+        RejectionLayer,
     },
     status::ByStatus,
     wait::{RecordWait, ServerTiming, Waited},

@@ -16,7 +16,6 @@ use tower::{BoxError, Layer};
 
 use super::answered::{Answer, Answered};
 use crate::{
-    class::Opaque,
     error::{Reason, Rejected},
     queue::mix,
 };
@@ -40,12 +39,6 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct RejectionLayer<M = Empty, E = InternalServerError> {
-    rejections: Rejections<M, E>,
-}
-
-/// How a [`RejectionLayer`] answers.
-#[derive(Clone)]
-pub struct Rejections<M, E> {
     statuses: Vec<(Reason, StatusCode)>,
     over_share: StatusCode,
     reason_header: Option<HeaderName>,
@@ -94,14 +87,13 @@ impl RejectionLayer {
     /// Returns a layer that answers as described above, without a body.
     #[must_use]
     pub fn new() -> Self {
-        let rejections = Rejections {
+        Self {
             statuses: Vec::new(),
             over_share: StatusCode::TOO_MANY_REQUESTS,
             reason_header: None,
             body: Empty,
             on_error: InternalServerError,
-        };
-        Self { rejections }
+        }
     }
 }
 
@@ -115,8 +107,8 @@ impl<M, E> RejectionLayer<M, E> {
     /// Sets the status for one reason. Default is 503 for all.
     #[must_use]
     pub fn status(mut self, reason: Reason, status: StatusCode) -> Self {
-        self.rejections.statuses.retain(|(other, _)| *other != reason);
-        self.rejections.statuses.push((reason, status));
+        self.statuses.retain(|(other, _)| *other != reason);
+        self.statuses.push((reason, status));
         self
     }
 
@@ -124,61 +116,53 @@ impl<M, E> RejectionLayer<M, E> {
     /// Default is 429.
     #[must_use]
     pub fn over_share_status(mut self, status: StatusCode) -> Self {
-        self.rejections.over_share = status;
+        self.over_share = status;
         self
     }
 
     /// Names the reason in this header, in snake case. Default is not to tell.
     #[must_use]
     pub fn reason_header(mut self, name: HeaderName) -> Self {
-        self.rejections.reason_header = Some(name);
+        self.reason_header = Some(name);
         self
     }
 
     /// Sets the body of rejections: [`Empty`], [`PlainText`], [`ProblemJson`] or your own. Default is `Empty`.
     #[must_use]
     pub fn body<N>(self, body: N) -> RejectionLayer<N, E> {
-        let Rejections { statuses, over_share, reason_header, body: _, on_error } = self.rejections;
-        let rejections = Rejections { statuses, over_share, reason_header, body, on_error };
-        RejectionLayer { rejections }
+        let Self { statuses, over_share, reason_header, body: _, on_error } = self;
+        RejectionLayer { statuses, over_share, reason_header, body, on_error }
     }
 
     /// Sets what is answered to errors that are no rejections: those of the inner service, and of layers
     /// between. Default is 500 without details.
     #[must_use]
     pub fn on_error<F>(self, on_error: F) -> RejectionLayer<M, F> {
-        let Rejections { statuses, over_share, reason_header, body, on_error: _ } = self.rejections;
-        let rejections = Rejections { statuses, over_share, reason_header, body, on_error };
-        RejectionLayer { rejections }
+        let Self { statuses, over_share, reason_header, body, on_error: _ } = self;
+        RejectionLayer { statuses, over_share, reason_header, body, on_error }
     }
 }
 
 impl<S, M: Clone, E: Clone> Layer<S> for RejectionLayer<M, E> {
-    type Service = Answered<S, Rejections<M, E>>;
+    type Service = Answered<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Answered::new(inner, Arc::new(self.rejections.clone()))
+        Answered::new(inner, Arc::new(self.clone()))
     }
 }
 
-impl<M, E> Rejections<M, E> {
-    fn status_of(&self, rejected: &Rejected) -> StatusCode {
-        let set = self.statuses.iter().find(|(reason, _)| *reason == rejected.reason());
-        match set {
-            Some((_, status)) => *status,
-            None if rejected.is_over_share() => self.over_share,
-            None => StatusCode::SERVICE_UNAVAILABLE,
-        }
-    }
-}
-
-impl<M, E, B> Answer<B> for Rejections<M, E>
+impl<M, E, B> Answer<B> for RejectionLayer<M, E>
 where
     M: RefusalBody<B>,
     E: ErrorResponse<B>,
 {
     fn rejected(&self, rejected: &Rejected) -> Response<B> {
-        let status = self.status_of(rejected);
+        let set = self.statuses.iter().find(|(reason, _)| *reason == rejected.reason());
+        let status = match set {
+            Some((_, status)) => *status,
+            None if rejected.is_over_share() => self.over_share,
+            None => StatusCode::SERVICE_UNAVAILABLE,
+        };
         let (content_type, body) = self.body.make(rejected, status);
         let mut response = Response::new(body);
         *response.status_mut() = status;
@@ -258,19 +242,11 @@ impl<B: Default> ErrorResponse<B> for InternalServerError {
 
 impl<M, E> fmt::Debug for RejectionLayer<M, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RejectionLayer").field("rejections", &self.rejections).finish()
-    }
-}
-
-impl<M, E> fmt::Debug for Rejections<M, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { statuses, over_share, reason_header, body: _, on_error: _ } = self;
-        f.debug_struct("Rejections")
+        f.debug_struct("RejectionLayer")
             .field("statuses", statuses)
             .field("over_share", over_share)
             .field("reason_header", reason_header)
-            .field("body", &Opaque)
-            .field("on_error", &Opaque)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
