@@ -194,7 +194,9 @@ async fn a_rejection_inside_another_error_and_a_failed_readiness_are_answered_to
             unreachable!("it is not ready")
         }
     }
-    let Ok(answer) = RejectionLayer::new().layer(Dead).oneshot(get("/")).await;
+    let mut service = RejectionLayer::new().layer(Dead);
+    let Dead = service.get_mut();
+    let Ok(answer) = service.oneshot(get("/")).await;
     assert_eq!(answer.status(), StatusCode::INTERNAL_SERVER_ERROR);
 }
 

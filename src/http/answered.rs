@@ -49,6 +49,16 @@ impl<S, A> Answered<S, A> {
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
+
+    /// Returns the inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S, A, Req, B> Service<Req> for Answered<S, A>
