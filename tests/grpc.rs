@@ -22,7 +22,7 @@ use tonic::{
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_load_leveling::{
     Class, ClassifyRequest, Handle,
-    grpc::{ByStatus, RejectionLayer, TimeoutDeadline},
+    grpc::{ByStatus, ErrorStatus, RejectionLayer, TimeoutDeadline},
     http::Hold,
 };
 
@@ -184,6 +184,33 @@ async fn a_status_in_the_headers_says_how_the_inner_is() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     rig.until(0, 0).await;
     assert_eq!(rig.handle.stats().overloaded, 1);
+}
+
+/// Answers by its own type, so that the layer's can be named.
+#[derive(Clone)]
+struct NotFound;
+
+impl ErrorStatus for NotFound {
+    fn status(&self, error: BoxError) -> (u8, String) {
+        (5, error.to_string())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_errors_are_internal_without_details_or_what_the_user_says() {
+    let _t = support::trace_init();
+    let fails = service_fn(|_: ()| async { Err::<Response<String>, _>(BoxError::from("é")) });
+    let Ok(internal) = RejectionLayer::new().layer(fails).oneshot(()).await;
+    assert_eq!(internal.headers()["grpc-status"], "13");
+    assert_eq!(internal.headers()["grpc-message"], "");
+    let named: RejectionLayer<NotFound> = RejectionLayer::new().on_error(NotFound);
+    let closure = RejectionLayer::new().on_error(|error| NotFound.status(error));
+    let Ok(named) = named.layer(fails).oneshot(()).await;
+    let Ok(closure) = closure.layer(fails).oneshot(()).await;
+    for answer in [named, closure] {
+        assert_eq!(answer.headers()["grpc-status"], "5");
+        assert_eq!(answer.headers()["grpc-message"], "%C3%A9");
+    }
 }
 
 /// A body of one message and trailers with this status.

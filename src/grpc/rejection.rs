@@ -57,10 +57,7 @@ impl<E> RejectionLayer<E> {
     /// Sets what is answered to errors that are no rejections: those of the inner service, and of layers
     /// between. Default is `INTERNAL` without details.
     #[must_use]
-    pub fn on_error<F>(self, on_error: F) -> RejectionLayer<F>
-    where
-        F: Fn(BoxError) -> (u8, String),
-    {
+    pub fn on_error<F: ErrorStatus>(self, on_error: F) -> RejectionLayer<F> {
         RejectionLayer { on_error }
     }
 }
