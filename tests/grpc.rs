@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use support::{builder, gate::Gate};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
 use tonic::{
     Code, Status,
     service::LayerExt,
@@ -22,6 +22,7 @@ use tonic::{
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_load_leveling::{
     Class, ClassifyRequest, Handle,
+    error::Reason,
     grpc::{ByStatus, ErrorStatus, RejectionLayer, TimeoutDeadline},
     http::Hold,
 };
@@ -184,6 +185,20 @@ async fn a_status_in_the_headers_says_how_the_inner_is() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     rig.until(0, 0).await;
     assert_eq!(rig.handle.stats().overloaded, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reason_has_the_status_that_the_user_says() {
+    let _t = support::trace_init();
+    let rejections = RejectionLayer::new().status(Reason::Deadline, 13).status(Reason::Deadline, 4);
+    for (rejections, code) in [(RejectionLayer::new(), "14"), (rejections, "4")] {
+        let late = |_: &()| Class::new().deadline(Instant::now());
+        let layer = builder(1, 1).classify_request(late).build().expect("valid");
+        let stack = ServiceBuilder::new().layer(rejections).layer(layer);
+        let inner = service_fn(|_: ()| async { Ok::<_, BoxError>(Response::new(String::new())) });
+        let Ok(answer) = stack.service(inner).oneshot(()).await;
+        assert_eq!(answer.headers()["grpc-status"], code);
+    }
 }
 
 /// Answers by its own type, so that the layer's can be named.

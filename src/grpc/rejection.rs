@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
 use tower::{BoxError, Layer};
 
 use crate::{
-    error::Rejected,
+    error::{Reason, Rejected},
     http::{Answer, Answered},
 };
 
@@ -14,11 +14,13 @@ use crate::{
 /// leveler.
 ///
 /// A rejected request is answered `UNAVAILABLE`, which clients may retry, and `RESOURCE_EXHAUSTED` where it was
-/// the share of its own flow that was [used up](Rejected::is_over_share); with the reason as the message, and
-/// with `grpc-retry-pushback-ms`, after how many milliseconds to try again, when that is known. Other errors go
-/// to [`on_error`](Self::on_error): `INTERNAL` without details, by default, and an event at `warn`.
+/// the share of its own flow that was [used up](Rejected::is_over_share), or as [`status`](Self::status) says;
+/// with the reason as the message, and with `grpc-retry-pushback-ms`, after how many milliseconds to try again,
+/// when that is known. Other errors go to [`on_error`](Self::on_error): `INTERNAL` without details, by default,
+/// and an event at `warn`.
 #[derive(Clone)]
 pub struct RejectionLayer<E = Internal> {
+    codes: Vec<(Reason, u8)>,
     on_error: E,
 }
 
@@ -43,7 +45,7 @@ impl RejectionLayer {
     /// Returns a layer that answers as described above.
     #[must_use]
     pub fn new() -> Self {
-        Self { on_error: Internal }
+        Self { codes: Vec::new(), on_error: Internal }
     }
 }
 
@@ -54,11 +56,20 @@ impl Default for RejectionLayer {
 }
 
 impl<E> RejectionLayer<E> {
+    /// Sets the status code for one reason, as the gRPC protocol numbers them: 4 (`DEADLINE_EXCEEDED`), say, for
+    /// [`Reason::Deadline`]. Default is 14 (`UNAVAILABLE`) for all.
+    #[must_use]
+    pub fn status(mut self, reason: Reason, code: u8) -> Self {
+        self.codes.retain(|(other, _)| *other != reason);
+        self.codes.push((reason, code));
+        self
+    }
+
     /// Sets what is answered to errors that are no rejections: those of the inner service, and of layers
     /// between. Default is `INTERNAL` without details.
     #[must_use]
     pub fn on_error<F: ErrorStatus>(self, on_error: F) -> RejectionLayer<F> {
-        RejectionLayer { on_error }
+        RejectionLayer { codes: self.codes, on_error }
     }
 }
 
@@ -76,7 +87,12 @@ where
     B: Default,
 {
     fn rejected(&self, rejected: &Rejected) -> Response<B> {
-        let code = if rejected.is_over_share() { RESOURCE_EXHAUSTED } else { UNAVAILABLE };
+        let set = self.codes.iter().find(|(reason, _)| *reason == rejected.reason());
+        let code = match set {
+            Some((_, code)) => *code,
+            None if rejected.is_over_share() => RESOURCE_EXHAUSTED,
+            None => UNAVAILABLE,
+        };
         let mut response = trailers_only(code, &rejected.reason().to_string());
         if let Some(after) = rejected.retry_after() {
             let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -133,7 +149,8 @@ impl ErrorStatus for Internal {
 
 impl<E> fmt::Debug for RejectionLayer<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RejectionLayer").finish_non_exhaustive()
+        let Self { codes, on_error: _ } = self;
+        f.debug_struct("RejectionLayer").field("codes", codes).finish_non_exhaustive()
     }
 }
 
