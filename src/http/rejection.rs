@@ -24,8 +24,9 @@ use crate::{
 ///
 /// A rejected request is answered 503 (Service Unavailable), and 429 (Too Many Requests) where it was the
 /// share of its own flow that was [used up](Rejected::is_over_share); with `Retry-After` in whole seconds, at
-/// least 1, spread so that not all who are rejected come back together. Numbers of the inside are not told.
-/// Other errors go to [`on_error`](Self::on_error): 500 without details, by default, and an event at `warn`.
+/// least 1, and about 1 where [`Rejected::retry_after`] does not know, spread so that not all who are rejected
+/// come back together. Numbers of the inside are not told. Other errors go to [`on_error`](Self::on_error): 500
+/// without details, by default, and an event at `warn`.
 ///
 /// ```
 /// use http::{HeaderName, StatusCode};
@@ -182,18 +183,18 @@ where
     }
 }
 
-/// Whole seconds, at least 1. Rounded up or down by chance, the more often the nearer, and a little more at
-/// first: many who are told the same second would come back in it.
+/// Whole seconds, at least 1. Rounded up or down by chance, the more often the nearer: many who are told the same
+/// second would come back in it.
 fn retry_after(rejected: &Rejected) -> u64 {
     static DRAWS: AtomicU64 = AtomicU64::new(0);
     let draw = || mix(DRAWS.fetch_add(1, Relaxed)) as f64 / u64::MAX as f64;
     let after = rejected.retry_after().unwrap_or_default().as_secs_f64();
-    // What is told is spread by 20 % already, but not what is less than a second.
+    // Longer times come spread, by 20 % either way; that of shorter ones is lost here.
     let after = if after < 1.0 { 1.0 + SPREAD * draw() } else { after };
     (after + draw()) as u64
 }
 
-/// Up to twice as much as what is told otherwise is spread to either side.
+/// As wide as that of longer times, but to one side: 1 is the least.
 const SPREAD: f64 = 0.4;
 
 impl<B: Default> RefusalBody<B> for Empty {
