@@ -1,6 +1,6 @@
 //! What becomes of a response: it is judged, and handed on.
 
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 #[cfg(feature = "grpc")]
 use crate::limit::Outcome;
@@ -63,10 +63,4 @@ impl<T> HandOn<T> for AsIs {
 pub(crate) struct Responder<R, H> {
     pub(crate) classifier: R,
     pub(crate) hand: H,
-}
-
-impl<R, H> fmt::Debug for Responder<R, H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("responder")
-    }
 }

@@ -21,10 +21,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is not to tell: it says how busy the server is.
     pub fn server_timing(self) -> Builder<Q, R, ServerTiming<H>> {
-        let Self { choices, request_classifier, responder } = self;
-        let Responder { classifier, hand } = responder;
-        let responder = Responder { classifier, hand: ServerTiming(hand) };
-        Builder { choices, request_classifier, responder }
+        self.map_hand(ServerTiming)
     }
 
     /// Sets until when a call keeps its slot: until its response is there, or until the body of that has come
@@ -35,10 +32,13 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is `Hold::Response`.
     pub fn hold_until(self, hold: Hold) -> Builder<Q, R, HoldBody<H>> {
+        self.map_hand(|hand| HoldBody { hand, hold, idle: None })
+    }
+
+    fn map_hand<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {
         let Self { choices, request_classifier, responder } = self;
         let Responder { classifier, hand } = responder;
-        let hand = HoldBody { hand, hold, idle: None };
-        let responder = Responder { classifier, hand };
+        let responder = Responder { classifier, hand: map(hand) };
         Builder { choices, request_classifier, responder }
     }
 }
