@@ -215,9 +215,9 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Sets how long a request may wait, from admission to dispatch.
     ///
     /// One that waits longer is answered with [`Reason::MaxWait`](crate::error::Reason::MaxWait), within
-    /// 2 ms of that time, if the runtime is not starved. This bounds waiting only; put a `timeout` outside to bound waiting and running
-    /// together. Needs a runtime with its timer enabled. Size it by what callers still find useful, less
-    /// one service time. Default is no limit.
+    /// 2 ms of that time, if the runtime is not starved. This bounds waiting only; put a `timeout` outside
+    /// to bound waiting and running together. Needs a runtime with its timer enabled. Size it by what
+    /// callers still find useful, less one service time. Default is no limit.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.choices.max_wait = Some(max_wait);
         self
