@@ -254,6 +254,13 @@ impl<Req> ClassifyRequest<Req> for Unclassified {
 pub trait ClassifyResponse<T, E> {
     /// Returns the outcome of a call that ended with `result`.
     fn classify(&self, result: Result<&T, &E>) -> Outcome;
+
+    /// Returns what the trailers of the response say instead, if they do; for this crate alone.
+    #[cfg(feature = "http")]
+    #[doc(hidden)]
+    fn classify_trailers(&self, _trailers: &http::HeaderMap) -> Option<Outcome> {
+        None
+    }
 }
 
 impl<F, T, E> ClassifyResponse<T, E> for F

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "grpc")]
-use crate::limit::Outcome;
-
 /// How a layer hands the responses of its inner service on; made by the builder, not to be implemented outside
 /// of this crate.
 pub trait HandOn<T>: sealed::Sealed {
@@ -30,9 +27,9 @@ pub trait Call {
 #[doc(hidden)]
 #[allow(unnameable_types, reason = "for this crate alone")]
 pub trait Kept: Send + Sync {
-    /// It has turned out what the call says about the inner.
-    #[cfg(feature = "grpc")]
-    fn amend(&mut self, outcome: Outcome);
+    /// Trailers may tell what the call says about the inner.
+    #[cfg(feature = "http")]
+    fn judge_trailers(&mut self, trailers: &http::HeaderMap);
     /// The call has failed after all.
     #[cfg(feature = "http")]
     fn fail(&mut self);

@@ -9,7 +9,7 @@ use std::{pin::Pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use greeter::{Greeter, GreeterClient, GreeterServer, HelloReply, HelloRequest, hello};
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use support::{builder, gate::Gate};
@@ -21,10 +21,11 @@ use tonic::{
 };
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_load_leveling::{
-    Class, ClassifyRequest, Handle,
+    Builder, Class, ClassifyRequest, ClassifyResponse, Handle, Unclassified,
     error::Reason,
     grpc::{ByStatus, ErrorStatus, RejectionLayer, TimeoutDeadline},
     http::Hold,
+    limit::Outcome,
 };
 
 /// Greets the number by which it is called, when told to.
@@ -243,6 +244,12 @@ impl Body for Trailing {
     }
 }
 
+fn trailing(status: &'static str) -> Response<Trailing> {
+    let trailers = [("grpc-status".parse().expect("a name"), HeaderValue::from_static(status))];
+    let trailers = Frame::trailers(HeaderMap::from_iter(trailers));
+    Response::new(Trailing(vec![trailers, Frame::data(Bytes::from_static(b"message"))]))
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_status_in_the_trailers_says_it_too() {
     let _t = support::trace_init();
@@ -252,13 +259,7 @@ async fn a_status_in_the_trailers_says_it_too() {
             .hold_until(Hold::BodyEnd)
             .build()
             .expect("valid");
-        let inner = service_fn(move |_: ()| async move {
-            let trailers =
-                [("grpc-status".parse().expect("a name"), HeaderValue::from_static(status))];
-            let trailers = Frame::trailers(HeaderMap::from_iter(trailers));
-            let frames = vec![trailers, Frame::data(Bytes::from_static(b"message"))];
-            Ok::<_, BoxError>(Response::new(Trailing(frames)))
-        });
+        let inner = service_fn(async |_: ()| Ok::<_, BoxError>(trailing(status)));
         let response = layer.layer(inner).oneshot(()).await.expect("a response");
         let body = response.into_body().collect().await.expect("no error");
         assert_eq!(body.trailers().expect("passed through")["grpc-status"], status);
@@ -266,4 +267,32 @@ async fn a_status_in_the_trailers_says_it_too() {
         assert_eq!((stats.in_flight, stats.overloaded), (0, overloaded), "status {status}");
         assert_eq!(stats.failed, overloaded);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_in_the_trailers_says_nothing_to_classifiers_that_do_not_ask() {
+    let _t = support::trace_init();
+    async fn overloaded<R>(
+        builder: Builder<Unclassified, R>,
+        http: StatusCode,
+        grpc: &'static str,
+    ) -> u64
+    where
+        R: ClassifyResponse<Response<Trailing>, BoxError> + Send + Sync + 'static,
+    {
+        let layer = builder.hold_until(Hold::BodyEnd).build().expect("valid");
+        let inner = service_fn(move |_: ()| async move {
+            let mut response = trailing(grpc);
+            *response.status_mut() = http;
+            Ok::<_, BoxError>(response)
+        });
+        let response = layer.layer(inner).oneshot(()).await.expect("a response");
+        response.into_body().collect().await.expect("no error");
+        layer.handle().stats().overloaded
+    }
+    let fine = builder(1, 1)
+        .classify_response(|_: Result<&Response<Trailing>, &BoxError>| Outcome::Success);
+    assert_eq!(overloaded(fine, StatusCode::OK, "14").await, 0);
+    let by_status = builder(1, 1).response_classifier(tower_load_leveling::http::ByStatus::new());
+    assert_eq!(overloaded(by_status, StatusCode::SERVICE_UNAVAILABLE, "0").await, 1);
 }

@@ -74,6 +74,9 @@ impl<Req, F> Entered<Req, F> {
 pub(crate) trait Judge<O, A>: Send + Sync {
     fn core(&self) -> &Core;
     fn judge(&self, output: &O) -> Outcome;
+    /// What the trailers of the response say instead.
+    #[cfg(feature = "http")]
+    fn judge_trailers(&self, trailers: &http::HeaderMap) -> Option<Outcome>;
     /// Makes what the caller gets, which may keep the slot.
     fn hand_on(&self, output: O, call: &dyn Call) -> A;
 }
@@ -221,6 +224,11 @@ where
 
     fn judge(&self, output: &Result<T, E>) -> Outcome {
         self.responder.classifier.classify(output.as_ref())
+    }
+
+    #[cfg(feature = "http")]
+    fn judge_trailers(&self, trailers: &http::HeaderMap) -> Option<Outcome> {
+        self.responder.classifier.classify_trailers(trailers)
     }
 
     fn hand_on(&self, output: Result<T, E>, call: &dyn Call) -> Result<H::Response, E> {

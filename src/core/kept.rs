@@ -53,9 +53,11 @@ struct KeptSlot<O, A> {
 }
 
 impl<O, A> Kept for KeptSlot<O, A> {
-    #[cfg(feature = "grpc")]
-    fn amend(&mut self, outcome: Outcome) {
-        self.outcome = outcome;
+    #[cfg(feature = "http")]
+    fn judge_trailers(&mut self, trailers: &http::HeaderMap) {
+        if let Some(outcome) = self.in_flight.judge.judge_trailers(trailers) {
+            self.outcome = outcome;
+        }
     }
 
     /// That says nothing about load: who reads it may have broken it off.

@@ -28,7 +28,6 @@ mod rejection;
 mod status;
 mod timeout;
 
-pub(crate) use self::status::outcome_in;
 pub use self::{
     rejection::{ErrorStatus, Internal, RejectionLayer},
     status::ByStatus,

@@ -17,7 +17,8 @@ const UNAVAILABLE: &str = "14";
 /// `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and `DEADLINE_EXCEEDED` mean overload; `CANCELLED`, `UNKNOWN` and `INTERNAL`
 /// say nothing about load, and neither do errors without a response; all else is a success, for the service
 /// did its work. The status is in the headers of a response without messages, and in the trailers of others: there
-/// it is seen with [`Hold::BodyEnd`](crate::http::Hold::BodyEnd), and without it those count as a success.
+/// it is seen with [`Hold::BodyEnd`](crate::http::Hold::BodyEnd), if this is the classifier itself and not asked
+/// by a closure; else those count as a success.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
 pub struct ByStatus;
@@ -29,10 +30,14 @@ impl<B, E> ClassifyResponse<Response<B>, E> for ByStatus {
             Err(_) => Outcome::Ignore,
         }
     }
+
+    fn classify_trailers(&self, trailers: &HeaderMap) -> Option<Outcome> {
+        outcome_in(trailers)
+    }
 }
 
 /// What the status says, if there is one.
-pub(crate) fn outcome_in(headers: &HeaderMap) -> Option<Outcome> {
+fn outcome_in(headers: &HeaderMap) -> Option<Outcome> {
     let status = headers.get("grpc-status")?.to_str().ok()?;
     Some(match status {
         OK => Outcome::Success,

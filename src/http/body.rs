@@ -128,7 +128,9 @@ where
         let is_end = match &frame {
             Some(Ok(frame)) => {
                 let is_end = body.is_end_stream();
-                self.amend(frame);
+                if let (Some(slot), Some(trailers)) = (&mut self.slot, frame.trailers_ref()) {
+                    slot.judge_trailers(trailers);
+                }
                 is_end
             }
             Some(Err(_)) => {
@@ -147,17 +149,6 @@ where
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
-
-    #[cfg(feature = "grpc")]
-    fn amend(&mut self, frame: &Frame<B::Data>) {
-        let outcome = frame.trailers_ref().and_then(crate::grpc::outcome_in);
-        if let (Some(slot), Some(outcome)) = (&mut self.slot, outcome) {
-            slot.amend(outcome);
-        }
-    }
-
-    #[cfg(not(feature = "grpc"))]
-    fn amend(&mut self, _: &Frame<B::Data>) {}
 }
 
 impl<B> Body for HeldBody<B>
