@@ -384,6 +384,25 @@ async fn a_body_that_fails_or_is_dropped_gives_the_slot_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_fails_leaves_what_its_head_has_said() {
+    let _t = support::trace_init();
+    for (status, overloaded) in [(StatusCode::OK, 0), (StatusCode::SERVICE_UNAVAILABLE, 1)] {
+        let builder = builder(10, 1).response_classifier(ByStatus::new());
+        let layer = builder.hold_until(Hold::BodyEnd).build().expect("valid");
+        let inner = service_fn(move |_: Request<()>| async move {
+            let (feed, mut response) = stream(6);
+            feed.send(Err("broken".into())).expect("it is read");
+            *response.status_mut() = status;
+            Ok::<_, BoxError>(response)
+        });
+        let response = layer.layer(inner).oneshot(get("/")).await.expect("a response");
+        response.into_body().collect().await.expect_err("it fails");
+        let stats = layer.handle().stats();
+        assert_eq!((stats.failed, stats.overloaded), (1, overloaded));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_body_end_and_without_a_body_no_slot_is_held() {
     let _t = support::trace_init();
     for hold in [Hold::Response, Hold::BodyEnd] {

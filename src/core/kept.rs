@@ -60,10 +60,13 @@ impl<O, A> Kept for KeptSlot<O, A> {
         }
     }
 
-    /// That says nothing about load: who reads it may have broken it off.
+    /// That says nothing about load, but what the head has said still counts.
     #[cfg(feature = "http")]
     fn fail(&mut self) {
-        (self.ok, self.outcome) = (false, Outcome::Ignore);
+        self.ok = false;
+        if self.outcome == Outcome::Success {
+            self.outcome = Outcome::Ignore;
+        }
     }
 }
 
