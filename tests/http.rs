@@ -448,6 +448,54 @@ async fn a_body_that_nobody_reads_is_cut() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_whose_reader_does_not_come_back_for_it_is_cut() {
+    let _t = support::trace_init();
+    let layer = builder(10, 1).hold_until(Hold::BodyEnd).body_idle(ms(50)).build().expect("valid");
+    let (feed, response) = held!(layer);
+    let mut body = response.into_body();
+    let mut patience = task::spawn(tokio::time::timeout(ms(10), body.frame()));
+    assert!(patience.poll().is_pending());
+    feed.send(data("one")).expect("it waits");
+    assert!(patience.is_woken(), "it should be told");
+    drop(patience);
+    tokio::time::sleep(ms(101)).await;
+    assert_eq!(layer.handle().stats().in_flight, 0);
+    assert!(feed.is_closed());
+    drop(body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_watches_a_body_after_its_end_or_for_ever() {
+    let _t = support::trace_init();
+    let alive = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let builder = || builder(10, 2).hold_until(Hold::BodyEnd);
+    let layer = builder().body_idle(ms(3_600_000)).build().expect("valid");
+    let (_feed, kept) = held!(layer);
+    settle().await;
+    let watched = alive();
+    for _ in 0..10 {
+        let (feed, response) = held!(layer);
+        feed.send(data("one")).expect("it is read");
+        drop(feed);
+        response.into_body().collect().await.expect("all of it");
+        let (feed, response) = held!(layer);
+        feed.send(Err("broken".into())).expect("it is read");
+        response.into_body().collect().await.expect_err("it fails");
+        drop(held!(layer));
+    }
+    settle().await;
+    assert_eq!(alive(), watched);
+    drop(kept);
+    settle().await;
+    assert_eq!(alive(), watched - 1, "there was one");
+
+    let layer = builder().body_idle(Duration::MAX).build().expect("valid");
+    let (_feed, _kept) = held!(layer);
+    settle().await;
+    assert_eq!(alive(), watched, "with the drain task of the second layer");
+}
+
+#[tokio::test(start_paused = true)]
 async fn statuses_say_how_the_inner_is() {
     let _t = support::trace_init();
     let layer = builder(10, 1).response_classifier(ByStatus::new()).build().expect("valid");

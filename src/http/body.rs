@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -13,10 +13,12 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::{
     runtime,
+    task::AbortHandle,
     time::{Instant, sleep_until},
 };
 use tower::BoxError;
 
+use super::reader::Reader;
 use crate::respond::Kept;
 
 pin_project! {
@@ -45,9 +47,8 @@ struct Held<B> {
     /// `None` after the end.
     body: Option<Pin<Box<B>>>,
     slot: Option<Box<dyn Kept>>,
-    /// How long it may lie unread, and since when it has.
-    idle: Option<Duration>,
-    unread: Option<Instant>,
+    /// If it may not lie unread for ever.
+    watch: Option<Watch>,
     is_cut: bool,
 }
 
@@ -57,13 +58,10 @@ impl<B: Body + Send + 'static> HeldBody<B> {
     }
 
     pub(super) fn held(body: B, slot: Box<dyn Kept>, idle: Option<Duration>) -> Self {
-        // Nobody has asked for it yet.
-        let unread = idle.map(|_| Instant::now());
         let (body, slot) = (Some(Box::pin(body)), Some(slot));
-        let held = Arc::new(Mutex::new(Held { body, slot, idle, unread, is_cut: false }));
-        if let (Some(idle), Ok(runtime)) = (idle, runtime::Handle::try_current()) {
-            runtime.spawn(watch(Arc::downgrade(&held), idle));
-        }
+        let held = Arc::new(Mutex::new(Held { body, slot, watch: None, is_cut: false }));
+        let watch = idle.and_then(|idle| Watch::begin(&held, idle));
+        lock(&held).watch = watch;
         Self { kind: Kind::Held { held } }
     }
 }
@@ -72,37 +70,53 @@ fn lock<B>(held: &Mutex<Held<B>>) -> MutexGuard<'_, Held<B>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Cuts a body that nobody has read for so long. Looks now and then, and not at each frame.
-async fn watch<B>(held: Weak<Mutex<Held<B>>>, idle: Duration) {
-    let mut next = Instant::now() + idle;
-    loop {
-        sleep_until(next).await;
-        let Some(held) = held.upgrade() else { return };
+/// The task that sees to it that a body is read. Ends with this.
+struct Watch {
+    reader: Arc<Reader>,
+    task: AbortHandle,
+}
+
+impl Watch {
+    fn begin<B: Send + 'static>(held: &Arc<Mutex<Held<B>>>, idle: Duration) -> Option<Self> {
         let now = Instant::now();
-        let cut = {
-            let mut held = match held.try_lock() {
-                Ok(held) => held,
-                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => {
-                    // Somebody is reading it.
-                    next = now + idle;
-                    continue;
-                }
-            };
-            if held.slot.is_none() {
-                return;
-            }
-            let late = held.unread.map_or(now + idle, |since| since + idle);
+        // A time that is too long for the clock is for ever.
+        let late = now.checked_add(idle)?;
+        let runtime = runtime::Handle::try_current().ok()?;
+        let reader = Arc::new(Reader::gone_since(now));
+        let watch = watch(Arc::downgrade(held), Arc::clone(&reader), idle, late);
+        Some(Self { reader, task: runtime.spawn(watch).abort_handle() })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Cuts a body that nobody has read for so long. Looks now and then, and not at each frame.
+async fn watch<B>(
+    held: Weak<Mutex<Held<B>>>,
+    reader: Arc<Reader>,
+    idle: Duration,
+    mut late: Instant,
+) {
+    loop {
+        sleep_until(late).await;
+        let Some(held) = held.upgrade() else { return };
+        let (body, slot) = {
+            // Nobody reads it as long as it is locked.
+            let mut held = lock(&held);
+            let now = Instant::now();
+            late = reader.unread_since().unwrap_or(now) + idle;
             if late > now {
-                next = late;
                 continue;
             }
-            held.is_cut = true;
+            held.is_cut = held.body.is_some();
             (held.body.take(), held.slot.take())
         };
         tracing::warn!(idle = idle.as_secs_f64(), "response body cut, since nobody reads it");
         // Outside of the lock: it is user code. The slot goes home after the work has ended.
-        let (body, slot) = cut;
         drop(body);
         drop(slot);
         return;
@@ -122,9 +136,10 @@ where
             return Poll::Ready(Some(Err(BodyIdle(()).into())));
         }
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
-        // While it is polled somebody waits for it.
-        self.unread = None;
-        let frame = ready!(body.as_mut().poll_frame(cx));
+        let frame = ready!(match &self.watch {
+            Some(watch) => watch.reader.poll(cx, |cx| body.as_mut().poll_frame(cx)),
+            None => body.as_mut().poll_frame(cx),
+        });
         let is_end = match &frame {
             Some(Ok(frame)) => {
                 let is_end = body.is_end_stream();
@@ -144,8 +159,7 @@ where
         if is_end {
             self.body = None;
             self.slot = None;
-        } else {
-            self.unread = self.idle.map(|_| Instant::now());
+            self.watch = None;
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }

@@ -47,9 +47,9 @@ impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
     /// Sets how long a body that keeps a slot may lie unread: then it is cut, and its reader, should it come
     /// back, gets the error [`BodyIdle`](crate::http::BodyIdle).
     ///
-    /// A body that its reader waits for is not unread, however slowly it comes. Needs a runtime with its timer
-    /// enabled; found out within twice that time. Default is for ever: a client that never reads keeps its
-    /// slot.
+    /// A body that its reader waits for is not unread, however slowly it comes; one that has something for a reader
+    /// who does not come back is. Needs a runtime with its timer enabled; found out within twice that time. Default
+    /// is for ever: a client that never reads keeps its slot.
     pub fn body_idle(mut self, idle: Duration) -> Self {
         self.responder.hand.idle = Some(idle);
         self

@@ -42,6 +42,7 @@ mod body;
 mod builder;
 mod deadline;
 mod hold;
+mod reader;
 mod rejection;
 mod status;
 mod wait;
