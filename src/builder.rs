@@ -53,6 +53,8 @@ pub(crate) struct Choices {
     abandon: Abandon,
     execution: Execution,
     runtime: Option<runtime::Handle>,
+    /// What is wrong with a setting that is kept elsewhere.
+    pub(crate) mistake: Option<BuildError>,
 }
 
 enum Limit {
@@ -82,6 +84,7 @@ impl Builder {
             abandon: Abandon::default(),
             execution: Execution::default(),
             runtime: None,
+            mistake: None,
         };
         let responder = Responder { classifier: ByResult, hand: AsIs };
         Self { choices, request_classifier: Unclassified, responder }
@@ -254,7 +257,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// A [`BuildError`] names the setting, its value and what is allowed, for: a limit of 0; neither
     /// `concurrency` nor `adaptive`; a capacity, limit, `exact_flows` or `bypass_limit` above 536 869 887
-    /// (2²⁹ − 1025); a `max_wait` or `controlled_delay` of zero; a `lifo_after` below 1 ms; a
+    /// (2²⁹ − 1025); a `max_wait`, `controlled_delay` or `body_idle` of zero; a `lifo_after` below 1 ms; a
     /// `guaranteed_share` outside 0…0.25; a `rate` of 0, in no time or in more than 100 years; a `rate_burst`
     /// of 0; `exact_flows` of 0; `Execution::Caller` with `Abandon::Finish`.
     pub fn build(self) -> Result<LoadLevelLayer<Q, R, H>, BuildError> {
@@ -272,7 +275,11 @@ impl<Q, R, H> Builder<Q, R, H> {
             abandon,
             execution,
             runtime,
+            mistake,
         } = choices;
+        if let Some(mistake) = mistake {
+            return Err(mistake);
+        }
         if capacity > MAX {
             return Err(BuildError::new("capacity", capacity, format!("0 to {MAX}")));
         }

@@ -62,6 +62,16 @@ fn impossible_settings_of_the_line_are_named_too() {
     assert_names(error(new().rate(1, never)), "rate", "1 per 4000000000s", "100 years");
 }
 
+#[cfg(feature = "http")]
+#[test]
+fn a_body_that_may_not_lie_at_all_is_named_too() {
+    let new = || builder(1, 1).hold_until(tower_load_leveling::http::Hold::BodyEnd);
+    let error = new().body_idle(Duration::ZERO).build().expect_err("impossible");
+    assert_names(error, "body_idle", "0ns", "more than zero");
+    let possible = new().body_idle(Duration::ZERO).body_idle(Duration::from_nanos(1));
+    assert!(possible.build().is_ok(), "the last counts");
+}
+
 #[test]
 fn settings_of_the_line_at_the_edge_are_possible() {
     let ms = Duration::from_millis(1);

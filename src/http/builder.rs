@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Hold, HoldBody, RecordWait, ServerTiming};
-use crate::{builder::Builder, respond::Responder};
+use crate::{builder::Builder, error::BuildError, respond::Responder};
 
 impl<Q, R, H> Builder<Q, R, H> {
     /// Puts into the extensions of each request how long it has [`Waited`](crate::http::Waited), before its
@@ -52,6 +52,8 @@ impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
     /// is for ever: a client that never reads keeps its slot.
     pub fn body_idle(mut self, idle: Duration) -> Self {
         self.responder.hand.idle = Some(idle);
+        self.choices.mistake =
+            idle.is_zero().then(|| BuildError::new("body_idle", "0ns", "more than zero"));
         self
     }
 }
