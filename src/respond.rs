@@ -37,7 +37,13 @@ pub trait Kept: Send + Sync {
 
 mod sealed {
     #[allow(unnameable_types, reason = "nobody else is to implement it")]
-    pub trait Sealed {}
+    pub trait Sealed {
+        /// Keeps no slots any more; returns how long bodies with one might lie unread.
+        #[cfg(feature = "http")]
+        fn let_go(&mut self) -> Option<std::time::Duration> {
+            None
+        }
+    }
 }
 pub(crate) use sealed::Sealed;
 

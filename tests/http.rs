@@ -422,6 +422,21 @@ async fn without_body_end_and_without_a_body_no_slot_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_last_hold_counts() {
+    let _t = support::trace_init();
+    let builder = || builder(10, 1).hold_until(Hold::BodyEnd).body_idle(ms(50)).server_timing();
+    let layer = builder().hold_until(Hold::Response).build().expect("valid");
+    let (_feed, _response) = held!(layer);
+    assert_eq!(layer.handle().stats().in_flight, 0);
+
+    let layer = builder().hold_until(Hold::BodyEnd).build().expect("valid");
+    let (_feed, _response) = held!(layer);
+    assert_eq!(layer.handle().stats().in_flight, 1);
+    tokio::time::sleep(ms(101)).await;
+    assert_eq!(layer.handle().stats().in_flight, 0, "cut, since nobody reads it");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_nobody_reads_is_cut() {
     let _t = support::trace_init();
     let layer =

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::{Hold, HoldBody, RecordWait, ServerTiming};
-use crate::{builder::Builder, error::BuildError, respond::Responder};
+use crate::{
+    builder::Builder,
+    error::BuildError,
+    respond::{Responder, Sealed},
+};
 
 impl<Q, R, H> Builder<Q, R, H> {
     /// Puts into the extensions of each request how long it has [`Waited`](crate::http::Waited), before its
@@ -31,8 +35,12 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// case: how long a body takes depends on who reads it. The call is counted when its slot is free.
     ///
     /// Default is `Hold::Response`.
-    pub fn hold_until(self, hold: Hold) -> Builder<Q, R, HoldBody<H>> {
-        self.map_hand(|hand| HoldBody { hand, hold, idle: None })
+    pub fn hold_until(mut self, hold: Hold) -> Builder<Q, R, HoldBody<H>>
+    where
+        H: Sealed,
+    {
+        let idle = self.responder.hand.let_go();
+        self.map_hand(|hand| HoldBody { hand, hold, idle })
     }
 
     fn map_hand<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {

@@ -28,7 +28,12 @@ pub struct HoldBody<H> {
     pub(crate) idle: Option<Duration>,
 }
 
-impl<H> Sealed for HoldBody<H> {}
+impl<H> Sealed for HoldBody<H> {
+    fn let_go(&mut self) -> Option<Duration> {
+        self.hold = Hold::Response;
+        self.idle
+    }
+}
 
 impl<H, T, B> HandOn<T> for HoldBody<H>
 where

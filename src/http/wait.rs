@@ -39,7 +39,11 @@ where
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTiming<H>(pub(crate) H);
 
-impl<H> Sealed for ServerTiming<H> {}
+impl<H: Sealed> Sealed for ServerTiming<H> {
+    fn let_go(&mut self) -> Option<Duration> {
+        self.0.let_go()
+    }
+}
 
 impl<H, T, B> HandOn<T> for ServerTiming<H>
 where
