@@ -33,6 +33,9 @@ pub trait Kept: Send + Sync {
     /// The call has failed after all.
     #[cfg(feature = "http")]
     fn fail(&mut self);
+    /// Its response is not wanted any more, half way.
+    #[cfg(feature = "http")]
+    fn break_off(&mut self);
 }
 
 mod sealed {

@@ -384,6 +384,46 @@ async fn a_body_that_fails_or_is_dropped_gives_the_slot_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_dropped_half_way_is_a_cancelled_call() {
+    let _t = support::trace_init();
+    let cases: [(Option<u64>, &[&str], bool); 6] = [
+        // Nobody asks for it, as for a `HEAD`.
+        (None, &[], false),
+        (None, &["one"], true),
+        // All six bytes, or as many as the head says.
+        (None, &["one", "two"], false),
+        (Some(9), &["one", "two"], true),
+        (Some(9), &["one", "two", "six"], false),
+        (None, &["one", "trailers"], false),
+    ];
+    for (length, frames, is_cancelled) in cases {
+        let layer = builder(10, 1).hold_until(Hold::BodyEnd).build().expect("valid");
+        let inner = service_fn(move |_: Request<()>| async move {
+            let (feed, mut response) = stream(6);
+            for text in frames {
+                let trailers = || Ok(Frame::trailers(HeaderMap::new()));
+                let frame = if *text == "trailers" { trailers() } else { data(text) };
+                feed.send(frame).expect("it is read");
+            }
+            if let Some(length) = length {
+                response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+            }
+            Ok::<_, BoxError>(response)
+        });
+        let mut body = layer.layer(inner).oneshot(get("/")).await.expect("served").into_body();
+        for _ in frames {
+            body.frame().await.expect("a frame").expect("no error");
+        }
+        drop(body);
+        let stats = layer.handle().stats();
+        let counted = (stats.cancelled, stats.succeeded);
+        let expected = if is_cancelled { (1, 0) } else { (0, 1) };
+        assert_eq!(counted, expected, "{length:?} {frames:?}");
+        assert!(stats.service_time.quantile(1.0).is_some(), "up to its head it was served");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_fails_leaves_what_its_head_has_said() {
     let _t = support::trace_init();
     for (status, overloaded) in [(StatusCode::OK, 0), (StatusCode::SERVICE_UNAVAILABLE, 1)] {
@@ -451,11 +491,12 @@ async fn a_body_that_nobody_reads_is_cut() {
     drop(waiting);
     tokio::time::sleep(ms(5000)).await;
     assert_eq!(layer.handle().stats().in_flight, 1);
-    feed.send(data("two")).expect("it is read");
+    feed.send(data("2")).expect("it is read");
     body.frame().await.expect("a frame").expect("no error");
     tokio::time::sleep(ms(2001)).await;
     assert_eq!(layer.handle().stats().in_flight, 0, "the slot is free");
     assert!(feed.is_closed(), "the inner body is gone");
+    assert_eq!(layer.handle().stats().cancelled, 1);
     assert!(!body.is_end_stream());
     let error = body.frame().await.expect("a frame").expect_err("not as if that were all");
     assert!(error.is::<tower_load_leveling::http::BodyIdle>());

@@ -255,9 +255,34 @@ async fn a_body_that_fails_half_way_and_one_that_is_not_sent_give_their_slots_ba
 }
 
 #[tokio::test]
+async fn a_body_of_which_all_bytes_were_sent_was_not_broken_off() {
+    let _t = support::trace_init();
+    let layer = builder(1, 1).hold_until(Hold::BodyEnd).build().expect("valid");
+    let handle = layer.handle();
+    // Such as a file: hyper does not ask for its end, since the head tells its length.
+    let file = async || {
+        let bytes = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"all of it"))]);
+        ([(header::CONTENT_LENGTH, "9")], Body::from_stream(bytes))
+    };
+    let router = Router::new()
+        .route("/", get(file))
+        .layer(ServiceBuilder::new().layer(RejectionLayer::new()).layer(layer));
+    let response = send(&client(), Method::GET, serve(router).await).await;
+    assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "all of it");
+    until("the slot is free", || handle.stats().in_flight == 0).await;
+    assert_eq!((handle.stats().succeeded, handle.stats().cancelled), (1, 0));
+}
+
+#[tokio::test]
 async fn a_connection_can_be_upgraded_through_the_layer() {
     let _t = support::trace_init();
-    let layer = builder(1, 1).hold_until(Hold::Response).build().expect("valid");
+    for hold in [Hold::Response, Hold::BodyEnd] {
+        upgrade(hold).await;
+    }
+}
+
+async fn upgrade(hold: Hold) {
+    let layer = builder(1, 1).hold_until(hold).build().expect("valid");
     let handle = layer.handle();
     let echo = async |mut request: Request| {
         let upgrade = hyper::upgrade::on(&mut request);

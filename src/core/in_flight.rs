@@ -43,6 +43,10 @@ pub(crate) enum End {
         ok: bool,
         outcome: Outcome,
     },
+    /// It returned a response, which was dropped before its end.
+    BrokenOff {
+        outcome: Outcome,
+    },
     /// Its caller has gone.
     Cancelled,
     Panicked,
@@ -129,7 +133,7 @@ impl<O, A> InFlight<O, A> {
         let core = self.judge.core();
         // Counted before the place is free, so that the books balance for whom that wakes.
         let outcome = self.count(end);
-        if let End::Returned { .. } = end {
+        if let End::Returned { .. } | End::BrokenOff { .. } = end {
             core.service_time.record(service_time);
             core.estimates.record(priority, budget, service_time);
         } else {
@@ -169,6 +173,10 @@ impl<O, A> InFlight<O, A> {
                 if outcome == Outcome::Overload {
                     counters.overloaded.add();
                 }
+                outcome
+            }
+            End::BrokenOff { outcome } => {
+                counters.cancelled.add();
                 outcome
             }
             End::Cancelled => {

@@ -39,7 +39,8 @@ impl<O: 'static, A: 'static> Call for Returned<'_, O, A> {
         let mut in_flight = in_flight.carried_on();
         // The second time there is no slot left to keep.
         in_flight.ended = is_kept.replace(true);
-        Box::new(KeptSlot { in_flight, ok, outcome, returned: Instant::now() })
+        let returned = Instant::now();
+        Box::new(KeptSlot { in_flight, ok, outcome, is_broken_off: false, returned })
     }
 }
 
@@ -49,6 +50,7 @@ struct KeptSlot<O, A> {
     in_flight: InFlight<O, A>,
     ok: bool,
     outcome: Outcome,
+    is_broken_off: bool,
     returned: Instant,
 }
 
@@ -68,11 +70,20 @@ impl<O, A> Kept for KeptSlot<O, A> {
             self.outcome = Outcome::Ignore;
         }
     }
+
+    #[cfg(feature = "http")]
+    fn break_off(&mut self) {
+        self.is_broken_off = true;
+    }
 }
 
 impl<O, A> Drop for KeptSlot<O, A> {
     fn drop(&mut self) {
-        let Self { ok, outcome, returned, .. } = *self;
-        self.in_flight.end_at(End::Returned { ok, outcome }, Some(returned));
+        let Self { ok, outcome, is_broken_off, returned, .. } = *self;
+        let end = match is_broken_off {
+            true => End::BrokenOff { outcome },
+            false => End::Returned { ok, outcome },
+        };
+        self.in_flight.end_at(end, Some(returned));
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Buf;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::{
@@ -47,6 +48,11 @@ struct Held<B> {
     /// `None` after the end.
     body: Option<Pin<Box<B>>>,
     slot: Option<Box<dyn Kept>>,
+    /// Whether anybody has asked for it.
+    is_begun: bool,
+    /// How many bytes are still to come, if that is known. Who has got all of them need not ask for the end:
+    /// hyper does not.
+    left: Option<u64>,
     /// If it may not lie unread for ever.
     watch: Option<Watch>,
     is_cut: bool,
@@ -57,9 +63,16 @@ impl<B: Body + Send + 'static> HeldBody<B> {
         Self { kind: Kind::Free { body } }
     }
 
-    pub(super) fn held(body: B, slot: Box<dyn Kept>, idle: Option<Duration>) -> Self {
+    /// One of so many bytes, if that is known.
+    pub(super) fn held(
+        body: B,
+        left: Option<u64>,
+        slot: Box<dyn Kept>,
+        idle: Option<Duration>,
+    ) -> Self {
         let (body, slot) = (Some(Box::pin(body)), Some(slot));
-        let held = Arc::new(Mutex::new(Held { body, slot, watch: None, is_cut: false }));
+        let held = Held { body, slot, is_begun: false, left, watch: None, is_cut: false };
+        let held = Arc::new(Mutex::new(held));
         let watch = idle.and_then(|idle| Watch::begin(&held, idle));
         lock(&held).watch = watch;
         Self { kind: Kind::Held { held } }
@@ -112,8 +125,10 @@ async fn watch<B>(
             if late > now {
                 continue;
             }
-            held.is_cut = held.body.is_some();
-            (held.body.take(), held.slot.take())
+            let Some(body) = held.body.take() else { return };
+            held.break_off();
+            held.is_cut = true;
+            (body, held.slot.take())
         };
         tracing::warn!(idle = idle.as_secs_f64(), "response body cut, since nobody reads it");
         // Outside of the lock: it is user code. The slot goes home after the work has ended.
@@ -136,6 +151,7 @@ where
             return Poll::Ready(Some(Err(BodyIdle(()).into())));
         }
         let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+        self.is_begun = true;
         let frame = ready!(match &self.watch {
             Some(watch) => watch.reader.poll(cx, |cx| body.as_mut().poll_frame(cx)),
             None => body.as_mut().poll_frame(cx),
@@ -143,8 +159,14 @@ where
         let is_end = match &frame {
             Some(Ok(frame)) => {
                 let is_end = body.is_end_stream();
+                if let Some(data) = frame.data_ref() {
+                    let got = data.remaining() as u64;
+                    self.left = self.left.map(|left| left.saturating_sub(got));
+                }
                 if let (Some(slot), Some(trailers)) = (&mut self.slot, frame.trailers_ref()) {
                     slot.judge_trailers(trailers);
+                    // Nothing comes after them.
+                    self.left = Some(0);
                 }
                 is_end
             }
@@ -162,6 +184,22 @@ where
             self.watch = None;
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+    }
+}
+
+impl<B> Held<B> {
+    /// Its reader does not want it any more. One who never began had no use for a body, as for a `HEAD`.
+    fn break_off(&mut self) {
+        let is_half_way = self.is_begun && self.left != Some(0);
+        if let Some(slot) = self.slot.as_mut().filter(|_| is_half_way) {
+            slot.break_off();
+        }
+    }
+}
+
+impl<B> Drop for Held<B> {
+    fn drop(&mut self) {
+        self.break_off();
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Response;
+use http::{Response, header::CONTENT_LENGTH};
 use http_body::Body;
 use tower::BoxError;
 
@@ -16,7 +16,9 @@ pub enum Hold {
     /// Until its response is there. The body streams after that.
     #[default]
     Response,
-    /// Until the body of its response has been read to the end, has failed, or was dropped.
+    /// Until the body of its response has been read to the end, has failed, or was dropped. A call whose body
+    /// fails has failed; one whose body is dropped or cut half way is cancelled; one whose body nobody asks for, as
+    /// for a `HEAD`, has ended with its response.
     BodyEnd,
 }
 
@@ -45,8 +47,13 @@ where
 
     fn hand_on(&self, response: T, call: &dyn Call) -> Response<HeldBody<B>> {
         let response = self.hand.hand_on(response, call);
+        let length = response.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         response.map(|body| match self.hold {
-            Hold::BodyEnd if !body.is_end_stream() => HeldBody::held(body, call.keep(), self.idle),
+            Hold::BodyEnd if !body.is_end_stream() => {
+                let left = length.or_else(|| body.size_hint().exact());
+                HeldBody::held(body, left, call.keep(), self.idle)
+            }
             _ => HeldBody::free(body),
         })
     }

@@ -42,7 +42,8 @@ pub struct Stats {
     pub failed: u64,
     /// Of those that failed, the ones whose outcome was overload.
     pub overloaded: u64,
-    /// Requests dropped by their caller, waiting or running.
+    /// Requests dropped by their caller: waiting, running, or half way through a response that keeps its
+    /// slot.
     pub cancelled: u64,
     /// Calls that panicked.
     pub panicked: u64,
