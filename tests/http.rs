@@ -27,8 +27,8 @@ use tower_load_leveling::{
     Class, ClassifyRequest, LoadLevelLayer, Priority,
     error::Reason,
     http::{
-        ByStatus, ExtensionDeadline, HeaderDeadline, Hold, PlainText, ProblemJson, RejectionLayer,
-        Waited,
+        ByStatus, ExtensionDeadline, HeaderDeadline, HeldBody, Hold, PlainText, ProblemJson,
+        RejectionLayer, Waited,
     },
 };
 
@@ -145,6 +145,13 @@ async fn other_errors_are_answered_without_details_or_as_the_user_says() {
     let service = stack.layer(LoadLevelLayer::new(1, 1)).service(fails);
     let Ok(answer) = service.oneshot(get("/")).await;
     assert_eq!(text(answer).await, "secret");
+
+    // Beside bodies that hold slots.
+    let on_error = |_| Response::new(HeldBody::new(Full::from("sorry")));
+    let stack = ServiceBuilder::new().layer(RejectionLayer::new().on_error(on_error));
+    let layer = builder(1, 1).hold_until(Hold::BodyEnd).build().expect("valid");
+    let Ok(answer) = stack.layer(layer).service(fails).oneshot(get("/")).await;
+    assert_eq!(answer.into_body().collect().await.expect("no error").to_bytes(), "sorry");
 }
 
 #[tokio::test(start_paused = true)]

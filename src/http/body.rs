@@ -58,11 +58,15 @@ struct Held<B> {
     is_cut: bool,
 }
 
-impl<B: Body + Send + 'static> HeldBody<B> {
-    pub(super) fn free(body: B) -> Self {
+impl<B> HeldBody<B> {
+    /// Returns a body that has no slot: for answers of layers outside of the leveler, such as those to errors.
+    #[must_use]
+    pub fn new(body: B) -> Self {
         Self { kind: Kind::Free { body } }
     }
+}
 
+impl<B: Body + Send + 'static> HeldBody<B> {
     /// One of so many bytes, if that is known.
     pub(super) fn held(
         body: B,
@@ -247,15 +251,15 @@ where
 }
 
 /// An empty one has no slot.
-impl<B: Body + Default + Send + 'static> Default for HeldBody<B> {
+impl<B: Default> Default for HeldBody<B> {
     fn default() -> Self {
-        Self::free(B::default())
+        Self::new(B::default())
     }
 }
 
-impl<B: Body + From<String> + Send + 'static> From<String> for HeldBody<B> {
+impl<B: From<String>> From<String> for HeldBody<B> {
     fn from(text: String) -> Self {
-        Self::free(text.into())
+        Self::new(text.into())
     }
 }
 

@@ -54,7 +54,7 @@ where
                 let left = length.or_else(|| body.size_hint().exact());
                 HeldBody::held(body, left, call.keep(), self.idle)
             }
-            _ => HeldBody::free(body),
+            _ => HeldBody::new(body),
         })
     }
 }
