@@ -5,7 +5,7 @@
 mod greeter;
 mod support;
 
-use std::{pin::Pin, task::Poll, time::Duration};
+use std::{future::pending, pin::Pin, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use greeter::{Greeter, GreeterClient, GreeterServer, HelloReply, HelloRequest, hello};
@@ -19,7 +19,7 @@ use tonic::{
     service::LayerExt,
     transport::{Endpoint, Server, server::TcpIncoming},
 };
-use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_load_leveling::{
     Builder, Class, ClassifyRequest, ClassifyResponse, Handle, Unclassified,
     error::Reason,
@@ -173,6 +173,23 @@ async fn a_timeout_counts_from_arrival_and_the_late_are_never_called() {
     let stats = rig.handle.stats();
     assert_eq!(stats.removed.deadline + stats.cancelled, 1, "{stats:?}");
     assert_eq!(rig.gate.called(), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_of_nothing_is_over_and_what_is_none_is_not_for_ever() {
+    let _t = support::trace_init();
+    let timeout = TimeoutDeadline::new().by_default(Duration::from_millis(300));
+    let layer = builder(1, 1).request_classifier(timeout).build().expect("valid");
+    let mut service = layer.layer(service_fn(|_: Request<()>| pending::<Result<(), BoxError>>()));
+    let _running = tokio_test::task::spawn(service.call(Request::default()));
+    for (value, waits) in [("0n", 0), ("0H", 0), ("40m", 40), ("-1S", 300), ("", 300)] {
+        let mut request = Request::default();
+        request.headers_mut().insert("grpc-timeout", HeaderValue::from_static(value));
+        let start = Instant::now();
+        assert_eq!(support::reason(service.call(request).await), Reason::Deadline);
+        let (waited, waits) = (start.elapsed(), Duration::from_millis(waits));
+        assert!(waited >= waits && waited <= waits * 2, "{value:?}: {waited:?}");
+    }
 }
 
 #[tokio::test]

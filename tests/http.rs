@@ -238,6 +238,9 @@ async fn deadlines_come_from_headers_and_extensions_and_compose() {
         (None, None, 300),
         (None, Some(70), 70),
         (Some("40"), Some(70), 40),
+        // As computed elsewhere.
+        (Some("40.00000000000006"), None, 40),
+        (Some("0.0000001"), None, 0),
         // None of these is a time, and none means for ever.
         (Some("0"), None, 300),
         (Some("-5"), None, 300),

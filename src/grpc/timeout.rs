@@ -12,8 +12,9 @@ use crate::{
 /// Reads how long the client will wait from `grpc-timeout`: a [`ClassifyRequest`].
 ///
 /// Counted from arrival, so that waiting counts. The value is up to eight digits and a unit, `H`, `M`, `S`, `m`,
-/// `u` or `n`, as the gRPC protocol has it. What is malformed or zero is ignored, with an event at `debug`; then,
-/// and when there is none, [`by_default`](Self::by_default) counts.
+/// `u` or `n`, as the gRPC protocol has it; zero, which clients send whose own deadline has passed, is a deadline that
+/// has passed. What is malformed is ignored, with an event at `debug`; then, and when there is none,
+/// [`by_default`](Self::by_default) counts.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeoutDeadline {
     given: Given,

@@ -10,8 +10,9 @@ use crate::class::{Class, ClassifyRequest};
 /// Reads how long the client will wait from a header: a [`ClassifyRequest`].
 ///
 /// Counted from arrival. The value is a number, with a fraction if need be: `250`, `1.5`. What is malformed,
-/// negative, zero or more than a clock can say is ignored, with an event at `debug`; then, and when there is
-/// none, [`by_default`](Self::by_default) counts. Of several headers of that name the first counts.
+/// negative, zero (which many mean as no limit) or more than a clock can say is ignored, with an event at `debug`;
+/// then, and when there is none, [`by_default`](Self::by_default) counts. Of several headers of that name the first
+/// counts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,8 +37,8 @@ use crate::class::{Class, ClassifyRequest};
 #[derive(Clone, Debug)]
 pub struct HeaderDeadline {
     name: HeaderName,
-    /// In nanoseconds.
-    unit: u64,
+    /// In seconds.
+    unit: f64,
     given: Given,
 }
 
@@ -45,13 +46,13 @@ impl HeaderDeadline {
     /// Reads milliseconds from the header of this name.
     #[must_use]
     pub fn millis(name: HeaderName) -> Self {
-        Self { name, unit: 1_000_000, given: Given::default() }
+        Self { name, unit: 1e-3, given: Given::default() }
     }
 
     /// Reads seconds from the header of this name.
     #[must_use]
     pub fn seconds(name: HeaderName) -> Self {
-        Self { name, unit: 1_000_000_000, given: Given::default() }
+        Self { name, unit: 1.0, given: Given::default() }
     }
 
     /// Sets the longest time that a client may ask for; a longer one is taken for this. Default is no bound.
@@ -76,32 +77,31 @@ impl<B> ClassifyRequest<Request<B>> for HeaderDeadline {
     }
 }
 
-/// The time in a header, if it is there and one that counts.
+/// The time in a header, if it is there and one that a clock can say.
 pub(crate) fn read(
     headers: &HeaderMap,
     name: &HeaderName,
     parse: impl FnOnce(&str) -> Option<Duration>,
 ) -> Option<Duration> {
     let value = headers.get(name)?;
-    let time = value.to_str().ok().and_then(parse).filter(|time| !time.is_zero());
+    let can_be_told = |time: &Duration| Instant::now().checked_add(*time).is_some();
+    let time = value.to_str().ok().and_then(parse).filter(can_be_told);
     if time.is_none() {
         tracing::debug!(%name, ?value, "deadline ignored");
     }
     time
 }
 
-/// A number with up to nine digits behind the point, of so many nanoseconds.
-fn parse(value: &str, unit: u64) -> Option<Duration> {
-    let (whole, fraction) = value.trim().split_once('.').unwrap_or((value.trim(), "0"));
+/// A number, in units of so many seconds. Zero is none, and the least that is more is a nanosecond.
+fn parse(value: &str, unit: f64) -> Option<Duration> {
+    let value = value.trim();
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, "0"));
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    if !is_number(whole) || !is_number(fraction) || fraction.len() > 9 {
+    if !is_number(whole) || !is_number(fraction) {
         return None;
     }
-    let whole = whole.parse::<u64>().ok()?.checked_mul(unit)?;
-    let fraction = fraction.parse::<u64>().ok()? as u128 * u128::from(unit)
-        / 10_u128.pow(fraction.len() as u32);
-    // Less than one unit.
-    Some(Duration::from_nanos(whole.checked_add(fraction as u64)?))
+    let seconds = value.parse::<f64>().ok().filter(|number| *number > 0.0)? * unit;
+    Some(Duration::try_from_secs_f64(seconds).ok()?.max(Duration::from_nanos(1)))
 }
 
 /// What is made of the time that a request was given.
@@ -146,12 +146,18 @@ mod tests {
 
     #[test]
     fn numbers_are_read_and_all_else_is_not() {
-        let millis = |value| parse(value, 1_000_000);
-        let ms = Duration::from_micros;
-        for (value, micros) in [("250", 250_000), (" 7 ", 7000), ("1.5", 1500), ("0.001", 1)] {
-            assert_eq!(millis(value), Some(ms(micros)), "{value:?}");
+        let millis = |value| parse(value, 1e-3);
+        for (value, nanos) in [
+            ("250", 250_000_000),
+            (" 7 ", 7_000_000),
+            ("1.5", 1_500_000),
+            ("0.001", 1000),
+            ("0.0000000001", 1),
+            ("300.00000000000006", 300_000_000),
+        ] {
+            assert_eq!(millis(value), Some(Duration::from_nanos(nanos)), "{value:?}");
         }
-        assert_eq!(parse("1.25", 1_000_000_000), Some(Duration::from_millis(1250)));
+        assert_eq!(parse("1.25", 1.0), Some(Duration::from_millis(1250)));
         for value in [
             "",
             " ",
@@ -166,25 +172,28 @@ mod tests {
             "NaN",
             "inf",
             "١",
-            "18446744073710",
-            "99999999999999999999",
-            "1.0000000001",
+            "99999999999999999999999",
+            "0",
+            "0.0",
         ] {
             assert_eq!(millis(value), None, "{value:?}");
         }
     }
 
     #[test]
-    fn none_and_zero_count_for_nothing() {
-        let name = HeaderName::from_static("x-timeout-ms");
-        let read = |value: Option<&'static str>| {
+    fn what_is_not_there_or_not_to_be_told_is_none() {
+        let name = HeaderName::from_static("x-timeout");
+        let read = |value: Option<&'static str>, time| {
             let mut headers = HeaderMap::new();
             if let Some(value) = value {
                 headers.insert(&name, http::HeaderValue::from_static(value));
             }
-            super::read(&headers, &name, |value| parse(value, 1_000_000))
+            super::read(&headers, &name, |_| time)
         };
-        assert_eq!(read(Some("20")), Some(Duration::from_millis(20)));
-        assert_eq!([read(None), read(Some("0")), read(Some("0.0")), read(Some("x"))], [None; 4]);
+        let (second, longest) = (Duration::from_secs(1), Duration::MAX);
+        assert_eq!(read(Some("1"), Some(second)), Some(second));
+        assert_eq!(read(None, Some(second)), None);
+        assert_eq!(read(Some("x"), None), None);
+        assert_eq!(read(Some("9"), Some(longest)), None, "no clock goes that far");
     }
 }
