@@ -68,6 +68,9 @@ impl Class {
     /// refused are in [`Stats::refused`](crate::Stats::refused).
     /// Should their inner service not be ready at that moment, they are treated as requests of
     /// [`Priority::Critical`]. Priority, flow, deadline and cost set on this class matter only then.
+    ///
+    /// With [`Overflow::Wait`](crate::Overflow::Wait) it is `poll_ready` that waits, for a place as for any other
+    /// request: call without it.
     pub fn bypass() -> Self {
         Self { bypass: true, ..Self::new() }.priority(Priority::Critical)
     }
@@ -130,7 +133,10 @@ impl Class {
 
     /// Sets how heavy the request is: how many slots of the limit, and how many places, it takes.
     ///
-    /// 0 is taken as 1. One that is heavier than the limit runs alone. Default is 1.
+    /// 0 is taken as 1. One that is heavier than the limit runs alone. With
+    /// [`Overflow::Wait`](crate::Overflow::Wait), `poll_ready` reserves a single place, so one that takes more
+    /// may be refused with [`Reason::Full`](crate::error::Reason::Full) though the service was ready. Default
+    /// is 1.
     pub fn cost(mut self, cost: u32) -> Self {
         self.rank.cost = cost.max(1);
         self

@@ -9,6 +9,10 @@ pub enum Overflow {
     Reject,
     /// `poll_ready` waits until there is a place, and reserves it until `call` or until the service is
     /// dropped. For clients that can slow down. A `call` without `poll_ready` is still decided at once.
+    ///
+    /// `poll_ready` does not know the request that will come: it waits for one place. A request of a higher
+    /// [cost](crate::Class::cost) may be refused all the same, and one that [bypasses](crate::Class::bypass)
+    /// the queue has waited for a place that it does not need.
     Wait,
     /// It is admitted, and the oldest request that waits is removed with
     /// [`Reason::Evicted`](crate::error::Reason::Evicted). When nobody waits, the newcomer is refused.

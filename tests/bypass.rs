@@ -197,3 +197,16 @@ async fn it_gives_back_the_place_that_was_reserved_for_it() {
     settle().await;
     assert!(ready.poll().is_ready(), "nothing waits or runs");
 }
+
+#[tokio::test(start_paused = true)]
+async fn it_needs_no_place_where_others_wait_for_one() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(0, 1).overflow(Overflow::Wait));
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(1));
+    let mut waiting = service.clone();
+    assert!(task::spawn(waiting.ready()).poll().is_pending());
+    let _bypassing = task::spawn(service.call(100));
+    assert_eq!(gate.called(), [1, 100]);
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::{builder, gate::Gate, reason, settle};
 use tokio_test::{assert_pending, assert_ready, assert_ready_ok, task};
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_load_leveling::{Builder, ByResult, Class, LoadLevelLayer, Overflow, error::Reason};
 
 /// The hundreds of a request are its cost.
@@ -129,6 +129,16 @@ async fn with_a_reserved_place_a_heavy_request_asks_for_the_others() {
     drop(heavy);
     settle().await;
     assert_eq!(layer.handle().stats().queued, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ready_service_may_refuse_one_that_takes_more_than_one_place() {
+    let _t = support::trace_init();
+    let layer = layer(builder(0, 2).overflow(Overflow::Wait));
+    let mut service = layer.layer(Gate::new().service());
+    let _running = task::spawn(service.call(1));
+    service.ready().await.expect("one place is free");
+    assert_eq!(reason(service.call(200).await), Reason::Full);
 }
 
 #[tokio::test(start_paused = true)]
