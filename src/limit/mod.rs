@@ -7,7 +7,7 @@
 //! | what you know | use |
 //! | --- | --- |
 //! | how many calls the inner sustains | [`Fixed`] |
-// `Bdp`, for those who know nothing of the inner, goes here: the one to start with.
+//! | nothing: the one to start with | [`Bdp`] |
 //! | how long calls to the inner may take; many levelers may share it | [`LatencyTarget`] |
 //! | the inner refuses what is too much, and does so in time | [`Aimd`] |
 //! | you want what Netflix' Gradient2 does, and overloads do not last | [`Gradient`] |
@@ -16,6 +16,7 @@
 //! None of them learns from [`Outcome::Ignore`] and [`Outcome::Cancelled`].
 
 mod aimd;
+mod bdp;
 mod bounds;
 mod fixed;
 #[cfg(test)]
@@ -31,7 +32,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub use self::{
-    aimd::Aimd, fixed::Fixed, gradient::Gradient, latency_target::LatencyTarget, vegas::Vegas,
+    aimd::Aimd, bdp::Bdp, fixed::Fixed, gradient::Gradient, latency_target::LatencyTarget,
+    vegas::Vegas,
 };
 
 /// Decides how many calls may run at once.

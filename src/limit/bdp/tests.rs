@@ -1,0 +1,208 @@
+//! Through the public face, with made-up calls: whole scenarios are in `benches/overload`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Bdp, Phase};
+use crate::limit::{Algorithm, Load, Outcome, Sample};
+
+/// An inner with so many servers, each of which takes the same time for every call, that always has enough to do.
+/// One call finishes at a time, in even intervals.
+struct Inner {
+    now: Instant,
+    servers: f64,
+    service: f64,
+}
+
+impl Inner {
+    fn new(servers: f64, service: f64) -> Self {
+        Self { now: Instant::now(), servers, service }
+    }
+
+    /// Lets time pass, and this many calls finish with `outcome`.
+    fn finish(&mut self, bdp: &mut Bdp, calls: usize, outcome: Outcome) {
+        for _ in 0..calls {
+            let limit = bdp.limit();
+            let rate = limit.min(self.servers) / self.service;
+            self.now += Duration::from_secs_f64(1.0 / rate);
+            let took = Duration::from_secs_f64(limit / rate);
+            let dispatched = self.now - took;
+            let mut sample = Sample::new(dispatched, self.now, outcome);
+            sample.in_flight_at_dispatch = limit as usize;
+            sample.in_flight = limit as usize - 1;
+            sample.limit_reached = true;
+            bdp.on_sample(&sample);
+        }
+    }
+
+    fn succeed(&mut self, bdp: &mut Bdp, calls: usize) {
+        // Time has to pass before dispatches lie after it.
+        self.now += Duration::from_secs(10);
+        self.finish(bdp, calls, Outcome::Success);
+    }
+}
+
+#[test]
+fn it_finds_the_knee_from_any_start() {
+    for start in [1, 4, 16, 64, 400] {
+        let mut bdp = Bdp::new().initial(start);
+        let mut inner = Inner::new(16.0, 0.02);
+        inner.succeed(&mut bdp, 6000);
+        assert!((14.0..=24.0).contains(&bdp.limit()), "from {start}: {}", bdp.limit());
+    }
+}
+
+#[test]
+fn it_follows_capacity_down_and_up() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(16.0, 0.02);
+    inner.succeed(&mut bdp, 6000);
+    inner.servers = 4.0;
+    inner.succeed(&mut bdp, 1500);
+    assert!((4.0..=7.0).contains(&bdp.limit()), "down: {}", bdp.limit());
+    inner.servers = 32.0;
+    inner.succeed(&mut bdp, 6000);
+    assert!((29.0..=48.0).contains(&bdp.limit()), "up: {}", bdp.limit());
+}
+
+#[test]
+fn an_inner_that_gets_slow_keeps_its_limit() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(64.0, 0.02);
+    inner.succeed(&mut bdp, 10_000);
+    inner.service = 0.08;
+    inner.succeed(&mut bdp, 6000);
+    assert!((60.0..=96.0).contains(&bdp.limit()), "{}", bdp.limit());
+}
+
+#[test]
+fn a_limit_that_is_not_in_the_way_stays() {
+    let mut bdp = Bdp::new().initial(50);
+    let mut now = Instant::now();
+    for _ in 0..10_000 {
+        now += Duration::from_millis(10);
+        let mut sample = Sample::new(now - Duration::from_millis(20), now, Outcome::Success);
+        sample.in_flight_at_dispatch = 2;
+        bdp.on_sample(&sample);
+        bdp.on_tick(now, &Load::new(1, 0));
+    }
+    assert_eq!(bdp.limit(), 50.0);
+}
+
+#[test]
+fn an_idle_time_after_overload_changes_nothing() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(16.0, 0.02);
+    inner.succeed(&mut bdp, 6000);
+    let before = bdp.limit;
+    for _ in 0..1000 {
+        inner.now += Duration::from_secs(1);
+        bdp.on_tick(inner.now, &Load::new(0, 0));
+    }
+    assert_eq!(bdp.limit, before);
+}
+
+#[test]
+fn ignored_and_cancelled_calls_move_nothing() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(16.0, 0.02);
+    inner.succeed(&mut bdp, 6000);
+    let before = (bdp.limit(), bdp.limit);
+    // As slow as the others, so that they are no quick failures either.
+    inner.finish(&mut bdp, 2000, Outcome::Ignore);
+    inner.finish(&mut bdp, 2000, Outcome::Cancelled);
+    assert_eq!((bdp.limit(), bdp.limit), before);
+}
+
+#[test]
+fn sudden_quick_failures_lower_the_limit() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(16.0, 0.02);
+    inner.succeed(&mut bdp, 6000);
+    let before = bdp.limit;
+    for _ in 0..500 {
+        inner.now += Duration::from_millis(10);
+        let sample = Sample::new(inner.now - Duration::from_millis(1), inner.now, Outcome::Ignore);
+        bdp.on_sample(&sample);
+        bdp.on_tick(inner.now, &Load::new(1, 0));
+    }
+    assert!(bdp.limit < 0.7 * before, "{before} → {}", bdp.limit);
+}
+
+#[test]
+fn overload_outcomes_lower_the_limit() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(16.0, 0.02);
+    inner.succeed(&mut bdp, 6000);
+    let before = bdp.limit;
+    for _ in 0..300 {
+        inner.finish(&mut bdp, 1, Outcome::Success);
+        inner.finish(&mut bdp, 5, Outcome::Overload);
+        bdp.on_tick(inner.now, &Load::new(16, 10));
+    }
+    assert!(bdp.limit < 0.7 * before, "{before} → {}", bdp.limit);
+}
+
+#[test]
+fn a_pause_of_everything_is_left_out() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(16.0, 0.02);
+    inner.succeed(&mut bdp, 6000);
+    let before = bdp.model.rate;
+    for _ in 0..20 {
+        inner.finish(&mut bdp, 400, Outcome::Success);
+        inner.now += Duration::from_millis(300);
+    }
+    let ratio = bdp.model.rate / before;
+    assert!((0.93..=1.07).contains(&ratio), "{ratio}");
+    assert!((14.0..=24.0).contains(&bdp.limit()), "{}", bdp.limit());
+}
+
+#[test]
+fn bounds_hold() {
+    let mut bdp = Bdp::new().min(3).max(9).initial(20);
+    assert_eq!(bdp.limit(), 9.0);
+    let mut inner = Inner::new(100.0, 0.02);
+    for _ in 0..2000 {
+        inner.finish(&mut bdp, 1, Outcome::Success);
+        assert!(bdp.limit() <= 9.0);
+    }
+    inner.servers = 1.0;
+    for _ in 0..2000 {
+        inner.finish(&mut bdp, 1, Outcome::Success);
+        assert!(bdp.limit() >= 3.0);
+    }
+    // A limit that cannot move is no reason to divide by zero.
+    let mut fixed = Bdp::new().min(5).max(5);
+    inner.succeed(&mut fixed, 5000);
+    assert_eq!(fixed.limit(), 5.0);
+    assert!(fixed.model.target.is_finite() && fixed.model.rate.is_finite());
+}
+
+#[test]
+fn odd_samples_leave_a_number() {
+    let now = Instant::now();
+    for (took, gap) in [(0, 0), (0, 1), (3_600_000, 0), (1, 3_600_000)] {
+        let mut bdp = Bdp::new();
+        let mut at = now + Duration::from_secs(10_000);
+        for n in 0..3000_u64 {
+            at += Duration::from_millis(gap);
+            let outcome = if n % 7 == 0 { Outcome::Overload } else { Outcome::Success };
+            let mut sample = Sample::new(at - Duration::from_millis(took), at, outcome);
+            sample.in_flight_at_dispatch = bdp.limit() as usize;
+            sample.limit_reached = n % 3 > 0;
+            bdp.on_sample(&sample);
+            bdp.on_tick(at, &Load::new(1, 1));
+            let limit = bdp.limit();
+            assert!(limit.is_finite() && limit >= 1.0, "{took} ms every {gap} ms: {limit}");
+        }
+    }
+}
+
+#[test]
+fn a_high_start_looks_down_first() {
+    assert!(matches!(Bdp::new().phase, Phase::Rise { .. }));
+    assert!(matches!(Bdp::new().initial(64).phase, Phase::Doubt));
+    assert!(matches!(Bdp::new().initial(64).max(5).phase, Phase::Rise { .. }));
+}
