@@ -179,6 +179,10 @@ mod readme {}
 #[doc = include_str!("../docs/tuning.md")]
 mod tuning {}
 
+#[cfg(doctest)]
+#[doc = include_str!("../docs/limits.md")]
+mod limits {}
+
 #[cfg(all(doctest, feature = "grpc"))]
 #[doc = include_str!("../docs/web.md")]
 mod web {}

@@ -21,7 +21,7 @@ use super::{
 /// The limit is a *bandwidth-delay product*: what the inner can do, in calls a second, times how long a call may
 /// take there. The first is measured again and again while the limit is in the way, and moves the limit within a
 /// few hundred calls of a change. The second is learned slowly, from trying a little more and a little less and
-/// looking whether throughput follows. The page [limits](https://docs.rs/tower-load-leveling) in `docs` has the law,
+/// looking whether throughput follows. The page [limits.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md) has the law,
 /// why it works, what it cannot know, and what came out in simulations.
 ///
 /// - As long as the limit is not in the way nothing is learned from that, and the limit stays; it grows a little if
