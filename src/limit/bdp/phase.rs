@@ -42,7 +42,7 @@ const FEW: f64 = 16.0;
 const MORE: f64 = 1.25;
 const MUCH_LESS: f64 = 0.6;
 
-/// The first check comes after so many tries, each further one after three times as many.
+/// The first check comes after so many tries, each further one after twice as many.
 pub(super) const CHECK_AFTER: u32 = 2;
 const MAX_CHECK_AFTER: u32 = 48;
 
@@ -216,7 +216,7 @@ impl Bdp {
         self.tries += 1;
         if self.tries >= self.check_after {
             self.tries = 0;
-            self.check_after = (3 * self.check_after).min(MAX_CHECK_AFTER);
+            self.check_after = (2 * self.check_after).min(MAX_CHECK_AFTER);
             return self.begin_check(now, 1.0);
         }
         self.carry_on(now, 1.0);
