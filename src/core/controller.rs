@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{lock, places::MAX};
-use crate::limit::{Algorithm, Sample};
+use crate::limit::Algorithm;
 
 /// The algorithm that finds the limit, if there is one.
 pub(super) struct Controller {
@@ -25,16 +25,16 @@ impl Controller {
         self.adaptive.load(SeqCst)
     }
 
-    /// Shows a finished call to the algorithm and applies the limit it then asks for, under one lock: the
-    /// limits are applied in the order in which they were found.
-    pub(super) fn on_sample(&self, sample: &Sample, apply: impl FnOnce(f64)) {
+    /// Tells the algorithm something and applies the limit it then asks for, under one lock: the limits are
+    /// applied in the order in which they were found.
+    pub(super) fn tell(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
         if !self.is_adaptive() {
             return;
         }
         let mut controller = lock(&self.algorithm);
-        let Some(algorithm) = controller.as_mut() else { return };
+        let Some(algorithm) = controller.as_deref_mut() else { return };
         let asked = catch_unwind(AssertUnwindSafe(|| {
-            algorithm.on_sample(sample);
+            news(algorithm);
             algorithm.limit()
         }));
         match asked {
@@ -46,7 +46,7 @@ impl Controller {
         }
     }
 
-    /// Lets the algorithm have no more say. A sample under way is waited for, so that the limit it leads to
+    /// Lets the algorithm have no more say. News under way are waited for, so that the limit it leads to
     /// does not come after the one that is set by hand.
     pub(super) fn dismiss(&self) {
         self.adaptive.store(false, SeqCst);

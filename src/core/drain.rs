@@ -1,4 +1,4 @@
-//! The drain task: takes in, evicts, expires, dispatches.
+//! The drain task: takes in, ticks, evicts, expires, dispatches.
 
 use std::{
     future::poll_fn,
@@ -18,6 +18,7 @@ use super::{
     job::{Dispatched, Removal},
     lock,
     state::ABSENT,
+    ticks::Ticker,
 };
 use crate::{
     error::Reason,
@@ -64,6 +65,7 @@ struct Drain<'a> {
     /// The one timer: for who is late next, and for when the pace lets the next go.
     sleep: Option<Pin<Box<Sleep>>>,
     pace: Pace,
+    ticker: Ticker,
     /// When the clock was last looked at.
     now: Instant,
     window: Window,
@@ -92,6 +94,7 @@ impl<'a> Drain<'a> {
             core,
             sleep: None,
             pace: Pace::new(core.settings.rate, now),
+            ticker: Ticker::default(),
             now,
             window,
             settlements: Vec::new(),
@@ -106,6 +109,8 @@ impl<'a> Drain<'a> {
         self.settle();
         self.wake_lanes();
         let closed = self.core.backlog().take_in(cx);
+        // Before the dispatch, for which it may raise the limit.
+        self.ticker.poll(self.core, cx);
         self.evict();
         self.expire(cx);
         let next = self.dispatch(cx);

@@ -33,6 +33,7 @@ pub(crate) mod reservation;
 mod runtime;
 mod snapshot;
 mod state;
+mod ticks;
 mod waiters;
 mod word;
 

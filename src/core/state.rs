@@ -27,7 +27,7 @@ use super::{
 use crate::{
     class::Rank,
     error::Reason,
-    limit::{Algorithm, Sample},
+    limit::{Algorithm, Load, Sample},
     options::{Abandon, Execution, Overflow},
     queue::{Bill, LaneId, Rate, Rules},
     stats::{Counters, DrainRate, Recorder},
@@ -77,6 +77,9 @@ pub(crate) struct Core {
     /// In nanoseconds; `NO_MAX_WAIT` for none.
     max_wait: AtomicU64,
     controller: Controller,
+    /// Whether an algorithm gets no ticks, since nothing runs or waits: who is dispatched then wakes the drain
+    /// task for them. Never with a fixed limit.
+    wants_ticks: AtomicBool,
     /// The limit as it was asked for, as the bits of an `f64`.
     limit: AtomicU64,
     /// Whether "the queue is full" has been said and not yet taken back.
@@ -119,6 +122,7 @@ impl Core {
             bypassing: AtomicUsize::new(0),
             draws: AtomicU64::new(0),
             max_wait: AtomicU64::new(to_nanos(settings.max_wait)),
+            wants_ticks: AtomicBool::new(algorithm.is_some()),
             controller: Controller::new(algorithm),
             limit: AtomicU64::new(settings.limit.to_bits()),
             overflowing: AtomicBool::new(false),
@@ -144,6 +148,9 @@ impl Core {
     /// A call was made on an inner service.
     pub(crate) fn on_dispatched(&self, wait: Duration) {
         self.wait.record(wait);
+        if self.wants_ticks.load(SeqCst) {
+            self.wake();
+        }
         tracing::trace!(wait = wait.as_secs_f64(), "request dispatched");
     }
 
@@ -245,7 +252,39 @@ impl Core {
 
     /// Feeds a finished call to the algorithm, and takes over its limit.
     pub(crate) fn on_sample(&self, sample: &Sample) {
-        self.controller.on_sample(sample, |limit| self.apply_limit(limit));
+        self.tell(|algorithm| algorithm.on_sample(sample));
+    }
+
+    /// The same for the time.
+    pub(super) fn on_tick(&self, now: Instant) {
+        let load = Load::new(self.in_flight(), self.queued());
+        self.tell(|algorithm| algorithm.on_tick(now, &load));
+    }
+
+    fn tell(&self, news: impl FnOnce(&mut dyn Algorithm)) {
+        self.controller.tell(news, |limit| self.apply_limit(limit));
+    }
+
+    /// Whether anything runs or waits. If not, the drain task may sleep, and is woken by the next dispatch.
+    pub(super) fn needs_ticks(&self) -> bool {
+        let is_busy = || self.places.counts().in_flight() > 0 || self.queued() > 0;
+        // Looked at once more when it is known that ticks are wanted: who was dispatched in between wakes
+        // nobody.
+        let needed = is_busy() || {
+            self.wants_ticks.store(true, SeqCst);
+            is_busy()
+        };
+        if needed {
+            self.end_wanting_ticks();
+        }
+        needed
+    }
+
+    /// The drain task needs no more waking for ticks.
+    pub(super) fn end_wanting_ticks(&self) {
+        if self.wants_ticks.load(SeqCst) {
+            self.wants_ticks.store(false, SeqCst);
+        }
     }
 
     /// Sets the limit by hand; an algorithm has no more say after it.

@@ -39,8 +39,9 @@ pub use self::{
 /// Decides how many calls may run at once.
 ///
 /// A plain struct: no clock, no lock, no `await`. The layer calls [`on_sample`](Self::on_sample) once for
-/// each finished call, one at a time, and reads [`limit`](Self::limit) after it. Rejected calls make no
-/// sample, since the inner service never saw them.
+/// each finished call, and [`on_tick`](Self::on_tick) now and then while there is something to do, one at a
+/// time, and reads [`limit`](Self::limit) after it. Rejected calls make no sample, since the inner service
+/// never saw them, and neither do those that [go past the queue](crate::Class::bypass).
 ///
 /// Both run under a lock of the leveler, so they must not call its handle's
 /// [`set_limit`](crate::Handle::set_limit). A panic in an implementation freezes the limit at its last value; nobody else notices.
@@ -79,7 +80,8 @@ pub trait Algorithm: Send + 'static {
     /// Takes note of a finished call.
     fn on_sample(&mut self, sample: &Sample);
 
-    /// Takes note of the time while calls run or wait: about every 10 ms, also when none finishes.
+    /// Takes note of the time while calls run or wait: about every 10 ms, also when none finishes. An idle
+    /// leveler does not tick. Default is to do nothing.
     fn on_tick(&mut self, now: Instant, load: &Load) {
         let _ = (now, load);
     }
