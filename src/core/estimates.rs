@@ -31,10 +31,13 @@ pub(crate) struct Estimates {
     probed: [AtomicU64; Budget::COUNT],
 }
 
-/// How long a caller gave its request, to the nearest power of two: requests with like deadlines are taken to
-/// be of one kind. By one mean for all, long ones of another kind would have short ones refused.
+/// How long a caller gave its request: its kind in the upper byte, which is the power of two below it, and in
+/// the lower how far it is to the next one.
+///
+/// Requests with like deadlines are taken to be of one kind. By one mean for all, long ones of another kind
+/// would have short ones refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Budget(u8);
+pub(crate) struct Budget(u16);
 
 impl Budget {
     const COUNT: usize = 24;
@@ -42,16 +45,36 @@ impl Budget {
     /// No deadline: nothing is foreseen, and nothing learned.
     pub(crate) const NONE: Self = Self(0);
 
+    /// All above half an hour, more or less.
+    const LAST: Self = Self((Self::COUNT as u16 - 1) << 8);
+
     /// The budget of one whose deadline is so far away.
     pub(crate) fn of(left: Duration) -> Self {
-        let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        // The first for all below a millisecond, the last for all above an hour.
-        let power = millis.checked_ilog2().map_or(1, |power| power + 2);
-        Self(power.min(Self::COUNT as u32 - 1) as u8)
+        let seconds = left.as_secs().saturating_mul(1_000_000);
+        let micros = seconds.saturating_add(u64::from(left.subsec_micros()));
+        // The first kind for all below a millisecond.
+        let power = (micros / 1000).checked_ilog2();
+        let kind = power.map_or(1, |power| power as u16 + 2);
+        if kind >= Self::LAST.0 >> 8 {
+            return Self::LAST;
+        }
+        // Whole ones with a millisecond or a power of it as the unit are cut off: they are in the kind.
+        let fraction = (micros * 256 / 1000) >> power.unwrap_or(0);
+        Self(kind << 8 | fraction as u16 & 0xff)
+    }
+
+    /// Whether it is over after such a time, give or take a 256th.
+    pub(crate) fn is_over(self, time: Duration) -> bool {
+        if self == Self::NONE || self == Self::LAST {
+            return false;
+        }
+        let (kind, fraction) = (self.0 >> 8, u64::from(self.0 & 0xff));
+        let parts = if kind == 1 { fraction } else { (256 + fraction) << (kind - 2) };
+        time >= Duration::from_micros(parts * 1000 / 256)
     }
 
     fn index(self) -> usize {
-        usize::from(self.0)
+        usize::from(self.0 >> 8)
     }
 }
 
@@ -245,18 +268,32 @@ mod tests {
     #[test]
     fn requests_with_other_deadlines_are_of_another_kind() {
         let budget = |ms: u32| Budget::of(MS * ms);
-        assert_eq!(budget(130), budget(250));
-        assert_eq!(budget(0), Budget(1));
-        assert_ne!(budget(100), budget(200));
+        assert_eq!(budget(130).index(), budget(250).index());
+        assert_eq!(budget(0).index(), 1);
+        assert_ne!(budget(100).index(), budget(200).index());
         assert_eq!(Budget::of(Duration::MAX).index(), Budget::COUNT - 1);
         assert_ne!(budget(0), Budget::NONE);
+    }
+
+    #[test]
+    fn a_budget_is_over_when_its_deadline_has_come() {
+        for micros in [1, 999, 1000, 7300, 100_000, 250_000, 999_999, 30_000_000, 1_800_000_000] {
+            let left = Duration::from_micros(micros);
+            let budget = Budget::of(left);
+            assert!(budget.is_over(left), "{left:?}");
+            assert!(!budget.is_over(left.mul_f64(0.99)) || micros < 1000, "{left:?}");
+        }
+        assert!(!Budget::of(MS * 100).is_over(MS * 100 - MS / 1000), "most are exact");
+        for never in [Budget::NONE, Budget::of(Duration::MAX)] {
+            assert!(!never.is_over(Duration::from_secs(1 << 40)));
+        }
     }
 
     #[test]
     fn one_may_go_against_it_now_and_then() {
         let start = Instant::now();
         let estimates = Estimates::new(start);
-        let may = |ms| estimates.may_probe(Budget(1), 0.3, start + MS * ms);
+        let may = |ms| estimates.may_probe(Budget::of(MS), 0.3, start + MS * ms);
         assert_eq!([300, 310, 599, 600].map(may), [true, false, false, true]);
     }
 
@@ -266,8 +303,8 @@ mod tests {
         let estimates = Estimates::new(start);
         for ms in (0..60_000).step_by(50) {
             let now = start + MS * ms;
-            estimates.may_probe(Budget(8), 0.2, now);
-            often += u32::from(estimates.may_probe(Budget(11), 5.0, now));
+            estimates.may_probe(Budget::of(MS * 100), 0.2, now);
+            often += u32::from(estimates.may_probe(Budget::of(MS * 1000), 5.0, now));
         }
         assert_eq!(often, 11, "in a minute, every five seconds");
     }

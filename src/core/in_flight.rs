@@ -82,10 +82,30 @@ pub(crate) struct InFlight<O, A> {
     pub(super) wait: Duration,
     slots: Slots,
     bill: Option<Bill>,
-    priority: Priority,
     budget: Budget,
-    limit_reached: bool,
+    marks: Marks,
     pub(super) ended: bool,
+}
+
+/// Its priority, and whether all slots were taken when it was dispatched: one byte for both.
+#[derive(Clone, Copy)]
+struct Marks(u8);
+
+impl Marks {
+    const LIMIT_REACHED: u8 = 1 << 7;
+
+    fn new(priority: Priority, limit_reached: bool) -> Self {
+        let limit_reached = if limit_reached { Self::LIMIT_REACHED } else { 0 };
+        Self(priority.index() as u8 | limit_reached)
+    }
+
+    fn priority(self) -> Priority {
+        Priority::ALL[usize::from(self.0 & !Self::LIMIT_REACHED)]
+    }
+
+    fn limit_reached(self) -> bool {
+        self.0 & Self::LIMIT_REACHED != 0
+    }
 }
 
 impl<O, A> InFlight<O, A> {
@@ -99,7 +119,8 @@ impl<O, A> InFlight<O, A> {
             limit_reached = start.slots.in_flight as usize >= core.places.limit();
         }
         let Start { at, wait, priority, budget, slots, bill } = start;
-        Self { judge, at, wait, slots, bill, priority, budget, limit_reached, ended: false }
+        let marks = Marks::new(priority, limit_reached);
+        Self { judge, at, wait, slots, bill, budget, marks, ended: false }
     }
 
     /// What goes on with the slot when the call has ended.
@@ -126,13 +147,14 @@ impl<O, A> InFlight<O, A> {
     }
 
     fn end_limited(&self, end: End, finished: Option<Instant>) {
-        let Self { at, wait, slots, bill, priority, budget, .. } = *self;
+        let Self { at, wait, slots, bill, budget, marks, .. } = *self;
+        let priority = marks.priority();
         let now = Instant::now();
         let finished = finished.unwrap_or(now);
         let service_time = finished.saturating_duration_since(at);
         let core = self.judge.core();
         // Counted before the place is free, so that the books balance for whom that wakes.
-        let outcome = self.count(end);
+        let outcome = self.count(end, service_time);
         if let End::Returned { .. } | End::BrokenOff { .. } = end {
             core.service_time.record(service_time);
             core.estimates.record(priority, budget, service_time);
@@ -154,13 +176,13 @@ impl<O, A> InFlight<O, A> {
             wait,
             in_flight_at_dispatch: slots.in_flight as usize,
             in_flight: after.in_flight(),
-            limit_reached: self.limit_reached || after.waiting() > 0,
+            limit_reached: marks.limit_reached() || after.waiting() > 0,
             outcome,
         });
         core.on_released(after);
     }
 
-    fn count(&self, end: End) -> Outcome {
+    fn count(&self, end: End, age: Duration) -> Outcome {
         let counters = &self.judge.core().counters;
         match end {
             End::Returned { ok, outcome } => {
@@ -181,7 +203,10 @@ impl<O, A> InFlight<O, A> {
             }
             End::Cancelled => {
                 counters.cancelled.add();
-                Outcome::Cancelled
+                // Its caller has given up because it took too long: were that no sign of overload, a limit would
+                // be found by those that are left, which looked well.
+                let is_late = self.budget.is_over(self.wait + age);
+                if is_late { Outcome::Overload } else { Outcome::Cancelled }
             }
             End::Panicked => {
                 counters.panicked.add();

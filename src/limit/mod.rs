@@ -156,10 +156,12 @@ impl Sample {
 pub enum Outcome {
     /// The inner did its work.
     Success,
-    /// The inner says, or shows, that it has too much to do.
+    /// The inner says, or shows, that it has too much to do. So does a running call that its caller drops when
+    /// its [deadline](crate::Class::deadline) has come, whatever classifies responses.
     Overload,
     /// An end that says nothing about load.
     Ignore,
-    /// The caller gave up on a running call, or it panicked; its age is still known.
+    /// The caller gave up on a running call before its deadline, or without one; or it panicked. Its age is
+    /// still known.
     Cancelled,
 }
