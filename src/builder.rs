@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::runtime;
 
 use crate::{
-    class::{ByResult, Class, Opaque, Unclassified},
+    by_result::ByResult,
+    class::{Class, Opaque, Unclassified},
     core::{Leveler, Settings, places::MAX},
     error::BuildError,
     layer::LoadLevelLayer,
@@ -376,7 +377,8 @@ impl<R, H> Builder<Unclassified, R, H> {
 impl<Q, R, H> Builder<Q, R, H> {
     /// Sets what a finished call says about the inner's health, by a closure.
     ///
-    /// Default is [`ByResult`]: `Ok` is a success, `Err` says nothing.
+    /// Default is [`ByResult`]: `Ok` is a success, an `Err` says nothing, but for those that are known to mean
+    /// overload, such as a timeout further in.
     pub fn classify_response<T, E, F>(self, classify: F) -> Builder<Q, F, H>
     where
         F: Fn(Result<&T, &E>) -> Outcome,

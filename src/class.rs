@@ -278,21 +278,6 @@ where
     }
 }
 
-/// The default [`ClassifyResponse`]: `Ok` is a [`Success`](Outcome::Success), `Err` is
-/// [ignored](Outcome::Ignore), since most errors (not found, not allowed) say nothing about load.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct ByResult;
-
-impl<T, E> ClassifyResponse<T, E> for ByResult {
-    fn classify(&self, result: Result<&T, &E>) -> Outcome {
-        match result {
-            Ok(_) => Outcome::Success,
-            Err(_) => Outcome::Ignore,
-        }
-    }
-}
-
 /// Prints a classifier as the word `classifier`: closures have no `Debug`.
 pub(crate) struct Opaque;
 

@@ -4,7 +4,8 @@ use tower::Layer;
 
 use crate::{
     builder::Builder,
-    class::{ByResult, Opaque, Unclassified},
+    by_result::ByResult,
+    class::{Opaque, Unclassified},
     core::{Inner, Leveler},
     handle::Handle,
     respond::{AsIs, Responder},

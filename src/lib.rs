@@ -141,6 +141,7 @@
 //! [`Error::source`]: std::error::Error::source
 
 mod builder;
+mod by_result;
 mod class;
 mod core;
 pub mod error;
@@ -160,9 +161,8 @@ mod stats;
 
 pub use self::{
     builder::Builder,
-    class::{
-        ByResult, Class, ClassifyRequest, ClassifyResponse, Or, Prepare, Priority, Unclassified,
-    },
+    by_result::ByResult,
+    class::{Class, ClassifyRequest, ClassifyResponse, Or, Prepare, Priority, Unclassified},
     handle::{DrainReport, Handle},
     layer::LoadLevelLayer,
     options::{Abandon, Execution, Order, Overflow},

@@ -1,0 +1,138 @@
+use std::{any::Any, error::Error};
+
+use tower::{load_shed, timeout};
+
+use crate::{
+    class::ClassifyResponse,
+    error::{BoxError, Reason, Rejected},
+    limit::Outcome,
+};
+
+/// The default [`ClassifyResponse`]: `Ok` is a [`Success`](Outcome::Success); an error that is known to mean
+/// [`Overload`](Outcome::Overload) is one, and any other is [ignored](Outcome::Ignore), since most errors (not
+/// found, not allowed) say nothing about load.
+///
+/// Known are the errors of `tower::timeout` and `tokio::time::timeout`, of `tower::load_shed`, and
+/// [`Rejected`] from a leveler further in (but [`Closed`](Reason::Closed) and [`NoRuntime`](Reason::NoRuntime)). They
+/// are found as they are, and in a [`BoxError`] as it is or among its sources.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ByResult;
+
+impl<T, E: 'static> ClassifyResponse<T, E> for ByResult {
+    fn classify(&self, result: Result<&T, &E>) -> Outcome {
+        match result {
+            Ok(_) => Outcome::Success,
+            Err(error) if means_overload(error) => Outcome::Overload,
+            Err(_) => Outcome::Ignore,
+        }
+    }
+}
+
+/// An error of any type, or a box of one, since the error type of an inner need not be an `Error` itself.
+fn means_overload(error: &dyn Any) -> bool {
+    if let Some(boxed) = error.downcast_ref::<BoxError>() {
+        let first: &(dyn Error + 'static) = &**boxed;
+        let chain = std::iter::successors(Some(first), |&error| error.source());
+        return chain.take(DEEPEST).any(|error| {
+            error.is::<timeout::error::Elapsed>()
+                || error.is::<tokio::time::error::Elapsed>()
+                || error.is::<load_shed::error::Overloaded>()
+                || error.downcast_ref().is_some_and(is_refused)
+        });
+    }
+    error.is::<timeout::error::Elapsed>()
+        || error.is::<tokio::time::error::Elapsed>()
+        || error.is::<load_shed::error::Overloaded>()
+        || error.downcast_ref().is_some_and(is_refused)
+}
+
+/// An error may be its own source; nobody wraps one so often.
+const DEEPEST: usize = 32;
+
+fn is_refused(rejected: &Rejected) -> bool {
+    !matches!(rejected.reason(), Reason::Closed | Reason::NoRuntime)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fmt, io, time::Duration};
+
+    use super::*;
+
+    fn of<E: 'static>(error: E) -> Outcome {
+        ByResult.classify(Err::<&(), _>(&error))
+    }
+
+    /// An error around another one.
+    #[derive(Debug)]
+    struct Because(BoxError);
+
+    impl fmt::Display for Because {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("it failed")
+        }
+    }
+
+    impl Error for Because {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&*self.0)
+        }
+    }
+
+    fn rejected(reason: Reason) -> Rejected {
+        let waited = Duration::ZERO;
+        Rejected { reason, retry_after: None, waited, queued: 0, limit: 1, over_share: false }
+    }
+
+    #[test]
+    fn errors_that_are_known_to_mean_overload_do_wherever_they_are() {
+        fn assert_overload<E: Error + Send + Sync + Clone + 'static>(error: E) {
+            assert_eq!(of(error.clone()), Outcome::Overload, "{error:?}");
+            assert_eq!(of::<BoxError>(error.clone().into()), Outcome::Overload, "boxed {error:?}");
+            let deep = Because(Because(error.clone().into()).into());
+            assert_eq!(of::<BoxError>(deep.into()), Outcome::Overload, "source {error:?}");
+        }
+        assert_overload(rejected(Reason::Full));
+        assert_overload(rejected(Reason::MaxWait));
+        assert_eq!(of(timeout::error::Elapsed::new()), Outcome::Overload);
+        assert_eq!(of(load_shed::error::Overloaded::new()), Outcome::Overload);
+        for error in [
+            timeout::error::Elapsed::new().into(),
+            load_shed::error::Overloaded::new().into(),
+            Because(timeout::error::Elapsed::new().into()).into(),
+            Because(load_shed::error::Overloaded::new().into()).into(),
+        ] as [BoxError; 4]
+        {
+            let printed = format!("{error:?}");
+            assert_eq!(of(error), Outcome::Overload, "{printed}");
+        }
+    }
+
+    #[test]
+    fn other_errors_say_nothing() {
+        assert_eq!(of(io::Error::other("lost")), Outcome::Ignore);
+        assert_eq!(of::<BoxError>("lost".into()), Outcome::Ignore);
+        assert_eq!(of::<BoxError>(Because("lost".into()).into()), Outcome::Ignore);
+        assert_eq!(of(rejected(Reason::Closed)), Outcome::Ignore, "it shuts down");
+        assert_eq!(of(()), Outcome::Ignore, "an error need not be an `Error`");
+        assert_eq!(ByResult.classify(Ok::<_, &BoxError>(&())), Outcome::Success);
+    }
+
+    #[test]
+    fn an_error_that_is_its_own_source_comes_to_an_end() {
+        #[derive(Debug)]
+        struct Endless;
+        impl fmt::Display for Endless {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("endless")
+            }
+        }
+        impl Error for Endless {
+            fn source(&self) -> Option<&(dyn Error + 'static)> {
+                Some(self)
+            }
+        }
+        assert_eq!(of::<BoxError>(Endless.into()), Outcome::Ignore);
+    }
+}
