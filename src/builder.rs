@@ -10,7 +10,7 @@ use crate::{
     core::{Leveler, Settings, places::MAX},
     error::BuildError,
     layer::LoadLevelLayer,
-    limit::{Algorithm, Outcome},
+    limit::{Algorithm, Bdp, Outcome},
     options::{Abandon, Execution, Order, Overflow},
     queue::{MIN_THRESHOLD, Rate, Rules},
     respond::{AsIs, Responder},
@@ -114,17 +114,38 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Sets a fixed limit: how many calls may run in the inner at once.
     ///
     /// Size it by what the inner has: connections of its pool, writers of its database, cores for work
-    /// that keeps them busy. There is no default: this or [`adaptive`](Self::adaptive) is required, since
-    /// no number is right for every backend.
+    /// that keeps them busy. If you do not know, or if it changes, let it be found:
+    /// [`adaptive_concurrency`](Self::adaptive_concurrency). There is no default: one of the two is required,
+    /// since no number is right for every backend.
     pub fn concurrency(mut self, limit: usize) -> Self {
         self.choices.limit = Some(Limit::Fixed(limit));
         self
     }
 
-    /// Sets an algorithm that finds the limit.
+    /// Finds the limit while it runs: how many calls the inner can do at once without taking longer for them.
     ///
-    /// [`Handle::set_limit`](crate::Handle::set_limit) overrides it for good. There is no default: this
-    /// or [`concurrency`](Self::concurrency) is required.
+    /// The short way to say `.adaptive(limit::Bdp::new())`. [`limit::Bdp`](crate::limit::Bdp) says how it is
+    /// found and can be given bounds, and [`limit`](crate::limit) when another algorithm is better. The capacity
+    /// stays what it is set to, so bursts wait whatever the limit. There is no default: this or
+    /// [`concurrency`](Self::concurrency) is required.
+    ///
+    /// ```
+    /// use tower_load_leveling::LoadLevelLayer;
+    ///
+    /// let layer = LoadLevelLayer::builder().capacity(1024).adaptive_concurrency().build()?;
+    /// # drop(layer);
+    /// # Ok::<(), tower_load_leveling::error::BuildError>(())
+    /// ```
+    pub fn adaptive_concurrency(self) -> Self {
+        self.adaptive(Bdp::new())
+    }
+
+    /// Sets an algorithm that finds the limit, one of [`limit`](crate::limit) or your own.
+    ///
+    /// [`Stats::limit`](crate::Stats::limit) shows what it has found, and
+    /// [`Handle::set_limit`](crate::Handle::set_limit) overrides it for good. Needs a runtime with its timer
+    /// enabled, to tell the algorithm the time. There is no default:
+    /// [`adaptive_concurrency`](Self::adaptive_concurrency) chooses one.
     pub fn adaptive(mut self, algorithm: impl Algorithm) -> Self {
         self.choices.limit = Some(Limit::Found(Box::new(algorithm)));
         self
@@ -256,8 +277,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// # Errors
     ///
-    /// A [`BuildError`] names the setting, its value and what is allowed, for: a limit of 0; neither
-    /// `concurrency` nor `adaptive`; a capacity, limit, `exact_flows` or `bypass_limit` above 536 869 887
+    /// A [`BuildError`] names the setting, its value and what is allowed, for: a limit of 0; no limit,
+    /// neither by `concurrency` nor by an algorithm; a capacity, limit, `exact_flows` or `bypass_limit` above 536 869 887
     /// (2²⁹ − 1025); a `max_wait`, `controlled_delay` or `body_idle` of zero; a `lifo_after` below 1 ms; a
     /// `guaranteed_share` outside 0…0.25; a `rate` of 0, in no time or in more than 100 years; a `rate_burst`
     /// of 0; `exact_flows` of 0; `Execution::Caller` with `Abandon::Finish`.
@@ -286,7 +307,7 @@ impl<Q, R, H> Builder<Q, R, H> {
         }
         let (limit, algorithm) = match limit {
             None => {
-                let allowed = "a limit by `concurrency`, or an algorithm by `adaptive`";
+                let allowed = "a limit by `concurrency`, or `adaptive_concurrency` to find it";
                 return Err(BuildError::new("concurrency", "not set", allowed));
             }
             Some(Limit::Fixed(limit)) if limit == 0 || limit > MAX => {

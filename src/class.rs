@@ -107,7 +107,9 @@ impl Class {
     /// dispatched by then; a deadline that is exactly now has passed. When the wait and the service time that
     /// were measured say that it cannot be met, the request is rejected before, with
     /// [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline). The layer does not cut a call
-    /// that is already running. Default is no deadline.
+    /// that is already running; should its caller drop it then, that is a sign of
+    /// [`Overload`](Outcome::Overload) for a limit that is [found](crate::Builder::adaptive_concurrency). Default is
+    /// no deadline.
     pub fn deadline(mut self, at: Instant) -> Self {
         self.deadline = Some(at);
         self

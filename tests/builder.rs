@@ -36,7 +36,7 @@ fn impossible_settings_are_named_with_their_value_and_what_is_allowed() {
         "more than zero",
     );
     let neither = LoadLevelLayer::builder().capacity(1);
-    assert_names(error(neither), "concurrency", "not set", "adaptive");
+    assert_names(error(neither), "concurrency", "not set", "adaptive_concurrency");
     let outlives = builder(1, 1).execution(Execution::Caller).abandon(Abandon::Finish);
     assert_names(error(outlives), "execution", "Execution::Caller", "Execution::Spawn");
 }

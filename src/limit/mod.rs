@@ -2,7 +2,8 @@
 //!
 //! A limit is either a number you know ([`Fixed`], set by
 //! [`Builder::concurrency`](crate::Builder::concurrency)) or one that an [`Algorithm`] finds from what
-//! finished calls tell it ([`Builder::adaptive`](crate::Builder::adaptive)).
+//! finished calls tell it ([`Builder::adaptive`](crate::Builder::adaptive), or in short
+//! [`Builder::adaptive_concurrency`](crate::Builder::adaptive_concurrency)).
 //!
 //! | what you know | use |
 //! | --- | --- |
