@@ -1,6 +1,6 @@
 //! Every setting, its default and why.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{any::Any, fmt, sync::Arc, time::Duration};
 
 use tokio::runtime;
 
@@ -10,7 +10,7 @@ use crate::{
     core::{Leveler, Settings, places::MAX},
     error::BuildError,
     layer::LoadLevelLayer,
-    limit::{Algorithm, Bdp, Outcome},
+    limit::{Algorithm, Bdp, Fixed, Outcome},
     options::{Abandon, Execution, Order, Overflow},
     queue::{MIN_THRESHOLD, Rate, Rules},
     respond::{AsIs, Responder},
@@ -147,7 +147,12 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// enabled, to tell the algorithm the time. There is no default:
     /// [`adaptive_concurrency`](Self::adaptive_concurrency) chooses one.
     pub fn adaptive(mut self, algorithm: impl Algorithm) -> Self {
-        self.choices.limit = Some(Limit::Found(Box::new(algorithm)));
+        let fixed = (&algorithm as &dyn Any).downcast_ref::<Fixed>();
+        self.choices.limit = Some(match fixed {
+            // Nothing is to be found: then it costs nothing.
+            Some(fixed) => Limit::Fixed(fixed.get()),
+            None => Limit::Found(Box::new(algorithm)),
+        });
         self
     }
 

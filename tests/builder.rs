@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use support::builder;
-use tower_load_leveling::{Abandon, Execution, LoadLevelLayer, Overflow, error::BuildError};
+use tower_load_leveling::{Abandon, Execution, LoadLevelLayer, Overflow, error::BuildError, limit};
 
 const MAX: usize = 536_869_887;
 
@@ -37,6 +37,9 @@ fn impossible_settings_are_named_with_their_value_and_what_is_allowed() {
     );
     let neither = LoadLevelLayer::builder().capacity(1);
     assert_names(error(neither), "concurrency", "not set", "adaptive_concurrency");
+    let fixed = |limit| LoadLevelLayer::builder().adaptive(limit::Fixed::new(limit));
+    assert_names(error(fixed(0)), "concurrency", "0", "1 to 536869887");
+    assert_eq!(fixed(7).build().expect("valid").handle().stats().limit, 7);
     let outlives = builder(1, 1).execution(Execution::Caller).abandon(Abandon::Finish);
     assert_names(error(outlives), "execution", "Execution::Caller", "Execution::Spawn");
 }

@@ -16,7 +16,7 @@ use tokio_test::task;
 use tower::{BoxError, Layer, Service, service_fn};
 use tower_load_leveling::{
     Builder, Class, LoadLevelLayer,
-    limit::{Algorithm, Load, Sample},
+    limit::{Algorithm, Fixed, Load, Sample},
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -186,23 +186,26 @@ fn an_idle_leveler_does_not_wake_up() {
 
 #[test]
 fn a_fixed_limit_has_no_timer() {
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime");
-    let layer = LoadLevelLayer::new(10, 1);
-    let gate = Gate::new();
-    let mut service = layer.layer(gate.service());
-    let _calls = runtime.block_on(async {
-        let calls = [service.call(0), service.call(1)];
-        settle().await;
-        calls
-    });
-    let before = runtime.metrics().worker_park_count(0);
-    runtime.block_on(async { sleep(Duration::from_secs(3600)).await });
-    let woken = runtime.metrics().worker_park_count(0) - before;
-    assert!(woken < 10, "one runs and one waits for an hour: woken up {woken} times");
+    let builder = LoadLevelLayer::builder;
+    for builder in [builder().concurrency(1), builder().adaptive(Fixed::new(1))] {
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .expect("a runtime");
+        let layer = builder.build().expect("valid");
+        let gate = Gate::new();
+        let mut service = layer.layer(gate.service());
+        let _calls = runtime.block_on(async {
+            let calls = [service.call(0), service.call(1)];
+            settle().await;
+            calls
+        });
+        let before = runtime.metrics().worker_park_count(0);
+        runtime.block_on(async { sleep(Duration::from_secs(3600)).await });
+        let woken = runtime.metrics().worker_park_count(0) - before;
+        assert!(woken < 10, "one runs and one waits for an hour: woken up {woken} times");
+    }
 }
 
 #[tokio::test(start_paused = true)]

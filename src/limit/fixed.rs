@@ -13,6 +13,10 @@ impl Fixed {
     pub fn new(limit: usize) -> Self {
         Self(limit)
     }
+
+    pub(crate) fn get(self) -> usize {
+        self.0
+    }
 }
 
 impl Algorithm for Fixed {
