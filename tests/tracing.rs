@@ -8,6 +8,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use support::{
@@ -16,7 +17,7 @@ use support::{
     settle,
 };
 use tower::{BoxError, Layer, Service};
-use tower_load_leveling::LoadLevelLayer;
+use tower_load_leveling::{LoadLevelLayer, limit};
 use tracing::{
     Instrument, Level, Metadata, Span,
     field::{Field, Visit},
@@ -122,7 +123,7 @@ async fn a_refusal_is_said_at_debug_and_a_full_queue_once_at_info() {
 #[tokio::test(start_paused = true)]
 async fn a_removal_is_said_at_debug_in_the_span_of_its_caller() {
     let (_t, captured) = Captured::init();
-    let max_wait = std::time::Duration::from_millis(100);
+    let max_wait = Duration::from_millis(100);
     let layer = builder(1, 1).max_wait(max_wait).build().expect("valid");
     let mut service = layer.layer(Gate::new().service());
     let _running = service.call(0);
@@ -149,6 +150,62 @@ async fn what_an_operator_should_act_on_is_a_warning() {
         "limit of 0 ignored, use pause to stop dispatch",
     ];
     assert_eq!(warned, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_found_says_once_that_it_holds_requests_back_and_once_that_it_does_not() {
+    let (_t, captured) = Captured::init();
+    let algorithm = limit::Aimd::new().min(1).max(1);
+    let layer = LoadLevelLayer::builder().name("orders").adaptive(algorithm).build();
+    let layer = layer.expect("valid");
+    let gate = Gate::new();
+    let mut service = layer.layer(gate.service());
+    let pass = |ms: u64| async move {
+        for _ in 0..ms / 10 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+            settle().await;
+        }
+    };
+    let burst: Vec<_> = (0..3).map(|id| tokio::spawn(service.call(id))).collect();
+    pass(500).await;
+    drop(burst);
+    gate.finish(0);
+    settle().await;
+    gate.finish(1);
+    settle().await;
+    gate.finish(2);
+    pass(500).await;
+    layer.handle().pause();
+    let paused: Vec<_> = (3..6).map(|id| tokio::spawn(service.call(id))).collect();
+    pass(3000).await;
+    let said = |captured: &Captured| {
+        let mut said = captured.events_at(Level::INFO);
+        said.retain(|message| message.starts_with("limit"));
+        said
+    };
+    assert_eq!(
+        said(&captured),
+        [""; 0],
+        "a burst is no overload, and it was not the limit that held"
+    );
+    layer.handle().resume();
+    pass(3000).await;
+    let (begun, over) = ("limit holds requests back", "limit holds no requests back any more");
+    assert_eq!(said(&captured), [begun], "on the edge");
+    let (_, fields) = captured.events(begun).remove(0);
+    let expected = [("limit", "1"), ("name", "orders"), ("queued", "2")];
+    for (field, value) in expected {
+        assert_eq!(fields[field], value, "{field}");
+    }
+    gate.finish(3);
+    settle().await;
+    gate.finish(4);
+    pass(3000).await;
+    assert_eq!(said(&captured), [begun, over], "one runs and nobody waits");
+    gate.finish(5);
+    pass(100).await;
+    assert_eq!(said(&captured), [begun, over]);
+    drop(paused);
 }
 
 #[tokio::test]

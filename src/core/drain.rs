@@ -110,10 +110,13 @@ impl<'a> Drain<'a> {
         self.wake_lanes();
         let closed = self.core.backlog().take_in(cx);
         // Before the dispatch, for which it may raise the limit.
-        self.ticker.poll(self.core, cx);
+        let ticked = self.ticker.poll(self.core, cx);
         self.evict();
         self.expire(cx);
         let next = self.dispatch(cx);
+        if ticked {
+            self.ticker.on_dispatched(self.core, self.waits_for_slots(next));
+        }
         if self.core.dismissed.load(SeqCst) {
             self.core.answer_all(Reason::Closed);
         }
@@ -222,6 +225,17 @@ impl<'a> Drain<'a> {
             core.on_queue_empty();
         }
         due
+    }
+
+    /// Whether something waits after a dispatch, and for no other reason than the limit.
+    fn waits_for_slots(&self, due: Option<Instant>) -> bool {
+        let Core { places, settings, .. } = &**self.core;
+        let by_limit = match due {
+            // A limit below 1 is a pace.
+            Some(_) => settings.rate.is_none(),
+            None => !places.may_dispatch(1),
+        };
+        by_limit && self.core.queued() > 0 && !places.counts().is_paused()
     }
 
     /// Dispatches one, or removes it. `false` when it has to wait for a slot, and all others with it.
