@@ -75,6 +75,7 @@
 //! | it is **full** | the call is refused at once with [`Reason::Full`](error::Reason::Full), or waits in `poll_ready`, or takes the place of the oldest, as [`Overflow`] says; whoever has a higher [`Priority`], or a shorter [flow](Class::flow), takes the place of one who gives way |
 //! | one client **floods** | it waits for itself, if it is told apart by a [flow](Class::flow) |
 //! | the inner is **slow** | requests wait in the order of [`Order`], up to [`max_wait`](Builder::max_wait) and their own [deadline](Class::deadline); those that are late are answered then, and never started |
+//! | nobody knows what the inner can **sustain**, or it changes | the limit is found, and follows: [`adaptive_concurrency`](Builder::adaptive_concurrency) |
 //! | the inner is **not ready** | its requests wait, without a slot; those of other inner services under the same layer go on |
 //! | the inner **fails** | its error passes through unwrapped; when its `poll_ready` fails, later calls get a [`ServiceError`](error::ServiceError) |
 //! | the inner **panics** | the panic goes on in the caller, as without the layer, and nowhere else |
