@@ -235,6 +235,7 @@ async fn deadlines_come_from_headers_and_extensions_and_compose() {
     for (timeout, left, waits) in [
         (Some("40"), None, 40),
         (Some("9999999"), None, 1000),
+        (Some("99999999999999999999999"), None, 1000),
         (None, None, 300),
         (None, Some(70), 70),
         (Some("40"), Some(70), 40),
@@ -245,7 +246,6 @@ async fn deadlines_come_from_headers_and_extensions_and_compose() {
         (Some("0"), None, 300),
         (Some("-5"), None, 300),
         (Some("soon"), None, 300),
-        (Some("99999999999999999999999"), None, 300),
     ] {
         let start = Instant::now();
         let waiting = service.call(request(timeout, left));

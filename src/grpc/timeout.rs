@@ -6,7 +6,7 @@ use http::{HeaderName, Request};
 
 use crate::{
     class::{Class, ClassifyRequest},
-    http::{Given, read},
+    http::Given,
 };
 
 /// Reads how long the client will wait from `grpc-timeout`: a [`ClassifyRequest`].
@@ -45,7 +45,7 @@ impl TimeoutDeadline {
 impl<B> ClassifyRequest<Request<B>> for TimeoutDeadline {
     fn classify(&self, request: &Request<B>) -> Class {
         let name = HeaderName::from_static("grpc-timeout");
-        self.given.class(read(request.headers(), &name, parse))
+        self.given.class(request.headers(), &name, parse)
     }
 }
 

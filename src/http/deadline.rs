@@ -9,10 +9,10 @@ use crate::class::{Class, ClassifyRequest};
 
 /// Reads how long the client will wait from a header: a [`ClassifyRequest`].
 ///
-/// Counted from arrival. The value is a number, with a fraction if need be: `250`, `1.5`. What is malformed,
-/// negative, zero (which many mean as no limit) or more than a clock can say is ignored, with an event at `debug`;
-/// then, and when there is none, [`by_default`](Self::by_default) counts. Of several headers of that name the first
-/// counts.
+/// Counted from arrival. The value is a number, with a fraction if need be: `250`, `1.5`. However great it is, it
+/// is taken for [`at_most`](Self::at_most), if that is set. What is malformed, negative, zero (which many mean as no
+/// limit) or, with nothing set there, more than a clock can say is ignored, with an event at `debug`; then, and when
+/// there is none, [`by_default`](Self::by_default) counts. Of several headers of that name the first counts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -73,26 +73,12 @@ impl HeaderDeadline {
 impl<B> ClassifyRequest<Request<B>> for HeaderDeadline {
     fn classify(&self, request: &Request<B>) -> Class {
         let Self { name, unit, given } = self;
-        given.class(read(request.headers(), name, |value| parse(value, *unit)))
+        given.class(request.headers(), name, |value| parse(value, *unit))
     }
 }
 
-/// The time in a header, if it is there and one that a clock can say.
-pub(crate) fn read(
-    headers: &HeaderMap,
-    name: &HeaderName,
-    parse: impl FnOnce(&str) -> Option<Duration>,
-) -> Option<Duration> {
-    let value = headers.get(name)?;
-    let can_be_told = |time: &Duration| Instant::now().checked_add(*time).is_some();
-    let time = value.to_str().ok().and_then(parse).filter(can_be_told);
-    if time.is_none() {
-        tracing::debug!(%name, ?value, "deadline ignored");
-    }
-    time
-}
-
-/// A number, in units of so many seconds. Zero is none, and the least that is more is a nanosecond.
+/// A number, in units of so many seconds. Zero is none, the least that is more is a nanosecond, and what is too
+/// great is the greatest.
 fn parse(value: &str, unit: f64) -> Option<Duration> {
     let value = value.trim();
     let (whole, fraction) = value.split_once('.').unwrap_or((value, "0"));
@@ -101,10 +87,11 @@ fn parse(value: &str, unit: f64) -> Option<Duration> {
         return None;
     }
     let seconds = value.parse::<f64>().ok().filter(|number| *number > 0.0)? * unit;
-    Some(Duration::try_from_secs_f64(seconds).ok()?.max(Duration::from_nanos(1)))
+    let time = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+    Some(time.max(Duration::from_nanos(1)))
 }
 
-/// What is made of the time that a request was given.
+/// What is made of the time that a request says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Given {
     pub(crate) most: Option<Duration>,
@@ -112,13 +99,24 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    pub(crate) fn class(&self, time: Option<Duration>) -> Class {
-        let time = time.or(self.default);
-        let time = match (time, self.most) {
-            (Some(time), Some(most)) => Some(time.min(most)),
-            (time, _) => time,
-        };
-        match time.and_then(|time| Instant::now().checked_add(time)) {
+    /// The class of a request with these headers.
+    pub(crate) fn class(
+        &self,
+        headers: &HeaderMap,
+        name: &HeaderName,
+        parse: impl FnOnce(&str) -> Option<Duration>,
+    ) -> Class {
+        // Bounded first: what no clock can say is no deadline.
+        let bounded = |time: Duration| self.most.map_or(time, |most| time.min(most));
+        let after = |time| Instant::now().checked_add(bounded(time));
+        let said = headers.get(name).and_then(|value| {
+            let deadline = value.to_str().ok().and_then(parse).and_then(after);
+            if deadline.is_none() {
+                tracing::debug!(%name, ?value, "deadline ignored");
+            }
+            deadline
+        });
+        match said.or_else(|| self.default.and_then(after)) {
             Some(deadline) => Class::new().deadline(deadline),
             None => Class::new(),
         }
@@ -158,22 +156,12 @@ mod tests {
             assert_eq!(millis(value), Some(Duration::from_nanos(nanos)), "{value:?}");
         }
         assert_eq!(parse("1.25", 1.0), Some(Duration::from_millis(1250)));
+        let endless = "9".repeat(400);
+        for value in ["99999999999999999999999", &endless] {
+            assert_eq!(millis(value), Some(Duration::MAX), "{value:?}");
+        }
         for value in [
-            "",
-            " ",
-            "-1",
-            "+1",
-            "1e3",
-            "1s",
-            "0x10",
-            ".5",
-            "5.",
-            "1.2.3",
-            "NaN",
-            "inf",
-            "١",
-            "99999999999999999999999",
-            "0",
+            "", " ", "-1", "+1", "1e3", "1s", "0x10", ".5", "5.", "1.2.3", "NaN", "inf", "١", "0",
             "0.0",
         ] {
             assert_eq!(millis(value), None, "{value:?}");
@@ -181,19 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_or_not_to_be_told_is_none() {
+    fn a_number_too_great_for_a_clock_is_the_most_that_is_allowed_or_nothing() {
         let name = HeaderName::from_static("x-timeout");
-        let read = |value: Option<&'static str>, time| {
-            let mut headers = HeaderMap::new();
-            if let Some(value) = value {
-                headers.insert(&name, http::HeaderValue::from_static(value));
-            }
-            super::read(&headers, &name, |_| time)
+        let bound = Duration::from_secs(30);
+        let open = HeaderDeadline::seconds(name.clone());
+        let left = |deadline: &HeaderDeadline, value: &'static str| {
+            let request = Request::builder().header(&name, value).body(()).expect("a request");
+            let class = deadline.classify(&request);
+            class.deadline.map(|at| at.saturating_duration_since(Instant::now()))
         };
-        let (second, longest) = (Duration::from_secs(1), Duration::MAX);
-        assert_eq!(read(Some("1"), Some(second)), Some(second));
-        assert_eq!(read(None, Some(second)), None);
-        assert_eq!(read(Some("x"), None), None);
-        assert_eq!(read(Some("9"), Some(longest)), None, "no clock goes that far");
+        for great in ["99999999999999999999", "9999999999999999999999999999999999999999"] {
+            assert_eq!(left(&open, great), None, "no clock goes that far");
+            let left = left(&open.clone().at_most(bound), great).expect("a deadline");
+            assert!(left <= bound && left > bound / 2, "{left:?}");
+        }
+        assert_eq!(left(&open.at_most(bound), "soon"), None, "that is no number");
     }
 }

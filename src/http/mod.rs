@@ -48,7 +48,7 @@ mod status;
 mod wait;
 
 #[cfg(feature = "grpc")]
-pub(crate) use self::deadline::{Given, read};
+pub(crate) use self::deadline::Given;
 pub use self::{
     answered::{Answer, Answered, AnsweredFuture},
     body::{BodyIdle, HeldBody},
