@@ -178,7 +178,8 @@ async fn a_timeout_counts_from_arrival_and_the_late_are_never_called() {
 #[tokio::test(start_paused = true)]
 async fn a_timeout_of_nothing_is_over_and_what_is_none_is_not_for_ever() {
     let _t = support::trace_init();
-    let timeout = TimeoutDeadline::new().by_default(Duration::from_millis(300));
+    let timeout = TimeoutDeadline::new().at_most(Duration::ZERO); // which is no bound
+    let timeout = timeout.by_default(Duration::from_millis(300));
     let layer = builder(1, 1).request_classifier(timeout).build().expect("valid");
     let mut service = layer.layer(service_fn(|_: Request<()>| pending::<Result<(), BoxError>>()));
     let _running = tokio_test::task::spawn(service.call(Request::default()));

@@ -257,6 +257,26 @@ async fn deadlines_come_from_headers_and_extensions_and_compose() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_bound_or_a_default_of_zero_is_none() {
+    let _t = support::trace_init();
+    let zero = Duration::ZERO;
+    let deadline = HeaderDeadline::millis(TIMEOUT).at_most(ms(5)).by_default(ms(5));
+    let layer = builder(1, 1).request_classifier(deadline.at_most(zero).by_default(zero));
+    let layer = layer.build().expect("valid");
+    let mut service = layer.layer(busy());
+    let _running = task::spawn(service.call(get("/")));
+    let mut waiting = task::spawn(service.call(get("/")));
+    advance(ms(60_000)).await;
+    assert!(waiting.poll().is_pending(), "nobody set a deadline");
+    drop(waiting);
+    let mut request = get("/");
+    request.headers_mut().insert(TIMEOUT, HeaderValue::from_static("40"));
+    let start = Instant::now();
+    assert_eq!(support::reason(service.call(request).await.map(drop)), Reason::Deadline);
+    assert!((ms(40)..=ms(42)).contains(&start.elapsed()), "its own counts");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_wait_is_told_inside_and_outside_when_asked_for() {
     let _t = support::trace_init();
     let (tell, mut told) = mpsc::unbounded_channel();

@@ -6,7 +6,7 @@ use http::{HeaderName, Request};
 
 use crate::{
     class::{Class, ClassifyRequest},
-    http::Given,
+    http::{Given, unless_zero},
 };
 
 /// Reads how long the client will wait from `grpc-timeout`: a [`ClassifyRequest`].
@@ -27,17 +27,18 @@ impl TimeoutDeadline {
         Self::default()
     }
 
-    /// Sets the longest time that a client may ask for; a longer one is taken for this. Default is no bound.
+    /// Sets the longest time that a client may ask for; a longer one is taken for this, and so is a longer
+    /// [`by_default`](Self::by_default). Default is no bound, and so is zero.
     #[must_use]
     pub fn at_most(mut self, most: Duration) -> Self {
-        self.given.most = Some(most);
+        self.given.most = unless_zero(most);
         self
     }
 
-    /// Sets the time of requests that do not say. Default is no deadline.
+    /// Sets the time of requests that do not say. Default is no deadline, and so is zero.
     #[must_use]
     pub fn by_default(mut self, time: Duration) -> Self {
-        self.given.default = Some(time);
+        self.given.default = unless_zero(time);
         self
     }
 }

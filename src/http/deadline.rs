@@ -55,17 +55,18 @@ impl HeaderDeadline {
         Self { name, unit: 1.0, given: Given::default() }
     }
 
-    /// Sets the longest time that a client may ask for; a longer one is taken for this. Default is no bound.
+    /// Sets the longest time that a client may ask for; a longer one is taken for this, and so is a longer
+    /// [`by_default`](Self::by_default). Default is no bound, and so is zero.
     #[must_use]
     pub fn at_most(mut self, most: Duration) -> Self {
-        self.given.most = Some(most);
+        self.given.most = unless_zero(most);
         self
     }
 
-    /// Sets the time of requests that do not say. Default is no deadline.
+    /// Sets the time of requests that do not say. Default is no deadline, and so is zero.
     #[must_use]
     pub fn by_default(mut self, time: Duration) -> Self {
-        self.given.default = Some(time);
+        self.given.default = unless_zero(time);
         self
     }
 }
@@ -96,6 +97,11 @@ fn parse(value: &str, unit: f64) -> Option<Duration> {
 pub(crate) struct Given {
     pub(crate) most: Option<Duration>,
     pub(crate) default: Option<Duration>,
+}
+
+/// In configuration files zero means that there is none: as a time it would refuse everything.
+pub(crate) fn unless_zero(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
 }
 
 impl Given {

@@ -48,7 +48,7 @@ mod status;
 mod wait;
 
 #[cfg(feature = "grpc")]
-pub(crate) use self::deadline::Given;
+pub(crate) use self::deadline::{Given, unless_zero};
 pub use self::{
     answered::{Answer, Answered, AnsweredFuture},
     body::{BodyIdle, HeldBody},
