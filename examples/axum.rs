@@ -61,7 +61,7 @@ fn leveler() -> Result<LoadLevelLayer<impl Classifier, ByStatus>, BuildError> {
         .name("orders")
         .capacity(4)
         .concurrency(2)
-        .request_classifier(ClassifyRequest::<Request<Body>>::or(health, deadline))
+        .request_classifier(health.or(deadline))
         .response_classifier(ByStatus::new())
         .build()
 }

@@ -203,6 +203,9 @@ pub trait ClassifyRequest<Req> {
     }
 
     /// Returns a classifier that asks both, where this one has the say: see [`Class::or`].
+    ///
+    /// For a classifier of your own that classifies requests of more than one type, say which are meant:
+    /// `ClassifyRequest::<Request<Body>>::or(mine, other)`. Those of this crate need not be told.
     fn or<C>(self, other: C) -> Or<Self, C>
     where
         Self: Sized,
@@ -218,7 +221,14 @@ pub type Prepare<Req> = fn(&mut Req, Duration);
 
 /// What [`ClassifyRequest::or`] returns.
 #[derive(Clone, Copy, Debug)]
-pub struct Or<A, B>(A, B);
+pub struct Or<A, B>(pub(crate) A, pub(crate) B);
+
+impl<A, B> Or<A, B> {
+    /// Joins it with another classifier, as [`ClassifyRequest::or`] does, without having to say for which requests.
+    pub fn or<C>(self, other: C) -> Or<Self, C> {
+        Or(self, other)
+    }
+}
 
 impl<A, B, Req> ClassifyRequest<Req> for Or<A, B>
 where

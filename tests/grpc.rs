@@ -56,10 +56,7 @@ impl Rig {
             None => Class::new(),
         };
         let layer = builder(capacity, 1)
-            .request_classifier(ClassifyRequest::<Request<tonic::body::Body>>::or(
-                flow,
-                TimeoutDeadline::new(),
-            ))
+            .request_classifier(flow.or(TimeoutDeadline::new()))
             .response_classifier(ByStatus)
             .hold_until(Hold::BodyEnd)
             .build()

@@ -215,9 +215,8 @@ async fn deadlines_come_from_headers_and_extensions_and_compose() {
         "/urgent" => Class::new().priority(Priority::High),
         _ => Class::new(),
     };
-    let both = ClassifyRequest::<Request<()>>::or(priority, deadline);
     let layer = builder(100, 1)
-        .request_classifier(ClassifyRequest::<Request<()>>::or(both, ExtensionDeadline))
+        .request_classifier(priority.or(deadline).or(ExtensionDeadline))
         .build()
         .expect("valid");
     let mut service = layer.layer(busy());
@@ -274,6 +273,25 @@ async fn a_bound_or_a_default_of_zero_is_none() {
     let start = Instant::now();
     assert_eq!(support::reason(service.call(request).await.map(drop)), Reason::Deadline);
     assert!((ms(40)..=ms(42)).contains(&start.elapsed()), "its own counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_headers_the_earlier_deadline_counts() {
+    let _t = support::trace_init();
+    let seconds = HeaderDeadline::seconds(HeaderName::from_static("x-timeout"));
+    let both = HeaderDeadline::millis(TIMEOUT).or(seconds).or(ExtensionDeadline);
+    let layer = builder(1, 1).request_classifier(both).build().expect("valid");
+    let mut service = layer.layer(busy());
+    let _running = task::spawn(service.call(get("/")));
+    for (millis, seconds, waits) in [("40", "1", 40), ("2000", "1", 1000), ("soon", "2", 2000)] {
+        let mut request = get("/");
+        request.headers_mut().insert(TIMEOUT, HeaderValue::from_static(millis));
+        request.headers_mut().insert("x-timeout", HeaderValue::from_static(seconds));
+        let start = Instant::now();
+        assert_eq!(support::reason(service.call(request).await.map(drop)), Reason::Deadline);
+        let waited = start.elapsed();
+        assert!((ms(waits)..=ms(waits + 2)).contains(&waited), "{millis} {seconds}: {waited:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

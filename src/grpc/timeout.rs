@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, Request};
 
 use crate::{
-    class::{Class, ClassifyRequest},
+    class::{Class, ClassifyRequest, Or},
     http::{Given, unless_zero},
 };
 
@@ -40,6 +40,11 @@ impl TimeoutDeadline {
     pub fn by_default(mut self, time: Duration) -> Self {
         self.given.default = unless_zero(time);
         self
+    }
+
+    /// Joins it with another classifier, as [`ClassifyRequest::or`] does, without having to say for which requests.
+    pub fn or<C>(self, other: C) -> Or<Self, C> {
+        Or(self, other)
     }
 }
 

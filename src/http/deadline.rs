@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Request};
 use tokio::time::Instant;
 
-use crate::class::{Class, ClassifyRequest};
+use crate::class::{Class, ClassifyRequest, Or};
 
 /// Reads how long the client will wait from a header: a [`ClassifyRequest`].
 ///
@@ -29,7 +29,7 @@ use crate::class::{Class, ClassifyRequest};
 /// };
 /// let layer = LoadLevelLayer::builder()
 ///     .concurrency(64)
-///     .request_classifier(ClassifyRequest::<Request<()>>::or(priority, deadline))
+///     .request_classifier(priority.or(deadline))
 ///     .build()?;
 /// # drop(layer);
 /// # Ok::<(), tower_load_leveling::error::BuildError>(())
@@ -68,6 +68,11 @@ impl HeaderDeadline {
     pub fn by_default(mut self, time: Duration) -> Self {
         self.given.default = unless_zero(time);
         self
+    }
+
+    /// Joins it with another classifier, as [`ClassifyRequest::or`] does, without having to say for which requests.
+    pub fn or<C>(self, other: C) -> Or<Self, C> {
+        Or(self, other)
     }
 }
 
@@ -134,6 +139,13 @@ impl Given {
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
 pub struct ExtensionDeadline;
+
+impl ExtensionDeadline {
+    /// Joins it with another classifier, as [`ClassifyRequest::or`] does, without having to say for which requests.
+    pub fn or<C>(self, other: C) -> Or<Self, C> {
+        Or(self, other)
+    }
+}
 
 impl<B> ClassifyRequest<Request<B>> for ExtensionDeadline {
     fn classify(&self, request: &Request<B>) -> Class {
