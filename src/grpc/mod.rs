@@ -7,7 +7,7 @@
 //!   that [keeps its slot](crate::Builder::hold_until).
 //!
 //! In tonic put the stack around all services by `Server::layer`, or around one by
-//! `tonic::service::LayerExt::named_layer`, which keeps its `NamedService`: see `examples/tonic.rs`.
+//! `tonic::service::LayerExt::named_layer`, which keeps its `NamedService`: see `examples/tonic`.
 //!
 //! ```
 //! use tower::ServiceBuilder;
