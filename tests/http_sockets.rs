@@ -210,12 +210,6 @@ async fn a_hundred_bodies_stream_two_at_a_time() {
 #[tokio::test]
 async fn a_client_that_never_reads_is_cut_off() {
     let _t = support::trace_init();
-    let endless = |guest: Guest| {
-        Body::from_stream(stream::repeat_with(move || {
-            let _here = &guest;
-            Ok::<_, Infallible>(Bytes::from_static(&[0; 65536]))
-        }))
-    };
     let (base, _, handle) = streaming(1, Some(Duration::from_millis(50)), endless).await;
     let mut socket = TcpStream::connect(&base["http://".len()..]).await.expect("it listens");
     socket.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.expect("it reads");
@@ -223,6 +217,28 @@ async fn a_client_that_never_reads_is_cut_off() {
     // And is not read from.
     until("the slot is free", || handle.stats().in_flight == 0).await;
     drop(socket);
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_that_are_never_read_are_cut_off() {
+    let _t = support::trace_init();
+    let (base, _, handle) = streaming(2, Some(Duration::from_millis(50)), endless).await;
+    let client = client_h2();
+    let open = async || send(&client, Method::GET, format!("{base}/")).await;
+    let unread = [open().await, open().await];
+    let next = open().await;
+    assert_eq!(next.status(), StatusCode::OK, "it waits until a slot is free");
+    until("all slots are free", || handle.stats().in_flight == 0).await;
+    for response in unread {
+        response.into_body().collect().await.expect_err("not as if that were all");
+    }
+}
+
+fn endless(guest: Guest) -> Body {
+    Body::from_stream(stream::repeat_with(move || {
+        let _here = &guest;
+        Ok::<_, Infallible>(Bytes::from_static(&[0; 65536]))
+    }))
 }
 
 #[tokio::test]

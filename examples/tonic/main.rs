@@ -41,6 +41,8 @@ async fn main() -> Result<(), BoxError> {
         .request_classifier(grpc::TimeoutDeadline::new().by_default(Duration::from_secs(5)))
         .response_classifier(grpc::ByStatus)
         .hold_until(Hold::BodyEnd)
+        // Or a client that leaves two streams unread would stop the service.
+        .body_idle(Duration::from_secs(10))
         .build()?;
     let handle = leveler.handle();
     let greeter = ServiceBuilder::new()

@@ -10,14 +10,17 @@
 //! `tonic::service::LayerExt::named_layer`, which keeps its `NamedService`: see `examples/tonic`.
 //!
 //! ```
+//! use std::time::Duration;
 //! use tower::ServiceBuilder;
 //! use tower_load_leveling::{LoadLevelLayer, grpc, http::Hold};
 //!
 //! let leveler = LoadLevelLayer::builder()
 //!     .concurrency(64)
-//!     .request_classifier(grpc::TimeoutDeadline::new())
+//!     .request_classifier(grpc::TimeoutDeadline::new().by_default(Duration::from_secs(5)))
 //!     .response_classifier(grpc::ByStatus)
 //!     .hold_until(Hold::BodyEnd)
+//!     // A client that leaves as many streams unread as the limit has slots would stop the service.
+//!     .body_idle(Duration::from_secs(10))
 //!     .build()?;
 //! let stack = ServiceBuilder::new().layer(grpc::RejectionLayer::new()).layer(leveler);
 //! # drop(stack);
