@@ -7,7 +7,10 @@
 //!   that [keeps its slot](crate::Builder::hold_until).
 //!
 //! In tonic put the stack around all services by `Server::layer`, or around one by
-//! `tonic::service::LayerExt::named_layer`, which keeps its `NamedService`: see `examples/tonic`.
+//! `tonic::service::LayerExt::named_layer`, which keeps its `NamedService`: see `examples/tonic`. **The
+//! [`RejectionLayer`] has to be there, before the leveler**: `Server::layer` compiles without it too, and clients see
+//! `INTERNAL` with "h2 protocol error" where they were refused. (`named_layer` says at compile time that the stack must
+//! not fail.)
 //!
 //! ```
 //! use std::time::Duration;

@@ -15,6 +15,10 @@ use crate::{
 /// `u` or `n`, as the gRPC protocol has it; zero, which clients send whose own deadline has passed, is a deadline that
 /// has passed. What is malformed is ignored, with an event at `debug`; then, and when there is none,
 /// [`by_default`](Self::by_default) counts.
+///
+/// A tonic server keeps the time of `grpc-timeout` itself, outside of all layers, and drops the call when it is over:
+/// those who waited in vain are mostly [`cancelled`](crate::Stats::cancelled) in the stats then, and not removed for
+/// their deadline. This classifier adds that nothing is started that would be late, and the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeoutDeadline {
     given: Given,
