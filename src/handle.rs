@@ -18,7 +18,8 @@ pub struct DrainReport {
     pub finished: u64,
     /// Requests that were removed from the queue: at the deadline, or before it for a reason of their own.
     pub removed: u64,
-    /// Calls that still run.
+    /// Calls that still run: they have not ended by the deadline, and may never do. A server that waits for its
+    /// connections waits for them, so above 0 it needs a hard stop.
     pub in_flight: usize,
 }
 
@@ -86,7 +87,8 @@ impl Handle {
     }
 
     /// Closes, and waits until all admitted requests have finished; at the `deadline` (from now) removes
-    /// those that still wait, with [`Reason::Closed`], and leaves those that run alone.
+    /// those that still wait, with [`Reason::Closed`], and leaves those that run alone: see
+    /// [`DrainReport::in_flight`].
     ///
     /// # Cancel safety
     ///
