@@ -22,9 +22,13 @@
 //! let leveler = LoadLevelLayer::builder()
 //!     .capacity(1024)
 //!     .concurrency(64)
-//!     .request_classifier(HeaderDeadline::millis(HeaderName::from_static("x-timeout-ms")))
+//!     .request_classifier(
+//!         HeaderDeadline::millis(HeaderName::from_static("x-timeout-ms"))
+//!             .by_default(Duration::from_secs(5)),
+//!     )
 //!     .response_classifier(ByStatus::new())
 //!     .hold_until(Hold::BodyEnd)
+//!     // A client that reads nothing would keep its slot.
 //!     .body_idle(Duration::from_secs(10))
 //!     .build()?;
 //!
