@@ -34,6 +34,9 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// The samples of limit algorithms, and the service times in the stats, end with the response in either
     /// case: how long a body takes depends on who reads it. The call is counted when its slot is free.
     ///
+    /// Set [`body_idle`](Self::body_idle) with `Hold::BodyEnd`, or a client that reads nothing keeps its slots. It is
+    /// for all services of the leveler: to hold the slots of some routes only, give them a leveler of their own.
+    ///
     /// Default is `Hold::Response`.
     pub fn hold_until(mut self, hold: Hold) -> Builder<Q, R, HoldBody<H>>
     where
