@@ -50,7 +50,43 @@ pub struct RejectionLayer<M = Empty, E = InternalServerError> {
 /// Makes the body of a refusal.
 ///
 /// For a `B` that can be made of what it takes: [`Empty`] needs `B: Default`, the others `B: From<String>`;
-/// `axum::body::Body` and `http_body_util::Full<Bytes>` are both.
+/// `axum::body::Body` and `http_body_util::Full<Bytes>` are both. `B` is the body of the service inside of the
+/// [`RejectionLayer`]; for another one, such as a `BoxBody`, box what one of these makes:
+///
+/// ```
+/// use std::convert::Infallible;
+/// use bytes::Bytes;
+/// use http::{HeaderValue, Response, StatusCode};
+/// use http_body_util::{BodyExt, Full, combinators::BoxBody};
+/// use tower_load_leveling::{
+///     error::Rejected,
+///     http::{ProblemJson, RefusalBody, RejectionLayer},
+/// };
+///
+/// #[derive(Clone)]
+/// struct Boxed;
+///
+/// impl RefusalBody<BoxBody<Bytes, Infallible>> for Boxed {
+///     fn make(
+///         &self,
+///         rejected: &Rejected,
+///         status: StatusCode,
+///     ) -> (Option<HeaderValue>, BoxBody<Bytes, Infallible>) {
+///         let (content_type, body): (_, Full<Bytes>) = ProblemJson.make(rejected, status);
+///         (content_type, body.boxed())
+///     }
+/// }
+///
+/// let rejections = RejectionLayer::new().body(Boxed);
+/// # use tower::{BoxError, ServiceBuilder, service_fn};
+/// # use tower_load_leveling::LoadLevelLayer;
+/// # let inner = service_fn(|_: http::Request<()>| async {
+/// #     Ok::<_, Infallible>(Response::new(Full::<Bytes>::default().boxed()))
+/// # });
+/// # let stack = ServiceBuilder::new().layer(rejections).layer(LoadLevelLayer::new(1, 1)).service(inner);
+/// # fn is_service(_: impl tower::Service<http::Request<()>>) {}
+/// # is_service(stack);
+/// ```
 pub trait RefusalBody<B> {
     /// Returns the body, and its type if it has one.
     fn make(&self, rejected: &Rejected, status: StatusCode) -> (Option<HeaderValue>, B);
@@ -129,6 +165,9 @@ impl<M, E> RejectionLayer<M, E> {
     }
 
     /// Sets the body of rejections: [`Empty`], [`PlainText`], [`ProblemJson`] or your own. Default is `Empty`.
+    ///
+    /// The body of the service inside has to be `From<String>` for `PlainText` and `ProblemJson`, and `Default` for
+    /// `Empty` and the default of [`on_error`](Self::on_error): see [`RefusalBody`] for others.
     #[must_use]
     pub fn body<N>(self, body: N) -> RejectionLayer<N, E> {
         let Self { statuses, over_share, reason_header, body: _, on_error } = self;
