@@ -383,7 +383,8 @@ impl<R, H> Builder<Unclassified, R, H> {
     /// Sets what is known of a request before it waits, by a closure. The type of its parameter has to be
     /// written: `|request: &Request<Body>| …`.
     ///
-    /// Default is [`Unclassified`]: all requests are alike.
+    /// To be set once, as [`request_classifier`](Self::request_classifier) says. Default is [`Unclassified`]: all
+    /// requests are alike.
     pub fn classify_request<Req, F>(self, classify: F) -> Builder<F, R, H>
     where
         F: Fn(&Req) -> Class,
@@ -393,7 +394,9 @@ impl<R, H> Builder<Unclassified, R, H> {
 
     /// The same for any [`ClassifyRequest`](crate::ClassifyRequest).
     ///
-    /// Default is [`Unclassified`].
+    /// There is one, set once: a builder that has it has neither of these methods any more, and the compiler says
+    /// that `request_classifier` is a field, not a method. Join several by
+    /// [`ClassifyRequest::or`](crate::ClassifyRequest::or). Default is [`Unclassified`].
     pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H> {
         let Self { choices, request_classifier: _, responder } = self;
         Builder { choices, request_classifier: classifier, responder }

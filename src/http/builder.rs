@@ -13,7 +13,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Puts into the extensions of each request how long it has [`Waited`](crate::http::Waited), before its
     /// dispatch.
     ///
-    /// Set the request classifier before. Default is not to tell.
+    /// Set the request classifier before: after this the compiler says that `request_classifier` is a field, not a
+    /// method. Default is not to tell.
     pub fn record_wait(self) -> Builder<RecordWait<Q>, R, H> {
         let Self { choices, request_classifier, responder } = self;
         let request_classifier = RecordWait(request_classifier);
