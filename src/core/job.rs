@@ -321,7 +321,7 @@ where
         span.in_scope(|| {
             let name = &*core.settings.name;
             tracing::debug!(
-                name,
+                %name,
                 reason = reason.as_str(),
                 waited = waited.as_secs_f64(),
                 "request removed"

@@ -82,10 +82,10 @@ impl Core {
         }
         let Rejected { queued, limit, .. } = rejected;
         let name = &*self.settings.name;
-        tracing::debug!(name, reason = reason.as_str(), queued, limit, "request refused");
+        tracing::debug!(%name, reason = reason.as_str(), queued, limit, "request refused");
         let full = why == Refusal::NoPlace;
         if full && !self.overflowing.load(SeqCst) && !self.overflowing.swap(true, SeqCst) {
-            tracing::info!(name, queued, limit, "queue is full");
+            tracing::info!(%name, queued, limit, "queue is full");
         }
         rejected
     }
