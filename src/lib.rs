@@ -135,9 +135,9 @@
 //! # What is not promised
 //!
 //! The defaults that have a number, the text of events and errors, what [`Error::source`] of our errors can
-//! be downcast to, and the `Debug` output may change in any release. A limit holds per layer value and per
-//! process. A response ends its call when its future resolves: a body that streams after that is not
-//! counted, but with `Builder::hold_until` of the feature `http`.
+//! be downcast to, the `Debug` output, and how [`Stats`] print themselves may change in any release. A limit
+//! holds per layer value and per process. A response ends its call when its future resolves: a body that
+//! streams after that is not counted, but with `Builder::hold_until` of the feature `http`.
 //!
 //! [`Error::source`]: std::error::Error::source
 

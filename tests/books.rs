@@ -81,6 +81,27 @@ async fn refusals_are_counted_by_reason_and_never_admitted() {
     assert_balanced(&stats);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_books_are_one_line_in_a_log() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = builder(3, 2).max_wait(Duration::from_secs(1)).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let mut calls: Vec<_> = (0..6).map(|id| tokio::spawn(service.call(id))).collect();
+    settle().await;
+    gate.end(0, Told::Ok);
+    calls.remove(2).abort();
+    settle().await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let _waiting = task::spawn(service.call(6));
+    settle().await;
+    assert_eq!(
+        layer.handle().stats().to_string(),
+        "queued=1 in_flight=2 limit=2 capacity=3 admitted=6 refused=1 succeeded=1 failed=0 cancelled=1 \
+         panicked=0 removed=1"
+    );
+}
+
 #[tokio::test]
 async fn the_outcome_decides_what_counts_as_failed() {
     let _t = support::trace_init();

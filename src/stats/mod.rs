@@ -5,7 +5,7 @@ mod histogram;
 mod rate;
 mod stripe;
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 pub use self::histogram::Histogram;
 pub(crate) use self::{counters::Counters, histogram::Recorder, rate::DrainRate};
@@ -16,7 +16,7 @@ use crate::{class::Priority, error::Reason};
 ///
 /// Taken while calls go on, the counts are each right but may be an instant apart. At rest the books
 /// balance: `admitted` is the sum of `succeeded`, `failed`, `cancelled`, `panicked`, `removed.total()`,
-/// `queued` and `in_flight`.
+/// `queued` and `in_flight`. `Display` says these in one line for a log, with the numbers that bound them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -69,6 +69,28 @@ impl Stats {
     #[must_use]
     pub fn priority(&self, priority: Priority) -> PriorityStats {
         self.priorities[priority.index()]
+    }
+}
+
+/// One line of `key=value`, for a log: what goes on, and the counts that balance.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            queued,
+            in_flight,
+            limit,
+            capacity,
+            admitted,
+            succeeded,
+            failed,
+            cancelled,
+            panicked,
+            ..
+        } = self;
+        let (refused, removed) = (self.refused.total(), self.removed.total());
+        write!(f, "queued={queued} in_flight={in_flight} limit={limit} capacity={capacity} ")?;
+        write!(f, "admitted={admitted} refused={refused} succeeded={succeeded} failed={failed} ")?;
+        write!(f, "cancelled={cancelled} panicked={panicked} removed={removed}")
     }
 }
 
