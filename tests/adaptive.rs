@@ -122,19 +122,22 @@ fn served(report: &Report, servers: usize, time: Range<Duration>) -> f64 {
 }
 
 #[test]
-fn it_comes_to_what_keeps_the_servers_busy() {
-    let (report, seen) = watch(Bdp::new(), vec![(S * 0, SERVERS)], S * 20);
-    let (limit, served) = (seen.mean(S * 10..S * 21), served(&report, SERVERS, S * 10..S * 21));
-    assert!(is_near(limit, SERVERS), "{limit}");
-    assert!(served > 0.9, "{served}");
+fn wherever_it_starts_it_comes_to_what_keeps_the_servers_busy() {
+    for initial in [1, 64] {
+        let algorithm = Bdp::new().initial(initial);
+        let (report, seen) = watch(algorithm, vec![(Duration::ZERO, SERVERS)], S * 14);
+        let (limit, served) = (seen.mean(S * 8..S * 15), served(&report, SERVERS, S * 8..S * 15));
+        assert!(is_near(limit, SERVERS), "from {initial} to {limit}");
+        assert!(served > 0.9, "from {initial}: {served}");
+    }
 }
 
 #[test]
 fn it_follows_the_servers_down_and_up() {
-    let steps = vec![(S * 0, SERVERS), (S * 20, SERVERS / 4), (S * 40, SERVERS)];
-    let (report, seen) = watch(Bdp::new(), steps, S * 60);
+    let steps = vec![(Duration::ZERO, SERVERS), (S * 15, SERVERS / 4), (S * 30, SERVERS)];
+    let (report, seen) = watch(Bdp::new(), steps, S * 45);
     for (servers, time) in
-        [(SERVERS, S * 10..S * 20), (SERVERS / 4, S * 30..S * 40), (SERVERS, S * 50..S * 60)]
+        [(SERVERS, S * 8..S * 15), (SERVERS / 4, S * 23..S * 30), (SERVERS, S * 38..S * 45)]
     {
         let limit = seen.mean(time.clone());
         assert!(is_near(limit, servers), "{servers} servers, {time:?}: {limit}");
