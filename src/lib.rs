@@ -158,6 +158,8 @@ mod options;
 mod queue;
 mod respond;
 mod service;
+#[doc(hidden)]
+pub mod simulation;
 mod stats;
 
 pub use self::{

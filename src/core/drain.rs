@@ -317,7 +317,7 @@ impl<'a> Drain<'a> {
         door.set_cut(cut.on_window(door.arrivals(), *served, *stood, windows), now);
         if cut.is_open() != was_open {
             let name = &*self.core.settings.name;
-            tracing::info!(name, sheds = was_open, "lower priorities are refused");
+            tracing::info!(%name, sheds = was_open, "lower priorities are refused");
         }
         (*began, *served, *stood) = (now, 0, waiting > 0);
     }

@@ -88,7 +88,7 @@ impl Overload {
         if !self.is_on && self.share > Self::ON {
             self.is_on = true;
             let (name, limit, queued) = (&*core.settings.name, core.places.limit(), core.queued());
-            tracing::info!(name, limit, queued, "limit holds requests back");
+            tracing::info!(%name, limit, queued, "limit holds requests back");
         } else if self.share < Self::OFF {
             self.end(core);
         }
@@ -103,7 +103,7 @@ impl Overload {
     fn end(&mut self, core: &Core) {
         if std::mem::take(&mut self.is_on) {
             let (name, limit) = (&*core.settings.name, core.places.limit());
-            tracing::info!(name, limit, "limit holds no requests back any more");
+            tracing::info!(%name, limit, "limit holds no requests back any more");
         }
     }
 }

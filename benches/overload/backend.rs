@@ -1,0 +1,164 @@
+//! What is behind the leveler: servers, and how fast they are with so much to do at once.
+//!
+//! Work is measured in multiples of the mean service time. All requests that are being served progress at one
+//! speed, so it is enough to keep how much work one of them would have got done by now, and when by that clock
+//! each is to end.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::{BinaryHeap, VecDeque},
+};
+
+/// A moment or a time, in seconds; or an amount of work.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Seconds(pub f64);
+
+impl Eq for Seconds {}
+
+impl PartialOrd for Seconds {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Seconds {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// How throughput depends on what is in the backend at once.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// So many servers, and a queue for the rest.
+    Pool { servers: f64 },
+    /// So many cores, shared evenly by all that is there.
+    Shared { cores: f64 },
+    /// The universal scalability law of Gunther: contention and, growing with the square, crosstalk.
+    Contention { sigma: f64, kappa: f64 },
+}
+
+/// A backend as it is from some moment on.
+#[derive(Clone, Copy, Debug)]
+pub struct Power {
+    pub shape: Shape,
+    /// Mean service time of a request that is alone, in seconds.
+    pub service: f64,
+}
+
+impl Power {
+    pub fn pool(servers: f64, service: f64) -> Self {
+        Self { shape: Shape::Pool { servers }, service }
+    }
+
+    /// The concurrency at which throughput is highest, and no more than is needed for that.
+    pub fn knee(&self) -> f64 {
+        match self.shape {
+            Shape::Pool { servers } => servers,
+            Shape::Shared { cores } => cores,
+            Shape::Contention { sigma, kappa } => ((1.0 - sigma) / kappa).sqrt().floor(),
+        }
+    }
+
+    /// Requests a second at the knee.
+    pub fn capacity(&self) -> f64 {
+        let knee = self.knee();
+        knee * self.speed(knee)
+    }
+
+    /// How fast each of `n` gets its work done, in mean requests a second.
+    fn speed(&self, n: f64) -> f64 {
+        let share = match self.shape {
+            // As many as there are servers are served, and others wait.
+            Shape::Pool { .. } => 1.0,
+            Shape::Shared { cores } => (cores / n).min(1.0),
+            Shape::Contention { sigma, kappa } => {
+                1.0 / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0))
+            }
+        };
+        share / self.service
+    }
+}
+
+/// The backend at work.
+#[derive(Debug)]
+pub struct Backend {
+    power: Power,
+    frozen: bool,
+    /// How much a request that is being served has got done since the beginning.
+    progress: f64,
+    updated: f64,
+    served: BinaryHeap<Reverse<(Seconds, usize)>>,
+    waiting: VecDeque<(usize, f64)>,
+}
+
+impl Backend {
+    pub fn new(power: Power) -> Self {
+        Self {
+            power,
+            frozen: false,
+            progress: 0.0,
+            updated: 0.0,
+            served: BinaryHeap::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.served.len() + self.waiting.len()
+    }
+
+    /// Takes in a request.
+    pub fn begin(&mut self, now: f64, id: usize, work: f64) {
+        self.advance(now);
+        self.waiting.push_back((id, work));
+        self.serve();
+    }
+
+    /// The next to be done, and when, unless something changes before.
+    pub fn next(&self) -> Option<f64> {
+        let Reverse((end, _)) = self.served.peek()?;
+        let speed = self.speed();
+        (speed > 0.0).then(|| self.updated + (end.0 - self.progress).max(0.0) / speed)
+    }
+
+    /// Ends the request that is done now.
+    pub fn finish(&mut self, now: f64) -> Option<usize> {
+        self.advance(now);
+        let Reverse((_, id)) = self.served.pop()?;
+        self.serve();
+        Some(id)
+    }
+
+    pub fn set_power(&mut self, now: f64, power: Power) {
+        self.advance(now);
+        self.power = power;
+        self.serve();
+    }
+
+    /// A pause of everything, as by a garbage collector.
+    pub fn freeze(&mut self, now: f64, frozen: bool) {
+        self.advance(now);
+        self.frozen = frozen;
+    }
+
+    fn speed(&self) -> f64 {
+        if self.frozen { 0.0 } else { self.power.speed(self.served.len() as f64) }
+    }
+
+    fn advance(&mut self, now: f64) {
+        self.progress += self.speed() * (now - self.updated);
+        self.updated = now;
+    }
+
+    fn serve(&mut self) {
+        let places = match self.power.shape {
+            Shape::Pool { servers } => servers as usize,
+            _ => usize::MAX,
+        };
+        while self.served.len() < places {
+            let Some((id, work)) = self.waiting.pop_front() else { return };
+            self.served.push(Reverse((Seconds(self.progress + work), id)));
+        }
+    }
+}
