@@ -26,7 +26,7 @@ const MEMORY: f64 = 640.0;
 /// So many standard errors are no chance any more,
 const SURPRISE: f64 = 3.5;
 /// nor are so many twice in a row to the same side.
-const SURPRISE_TWICE: f64 = 1.2;
+const SURPRISE_TWICE: f64 = 1.6;
 const GAIN: f64 = 0.5;
 const MAX_GAIN: f64 = 0.6;
 const MIN_GAIN: f64 = 0.12;

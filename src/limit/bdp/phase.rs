@@ -27,7 +27,7 @@ pub(super) enum Phase {
 
 // How many successes end a slot, for service times whose squared coefficient of variation is 1. The relative error
 // of a rate from n calls is 1/√n.
-const RISE: f64 = 24.0;
+const RISE: f64 = 20.0;
 const ABOVE: f64 = 128.0;
 const AT: f64 = 256.0;
 const CHECK: f64 = 128.0;
@@ -56,6 +56,8 @@ const NOT_LONGER: f64 = 1.3;
 const ROOM: f64 = 2.0;
 const ROOM_EARLY: f64 = 4.0;
 
+/// From so many calls a baseline is known to 6 %, which makes a check less urgent.
+const QUITE_KNOWN: f64 = 300.0;
 /// A baseline that is known well.
 const WELL_KNOWN: f64 = 1000.0;
 
@@ -172,6 +174,8 @@ impl Bdp {
 
     /// The limit was not in the way all the time, so that nothing is known of what the inner can do.
     fn hold(&mut self, now: f64) {
+        // A check would only make a queue where there is none.
+        self.tries = 0;
         let times = self.meter.times;
         let base = self.base();
         let may_take = if self.model.has_target() {
@@ -296,6 +300,9 @@ impl Bdp {
         self.model.set_target(HEADROOM * target);
         self.model.set_rate(rate.value, rate.count);
         self.begin_anew(now);
+        if base.count > QUITE_KNOWN {
+            self.check_after = 4 * CHECK_AFTER;
+        }
     }
 
     /// Takes for the top what was still in order.
