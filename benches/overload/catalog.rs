@@ -49,7 +49,7 @@ fn long() -> Case {
         Contestant::incumbent("Vegas, windowed"),
     ];
     // The controls have failed in A1.
-    let case = Case { seeds: 3, beside, controls: Vec::new(), also: Some(Trend), ..case };
+    let case = Case { seeds: 11, beside, controls: Vec::new(), also: Some(Trend), ..case };
     let case = case.from(60.0).at_least(Goodput, 0.99).at_most(Bloat, 1.25);
     // A limit that doubles in an hour has 70 %, and those that never stop growing much more. Half an hour is short:
     // chance makes some 10 % of it.
