@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Response};
 
-use crate::{class::ClassifyResponse, limit::Outcome};
+use crate::{ByResult, class::ClassifyResponse, limit::Outcome};
 
 const OK: &str = "0";
 const CANCELLED: &str = "1";
@@ -15,19 +15,19 @@ const UNAVAILABLE: &str = "14";
 /// Judges calls by their `grpc-status`: a [`ClassifyResponse`].
 ///
 /// `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and `DEADLINE_EXCEEDED` mean overload; `CANCELLED`, `UNKNOWN` and `INTERNAL`
-/// say nothing about load, and neither do errors without a response; all else is a success, for the service
-/// did its work. The status is in the headers of a response without messages, and in the trailers of others: there
+/// say nothing about load; all else is a success, for the service did its work. Errors without a response are judged by
+/// [`ByResult`](crate::ByResult). The status is in the headers of a response without messages, and in the trailers of others: there
 /// it is seen with [`Hold::BodyEnd`](crate::http::Hold::BodyEnd), if this is the classifier itself and not asked
 /// by a closure; else those count as a success.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
 pub struct ByStatus;
 
-impl<B, E> ClassifyResponse<Response<B>, E> for ByStatus {
+impl<B, E: 'static> ClassifyResponse<Response<B>, E> for ByStatus {
     fn classify(&self, result: Result<&Response<B>, &E>) -> Outcome {
         match result {
             Ok(response) => outcome_in(response.headers()).unwrap_or(Outcome::Success),
-            Err(_) => Outcome::Ignore,
+            Err(error) => ByResult.classify(Err::<&Response<B>, _>(error)),
         }
     }
 

@@ -2,12 +2,13 @@
 
 use http::{Response, StatusCode};
 
-use crate::{class::ClassifyResponse, limit::Outcome};
+use crate::{ByResult, class::ClassifyResponse, limit::Outcome};
 
 /// Judges calls by the status of their response: a [`ClassifyResponse`].
 ///
 /// 503 (Service Unavailable), 429 (Too Many Requests) and 504 (Gateway Timeout) mean overload; other server
-/// errors say nothing about load, and neither do errors without a response; all else is a success.
+/// errors say nothing about load; all else is a success. Errors without a response are judged by
+/// [`ByResult`](crate::ByResult).
 #[derive(Clone, Debug)]
 pub struct ByStatus {
     overload: Vec<StatusCode>,
@@ -39,13 +40,13 @@ impl Default for ByStatus {
     }
 }
 
-impl<B, E> ClassifyResponse<Response<B>, E> for ByStatus {
+impl<B, E: 'static> ClassifyResponse<Response<B>, E> for ByStatus {
     fn classify(&self, result: Result<&Response<B>, &E>) -> Outcome {
         match result.map(Response::status) {
             Ok(status) if self.overload.contains(&status) => Outcome::Overload,
             Ok(status) if status.is_server_error() => Outcome::Ignore,
             Ok(_) => Outcome::Success,
-            Err(_) => Outcome::Ignore,
+            Err(error) => ByResult.classify(Err::<&Response<B>, _>(error)),
         }
     }
 }
@@ -73,6 +74,8 @@ mod tests {
             assert_eq!(judge(&by, status), outcome, "{status}");
         }
         assert_eq!(by.classify(Err::<&Response<()>, _>(&())), Outcome::Ignore);
+        let refused: crate::error::BoxError = Box::new(tower::load_shed::error::Overloaded::new());
+        assert_eq!(by.classify(Err::<&Response<()>, _>(&refused)), Outcome::Overload);
         let by = by.overload([StatusCode::INTERNAL_SERVER_ERROR]);
         assert_eq!((judge(&by, 500), judge(&by, 503)), (Outcome::Overload, Outcome::Ignore));
     }
