@@ -85,7 +85,9 @@
 //! | **everything is dropped** | what was admitted is finished first |
 //!
 //! Which order, which wait limit, how much capacity, and what priorities and flows do under overload:
-//! [docs/tuning.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md).
+//! [docs/tuning.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md). Which limit, and
+//! how one is found: [`limit`], and
+//! [docs/limits.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md).
 //!
 //! # Where to put it
 //!
