@@ -6,13 +6,13 @@ use tokio::runtime;
 
 use crate::{
     by_result::ByResult,
+    choices::{Choices, Limit},
     class::{Class, Opaque, Unclassified},
-    core::{Leveler, Settings, places::MAX},
+    core::Leveler,
     error::BuildError,
     layer::LoadLevelLayer,
     limit::{Algorithm, Bdp, Fixed, Outcome},
     options::{Abandon, Execution, Order, Overflow},
-    queue::{MIN_THRESHOLD, Rate, Rules},
     respond::{AsIs, Responder},
 };
 
@@ -39,54 +39,9 @@ pub struct Builder<Q = Unclassified, R = ByResult, H = AsIs> {
     pub(crate) responder: Responder<R, H>,
 }
 
-/// All but the classifiers, which have types of their own.
-#[derive(Debug)]
-pub(crate) struct Choices {
-    name: Arc<str>,
-    capacity: usize,
-    limit: Option<Limit>,
-    overflow: Overflow,
-    line: Rules,
-    rate: Option<(u32, Duration)>,
-    rate_burst: u32,
-    max_wait: Option<Duration>,
-    bypass_limit: usize,
-    abandon: Abandon,
-    execution: Execution,
-    runtime: Option<runtime::Handle>,
-    /// What is wrong with a setting that is kept elsewhere.
-    pub(crate) mistake: Option<BuildError>,
-}
-
-enum Limit {
-    Fixed(usize),
-    Found(Box<dyn Algorithm>),
-}
-
-/// A burst of this many waits rather than is refused; at 1 ms a call and a limit of 16 the last of them
-/// waits 64 ms. A round number that is small beside the memory of a server: size it for your own load.
-const DEFAULT_CAPACITY: usize = 1024;
-
-/// Enough for the probes of an orchestrator and somebody who looks; a flood of them must not hurt.
-const DEFAULT_BYPASS_LIMIT: usize = 8;
-
 impl Builder {
     pub(crate) fn new() -> Self {
-        let choices = Choices {
-            name: Arc::from("default"),
-            capacity: DEFAULT_CAPACITY,
-            limit: None,
-            overflow: Overflow::default(),
-            line: Rules::default(),
-            rate: None,
-            rate_burst: 1,
-            max_wait: None,
-            bypass_limit: DEFAULT_BYPASS_LIMIT,
-            abandon: Abandon::default(),
-            execution: Execution::default(),
-            runtime: None,
-            mistake: None,
-        };
+        let choices = Choices::default();
         let responder = Responder { classifier: ByResult, hand: AsIs };
         Self { choices, request_classifier: Unclassified, responder }
     }
@@ -289,88 +244,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// of 0; `exact_flows` of 0; `Execution::Caller` with `Abandon::Finish`.
     pub fn build(self) -> Result<LoadLevelLayer<Q, R, H>, BuildError> {
         let Self { choices, request_classifier, responder } = self;
-        let Choices {
-            name,
-            capacity,
-            limit,
-            overflow,
-            line,
-            rate,
-            rate_burst,
-            max_wait,
-            bypass_limit,
-            abandon,
-            execution,
-            runtime,
-            mistake,
-        } = choices;
-        if let Some(mistake) = mistake {
-            return Err(mistake);
-        }
-        if capacity > MAX {
-            return Err(BuildError::new("capacity", capacity, format!("0 to {MAX}")));
-        }
-        let (limit, algorithm) = match limit {
-            None => {
-                let allowed = "a limit by `concurrency`, or `adaptive_concurrency` to find it";
-                return Err(BuildError::new("concurrency", "not set", allowed));
-            }
-            Some(Limit::Fixed(limit)) if limit == 0 || limit > MAX => {
-                return Err(BuildError::new("concurrency", limit, format!("1 to {MAX}")));
-            }
-            Some(Limit::Fixed(limit)) => (limit as f64, None),
-            Some(Limit::Found(algorithm)) => (algorithm.limit(), Some(algorithm)),
-        };
-        if max_wait.is_some_and(|wait| wait.is_zero()) {
-            let allowed = "more than zero (for no waiting at all, set `capacity` to 0)";
-            return Err(BuildError::new("max_wait", "0ns", allowed));
-        }
-        if !(0.0..=0.25).contains(&line.share) {
-            return Err(BuildError::new("guaranteed_share", line.share, "0 to 0.25"));
-        }
-        if line.exact_flows == 0 || line.exact_flows > MAX {
-            return Err(BuildError::new("exact_flows", line.exact_flows, format!("1 to {MAX}")));
-        }
-        if let Some(age) = line.lifo_after.filter(|age| *age < MIN_THRESHOLD) {
-            let allowed = "1 ms or more (for always the newest first, set `Order::Lifo`)";
-            return Err(BuildError::new("lifo_after", format!("{age:?}"), allowed));
-        }
-        if line.delay.flatten().is_some_and(|target| target.is_zero()) {
-            return Err(BuildError::new("controlled_delay", "0ns", "more than zero, or `None`"));
-        }
-        if bypass_limit > MAX {
-            return Err(BuildError::new("bypass_limit", bypass_limit, format!("0 to {MAX}")));
-        }
-        if rate_burst == 0 {
-            return Err(BuildError::new("rate_burst", rate_burst, "1 or more"));
-        }
-        let rate = match rate {
-            None => None,
-            Some((requests, per)) => {
-                Some(Rate::new(requests, per, rate_burst).ok_or_else(|| {
-                    let value = format!("{requests} per {per:?}");
-                    BuildError::new("rate", value, "1 or more requests per 1 ns to 100 years")
-                })?)
-            }
-        };
-        if execution == Execution::Caller && abandon == Abandon::Finish {
-            let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: a call that its caller \
-                           polls cannot outlive it";
-            return Err(BuildError::new("execution", "Execution::Caller", allowed));
-        }
-        let settings = Settings {
-            name,
-            capacity,
-            limit,
-            line,
-            rate,
-            max_wait,
-            bypass_limit,
-            overflow,
-            abandon,
-            execution,
-            runtime,
-        };
+        let (settings, algorithm) = choices.check()?;
         Ok(LoadLevelLayer::from_parts(
             Leveler::new(settings, algorithm),
             Arc::new(request_classifier),
@@ -433,14 +307,5 @@ impl<Q, R, H> fmt::Debug for Builder<Q, R, H> {
             .field("request_classifier", &Opaque)
             .field("response_classifier", &Opaque)
             .finish()
-    }
-}
-
-impl fmt::Debug for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Fixed(limit) => f.debug_tuple("Fixed").field(limit).finish(),
-            Self::Found(algorithm) => f.debug_tuple("Found").field(&algorithm.limit()).finish(),
-        }
     }
 }

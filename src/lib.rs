@@ -145,6 +145,7 @@
 
 mod builder;
 mod by_result;
+mod choices;
 mod class;
 mod core;
 pub mod error;
