@@ -256,3 +256,27 @@ async fn a_fresh_leveler_keeps_the_limit_that_was_found() {
     }
     assert_eq!((fresh.handle().stats().limit, layer.handle().stats().limit), (6, 7));
 }
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_the_pace_is_not_waiting_for_a_slot() {
+    let _t = support::trace_init();
+    for (limit, reached) in [(2, [false, false]), (1, [true, true])] {
+        let puppet = Puppet::new(limit);
+        let builder = puppet.builder().capacity(4);
+        let layer = builder.rate(1, Duration::from_secs(1)).build().expect("valid");
+        let gate = Gate::new();
+        let mut service = layer.layer(gate.service());
+        let calls = [0, 1, 2].map(|call| task::spawn(service.call(call)));
+        settle().await;
+        gate.finish(0);
+        settle().await;
+        advance(Duration::from_secs(1)).await;
+        settle().await;
+        gate.finish(1);
+        settle().await;
+        let told: Vec<bool> =
+            puppet.state().samples.iter().map(|sample| sample.limit_reached).collect();
+        assert_eq!(told, reached, "limit {limit}");
+        drop(calls);
+    }
+}

@@ -32,7 +32,9 @@ impl Controller {
             return;
         }
         let mut controller = lock(&self.algorithm);
-        let Some(algorithm) = controller.as_deref_mut() else { return };
+        let Some(algorithm) = controller.as_deref_mut().filter(|_| self.is_adaptive()) else {
+            return;
+        };
         let asked = catch_unwind(AssertUnwindSafe(|| {
             news(algorithm);
             algorithm.limit()

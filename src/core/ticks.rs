@@ -30,6 +30,7 @@ impl Ticker {
         if !core.is_adaptive() {
             // A fixed limit, or fixed from now on.
             self.timer = None;
+            self.overload.on_idle(core);
             core.end_wanting_ticks();
             return false;
         }
