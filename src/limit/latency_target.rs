@@ -172,6 +172,8 @@ impl LatencyTarget {
         let told = self.cut.is_some_and(|cut| since(cut) < self.mean);
         if !told && !self.ran_before_the_cut(sample) {
             self.cut(BACKOFF, sample.finished);
+            // What was measured so far is of the limit before.
+            self.window = Window { overloaded: true, ..Window::default() };
         }
     }
 

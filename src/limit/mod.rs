@@ -14,7 +14,8 @@
 //! | you want what Netflix' Gradient2 does, and overloads do not last | [`Gradient`] |
 //! | all calls take the same time within a few percent | [`Vegas`] |
 //!
-//! None of them learns from [`Outcome::Ignore`] and [`Outcome::Cancelled`].
+//! None of them learns from [`Outcome::Cancelled`], and from [`Outcome::Ignore`] only [`Bdp`]: many sudden failures
+//! lower its limit.
 
 mod aimd;
 mod bdp;
@@ -121,8 +122,8 @@ pub struct Sample {
     pub in_flight_at_dispatch: usize,
     /// How many calls are in flight now, this one no longer included.
     pub in_flight: usize,
-    /// Whether the limit was binding: every slot was taken at the dispatch of this call, or others are
-    /// waiting for one now.
+    /// Whether the limit was binding: every slot was taken at the dispatch of this call, or until now with
+    /// others waiting.
     pub limit_reached: bool,
     /// What the call says about the inner's health.
     pub outcome: Outcome,

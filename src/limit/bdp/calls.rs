@@ -75,7 +75,8 @@ impl Calls {
         Self {
             latency: took,
             variation: 1.0,
-            p95: 2.0 * took,
+            // Moved by factors, so never 0.
+            p95: 2.0 * took.max(1e-6),
             seen: 0.0,
             last: now,
             stood_still: 0.0,

@@ -37,8 +37,9 @@ pub(super) struct Meter {
     pub(super) since: f64,
     /// What finishes before was dispatched under another limit.
     from: f64,
-    /// Time in which nothing could finish.
+    /// Time in which nothing could finish, and when that was over.
     stalled: f64,
+    resumed: f64,
     pub(super) successes: f64,
     samples: f64,
     bound: f64,
@@ -59,6 +60,7 @@ impl Meter {
             since: now,
             from: now + settle,
             stalled: 0.0,
+            resumed: now,
             successes: 0.0,
             samples: 0.0,
             bound: 0.0,
@@ -70,7 +72,7 @@ impl Meter {
     }
 
     pub(super) fn is_settled(&self, now: f64) -> bool {
-        now >= self.from
+        now >= self.from.max(self.resumed)
     }
 
     pub(super) fn add(&mut self, now: f64, success: bool, bound: bool) {
@@ -81,14 +83,16 @@ impl Meter {
         }
     }
 
-    /// Nothing finished between two instants, and that was not for want of work.
+    /// Leaves out the time between two instants: nothing could finish, and not for want of work.
     pub(super) fn skip(&mut self, from: f64, to: f64) {
+        let from = from.max(self.resumed);
+        self.resumed = self.resumed.max(to);
         self.stalled += (to - from.max(self.from)).max(0.0);
     }
 
     /// What has been measured so far.
     pub(super) fn slot(&self, now: f64) -> Slot {
-        let time = (now - self.from - self.stalled).max(1e-9);
+        let time = (now.max(self.resumed) - self.from - self.stalled).max(1e-9);
         // No success at all is less than one.
         Slot {
             limit: self.limit,

@@ -30,7 +30,7 @@ use super::{
 /// - Each large cut is an experiment: if throughput follows it, the inner had become slow and not less able, and
 ///   the cut is taken back.
 /// - Times in which nothing at all finishes, as when a garbage collector runs, are left out.
-/// - Failures ([`Outcome::Ignore`]) count for neither throughput nor latency; when suddenly most calls fail at once,
+/// - Failures ([`Outcome::Ignore`]) count for neither throughput nor latency; when suddenly many calls fail at once,
 ///   the limit goes down for a while. Many an [`Outcome::Overload`] lowers it as well.
 ///   [`Outcome::Cancelled`] counts for nothing.
 ///
@@ -54,6 +54,8 @@ pub struct Bdp {
     phase: Phase,
     /// Of the limit that is tried now.
     meter: Meter,
+    /// When there was a tick with something running, lately.
+    busy: Option<f64>,
     /// The limit that is believed to be right.
     limit: f64,
     /// Where it was lately.
@@ -90,6 +92,7 @@ impl Bdp {
             origin: None,
             phase: Phase::Doubt,
             meter: Meter::new(INITIAL, 0.0, 0.0),
+            busy: None,
             limit: INITIAL,
             usual: INITIAL,
             model: Model::default(),
@@ -146,7 +149,9 @@ impl Algorithm for Bdp {
     fn on_sample(&mut self, sample: &Sample) {
         let now = self.seconds(sample.finished);
         let took = sample.service_time().as_secs_f64();
-        self.meter.peak = self.meter.peak.max(sample.in_flight_at_dispatch as f64);
+        if sample.outcome != Outcome::Cancelled {
+            self.meter.peak = self.meter.peak.max(sample.in_flight_at_dispatch as f64);
+        }
         match sample.outcome {
             Outcome::Success => {}
             Outcome::Overload => self.meter.overloaded += 1.0,
@@ -159,7 +164,8 @@ impl Algorithm for Bdp {
         }
         let calls = self.calls.get_or_insert_with(|| Calls::new(now, took));
         if let Some(since) = calls.add(now, took) {
-            self.meter.skip(since, now);
+            // What was held up comes all at once, and says nothing either.
+            self.meter.skip(since, now + calls.latency);
         }
         if sample.in_flight_at_dispatch as f64 <= 0.5 * self.meter.limit && !sample.limit_reached {
             calls.add_quiet(took);
@@ -180,6 +186,13 @@ impl Algorithm for Bdp {
 
     fn on_tick(&mut self, now: Instant, load: &Load) {
         let now = self.seconds(now);
+        if load.in_flight > 0 {
+            let before = self.busy.replace(now);
+            if before.is_some_and(|before| now - before > PAUSE) {
+                // Nobody asked for anything meanwhile: what had been measured is of another time.
+                self.meter = Meter::new(self.meter.limit, now, 0.0);
+            }
+        }
         let (latency, stands_still) = match &self.calls {
             // Quick failures are a sign of life, too.
             Some(calls) => (calls.latency, calls.stands_still(now) && self.meter.failed == 0.0),
@@ -194,7 +207,8 @@ impl Algorithm for Bdp {
         let late = if !self.meter.is_bound() {
             age > (6.0 * latency).clamp(1.0, 4.0)
         } else {
-            successes.max(overloaded) >= 12.0 && age > (100.0 * latency).clamp(1.0, 30.0)
+            let enough = successes >= 12.0 || overloaded >= phase::FEW;
+            enough && age > (100.0 * latency).clamp(1.0, 30.0)
         };
         if late {
             self.end_slot(now);
@@ -204,3 +218,5 @@ impl Algorithm for Bdp {
 
 /// In seconds; what lasts longer is not a pause but a state.
 const LONGEST_STANDSTILL: f64 = 8.0;
+/// In seconds; a leveler that is busy ticks a hundred times as often.
+const PAUSE: f64 = 1.0;

@@ -33,10 +33,13 @@ const AT: f64 = 256.0;
 const CHECK: f64 = 128.0;
 const DOUBT: f64 = 24.0;
 const CUT: f64 = 48.0;
-/// From fewer nothing is concluded that ends a rise.
+/// From fewer it looks twice before a rise ends.
 const RISE_ENDS: f64 = 100.0;
 /// From fewer nothing is concluded at all.
-const FEW: f64 = 16.0;
+pub(super) const FEW: f64 = 16.0;
+
+/// In seconds: no single odd latency makes it blind for longer.
+const LONGEST_WAIT: f64 = 30.0;
 
 /// How much more is tried, as a factor, and how much less to check.
 const MORE: f64 = 1.25;
@@ -95,7 +98,7 @@ impl Bdp {
         let mut wait = 0.0;
         if let Some(calls) = &mut self.calls {
             calls.learn_variation(&self.meter.times);
-            wait = settle * calls.latency;
+            wait = (settle * calls.latency).min(LONGEST_WAIT);
         }
         self.phase = phase;
         self.meter = Meter::new(self.bounds.clamp(limit.round()), now, wait);
@@ -158,7 +161,7 @@ impl Bdp {
         }
     }
 
-    /// Whether suddenly most calls fail at once, or the inner says that it is too much.
+    /// Whether suddenly many calls fail at once, or the inner says that it is too much.
     fn is_failing(&mut self) -> bool {
         let Meter { failed, overloaded, successes, .. } = self.meter;
         let all = failed + overloaded + successes;

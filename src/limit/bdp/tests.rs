@@ -206,3 +206,81 @@ fn a_high_start_looks_down_first() {
     assert!(matches!(Bdp::new().initial(64).phase, Phase::Doubt));
     assert!(matches!(Bdp::new().initial(64).max(5).phase, Phase::Rise { .. }));
 }
+
+#[test]
+fn an_inner_that_answers_nothing_in_time_does_not_raise_its_limit() {
+    let dead = |bdp: &mut Bdp, inner: &mut Inner| {
+        let mut highest: f64 = 0.0;
+        // Everything that runs times out after 2 s, together.
+        for round in 0..150 {
+            for _ in 0..200 {
+                inner.now += Duration::from_millis(10);
+                bdp.on_tick(inner.now, &Load::new(1, 10));
+            }
+            let limit = bdp.limit();
+            for _ in 0..limit as usize {
+                let mut sample =
+                    Sample::new(inner.now - Duration::from_secs(2), inner.now, Outcome::Overload);
+                sample.in_flight_at_dispatch = limit as usize;
+                sample.limit_reached = true;
+                bdp.on_sample(&sample);
+            }
+            if round > 60 {
+                highest = highest.max(bdp.limit());
+            }
+        }
+        highest
+    };
+    let mut inner = Inner::new(16.0, 0.02);
+    let mut bdp = Bdp::new();
+    inner.succeed(&mut bdp, 6000);
+    let target = bdp.model.target;
+    let highest = dead(&mut bdp, &mut inner);
+    assert!(highest <= 4.0, "{highest}");
+    assert!(bdp.model.target < 1.5 * target, "{}", bdp.model.target);
+
+    let mut bdp = Bdp::new();
+    inner.now += Duration::from_secs(100);
+    let highest = dead(&mut bdp, &mut inner);
+    assert!(highest <= 4.0, "{highest}");
+    assert_eq!(bdp.model.target, 0.0);
+}
+
+#[test]
+fn a_burst_after_an_idle_time_is_not_measured_with_it() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(16.0, 0.02);
+    inner.succeed(&mut bdp, 6050);
+    bdp.on_tick(inner.now, &Load::new(1, 1));
+    let (limit, rate) = (bdp.limit, bdp.model.rate);
+    inner.now += Duration::from_secs(1000);
+    for _ in 0..3 {
+        inner.now += Duration::from_millis(10);
+        bdp.on_tick(inner.now, &Load::new(16, 10));
+    }
+    assert_eq!((bdp.limit, bdp.model.rate), (limit, rate));
+    inner.finish(&mut bdp, 3000, Outcome::Success);
+    assert!((14.0..=24.0).contains(&bdp.limit()), "{}", bdp.limit());
+}
+
+#[test]
+fn what_a_pause_held_back_is_no_throughput() {
+    let mut bdp = Bdp::new();
+    let mut inner = Inner::new(16.0, 0.02);
+    inner.succeed(&mut bdp, 6000);
+    for _ in 0..10 {
+        inner.finish(&mut bdp, 300, Outcome::Success);
+        // Nothing comes through for a while, and then all that was on its way.
+        inner.now += Duration::from_millis(500);
+        let limit = bdp.limit() as usize;
+        for _ in 0..limit {
+            inner.now += Duration::from_micros(50);
+            let mut sample =
+                Sample::new(inner.now - Duration::from_millis(510), inner.now, Outcome::Success);
+            sample.in_flight_at_dispatch = limit;
+            sample.limit_reached = true;
+            bdp.on_sample(&sample);
+            assert!(bdp.limit() <= 30.0, "{}", bdp.limit());
+        }
+    }
+}
