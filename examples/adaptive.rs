@@ -5,7 +5,7 @@
 //! tells the layer. All the time far more is asked for than it can do.
 //!
 //! What to look for: the limit (bar) settles a little above the number of servers (`|`), so that all of them
-//! are busy and calls take hardly longer than they do on an idle backend; all else is refused at once.
+//! are busy and calls take hardly longer than they do on an idle backend; the rest is turned away within a quarter of a second.
 //!
 //! ```sh
 //! cargo run --release --example adaptive

@@ -40,8 +40,9 @@ impl Algorithm for InTime {
         let is_late = sample.service_time() > self.target;
         match sample.outcome {
             Outcome::Success if !is_late && sample.limit_reached => self.limit += 1.0 / self.limit,
+            Outcome::Success if !is_late => {}
             Outcome::Success | Outcome::Overload
-                if is_late && self.changed.is_none_or(|at| at < sample.dispatched) =>
+                if self.changed.is_none_or(|at| at < sample.dispatched) =>
             {
                 self.limit = (0.9 * self.limit).max(1.0);
                 self.changed = Some(sample.finished);
