@@ -5,6 +5,7 @@ mod calls;
 mod meter;
 mod model;
 mod phase;
+mod search;
 #[cfg(test)]
 mod tests;
 
