@@ -29,22 +29,23 @@ impl<T, E: 'static> ClassifyResponse<T, E> for ByResult {
     }
 }
 
+/// Whether an error is one of those that are known. `Any` and `Error` have the same methods for that, and no trait
+/// in common.
+macro_rules! is_known {
+    ($error:expr) => {
+        $error.is::<timeout::error::Elapsed>()
+            || $error.is::<tokio::time::error::Elapsed>()
+            || $error.is::<load_shed::error::Overloaded>()
+            || $error.downcast_ref().is_some_and(is_refused)
+    };
+}
+
 /// An error of any type, or a box of one, since the error type of an inner need not be an `Error` itself.
 fn means_overload(error: &dyn Any) -> bool {
-    if let Some(boxed) = error.downcast_ref::<BoxError>() {
-        let first: &(dyn Error + 'static) = &**boxed;
-        let chain = std::iter::successors(Some(first), |&error| error.source());
-        return chain.take(DEEPEST).any(|error| {
-            error.is::<timeout::error::Elapsed>()
-                || error.is::<tokio::time::error::Elapsed>()
-                || error.is::<load_shed::error::Overloaded>()
-                || error.downcast_ref().is_some_and(is_refused)
-        });
-    }
-    error.is::<timeout::error::Elapsed>()
-        || error.is::<tokio::time::error::Elapsed>()
-        || error.is::<load_shed::error::Overloaded>()
-        || error.downcast_ref().is_some_and(is_refused)
+    let Some(boxed) = error.downcast_ref::<BoxError>() else { return is_known!(error) };
+    let first: &(dyn Error + 'static) = &**boxed;
+    let mut chain = std::iter::successors(Some(first), |&error| error.source()).take(DEEPEST);
+    chain.any(|error| is_known!(error))
 }
 
 /// An error may be its own source; nobody wraps one so often.
