@@ -41,8 +41,8 @@ pin_project! {
         Waiting { answer: oneshot::Receiver<Reply<F, A>>, ticket: Ticket },
         // `Execution::Caller`: ours to poll.
         Running { #[pin] running: Running<F, A> },
-        Failed { error: Option<BoxError> },
-        Rejected { rejected: Option<Rejected> },
+        // Known when `call` returned.
+        Answered { reply: Option<Reply<F, A>> },
     }
 }
 
@@ -77,12 +77,8 @@ impl<F: Future, A> ResponseFuture<F, A> {
         Self::new(State::Running { running })
     }
 
-    pub(crate) fn rejected(rejected: Rejected) -> Self {
-        Self::new(State::Rejected { rejected: Some(rejected) })
-    }
-
-    pub(crate) fn failed(error: BoxError) -> Self {
-        Self::new(State::Failed { error: Some(error) })
+    pub(crate) fn answered(reply: Reply<F, A>) -> Self {
+        Self::new(State::Answered { reply: Some(reply) })
     }
 }
 
@@ -98,27 +94,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
         loop {
-            let next = match state.as_mut().project() {
-                // Waiting => (Running | end)
+            let reply = match state.as_mut().project() {
                 StateProj::Waiting { answer, ticket } => {
                     let reply = ready!(Pin::new(answer).poll(cx));
                     // Answered: there is nothing left to cancel.
                     ticket.0 = None;
-                    match reply {
-                        Ok(Reply::Done(result)) => return Poll::Ready(result.map_err(Into::into)),
-                        Ok(Reply::Run(running)) => State::Running { running },
-                        Ok(Reply::Rejected(rejected)) => return Poll::Ready(Err(rejected.into())),
-                        Ok(Reply::Failed(Failure::Unready(error))) => {
-                            return Poll::Ready(Err(error));
-                        }
-                        Ok(Reply::Failed(Failure::Dead(error))) => {
-                            return Poll::Ready(Err(error.into()));
-                        }
-                        Ok(Reply::Failed(Failure::Panicked(panic))) => resume_unwind(panic),
-                        Err(_lost) => return Poll::Ready(Err(lost().into())),
-                    }
+                    reply.unwrap_or_else(|_| Reply::Rejected(lost()))
                 }
-                // Running => end
                 StateProj::Running { running } => {
                     return match ready!(running.poll(cx)) {
                         Ok(result) => Poll::Ready(result.map_err(Into::into)),
@@ -126,15 +108,19 @@ where
                     };
                 }
                 // Polled again after its end it stays pending, as if it had nothing more to say.
-                StateProj::Failed { error } => {
-                    return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
-                }
-                StateProj::Rejected { rejected } => {
-                    let rejected = rejected.take();
-                    return rejected.map_or(Poll::Pending, |why| Poll::Ready(Err(why.into())));
-                }
+                StateProj::Answered { reply } => match reply.take() {
+                    Some(reply) => reply,
+                    None => return Poll::Pending,
+                },
             };
-            state.set(next);
+            match reply {
+                Reply::Done(result) => return Poll::Ready(result.map_err(Into::into)),
+                Reply::Run(running) => state.set(State::Running { running }),
+                Reply::Rejected(rejected) => return Poll::Ready(Err(rejected.into())),
+                Reply::Failed(Failure::Unready(error)) => return Poll::Ready(Err(error)),
+                Reply::Failed(Failure::Dead(error)) => return Poll::Ready(Err(error.into())),
+                Reply::Failed(Failure::Panicked(panic)) => resume_unwind(panic),
+            }
         }
     }
 }
@@ -157,8 +143,7 @@ impl<F: Future, A> fmt::Debug for ResponseFuture<F, A> {
         let state = match self.state {
             State::Waiting { .. } => "waiting",
             State::Running { .. } => "running",
-            State::Failed { .. } => "failed",
-            State::Rejected { .. } => "rejected",
+            State::Answered { .. } => "answered",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish()
     }

@@ -55,6 +55,11 @@ pub enum Abandon {
 pub enum Execution {
     /// A task of its own for each call. Inner calls use every core, and a caller that stops polling holds
     /// nobody up.
+    ///
+    /// When most calls turn out to be ready at their first poll, and that to take less than 10 µs on average, the
+    /// first poll of those that need not wait is made in [`LoadLevel::call`](crate::LoadLevel), before there is a
+    /// task, and those that are ready need none. So hold no lock over `call` that the inner's future
+    /// takes. With a [`runtime`](crate::Builder::runtime) that was set, every call is a task on it.
     #[default]
     Spawn,
     /// The caller, as with tower's `Buffer`: the least overhead. **A caller that keeps its future and does

@@ -16,11 +16,13 @@ use crate::{
     core::{
         Core, Failure, Foreseen, Inner, Job, Leveler, Refusal, Turn,
         estimates::Budget,
-        in_flight::{InFlight, Running, Start, Task},
+        first_polls::FirstPolls,
+        in_flight::{InFlight, Reply, Running, Start},
         inner::Entered,
         job::{Request, Terms, Waits},
         places::{Admitted, Denied, Slots},
         reservation::{Reservation, Reserved},
+        task::{self, Started},
     },
     error::{Refused, Rejected},
     future::ResponseFuture,
@@ -176,6 +178,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             budget,
             slots: Slots::default(),
             bill: None,
+            is_measured: false,
         };
         let mut span = Span::current();
         let mut request = request;
@@ -198,9 +201,10 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Ok(admitted) => admitted,
             Err(why) => return refuse(why, request),
         };
-        core.counters.admitted.add(rank.priority);
+        let nth = core.counters.admitted.add(rank.priority);
         if let Admitted::Direct(slots) = admitted {
-            match this.dispatch(span, request, Start { slots, ..start }) {
+            let is_measured = FirstPolls::measures(nth);
+            match this.dispatch(span, request, Start { slots, is_measured, ..start }) {
                 Ok(future) => return Ok(future),
                 Err(back) => (span, request) = back,
             }
@@ -266,14 +270,16 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         match self.inner.try_enter(&span, request, ready, start.slots) {
             Entered::Called(future, _) => {
                 let in_flight = InFlight::new(Arc::clone(&self.inner) as _, start);
-                let running = Running::new(future, in_flight, span);
                 Ok(match settings.execution {
-                    Execution::Caller => ResponseFuture::running(running),
+                    Execution::Caller => {
+                        ResponseFuture::running(Running::new(future, in_flight, span))
+                    }
                     Execution::Spawn => {
-                        let (reply, answer) = oneshot::channel();
-                        let cancel = settings.abandon == Abandon::Cancel;
-                        self.core().spawn(Task::new(running, reply, cancel));
-                        ResponseFuture::spawned(answer)
+                        let is_measured = start.is_measured;
+                        match task::start(self.core(), future, in_flight, span, is_measured) {
+                            Started::Ended(reply) => ResponseFuture::answered(reply),
+                            Started::Spawned(answer) => ResponseFuture::spawned(answer),
+                        }
                     }
                 })
             }
@@ -289,9 +295,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                     self.core().on_failure(&failure, 0, Some(start.slots));
                 }
                 match failure {
-                    Failure::Unready(error) => Ok(ResponseFuture::failed(error)),
-                    Failure::Dead(error) => Ok(ResponseFuture::failed(error.into())),
                     Failure::Panicked(panic) => resume_unwind(panic),
+                    failure => Ok(ResponseFuture::answered(Reply::Failed(failure))),
                 }
             }
         }
@@ -348,7 +353,9 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         match self.try_call(request) {
             Ok(future) => future,
-            Err(Refused { rejected, request: _ }) => ResponseFuture::rejected(rejected),
+            Err(Refused { rejected, request: _ }) => {
+                ResponseFuture::answered(Reply::Rejected(rejected))
+            }
         }
     }
 }

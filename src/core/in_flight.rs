@@ -10,11 +10,11 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    contain,
+    Core, contain,
     estimates::Budget,
     inner::{Failure, Judge},
     kept::Returned,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     class::Priority,
-    error::{Rejected, ServiceError},
+    error::Rejected,
     limit::{Outcome, Sample},
     queue::Bill,
 };
@@ -65,6 +65,8 @@ pub(crate) struct Start {
     pub(crate) slots: Slots,
     /// What it was charged, if that is to be put right.
     pub(crate) bill: Option<Bill>,
+    /// Whether it is measured what its first poll is like.
+    pub(crate) is_measured: bool,
 }
 
 impl Start {
@@ -118,7 +120,7 @@ impl<O, A> InFlight<O, A> {
             core.on_dispatched(start.wait);
             limit_reached = start.slots.in_flight as usize >= core.places.limit();
         }
-        let Start { at, wait, priority, budget, slots, bill } = start;
+        let Start { at, wait, priority, budget, slots, bill, is_measured: _ } = start;
         let marks = Marks::new(priority, limit_reached);
         Self { judge, at, wait, slots, bill, budget, marks, ended: false }
     }
@@ -253,8 +255,12 @@ impl<F: Future, A> Running<F, A> {
         Self { future: Some(future), in_flight, span }
     }
 
+    pub(super) fn core(&self) -> &Core {
+        self.in_flight.judge.core()
+    }
+
     /// Drops the inner's future where it is.
-    fn stop(self: Pin<&mut Self>, end: End) {
+    pub(super) fn stop(self: Pin<&mut Self>, end: End) {
         let mut this = self.project();
         contain(|| this.span.in_scope(|| this.future.set(None)));
         this.in_flight.end(end);
@@ -317,71 +323,6 @@ pub(crate) trait IsOk {
 impl<T, E> IsOk for Result<T, E> {
     fn is_ok(&self) -> bool {
         self.is_ok()
-    }
-}
-
-pin_project! {
-    /// The task of one call under `Execution::Spawn`.
-    pub(crate) struct Task<F: Future, A> {
-        #[pin]
-        running: Running<F, A>,
-        reply: Option<oneshot::Sender<Reply<F, A>>>,
-        // Whether the work is to stop when its caller has gone.
-        cancel: bool,
-    }
-
-    impl<F: Future, A> PinnedDrop for Task<F, A> {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            // Dropped before its end: the runtime is going down.
-            if let Some(reply) = this.reply.take() {
-                if reply.is_closed() {
-                    return;
-                }
-                this.running.stop(End::Cut);
-                let cut = Failure::Dead(ServiceError::runtime_ended());
-                contain(|| drop(reply.send(Reply::Failed(cut))));
-            }
-        }
-    }
-}
-
-impl<F: Future, A> Task<F, A> {
-    pub(crate) fn new(
-        running: Running<F, A>,
-        reply: oneshot::Sender<Reply<F, A>>,
-        cancel: bool,
-    ) -> Self {
-        Self { running, reply: Some(reply), cancel }
-    }
-}
-
-impl<F, A> Future for Task<F, A>
-where
-    F: Future,
-    F::Output: IsOk + 'static,
-    A: 'static,
-{
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.project();
-        let Some(reply) = this.reply.as_mut() else { return Poll::Ready(()) };
-        if *this.cancel && reply.poll_closed(cx).is_ready() {
-            *this.reply = None;
-            this.running.stop(End::Cancelled);
-            return Poll::Ready(());
-        }
-        let Poll::Ready(result) = this.running.poll(cx) else { return Poll::Pending };
-        let answer = match result {
-            Ok(output) => Reply::Done(output),
-            Err(panic) => Reply::Failed(Failure::Panicked(panic)),
-        };
-        if let Some(reply) = this.reply.take() {
-            // The caller may have gone just now; then nobody wants the response.
-            drop(reply.send(answer));
-        }
-        Poll::Ready(())
     }
 }
 

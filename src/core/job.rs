@@ -13,14 +13,15 @@ use tracing::Span;
 use super::{
     Core, contain,
     estimates::Budget,
-    in_flight::{InFlight, IsOk, Reply, Running, Start, Task},
+    in_flight::{InFlight, IsOk, Reply, Running, Start},
     inner::{Entered, Inner, Judge},
     lock,
+    task::Task,
 };
 use crate::{
     class::{Prepare, Rank},
     error::{Reason, Rejected},
-    options::{Abandon, Execution},
+    options::Execution,
     queue::{Bill, LaneId, Waiting},
 };
 
@@ -290,13 +291,21 @@ where
             }
             Entered::Called(future, slots) => {
                 core.door.leave(rank);
-                let start = Start { at: now, wait, priority: rank.priority, budget, slots, bill };
+                let start = Start {
+                    at: now,
+                    wait,
+                    priority: rank.priority,
+                    budget,
+                    slots,
+                    bill,
+                    is_measured: false,
+                };
                 let in_flight = InFlight::new(inner, start);
                 let running = Running::new(future, in_flight, span);
                 match core.settings.execution {
                     Execution::Spawn => {
-                        let cancel = core.settings.abandon == Abandon::Cancel;
-                        drop(tokio::spawn(Task::new(running, reply, cancel)));
+                        let task = Task::new(running, reply, core.settings.abandon, false);
+                        drop(tokio::spawn(task));
                     }
                     // If the caller has gone, this drops the call and frees its slot.
                     Execution::Caller => {

@@ -57,6 +57,12 @@ impl Core {
         });
     }
 
+    /// Whether a call made right now is polled first where it is made. One that belongs to a runtime of its own
+    /// is not.
+    pub(crate) fn polls_in_place(&self) -> bool {
+        self.first_polls.in_place() && self.given_runtime().is_none()
+    }
+
     fn given_runtime(&self) -> Option<&runtime::Handle> {
         let given = self.settings.runtime.as_ref();
         given.filter(|_| !self.runtime_ended.load(SeqCst))

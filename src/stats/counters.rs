@@ -45,8 +45,9 @@ impl Counter {
 pub(crate) struct ByPriority(Striped<[AtomicU64; PRIORITIES]>);
 
 impl ByPriority {
-    pub(crate) fn add(&self, priority: Priority) {
-        self.0.mine()[priority.index()].fetch_add(1, Relaxed);
+    /// Counts one; returns how many of it this thread and those it shares a stripe with had counted before.
+    pub(crate) fn add(&self, priority: Priority) -> u64 {
+        self.0.mine()[priority.index()].fetch_add(1, Relaxed)
     }
 
     pub(crate) fn of(&self, priority: Priority) -> u64 {
