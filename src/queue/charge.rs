@@ -43,12 +43,13 @@ impl<T: Waiting> Level<T> {
         queue.map_or(GUESS, |queue| queue.estimate(service))
     }
 
-    /// Takes the request whose turn it is, and charges it to its queue.
+    /// Takes the request whose turn it is, and charges it to its queue unless it is free.
     pub(super) fn take(
         &mut self,
         now: Instant,
         rules: &Rules,
         service: Option<Duration>,
+        is_free: bool,
     ) -> Option<(Taken<T>, Charge)> {
         let slot = self.best()?;
         let (taken, time, home, charge) = self.change(slot, |queue| {
@@ -57,7 +58,9 @@ impl<T: Waiting> Level<T> {
                 Taken::Next(entry) => entry.rank.cost,
                 Taken::Overdue(_) | Taken::Shell => 0,
             };
-            let nanos = (queue.estimate(service) * f64::from(cost)) as u64;
+            let is_free = is_free || cost == 0;
+            let nanos =
+                if is_free { 0 } else { (queue.estimate(service) * f64::from(cost)) as u64 };
             let (time, home, generation) = (queue.time, queue.home, queue.generation);
             queue.time = queue.time.saturating_add(nanos);
             let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, bill: None };

@@ -102,6 +102,9 @@ impl<T: Waiting> Flow<T> {
         while self.main.front().is_some_and(|entry| entry.item.is_gone()) {
             self.pop_main(End::Oldest);
         }
+        if rules.is_plain() && self.lanes.is_none() {
+            return self.pop_main(End::Oldest).map(Taken::Next);
+        }
         let (first, parked) = (self.main.front(), self.parked(End::Oldest));
         let waits = first.map(|entry| entry.seq);
         let oldest = first.into_iter().chain(parked).min_by_key(|entry| entry.seq)?;

@@ -42,6 +42,8 @@ pub(crate) struct Line<T> {
     next_seq: u64,
     /// Whether a request with a flow has ever come.
     has_flows: bool,
+    /// Whether anybody is owed anything.
+    owes: bool,
 }
 
 /// Mean service time of each priority, once known.
@@ -77,6 +79,7 @@ impl<T: Waiting> Line<T> {
             blocked: HashMap::new(),
             next_seq: 0,
             has_flows: false,
+            owes: false,
         }
     }
 
@@ -99,8 +102,10 @@ impl<T: Waiting> Line<T> {
     /// level; if it is not dispatched after all, [`refund`](Self::refund) that.
     pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
         loop {
-            let level = self.next_level(times)?;
-            let taken = self.levels[level].take(now, &self.rules, times[level]);
+            let (level, is_only) = self.next_level(times)?;
+            // Then there is nobody to be fair to.
+            let is_free = is_only && !self.levels[level].has_flows();
+            let taken = self.levels[level].take(now, &self.rules, times[level], is_free);
             // Nothing but shells; they are gone now.
             let Some((taken, mut charge)) = taken else { continue };
             charge.level = level as u8;
@@ -114,6 +119,10 @@ impl<T: Waiting> Line<T> {
                 self.stall(entry);
                 continue;
             }
+            if is_free {
+                self.owe_nothing();
+                return Some(Next::Dispatch(entry, charge));
+            }
             charge.paid = self.share(&charge) as f32;
             if self.levels[level].has_flows() {
                 charge.bill = self.bills.open(charge);
@@ -122,28 +131,33 @@ impl<T: Waiting> Line<T> {
         }
     }
 
-    /// The highest level with something to dispatch, or the one that is owed most.
-    fn next_level(&mut self, times: &Times) -> Option<usize> {
+    /// The highest level with something to dispatch, or the one that is owed most; and whether it is the only one.
+    fn next_level(&self, times: &Times) -> Option<(usize, bool)> {
         let mut first = None;
         let mut owed: Option<usize> = None;
+        let mut is_only = true;
         for (index, level) in self.levels.iter().enumerate() {
             if !level.may_go() {
                 continue;
             }
             if first.is_none() {
                 first = Some(index);
-            } else if self.owed[index] >= level.estimate(times[index])
+                continue;
+            }
+            is_only = false;
+            if self.owed[index] >= level.estimate(times[index])
                 && owed.is_none_or(|other| self.owed[other] < self.owed[index])
             {
                 owed = Some(index);
             }
         }
-        owed.or(first)
+        Some((owed.or(first)?, is_only))
     }
 
     /// Counts a dispatch for what the other levels are owed, and against what its own is. Returns how much of
     /// that it has used up.
     fn share(&mut self, charge: &Charge) -> f64 {
+        self.owes = true;
         let nanos = charge.nanos as f64;
         for (index, (level, owed)) in self.levels.iter().zip(&mut self.owed).enumerate() {
             let takes_part = index == usize::from(charge.level) || level.may_go();
@@ -153,6 +167,13 @@ impl<T: Waiting> Line<T> {
         let paid = nanos.min(*owed);
         *owed -= paid;
         paid
+    }
+
+    /// Nobody waits but at one level.
+    fn owe_nothing(&mut self) {
+        if std::mem::take(&mut self.owes) {
+            self.owed = [0.0; LEVELS];
+        }
     }
 
     /// Takes back what a request was charged that was not dispatched after all.

@@ -37,7 +37,7 @@ pub(crate) struct Pace {
     /// In nanoseconds after `origin`.
     due: f64,
     /// When the last one went, and by what the spacing of a limit below 1 is to be multiplied after it.
-    last: Option<(f64, f64)>,
+    last: Option<(Instant, f64)>,
 }
 
 impl Pace {
@@ -54,7 +54,7 @@ impl Pace {
         let by_rate = self.rate.map_or(0.0, |rate| self.due - early(rate));
         let by_limit = gap
             .zip(self.last)
-            .map_or(0.0, |(gap, (last, spread))| last + gap.as_nanos() as f64 * spread);
+            .map_or(0.0, |(gap, (last, spread))| self.nanos(last) + gap.as_nanos() as f64 * spread);
         let at = by_rate.max(by_limit).ceil();
         if at <= self.nanos(now) {
             return None;
@@ -70,10 +70,9 @@ impl Pace {
     /// One goes now. `spread` is by what the spacing of a limit below 1 is to be multiplied: not the same for
     /// all, or many who share a backend would fall into step.
     pub(crate) fn on_dispatched(&mut self, now: Instant, spread: f64) {
-        let now = self.nanos(now);
         self.last = Some((now, spread));
         if let Some(rate) = self.rate {
-            self.due = self.due.max(now - TIMER) + rate.interval;
+            self.due = self.due.max(self.nanos(now) - TIMER) + rate.interval;
         }
     }
 

@@ -29,6 +29,11 @@ const SHORT: Duration = Duration::from_millis(5);
 const UNKNOWN: Duration = Duration::from_millis(50);
 
 impl Rules {
+    /// Whether it is always the oldest who goes, however long it has waited.
+    pub(super) fn is_plain(&self) -> bool {
+        self.order == Order::Fifo && self.delay.is_none()
+    }
+
     /// How long the oldest may have waited before the newest go first: three service times are a queue that
     /// stands, and after a quarter of its time it must not be too late for those behind it.
     pub(super) fn threshold<T: Waiting>(

@@ -45,6 +45,9 @@ impl Reference {
     fn pop(&mut self) -> Option<u32> {
         loop {
             let level = self.waiting.iter().map(|one| one.1).min()?;
+            // With nobody to be fair to, nothing is charged.
+            let flows = self.flows.keys().filter(|(at, _)| *at == level).count();
+            let is_free = flows == 1 && self.waiting.iter().all(|one| one.1 == level);
             let (time, _, flow) = self.best(level)?;
             let mine = |one: &(u32, usize, u64, u32, bool)| (one.1, one.2) == (level, flow);
             // Those gone in front are dropped; what is left is looked at from the end whose turn it is.
@@ -60,6 +63,9 @@ impl Reference {
             let (id, _, _, cost, gone) = self.waiting.remove(at);
             if gone {
                 continue;
+            }
+            if is_free {
+                return Some(id);
             }
             self.clocks[level] = self.clocks[level].max(time);
             self.ticks += 1;
