@@ -1,8 +1,8 @@
 //! One request while it waits.
 
-use std::{
-    mem,
-    sync::{Arc, Mutex},
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU8, Ordering::SeqCst},
 };
 
 use tokio::{sync::oneshot, time::Instant};
@@ -105,7 +105,9 @@ where
 {
     lane: LaneId,
     terms: Terms,
-    stage: Mutex<Stage<Waits<S, Req, R, A>>>,
+    stage: AtomicU8,
+    /// There while it is waiting. The stage changes only while this is locked.
+    waits: Mutex<Option<Waits<S, Req, R, A>>>,
 }
 
 /// What a request was admitted with.
@@ -151,8 +153,9 @@ where
 /// InHand  ──▶ Gone              cancelled meanwhile: not put back
 /// Waiting ──▶ Gone              removed, or cancelled
 /// ```
-enum Stage<W> {
-    Waiting(W),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waiting,
     /// The drain task is about to call the inner.
     InHand,
     Gone,
@@ -163,37 +166,43 @@ where
     S: Service<Req>,
 {
     pub(crate) fn new(waits: Waits<S, Req, R, A>, terms: Terms) -> Self {
-        Self { lane: waits.inner.lane(), terms, stage: Mutex::new(Stage::Waiting(waits)) }
+        Self {
+            lane: waits.inner.lane(),
+            terms,
+            stage: AtomicU8::new(Stage::Waiting as u8),
+            waits: Mutex::new(Some(waits)),
+        }
     }
 
-    fn take(&self, next: Stage<Waits<S, Req, R, A>>) -> Option<Waits<S, Req, R, A>> {
-        let mut stage = lock(&self.stage);
-        match mem::replace(&mut *stage, next) {
-            Stage::Waiting(waits) => Some(waits),
-            Stage::InHand => None,
-            Stage::Gone => {
-                *stage = Stage::Gone;
-                None
-            }
+    fn is_at(&self, stage: Stage) -> bool {
+        self.stage.load(SeqCst) == stage as u8
+    }
+
+    fn take(&self, next: Stage) -> Option<Waits<S, Req, R, A>> {
+        let mut waits = lock(&self.waits);
+        if !self.is_at(Stage::Gone) {
+            self.stage.store(next as u8, SeqCst);
         }
+        waits.take()
     }
 
     /// Waits on, unless the caller has gone in the meantime.
     fn put_back(&self, waits: Waits<S, Req, R, A>) {
-        let mut stage = lock(&self.stage);
-        if let Stage::Gone = *stage {
-            drop(stage);
+        let mut place = lock(&self.waits);
+        if self.is_at(Stage::Gone) {
+            drop(place);
             self.cancelled(waits);
         } else {
-            *stage = Stage::Waiting(waits);
+            self.stage.store(Stage::Waiting as u8, SeqCst);
+            *place = Some(waits);
         }
     }
 
     /// The one way out for a request whose caller has gone before it was dispatched.
     fn cancelled(&self, waits: Waits<S, Req, R, A>) {
-        let core = Arc::clone(&waits.inner.core);
+        let core = &waits.inner.core;
         let before = core.counters.cancelled.add();
-        self.leave(&core);
+        self.leave(core);
         // The shells of many that have gone are swept out by the drain task, now and then; and it may have
         // been waiting for this one to end.
         let counts = core.places.counts();
@@ -256,18 +265,19 @@ where
     }
 
     fn is_gone(&self) -> bool {
-        !matches!(*lock(&self.stage), Stage::Waiting(_))
+        !self.is_at(Stage::Waiting)
     }
 
     fn has_left(&self) -> bool {
-        matches!(*lock(&self.stage), Stage::Gone)
+        self.is_at(Stage::Gone)
     }
 
     fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched {
         let Some(Waits { inner, request, prepare, span, reply }) = self.take(Stage::InHand) else {
             return Dispatched::Ended;
         };
-        let core = Arc::clone(&inner.core);
+        let core = &inner.core;
+        let (execution, abandon) = (core.settings.execution, core.settings.abandon);
         let again = |inner, request, span, reply, why| {
             self.put_back(Waits { inner, request, prepare, span, reply });
             why
@@ -302,9 +312,9 @@ where
                 };
                 let in_flight = InFlight::new(inner, start);
                 let running = Running::new(future, in_flight, span);
-                match core.settings.execution {
+                match execution {
                     Execution::Spawn => {
-                        let task = Task::new(running, reply, core.settings.abandon, false);
+                        let task = Task::new(running, reply, abandon, false);
                         drop(tokio::spawn(task));
                     }
                     // If the caller has gone, this drops the call and frees its slot.
