@@ -1,6 +1,7 @@
 //! The drain task: takes in, ticks, evicts, expires, dispatches.
 
 use std::{
+    collections::BTreeSet,
     future::poll_fn,
     pin::Pin,
     sync::{Arc, atomic::Ordering::SeqCst, atomic::fence},
@@ -16,14 +17,13 @@ use super::{
     contain,
     door::WINDOW,
     job::{Dispatched, Removal},
-    lock,
     state::ABSENT,
     ticks::Ticker,
 };
 use crate::{
     error::Reason,
     options::Overflow,
-    queue::{Bill, Charge, Cut, Next, Pace, Victim, mix},
+    queue::{Bill, Charge, Cut, Next, Pace, Victim},
 };
 
 /// No more than so many requests are dispatched, or found late, before others on the same thread get
@@ -105,14 +105,14 @@ impl<'a> Drain<'a> {
     /// Does all there is to do now, and sees to it that it will be woken for more.
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Before any look at the state, so that no change after it goes unnoticed.
-        self.core.signal.register(cx.waker());
-        self.settle();
-        self.wake_lanes();
-        let closed = self.core.backlog().take_in(cx);
+        self.core.signal.take_back(cx.waker());
+        let (closed, is_late) = self.take_in(cx);
         // Before the dispatch, for which it may raise the limit.
         let ticked = self.ticker.poll(self.core, cx);
         self.evict();
-        self.expire(cx);
+        if is_late {
+            self.expire(cx);
+        }
         let next = self.dispatch(cx);
         if ticked {
             self.ticker.on_dispatched(self.core, self.waits_for_slots(next));
@@ -122,28 +122,23 @@ impl<'a> Drain<'a> {
         }
         self.offer_places(cx);
         let waiting = self.core.places.counts().waiting();
-        self.look_back(self.core.queued());
-        self.core.backlog().purge(self.core.queued());
-        self.set_alarm(next, cx);
+        let late = self.look_back();
+        self.set_alarm(late, next, cx);
         if closed.is_ready() && waiting == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Puts right what finished calls were charged.
-    fn settle(&mut self) {
-        std::mem::swap(&mut self.settlements, &mut *lock(&self.core.settlements));
-        if !self.settlements.is_empty() {
-            let mut backlog = self.core.backlog();
-            self.settlements.drain(..).for_each(|(bill, time)| backlog.settle(bill, time));
-        }
-    }
-
-    /// Asks those inner services again that said they may be ready.
-    fn wake_lanes(&self) {
-        let woken = std::mem::take(&mut *lock(&self.core.woken));
-        if !woken.is_empty() {
-            let mut backlog = self.core.backlog();
-            woken.into_iter().for_each(|lane| backlog.wake(lane));
-        }
+    /// Takes in what others have left: what finished calls have shown that they were to be charged, which inner
+    /// services say that they may be ready, and newcomers. Returns whether the channel is closed, and whether
+    /// anybody may be late.
+    fn take_in(&mut self, cx: &mut Context<'_>) -> (Poll<()>, bool) {
+        let mut woken = BTreeSet::new();
+        self.core.woken.swap(&mut woken);
+        self.core.settlements.swap(&mut self.settlements);
+        let mut backlog = self.core.backlog();
+        self.settlements.drain(..).for_each(|(bill, time)| backlog.settle(bill, time));
+        woken.into_iter().for_each(|lane| backlog.wake(lane));
+        let closed = backlog.take_in(cx);
+        (closed, backlog.next_late().is_some())
     }
 
     /// Newcomers may have passed the bound, for whom others make room.
@@ -269,8 +264,9 @@ impl<'a> Drain<'a> {
 
     fn on_called(&mut self, now: Instant) {
         self.window.served += 1;
-        let draw = mix(self.core.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64;
-        self.pace.on_dispatched(now, 0.75 + draw / 2.0);
+        let is_spaced = self.core.exact_limit() < 1.0;
+        let spread = if is_spaced { 0.75 + self.core.draw() / 2.0 } else { 1.0 };
+        self.pace.on_dispatched(now, spread);
     }
 
     /// Why it is not to be dispatched any more.
@@ -294,16 +290,25 @@ impl<'a> Drain<'a> {
         Duration::try_from_secs_f64(gap).ok()
     }
 
-    /// At the end of a window, finds out anew whom to refuse for their priority; tells the door how the line
-    /// looks.
-    fn look_back(&mut self, waiting: usize) {
+    /// Tidies up, and tells the door how the line looks. Returns when the next request is late.
+    fn look_back(&mut self) -> Option<Instant> {
+        let waiting = self.core.queued();
+        let mut backlog = self.core.backlog();
+        if let Some(shapes) = backlog.shapes() {
+            self.core.door.publish(shapes);
+        }
+        backlog.purge(waiting);
+        let late = backlog.next_late();
+        drop(backlog);
+        if self.core.door.has_priorities() {
+            self.cut(waiting);
+        }
+        late
+    }
+
+    /// At the end of a window, finds out anew whom to refuse for their priority.
+    fn cut(&mut self, waiting: usize) {
         let door = &self.core.door;
-        if let Some(shapes) = self.core.backlog().shapes() {
-            door.publish(shapes);
-        }
-        if !door.has_priorities() {
-            return;
-        }
         let Window { cut, began, served, stood } = &mut self.window;
         *stood &= waiting > 0;
         let now = self.now;
@@ -336,8 +341,7 @@ impl<'a> Drain<'a> {
     }
 
     /// Sees to it that the task is woken when somebody is late, or when the pace lets the next one go.
-    fn set_alarm(&mut self, due: Option<Instant>, cx: &mut Context<'_>) {
-        let late = self.core.backlog().next_late();
+    fn set_alarm(&mut self, late: Option<Instant>, due: Option<Instant>, cx: &mut Context<'_>) {
         let Some(next) = late.into_iter().chain(due).min() else { return };
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(next)));
         if sleep.deadline() != next {

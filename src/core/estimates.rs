@@ -137,6 +137,9 @@ impl Estimates {
     /// Mean service time of each priority: what is known of all, where nothing is of that one.
     pub(crate) fn times(&self) -> Times {
         let all = self.all.get();
+        if !self.by_level.load(Relaxed) {
+            return [all; LEVELS];
+        }
         self.levels.each_ref().map(|level| level.get().or(all))
     }
 

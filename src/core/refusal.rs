@@ -13,7 +13,6 @@ use crate::{
     class::Rank,
     error::{Reason, Rejected},
     options::Order,
-    queue::mix,
 };
 
 /// A longer wait says no more than "not soon", and the rate it is computed from will have changed.
@@ -112,7 +111,7 @@ impl Core {
     }
 
     fn spread(&self, time: Duration) -> Duration {
-        let random = mix(self.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64;
+        let random = self.draw();
         time.min(MAX_RETRY_AFTER).mul_f64(1.0 - SPREAD + 2.0 * SPREAD * random).min(MAX_RETRY_AFTER)
     }
 

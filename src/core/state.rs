@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use futures::task::AtomicWaker;
 use tokio::{runtime, sync::mpsc, time::Instant};
 
 use super::{
@@ -20,8 +19,10 @@ use super::{
     estimates::Estimates,
     first_polls::FirstPolls,
     idle::Idle,
+    inbox::Inbox,
     lock,
     places::{Places, Slots},
+    signal::Signal,
     waiters::Waiters,
     word::Counts,
 };
@@ -30,7 +31,7 @@ use crate::{
     error::Reason,
     limit::{Algorithm, Load, Sample},
     options::{Abandon, Execution, Overflow},
-    queue::{Bill, LaneId, Rate, Rules},
+    queue::{Bill, LaneId, Rate, Rules, mix},
     stats::{Counters, DrainRate, Recorder},
 };
 
@@ -65,12 +66,12 @@ pub(crate) struct Core {
     pub(crate) waiters: Waiters,
     backlog: Mutex<Backlog>,
     /// Wakes the drain task.
-    pub(super) signal: AtomicWaker,
+    pub(super) signal: Signal,
     /// Inner services that may be ready again.
-    pub(super) woken: Mutex<BTreeSet<LaneId>>,
+    pub(super) woken: Inbox<BTreeSet<LaneId>>,
     pub(super) drain: AtomicU8,
     /// Charges that have turned out to be so much.
-    pub(super) settlements: Mutex<Vec<(Bill, Duration)>>,
+    pub(super) settlements: Inbox<Vec<(Bill, Duration)>>,
     /// What those in flight take beyond one slot each.
     surplus: AtomicUsize,
     pub(super) bypassing: AtomicUsize,
@@ -117,10 +118,10 @@ impl Core {
             idle: Idle::default(),
             waiters: Waiters::default(),
             backlog: Mutex::new(Backlog::new(receiver, settings.line)),
-            signal: AtomicWaker::new(),
-            woken: Mutex::default(),
+            signal: Signal::default(),
+            woken: Inbox::default(),
             drain: AtomicU8::new(ABSENT),
-            settlements: Mutex::default(),
+            settlements: Inbox::default(),
             surplus: AtomicUsize::new(0),
             bypassing: AtomicUsize::new(0),
             draws: AtomicU64::new(0),
@@ -229,11 +230,16 @@ impl Core {
 
     /// A call that was charged has taken so long.
     pub(crate) fn settle(&self, bill: Bill, time: Duration) {
-        lock(&self.settlements).push((bill, time));
+        self.settlements.put(|settlements| settlements.push((bill, time)));
     }
 
     pub(crate) fn measure_rate(&self, now: Instant) {
         self.rate.look(now, || self.counters.ended());
+    }
+
+    /// A random number between 0 and 1.
+    pub(super) fn draw(&self) -> f64 {
+        mix(self.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64
     }
 
     /// How many wait.
@@ -249,7 +255,9 @@ impl Core {
 
     /// An inner may be ready, or was polled without leaving our waker with it: the drain task has to ask.
     pub(crate) fn ask_again(&self, lane: LaneId) {
-        lock(&self.woken).insert(lane);
+        self.woken.put(|lanes| {
+            lanes.insert(lane);
+        });
         self.wake();
     }
 
