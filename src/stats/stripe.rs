@@ -6,7 +6,7 @@ use std::{
 /// What each of several threads writes for itself, to be added up by whoever wants to know.
 ///
 /// Counting is on the path of every call. On one cache line for all threads it would cost more than the
-/// rest of that path (`benches/overhead.rs`); so threads are dealt out to stripes that are apart by 128
+/// rest of that path (`cargo bench -p overhead`); so threads are dealt out to stripes that are apart by 128
 /// bytes, since processors fetch lines of 64 in pairs.
 #[derive(Debug, Default)]
 pub(super) struct Striped<T>([Stripe<T>; STRIPES]);

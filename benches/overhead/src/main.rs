@@ -1,0 +1,65 @@
+//! What one call costs: through this layer, through what one would use instead, and through the bare shape of
+//! a queue in front of a task.
+//!
+//! ```sh
+//! cargo bench -p overhead                  # all, under four minutes
+//! cargo bench -p overhead -- ratios        # the main contenders, in many situations
+//! cargo bench -p overhead -- queue         # the same with fewer slots than callers
+//! cargo bench -p overhead -- peers         # every contender, in two situations
+//! cargo bench -p overhead -- refusal       # a refusal, and `layer()`
+//! cargo bench -p overhead -- allocations   # how many a call makes, and what they are
+//! cargo bench -p overhead -- contention    # up to 8 threads at one leveler
+//! cargo bench -p overhead -- --test        # a smoke test, some seconds
+//! ```
+//!
+//! Several names may be given. The results are the **ratios**: the contenders take turns in many short rounds,
+//! and each ratio is the median of those within a round. The times beside them depend on the machine and its
+//! mood. The bars are what we want; what is missed is missed.
+//!
+//! This is a crate of its own so that the peers are dependencies of nobody else.
+
+mod allocations;
+mod bars;
+mod contenders;
+mod contention;
+mod drive;
+mod floor;
+mod load;
+mod peers;
+mod queue;
+mod ratios;
+mod refusal;
+mod rounds;
+mod work;
+
+use crate::{bars::Bars, rounds::Scale};
+
+/// One table, or two, and the bars that they set.
+type Part = fn(Scale, &mut Bars);
+
+const PARTS: [(&str, Part); 6] = [
+    ("ratios", ratios::print),
+    ("queue", queue::print),
+    ("peers", peers::print),
+    ("refusal", refusal::print),
+    ("allocations", allocations::print),
+    ("contention", contention::print),
+];
+
+fn main() {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    let scale = if args.iter().any(|arg| arg == "--test") { Scale::SMOKE } else { Scale::FULL };
+    let names: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    for name in &names {
+        let is_known = PARTS.iter().any(|(part, _)| part == name);
+        assert!(is_known, "no part is called {name}; there are {:?}", PARTS.map(|(part, _)| part));
+    }
+    let mut bars = Bars::default();
+    for (name, print) in PARTS {
+        if names.is_empty() || names.contains(&&name.to_owned()) {
+            print(scale, &mut bars);
+            println!();
+        }
+    }
+    bars.print();
+}
