@@ -1,8 +1,9 @@
 //! What becomes of it when several threads do the same at one leveler, beside what an atomic and a lock on one
-//! word are on this machine.
+//! word are on this machine, and whether it has the cores: each on its own word is what nothing shared would be.
 
 use std::{
     hint::black_box,
+    pin::pin,
     sync::{
         Barrier, Mutex,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -35,47 +36,79 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
     print!("{:<34}", "threads");
     THREADS.iter().for_each(|threads| print!("{threads:>18}"));
     println!();
-    let runtime = Threads::Current.runtime();
+    // Its workers have nothing to do, unless a call is queued.
+    let runtime = Threads::Two.runtime();
     let _entered = runtime.enter();
+    let scale = Scale { calls: scale.calls * 5, ..scale };
 
     let (full, _running) = full_leveler();
-    row("refusal", scale, || {
+    row("refusal", scale, |_| {
         let mut full = full.clone();
         move || refusal(&mut full)
     });
-
-    let service = leveler(LIMIT, Execution::Caller).layer(inner(false, ready));
-    // Outside of the runtime there is no drain task to be started; this starts it.
-    admission(&mut service.clone());
-    row("direct call, Caller", scale, || {
-        let mut service = service.clone();
-        move || admission(&mut service)
+    admissions(scale);
+    row("fetch_add, each on its own word", scale, |_| {
+        let word = AtomicU64::new(0);
+        move || {
+            black_box(word.fetch_add(1, Relaxed));
+        }
     });
-
     let word = AtomicU64::new(0);
-    row("AtomicU64::fetch_add", scale, || {
+    row("fetch_add, all on one word", scale, |_| {
         || {
             black_box(word.fetch_add(1, Relaxed));
         }
     });
-
     let word = Mutex::new(0_u64);
-    row("Mutex, lock and add", scale, || {
+    row("Mutex around one word", scale, |_| {
         || {
             *black_box(word.lock().expect("no panic")) += 1;
         }
     });
 }
 
-fn admission<S: Service<(), Response = (), Error = BoxError>>(service: &mut S) {
-    let answer = service.call(()).now_or_never();
-    answer.expect("at once").expect("answered");
+/// There are slots for all, but whoever finds the inner in use by a thread that was just suspended is queued.
+fn admissions(scale: Scale) {
+    let service = leveler(LIMIT, Execution::Caller).layer(inner(false, ready));
+    // The first call tells the leveler its runtime; the threads below have none.
+    assert!(admission(&mut service.clone()), "nothing is in its way");
+    let queued = THREADS.map(|_| AtomicU64::new(0));
+    row("direct call, Caller", scale, |nth| {
+        let (mut service, queued) = (service.clone(), &queued[nth]);
+        move || {
+            if !admission(&mut service) {
+                queued.fetch_add(1, Relaxed);
+            }
+        }
+    });
+    print!("{:<34}", "… of which were queued after all");
+    for (threads, queued) in THREADS.into_iter().zip(queued) {
+        let calls = scale.calls * scale.rounds * threads;
+        let share = queued.into_inner() as f64 / calls as f64;
+        print!("{:>18}", format!("{:.3} %", share * 100.0));
+    }
+    println!();
 }
 
-fn row<W: FnMut() + Send>(what: &str, scale: Scale, work: impl Fn() -> W) {
-    let times = scale.calls * 5;
-    let rounds =
-        Rounds::take(scale.rounds, THREADS.len(), |nth| hammer(THREADS[nth], times, &work));
+/// Whether it was answered at once; if not, waits for the answer.
+fn admission<S: Service<(), Response = (), Error = BoxError>>(service: &mut S) -> bool {
+    let mut call = pin!(service.call(()));
+    match call.as_mut().now_or_never() {
+        Some(answer) => {
+            answer.expect("answered");
+            true
+        }
+        None => {
+            futures::executor::block_on(call).expect("answered");
+            false
+        }
+    }
+}
+
+fn row<W: FnMut() + Send>(what: &str, scale: Scale, work: impl Fn(usize) -> W) {
+    let rounds = Rounds::take(scale.rounds, THREADS.len(), |nth| {
+        hammer(THREADS[nth], scale.calls, || work(nth))
+    });
     print!("{what:<34}");
     for (nth, threads) in THREADS.into_iter().enumerate() {
         // Of one thread, and there are more of them.

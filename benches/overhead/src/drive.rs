@@ -31,7 +31,8 @@ pub(crate) struct Took {
 /// Calls before the clock starts: buffers have grown, and `little-loadshedder` has seen that it need not shed.
 const WARM_UP: usize = 100;
 
-/// Shares the calls out to the callers, each a task that makes one after the other.
+/// Shares the calls out to the callers, each a task that makes one after the other. To start these tasks is in the
+/// time, the same for all.
 pub(crate) async fn drive(client: impl Client, load: Load) -> Took {
     let mut first = client.clone();
     for _ in 0..WARM_UP {

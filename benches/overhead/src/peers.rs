@@ -24,6 +24,9 @@ const CONTENDERS: [Contender; 13] = [
     Adaptive,
 ];
 
+const FLOOR: usize = 0;
+const BASE: usize = 5;
+
 pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
     for (threads, callers) in [(Threads::Two, 64), (Threads::Current, 1)] {
         println!("peers; threads: {threads:?}, callers: {callers}, no-op inner");
@@ -34,7 +37,7 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
             CONTENDERS[nth].run(&runtime, load).nanos
         });
         for (nth, contender) in CONTENDERS.into_iter().enumerate() {
-            let (base, floor) = (rounds.ratio(nth, 5), rounds.ratio(nth, 0));
+            let (base, floor) = (rounds.ratio(nth, BASE), rounds.ratio(nth, FLOOR));
             println!("{:<28}{base:>14.2}{floor:>10.2}{:>10.0}", contender.name(), rounds.time(nth));
         }
     }

@@ -9,7 +9,7 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    pub(crate) const FULL: Self = Self { calls: 20_000, rounds: 15 };
+    pub(crate) const FULL: Self = Self { calls: 20_000, rounds: 25 };
     pub(crate) const SMOKE: Self = Self { calls: 200, rounds: 1 };
 }
 
