@@ -2,7 +2,7 @@
 //! a queue in front of a task.
 //!
 //! ```sh
-//! cargo bench -p overhead                  # all, under four minutes
+//! cargo bench -p overhead                  # all, some two minutes
 //! cargo bench -p overhead -- ratios        # the main contenders, in many situations
 //! cargo bench -p overhead -- queue         # the same with fewer slots than callers
 //! cargo bench -p overhead -- peers         # every contender, in two situations
