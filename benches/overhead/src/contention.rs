@@ -27,8 +27,61 @@ use crate::{
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];
 
-/// Takes turns between the numbers of threads; the throughput is that relative to one.
+/// What is done over and over; given for how many threads, as an index. All take turns with all, so that what the
+/// reference says of the cores is true of the others.
+type Row<'a> = (&'static str, &'a dyn Fn(usize) -> f64);
+
 pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
+    // Its workers have nothing to do, unless a call is queued.
+    let runtime = Threads::Two.runtime();
+    let _entered = runtime.enter();
+    let scale = Scale { calls: scale.calls * 5, ..scale };
+    let (full, _running) = full_leveler();
+    let service = leveler(LIMIT, Execution::Caller).layer(inner(false, ready));
+    // The first call tells the leveler its runtime; the threads below have none.
+    assert!(admission(&mut service.clone()), "nothing is in its way");
+    let queued = THREADS.map(|_| AtomicU64::new(0));
+    let word = AtomicU64::new(0);
+    let locked = Mutex::new(0_u64);
+    let add = |word: &AtomicU64| {
+        black_box(word.fetch_add(1, Relaxed));
+    };
+    let rows: [Row<'_>; 5] = [
+        ("refusal", &|nth| {
+            hammer(nth, scale, || {
+                let mut full = full.clone();
+                move || refusal(&mut full)
+            })
+        }),
+        ("direct call, Caller", &|nth| {
+            hammer(nth, scale, || {
+                let (mut service, queued) = (service.clone(), &queued[nth]);
+                move || {
+                    if !admission(&mut service) {
+                        queued.fetch_add(1, Relaxed);
+                    }
+                }
+            })
+        }),
+        ("fetch_add, each on its own word", &|nth| {
+            hammer(nth, scale, || {
+                let word = AtomicU64::new(0);
+                move || add(&word)
+            })
+        }),
+        ("fetch_add, all on one word", &|nth| hammer(nth, scale, || || add(&word))),
+        ("Mutex around one word", &|nth| {
+            hammer(nth, scale, || || *black_box(locked.lock().expect("no panic")) += 1)
+        }),
+    ];
+    compare(scale, rows);
+    print_queued(scale, queued);
+}
+
+fn compare(scale: Scale, rows: [Row<'_>; 5]) {
+    let rounds = Rounds::take(scale.rounds, rows.len() * THREADS.len(), |turn| {
+        rows[turn / THREADS.len()].1(turn % THREADS.len())
+    });
     let cores = thread::available_parallelism().map_or(0, usize::from);
     println!(
         "threads at one leveler, {cores} cores: ns of a call as each sees it (× throughput of one)"
@@ -36,52 +89,21 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
     print!("{:<34}", "threads");
     THREADS.iter().for_each(|threads| print!("{threads:>18}"));
     println!();
-    // Its workers have nothing to do, unless a call is queued.
-    let runtime = Threads::Two.runtime();
-    let _entered = runtime.enter();
-    let scale = Scale { calls: scale.calls * 5, ..scale };
-
-    let (full, _running) = full_leveler();
-    row("refusal", scale, |_| {
-        let mut full = full.clone();
-        move || refusal(&mut full)
-    });
-    admissions(scale);
-    row("fetch_add, each on its own word", scale, |_| {
-        let word = AtomicU64::new(0);
-        move || {
-            black_box(word.fetch_add(1, Relaxed));
+    for (row, (what, _)) in rows.into_iter().enumerate() {
+        print!("{what:<34}");
+        let first = row * THREADS.len();
+        for (nth, threads) in THREADS.into_iter().enumerate() {
+            // Of one thread, and there are more of them.
+            let throughput = threads as f64 / rounds.ratio(first + nth, first);
+            print!("{:>18}", format!("{:.1} ({throughput:.2})", rounds.time(first + nth)));
         }
-    });
-    let word = AtomicU64::new(0);
-    row("fetch_add, all on one word", scale, |_| {
-        || {
-            black_box(word.fetch_add(1, Relaxed));
-        }
-    });
-    let word = Mutex::new(0_u64);
-    row("Mutex around one word", scale, |_| {
-        || {
-            *black_box(word.lock().expect("no panic")) += 1;
-        }
-    });
+        println!();
+    }
 }
 
 /// There are slots for all, but whoever finds the inner in use by a thread that was just suspended is queued.
-fn admissions(scale: Scale) {
-    let service = leveler(LIMIT, Execution::Caller).layer(inner(false, ready));
-    // The first call tells the leveler its runtime; the threads below have none.
-    assert!(admission(&mut service.clone()), "nothing is in its way");
-    let queued = THREADS.map(|_| AtomicU64::new(0));
-    row("direct call, Caller", scale, |nth| {
-        let (mut service, queued) = (service.clone(), &queued[nth]);
-        move || {
-            if !admission(&mut service) {
-                queued.fetch_add(1, Relaxed);
-            }
-        }
-    });
-    print!("{:<34}", "… of which were queued after all");
+fn print_queued(scale: Scale, queued: [AtomicU64; THREADS.len()]) {
+    print!("{:<34}", "direct calls queued after all");
     for (threads, queued) in THREADS.into_iter().zip(queued) {
         let calls = scale.calls * scale.rounds * threads;
         let share = queued.into_inner() as f64 / calls as f64;
@@ -105,21 +127,9 @@ fn admission<S: Service<(), Response = (), Error = BoxError>>(service: &mut S) -
     }
 }
 
-fn row<W: FnMut() + Send>(what: &str, scale: Scale, work: impl Fn(usize) -> W) {
-    let rounds = Rounds::take(scale.rounds, THREADS.len(), |nth| {
-        hammer(THREADS[nth], scale.calls, || work(nth))
-    });
-    print!("{what:<34}");
-    for (nth, threads) in THREADS.into_iter().enumerate() {
-        // Of one thread, and there are more of them.
-        let throughput = threads as f64 / rounds.ratio(nth, 0);
-        print!("{:>18}", format!("{:.1} ({throughput:.2})", rounds.time(nth)));
-    }
-    println!();
-}
-
 /// Nanoseconds that pass while each thread does it so often, from the first start to the last end, for one time.
-fn hammer<W: FnMut() + Send>(threads: usize, times: usize, work: impl Fn() -> W) -> f64 {
+fn hammer<W: FnMut() + Send>(nth: usize, scale: Scale, work: impl Fn() -> W) -> f64 {
+    let (threads, times) = (THREADS[nth], scale.calls);
     let barrier = Barrier::new(threads);
     let spans: Vec<_> = thread::scope(|scope| {
         let spawn = |_| {
