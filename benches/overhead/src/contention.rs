@@ -26,6 +26,8 @@ use crate::{
 };
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];
+/// The row of the reference.
+const OWN_WORD: usize = 2;
 
 /// What is done over and over; given for how many threads, as an index. All take turns with all, so that what the
 /// reference says of the cores is true of the others.
@@ -98,6 +100,11 @@ fn compare(scale: Scale, rows: [Row<'_>; 5]) {
             print!("{:>18}", format!("{:.1} ({throughput:.2})", rounds.time(first + nth)));
         }
         println!();
+    }
+    // Two threads take as long as one, where each has a core.
+    let reference = OWN_WORD * THREADS.len();
+    if cores > 1 && rounds.ratio(reference + 1, reference) > 1.25 {
+        println!("others use the cores: these say little of contention");
     }
 }
 
