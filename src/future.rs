@@ -43,6 +43,8 @@ pin_project! {
         Running { #[pin] running: Running<F, A> },
         // Known when `call` returned.
         Answered { reply: Option<Reply<F, A>> },
+        // The same; apart, for refusals are to be cheap, and this is small.
+        Failed { error: Option<BoxError> },
     }
 }
 
@@ -80,6 +82,10 @@ impl<F: Future, A> ResponseFuture<F, A> {
     pub(crate) fn answered(reply: Reply<F, A>) -> Self {
         Self::new(State::Answered { reply: Some(reply) })
     }
+
+    pub(crate) fn failed(error: BoxError) -> Self {
+        Self::new(State::Failed { error: Some(error) })
+    }
 }
 
 impl<F, T, E> Future for ResponseFuture<F, Result<T, E>>
@@ -99,7 +105,7 @@ where
                     let reply = ready!(Pin::new(answer).poll(cx));
                     // Answered: there is nothing left to cancel.
                     ticket.0 = None;
-                    reply.unwrap_or_else(|_| Reply::Rejected(lost()))
+                    reply.unwrap_or_else(|_| Reply::error(lost()))
                 }
                 StateProj::Running { running } => {
                     return match ready!(running.poll(cx)) {
@@ -112,13 +118,14 @@ where
                     Some(reply) => reply,
                     None => return Poll::Pending,
                 },
+                StateProj::Failed { error } => {
+                    return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+                }
             };
             match reply {
                 Reply::Done(result) => return Poll::Ready(result.map_err(Into::into)),
                 Reply::Run(running) => state.set(State::Running { running }),
-                Reply::Rejected(rejected) => return Poll::Ready(Err(rejected.into())),
-                Reply::Failed(Failure::Unready(error)) => return Poll::Ready(Err(error)),
-                Reply::Failed(Failure::Dead(error)) => return Poll::Ready(Err(error.into())),
+                Reply::Failed(Failure::Error(error)) => return Poll::Ready(Err(error)),
                 Reply::Failed(Failure::Panicked(panic)) => resume_unwind(panic),
             }
         }
@@ -143,7 +150,7 @@ impl<F: Future, A> fmt::Debug for ResponseFuture<F, A> {
         let state = match self.state {
             State::Waiting { .. } => "waiting",
             State::Running { .. } => "running",
-            State::Answered { .. } => "answered",
+            State::Answered { .. } | State::Failed { .. } => "answered",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish()
     }

@@ -17,10 +17,10 @@ use crate::{
         Core, Failure, Foreseen, Inner, Job, Leveler, Refusal, Turn,
         estimates::Budget,
         first_polls::FirstPolls,
-        in_flight::{InFlight, Reply, Running, Start},
+        in_flight::{InFlight, Running, Start},
         inner::Entered,
         job::{Request, Terms, Waits},
-        places::{Admitted, Denied, Slots},
+        places::{Admitted, Denied},
         reservation::{Reservation, Reserved},
         task::{self, Started},
     },
@@ -154,7 +154,6 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     {
         // First, while nothing is held: it is user code.
         let Class { deadline, rank, bypass } = self.request_classifier.classify(&request);
-        let now = Instant::now();
         let reserved = self.reserved.take();
         let this = &*self;
         let core = this.core();
@@ -162,38 +161,29 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let asked = rank.cost;
         let rank = Rank { cost: core.places.weight(asked), ..rank };
         let refuse = |why, request| {
-            let rejected = core.refuse(why, rank, now);
+            let rejected = core.refuse(why, rank);
             Err(Refused { rejected, request })
         };
         if core.ensure_drained().is_err() {
             return refuse(Refusal::NoRuntime, request);
         }
-        let left = deadline.map(|at| at.saturating_duration_since(now));
+        // The clock is not looked at but by need: that is a quarter of what a refusal costs.
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         let budget = left.map_or(Budget::NONE, Budget::of);
-        // What a call that need not wait starts with, but for its slots.
-        let start = Start {
-            at: now,
-            wait: Duration::ZERO,
-            priority: rank.priority,
-            budget,
-            slots: Slots::default(),
-            bill: None,
-            is_measured: false,
-        };
-        let mut span = Span::current();
         let mut request = request;
         if bypass {
             if let Err(why) = this.begin_bypass() {
                 return refuse(why, request);
             }
-            match this.dispatch(span, request, start) {
+            let start = Start::now(rank.priority, budget);
+            match this.dispatch(Span::current(), request, start) {
                 Ok(future) => return Ok(future),
                 // Its inner is not ready: then it has to wait, as one of the others.
-                Err(back) => (span, request) = back,
+                Err((_, back)) => request = back,
             }
             core.end_bypass();
         }
-        let is_probe = match this.let_in(rank, budget, left, now) {
+        let is_probe = match this.let_in(rank, budget, left) {
             Ok(foreseen) => foreseen == Foreseen::Probe,
             Err(why) => return refuse(why, request),
         };
@@ -202,6 +192,9 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Err(why) => return refuse(why, request),
         };
         let nth = core.counters.admitted.add(rank.priority);
+        let start = Start::now(rank.priority, budget);
+        let now = start.at;
+        let mut span = Span::current();
         if let Admitted::Direct(slots) = admitted {
             let is_measured = FirstPolls::measures(nth);
             match this.dispatch(span, request, Start { slots, is_measured, ..start }) {
@@ -221,15 +214,14 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         rank: Rank,
         budget: Budget,
         left: Option<Duration>,
-        now: Instant,
     ) -> Result<Foreseen, Refusal> {
         let core = self.core();
         let foreseen = match left {
             None => Foreseen::InTime,
             Some(Duration::ZERO) => return Err(Refusal::Late),
-            Some(left) => core.would_be_in_time(rank, budget, left, now)?,
+            Some(left) => core.would_be_in_time(rank, budget, left)?,
         };
-        let is_open = core.door.is_open_to(rank, core.places.limit(), now);
+        let is_open = core.door.is_open_to(rank, core.places.limit(), Instant::now);
         if is_open { Ok(foreseen) } else { Err(Refusal::CutOff) }
     }
 
@@ -296,7 +288,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                 }
                 match failure {
                     Failure::Panicked(panic) => resume_unwind(panic),
-                    failure => Ok(ResponseFuture::answered(Reply::Failed(failure))),
+                    Failure::Error(error) => Ok(ResponseFuture::failed(error)),
                 }
             }
         }
@@ -353,9 +345,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         match self.try_call(request) {
             Ok(future) => future,
-            Err(Refused { rejected, request: _ }) => {
-                ResponseFuture::answered(Reply::Rejected(rejected))
-            }
+            Err(Refused { rejected, request: _ }) => ResponseFuture::failed(rejected.into()),
         }
     }
 }

@@ -21,6 +21,7 @@ impl Controller {
         Self { adaptive: AtomicBool::new(algorithm.is_some()), algorithm: Mutex::new(algorithm) }
     }
 
+    #[inline]
     pub(super) fn is_adaptive(&self) -> bool {
         self.adaptive.load(SeqCst)
     }

@@ -102,12 +102,24 @@ impl Door {
         }
     }
 
-    /// Counts an arrival; `false` when it is to be refused for its priority.
-    pub(crate) fn is_open_to(&self, rank: Rank, limit: usize, now: Instant) -> bool {
+    /// Counts an arrival; `false` when it is to be refused for its priority. `now` is asked only where there are
+    /// several.
+    #[inline]
+    pub(crate) fn is_open_to(
+        &self,
+        rank: Rank,
+        limit: usize,
+        now: impl FnOnce() -> Instant,
+    ) -> bool {
+        let has_priorities = self.has_priorities.load(Relaxed);
+        if !has_priorities && rank.priority == Priority::default() {
+            return true;
+        }
+        self.is_open_by_priority(rank, limit, now())
+    }
+
+    fn is_open_by_priority(&self, rank: Rank, limit: usize, now: Instant) -> bool {
         if !self.has_priorities.load(Relaxed) {
-            if rank.priority == Priority::default() {
-                return true;
-            }
             self.has_priorities.store(true, Relaxed);
         }
         let cohort = if rank.flow == NO_FLOW {
@@ -314,10 +326,10 @@ mod tests {
         let door = Door::new(now);
         let low = Class::new().priority(Priority::Low).rank;
         door.set_cut(0, now);
-        assert!(door.is_open_to(low, 4, now));
+        assert!(door.is_open_to(low, 4, || now));
         door.enter(low);
-        assert!(!door.is_open_to(low, 4, now));
-        assert!(door.is_open_to(low, 5, now));
-        assert!(door.is_open_to(low, 4, now + 3 * WINDOW), "nobody was there to lift the cut");
+        assert!(!door.is_open_to(low, 4, || now));
+        assert!(door.is_open_to(low, 5, || now));
+        assert!(door.is_open_to(low, 4, || now + 3 * WINDOW), "nobody was there to lift the cut");
     }
 }

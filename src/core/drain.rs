@@ -276,7 +276,7 @@ impl<'a> Drain<'a> {
             return Some(late.reason);
         }
         let left = job.deadline()?.saturating_duration_since(now);
-        let foreseen = self.core.foresee(job.foreseen_by(), Duration::ZERO, left, now);
+        let foreseen = self.core.foresee(job.foreseen_by(), 0.0, left, now);
         (foreseen == Foreseen::TooLate).then_some(Reason::WouldMissDeadline)
     }
 

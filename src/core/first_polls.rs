@@ -39,6 +39,7 @@ impl FirstPolls {
     }
 
     /// Whether to make the first poll in `call`.
+    #[inline]
     pub(crate) fn in_place(&self) -> bool {
         let (ready, nanos) = self.load();
         ready >= ENOUGH && nanos <= SHORT
@@ -53,6 +54,7 @@ impl FirstPolls {
     }
 
     /// The share that was ready, and the mean.
+    #[inline]
     fn load(&self) -> (f32, f32) {
         let word = self.0.load(Relaxed);
         (f32::from_bits((word >> 32) as u32), f32::from_bits(word as u32))

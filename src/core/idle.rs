@@ -12,6 +12,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
+    #[inline]
     pub(crate) fn notify(&self) {
         if self.asking.load(SeqCst) > 0 {
             self.notify.notify_waiters();

@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     class::Priority,
-    error::Rejected,
     limit::{Outcome, Sample},
     queue::Bill,
 };
@@ -32,7 +31,6 @@ pub(crate) enum Reply<F: Future, A> {
     Done(A),
     /// `Execution::Caller`: the inner has been called; run it.
     Run(Running<F, A>),
-    Rejected(Rejected),
     Failed(Failure),
 }
 
@@ -70,6 +68,19 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// Of a call that need not wait; but for its slots.
+    pub(crate) fn now(priority: Priority, budget: Budget) -> Self {
+        Self {
+            at: Instant::now(),
+            wait: Duration::ZERO,
+            priority,
+            budget,
+            slots: Slots::default(),
+            bill: None,
+            is_measured: false,
+        }
+    }
+
     pub(crate) fn is_bypass(&self) -> bool {
         self.slots.is_none()
     }

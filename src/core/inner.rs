@@ -55,10 +55,8 @@ pub(crate) enum Entered<Req, F> {
 
 /// An end of a call that is neither a response nor an error of its future.
 pub(crate) enum Failure {
-    /// The inner's `poll_ready` failed with this.
-    Unready(BoxError),
-    /// It had failed before.
-    Dead(ServiceError),
+    /// What the caller gets as it is: the error of the inner's `poll_ready`, or one of ours.
+    Error(BoxError),
     Panicked(Panic),
 }
 
@@ -170,7 +168,7 @@ impl<S> Cell<S> {
         S::Error: Into<BoxError>,
     {
         if let Some(dead) = &self.dead {
-            return Entered::failed(Failure::Dead(dead.clone()), request);
+            return Entered::failed(Failure::Error(dead.clone().into()), request);
         }
         let _entered = span.enter();
         let mut cx = Context::from_waker(waker);
@@ -202,7 +200,7 @@ impl<S> Cell<S> {
             Ok((error, text)) => {
                 tracing::warn!(error = %text, "inner service failed, its requests will be refused");
                 self.dead = Some(ServiceError::new(text.into()));
-                Failure::Unready(error)
+                Failure::Error(error)
             }
             Err(panic) => {
                 self.dead = Some(ServiceError::new("an error that cannot be displayed".into()));

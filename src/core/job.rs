@@ -346,7 +346,7 @@ where
                 "request removed"
             );
         });
-        drop(reply.send(Reply::Rejected(rejected)));
+        drop(reply.send(Reply::error(rejected)));
         drop(request);
         true
     }
@@ -368,7 +368,7 @@ where
             inner.core.counters.removed.add(self.terms.rank.priority, Reason::Closed);
             self.leave(&inner.core);
             let rejected = inner.core.rejected(Reason::Closed, Default::default());
-            drop(reply.send(Reply::Rejected(rejected)));
+            drop(reply.send(Reply::error(rejected)));
         }
     }
 }

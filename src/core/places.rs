@@ -60,6 +60,7 @@ impl Slots {
         Self { taken: taken as u32, in_flight: in_flight as u32 }
     }
 
+    #[inline]
     pub(crate) fn is_none(self) -> bool {
         self.taken == 0
     }
@@ -94,14 +95,17 @@ impl Places {
         }
     }
 
+    #[inline]
     pub(crate) fn counts(&self) -> Counts {
         Counts(self.word.0.load(SeqCst))
     }
 
+    #[inline]
     pub(crate) fn capacity(&self) -> usize {
         self.capacity.load(SeqCst) as usize
     }
 
+    #[inline]
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(SeqCst) as usize
     }
@@ -114,11 +118,13 @@ impl Places {
         self.limit.store(limit.clamp(1, MAX) as u32, SeqCst);
     }
 
+    #[inline]
     pub(crate) fn total(&self) -> usize {
         self.capacity() + self.limit()
     }
 
     /// What a request of this cost takes: no more than the limit, or it could never run.
+    #[inline]
     pub(crate) fn weight(&self, cost: u32) -> u32 {
         // The limit fits: it is no more than `MAX`.
         cost.clamp(1, self.limit() as u32)
@@ -179,6 +185,7 @@ impl Places {
     /// A limit lowered between the look at it and the taking of the slot must hold all the same: the
     /// newcomer keeps its place and waits. If the lowered limit is not seen here, the slot was taken
     /// before it was set.
+    #[inline]
     pub(super) fn recheck(&self, taken: usize, in_flight: usize) -> Admitted {
         if in_flight > self.limit() {
             self.return_slots(taken as u32);
@@ -226,11 +233,13 @@ impl Places {
     }
 
     /// Gives slots back and keeps the places.
+    #[inline]
     pub(crate) fn return_slots(&self, taken: u32) {
         self.word.0.fetch_sub(u64::from(taken) * IN_FLIGHT, SeqCst);
     }
 
     /// Gives so many slots and places back; returns the counts after it.
+    #[inline]
     pub(crate) fn release_running(&self, taken: u32) -> Counts {
         let add = u64::from(taken) * (HELD + IN_FLIGHT);
         Counts(self.word.0.fetch_sub(add, SeqCst).wrapping_sub(add))

@@ -16,11 +16,15 @@ use crate::{
 };
 
 /// A longer wait says no more than "not soon", and the rate it is computed from will have changed.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+const MAX_RETRY_AFTER: f64 = 60.0;
 
 /// How far `retry_after` is spread either way, so that those who are rejected together do not come back
 /// together.
 const SPREAD: f64 = 0.2;
+
+/// One in so many who are refused looks how fast calls end. That needs the clock; and no more than the end of a
+/// window in which that is measured is missed by the others.
+const LOOK: u64 = 16;
 
 /// Why a newcomer is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,17 +67,19 @@ impl Refusal {
 
 impl Core {
     /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
-    pub(crate) fn refuse(&self, why: Refusal, rank: Rank, now: Instant) -> Rejected {
+    pub(crate) fn refuse(&self, why: Refusal, rank: Rank) -> Rejected {
         let reason = why.reason();
-        self.counters.refused.add(rank.priority, reason);
-        self.measure_rate(now);
+        let before = self.counters.refused.add(rank.priority, reason);
+        if before % LOOK == 0 {
+            self.measure_rate(Instant::now());
+        }
         let mut rejected = self.rejected(reason, Duration::ZERO);
         match why {
             Refusal::NoPlace => rejected.over_share = self.door.is_over_share(rank),
             Refusal::CutOff => {
                 self.counters.cut_off.add(rank.priority);
                 // Not before who is cut off is decided anew, however short the queue.
-                let soon = self.spread(WINDOW);
+                let soon = self.spread(WINDOW.as_secs_f64());
                 rejected.retry_after = rejected.retry_after.max(Some(soon));
             }
             Refusal::WouldMiss { by_itself: true } => rejected.retry_after = None,
@@ -91,28 +97,31 @@ impl Core {
 
     /// The answer for a request that is refused or removed now.
     pub(crate) fn rejected(&self, reason: Reason, waited: Duration) -> Rejected {
-        let queued = self.queued();
+        let all = self.door.all();
         let retry_after = match reason {
             Reason::Closed | Reason::NoRuntime => None,
-            _ => self.time_for(self.door.all()).map(|time| self.spread(time)),
+            _ => self.time_for(all).map(|time| self.spread(time)),
         };
+        let queued = all.requests as usize;
         let limit = self.places.limit();
         Rejected { reason, retry_after, waited, queued, limit, over_share: false }
     }
 
-    /// How long it takes until all this, or one call, has ended: by the rate at which calls lately did, or by
-    /// what the limit allows.
-    fn time_for(&self, waiting: Waiting) -> Option<Duration> {
+    /// How many seconds it takes until all this, or one call, has ended: by the rate at which calls lately did, or
+    /// by what the limit allows.
+    fn time_for(&self, waiting: Waiting) -> Option<f64> {
         let by_limit = || {
             let each = self.estimates.service_time()?.as_secs_f64() / self.exact_limit();
-            Duration::try_from_secs_f64(each * waiting.weight.max(1) as f64).ok()
+            Some(each * waiting.weight.max(1) as f64)
         };
         self.rate.time_for(waiting.requests.max(1)).or_else(by_limit)
     }
 
-    fn spread(&self, time: Duration) -> Duration {
+    fn spread(&self, seconds: f64) -> Duration {
         let random = self.draw();
-        time.min(MAX_RETRY_AFTER).mul_f64(1.0 - SPREAD + 2.0 * SPREAD * random).min(MAX_RETRY_AFTER)
+        let spread = seconds.min(MAX_RETRY_AFTER) * (1.0 - SPREAD + 2.0 * SPREAD * random);
+        // In range, and a number: what is not a number is more than the most.
+        Duration::from_nanos((spread.min(MAX_RETRY_AFTER) * 1e9) as u64)
     }
 
     /// Whether a newcomer would be served by its deadline: predicted from what goes before it, when that
@@ -122,11 +131,10 @@ impl Core {
         rank: Rank,
         budget: Budget,
         left: Duration,
-        now: Instant,
     ) -> Result<Foreseen, Refusal> {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
         let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
-        match self.foresee(budget, wait.unwrap_or_default(), left, now) {
+        match self.foresee(budget, wait.unwrap_or(0.0), left, Instant::now()) {
             Foreseen::TooLate => {
                 let by_itself = self.estimates.foreseen(budget) > Some(left.as_secs_f32());
                 Err(Refusal::WouldMiss { by_itself })
@@ -135,11 +143,11 @@ impl Core {
         }
     }
 
-    /// Whether a request that is dispatched after this wait will be ready in the time that is left.
+    /// Whether a request that is dispatched after so many seconds will be ready in the time that is left.
     pub(super) fn foresee(
         &self,
         budget: Budget,
-        wait: Duration,
+        wait: f64,
         left: Duration,
         now: Instant,
     ) -> Foreseen {
@@ -148,7 +156,7 @@ impl Core {
             return Foreseen::InTime;
         }
         match self.estimates.foreseen(budget) {
-            Some(service) if wait.as_secs_f32() + service > left.as_secs_f32() => {
+            Some(service) if wait as f32 + service > left.as_secs_f32() => {
                 let may_probe = self.estimates.may_probe(budget, service, now);
                 if may_probe { Foreseen::Probe } else { Foreseen::TooLate }
             }

@@ -17,6 +17,7 @@ pub(crate) enum Reserved {
 }
 
 impl Places {
+    #[inline]
     pub(crate) fn reserved(&self) -> usize {
         self.reserved.load(SeqCst) as usize
     }
@@ -77,12 +78,14 @@ pub(crate) struct Reservation<'a> {
 
 impl Reservation<'_> {
     /// Whether there is a place, which is the caller's now.
+    #[inline]
     pub(crate) fn use_up(&mut self) -> bool {
         self.reserved.take_if(|reserved| *reserved == Reserved::Place).is_some()
     }
 }
 
 impl Drop for Reservation<'_> {
+    #[inline]
     fn drop(&mut self) {
         if self.use_up() {
             self.core.release_reserved();

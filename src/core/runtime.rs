@@ -12,10 +12,12 @@ use crate::error::Reason;
 
 impl Core {
     /// Makes sure that there is a drain task, or says why there can't be one.
+    #[inline]
     pub(crate) fn ensure_drained(self: &Arc<Self>) -> Result<(), Reason> {
-        if self.is_drained() {
-            return Ok(());
-        }
+        if self.is_drained() { Ok(()) } else { self.start_draining() }
+    }
+
+    fn start_draining(self: &Arc<Self>) -> Result<(), Reason> {
         let current = || runtime::Handle::try_current().ok();
         let candidates = [self.settings.runtime.clone(), current()];
         for (index, runtime) in candidates.into_iter().enumerate() {
@@ -36,6 +38,7 @@ impl Core {
         Err(Reason::NoRuntime)
     }
 
+    #[inline]
     pub(super) fn is_drained(&self) -> bool {
         self.drain.load(SeqCst) == ALIVE
     }
@@ -59,10 +62,12 @@ impl Core {
 
     /// Whether a call made right now is polled first where it is made. One that belongs to a runtime of its own
     /// is not.
+    #[inline]
     pub(crate) fn polls_in_place(&self) -> bool {
         self.first_polls.in_place() && self.given_runtime().is_none()
     }
 
+    #[inline]
     fn given_runtime(&self) -> Option<&runtime::Handle> {
         let given = self.settings.runtime.as_ref();
         given.filter(|_| !self.runtime_ended.load(SeqCst))

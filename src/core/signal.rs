@@ -17,6 +17,7 @@ pub(super) struct Signal {
 
 impl Signal {
     /// To be called after the change that the drain task is to see.
+    #[inline]
     pub(super) fn wake(&self) {
         // In the one order of all these operations the change comes before this look, and this look, if it finds
         // the signal on, before it is taken back; the drain task looks at the state only after that.

@@ -140,6 +140,7 @@ impl Core {
         self.signal.wake();
     }
 
+    #[inline]
     pub(crate) fn max_wait(&self) -> Option<Duration> {
         let nanos = self.max_wait.load(SeqCst);
         (nanos != NO_MAX_WAIT).then(|| Duration::from_nanos(nanos))
@@ -150,6 +151,7 @@ impl Core {
     }
 
     /// A call was made on an inner service.
+    #[inline]
     pub(crate) fn on_dispatched(&self, wait: Duration) {
         self.wait.record(wait);
         if self.wants_ticks.load(SeqCst) {
@@ -159,6 +161,7 @@ impl Core {
     }
 
     /// A call has ended and its slot is free.
+    #[inline]
     pub(crate) fn on_released(&self, after: Counts) {
         if after.waiting() > 0 {
             self.wake();
@@ -167,6 +170,7 @@ impl Core {
     }
 
     /// A place is free.
+    #[inline]
     pub(crate) fn on_place_free(&self, after: Counts) {
         if self.settings.overflow == Overflow::Wait {
             self.waiters.wake_one();
@@ -182,7 +186,7 @@ impl Core {
     pub(crate) fn on_failure(&self, failure: &Failure, held: usize, slots: Option<Slots>) {
         match failure {
             Failure::Panicked(_) => self.counters.panicked.add(),
-            Failure::Unready(_) | Failure::Dead(_) => self.counters.failed.add(),
+            Failure::Error(_) => self.counters.failed.add(),
         };
         match slots {
             Some(slots) => self.on_released(self.places.release_running(slots.taken)),
@@ -202,6 +206,7 @@ impl Core {
     }
 
     /// A request is about to be queued.
+    #[inline]
     pub(crate) fn on_queued(&self, rank: Rank, now: Instant) {
         self.door.enter(rank);
         if self.places.counts().waiting() == rank.cost as usize {
@@ -210,6 +215,7 @@ impl Core {
     }
 
     /// Slots are taken for a call, or given back.
+    #[inline]
     pub(crate) fn count_surplus(&self, taken: u32, is_taken: bool) {
         if taken > 1 {
             let taken = taken as usize;
@@ -262,6 +268,7 @@ impl Core {
     }
 
     /// Feeds a finished call to the algorithm, and takes over its limit.
+    #[inline]
     pub(crate) fn on_sample(&self, sample: &Sample) {
         self.tell(|algorithm| algorithm.on_sample(sample));
     }
@@ -272,6 +279,7 @@ impl Core {
         self.tell(|algorithm| algorithm.on_tick(now, &load));
     }
 
+    #[inline]
     fn tell(&self, news: impl FnOnce(&mut dyn Algorithm)) {
         self.controller.tell(news, |limit| self.apply_limit(limit));
     }
@@ -329,11 +337,13 @@ impl Core {
     }
 
     /// The limit as it was asked for: the places have its whole part, and 1 at least.
+    #[inline]
     pub(crate) fn exact_limit(&self) -> f64 {
         f64::from_bits(self.limit.load(SeqCst))
     }
 
     /// Whether dispatches are spaced, which only the drain task can do.
+    #[inline]
     pub(crate) fn is_paced(&self) -> bool {
         self.settings.rate.is_some() || self.exact_limit() < 1.0
     }

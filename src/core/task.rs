@@ -8,6 +8,7 @@ use std::{
 
 use pin_project_lite::pin_project;
 use tokio::{sync::oneshot, time::Instant};
+use tower::BoxError;
 use tracing::Span;
 
 use super::{
@@ -89,6 +90,10 @@ where
 }
 
 impl<F: Future, A> Reply<F, A> {
+    pub(crate) fn error(error: impl Into<BoxError>) -> Self {
+        Self::Failed(Failure::Error(error.into()))
+    }
+
     fn from_result(result: thread::Result<A>) -> Self {
         match result {
             Ok(output) => Self::Done(output),
@@ -118,8 +123,8 @@ pin_project! {
                     return;
                 }
                 this.running.stop(End::Cut);
-                let cut = Failure::Dead(ServiceError::runtime_ended());
-                contain(|| drop(reply.send(Reply::Failed(cut))));
+                let cut = Reply::error(ServiceError::runtime_ended());
+                contain(|| drop(reply.send(cut)));
             }
         }
     }

@@ -17,23 +17,28 @@ pub(super) const CLOSED: u64 = 1 << 63;
 pub(crate) struct Counts(pub(super) u64);
 
 impl Counts {
+    #[inline]
     pub(crate) fn held(self) -> usize {
         ((self.0 / HELD) & FIELD) as usize
     }
 
+    #[inline]
     pub(crate) fn in_flight(self) -> usize {
         (self.0 & FIELD) as usize
     }
 
     /// Held without a slot: queued or reserved.
+    #[inline]
     pub(crate) fn waiting(self) -> usize {
         self.held().saturating_sub(self.in_flight())
     }
 
+    #[inline]
     pub(crate) fn is_closed(self) -> bool {
         self.0 & CLOSED != 0
     }
 
+    #[inline]
     pub(crate) fn is_paused(self) -> bool {
         self.0 & PAUSED != 0
     }

@@ -31,6 +31,7 @@ pub(crate) struct Counter(Striped<AtomicU64>);
 
 impl Counter {
     /// Counts one; returns how many this thread and those it shares a stripe with had counted before.
+    #[inline]
     pub(crate) fn add(&self) -> u64 {
         self.0.mine().fetch_add(1, Relaxed)
     }
@@ -46,6 +47,7 @@ pub(crate) struct ByPriority(Striped<[AtomicU64; PRIORITIES]>);
 
 impl ByPriority {
     /// Counts one; returns how many of it this thread and those it shares a stripe with had counted before.
+    #[inline]
     pub(crate) fn add(&self, priority: Priority) -> u64 {
         self.0.mine()[priority.index()].fetch_add(1, Relaxed)
     }
@@ -64,9 +66,11 @@ impl ByPriority {
 pub(crate) struct ByReason(Striped<[[AtomicU64; Reason::ALL.len()]; PRIORITIES]>);
 
 impl ByReason {
-    pub(crate) fn add(&self, priority: Priority, reason: Reason) {
+    /// Counts one; returns how many of it this thread and those it shares a stripe with had counted before.
+    #[inline]
+    pub(crate) fn add(&self, priority: Priority, reason: Reason) -> u64 {
         // `Reason::ALL` lists the variants in the order of their discriminants.
-        self.0.mine()[priority.index()][reason as usize].fetch_add(1, Relaxed);
+        self.0.mine()[priority.index()][reason as usize].fetch_add(1, Relaxed)
     }
 
     pub(crate) fn total(&self) -> u64 {

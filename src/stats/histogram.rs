@@ -26,6 +26,7 @@ impl Recorder {
         Self { buckets: Striped::new(|| Box::new([const { AtomicU64::new(0) }; BUCKETS])) }
     }
 
+    #[inline]
     pub(crate) fn record(&self, time: Duration) {
         self.buckets.mine()[bucket_of(time)].fetch_add(1, Relaxed);
     }
@@ -92,8 +93,10 @@ impl fmt::Debug for Histogram {
     }
 }
 
+#[inline]
 fn bucket_of(time: Duration) -> usize {
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let seconds = time.as_secs().saturating_mul(1_000_000);
+    let micros = seconds.saturating_add(u64::from(time.subsec_micros()));
     if micros < SUB {
         return micros as usize;
     }

@@ -25,6 +25,7 @@ impl<T> Striped<T> {
     }
 
     /// The stripe of this thread.
+    #[inline]
     pub(super) fn mine(&self) -> &T {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
