@@ -9,7 +9,7 @@ use std::{
 use tokio::{sync::oneshot, time::Instant};
 use tower::BoxError;
 use tower_service::Service;
-use tracing::Span;
+use tracing::{Span, level_filters::LevelFilter};
 
 use crate::{
     class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
@@ -176,7 +176,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                 return refuse(why, request);
             }
             let start = Start::now(rank.priority, budget);
-            match this.dispatch(Span::current(), request, start) {
+            match this.dispatch(current_span(), request, start) {
                 Ok(future) => return Ok(future),
                 // Its inner is not ready: then it has to wait, as one of the others.
                 Err((_, back)) => request = back,
@@ -191,17 +191,20 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Ok(admitted) => admitted,
             Err(why) => return refuse(why, request),
         };
-        let nth = core.counters.admitted.add(rank.priority);
         let start = Start::now(rank.priority, budget);
         let now = start.at;
-        let mut span = Span::current();
+        let mut span = current_span();
         if let Admitted::Direct(slots) = admitted {
+            let nth = core.counters.direct.add(rank.priority);
             let is_measured = FirstPolls::measures(nth);
             match this.dispatch(span, request, Start { slots, is_measured, ..start }) {
                 Ok(future) => return Ok(future),
                 Err(back) => (span, request) = back,
             }
+            core.counters.was_not_direct(rank.priority);
             core.places.return_slots(slots.taken);
+        } else {
+            core.counters.queued.add(rank.priority);
         }
         let overdue = core.max_wait().and_then(|max_wait| now.checked_add(max_wait));
         let terms = Terms { rank, asked, admitted: now, overdue, deadline, budget, is_probe };
@@ -284,6 +287,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                 if start.is_bypass() {
                     self.core().end_bypass();
                 } else {
+                    self.core().counters.was_not_direct(start.priority);
                     self.core().on_failure(&failure, 0, Some(start.slots));
                 }
                 match failure {
@@ -348,6 +352,11 @@ where
             Err(Refused { rejected, request: _ }) => ResponseFuture::failed(rejected.into()),
         }
     }
+}
+
+/// The span of the caller. That is not asked for where nobody listens, as is seen at a glance.
+fn current_span() -> Span {
+    if LevelFilter::current() == LevelFilter::OFF { Span::none() } else { Span::current() }
 }
 
 /// By hand, since a clone starts without a reserved place.

@@ -100,7 +100,7 @@ impl Estimates {
 
     /// A call has taken so long.
     pub(crate) fn record(&self, priority: Priority, budget: Budget, time: Duration) {
-        let nanos = time.as_secs_f32() * 1e9;
+        let nanos = time.as_secs() as f32 * 1e9 + time.subsec_nanos() as f32;
         self.all.record(nanos);
         if priority != Priority::default() && !self.by_level.load(Relaxed) {
             self.by_level.store(true, Relaxed);

@@ -183,17 +183,19 @@ impl<O, A> InFlight<O, A> {
         if after.in_flight() == 0 {
             core.estimates.on_idle(budget, now);
         }
-        // Others wait for a slot, and not for the pace, their inner or the end of a pause.
-        let was_full = after.in_flight() + slots.taken as usize >= core.places.limit();
-        core.on_sample(&Sample {
-            dispatched: at,
-            finished,
-            wait,
-            in_flight_at_dispatch: slots.in_flight as usize,
-            in_flight: after.in_flight(),
-            limit_reached: marks.limit_reached() || after.waiting() > 0 && was_full,
-            outcome,
-        });
+        if core.is_adaptive() {
+            // Others wait for a slot, and not for the pace, their inner or the end of a pause.
+            let was_full = after.in_flight() + slots.taken as usize >= core.places.limit();
+            core.on_sample(&Sample {
+                dispatched: at,
+                finished,
+                wait,
+                in_flight_at_dispatch: slots.in_flight as usize,
+                in_flight: after.in_flight(),
+                limit_reached: marks.limit_reached() || after.waiting() > 0 && was_full,
+                outcome,
+            });
+        }
         core.on_released(after);
     }
 
@@ -255,6 +257,9 @@ pin_project! {
     impl<F: Future, A> PinnedDrop for Running<F, A> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
+            if this.future.is_none() {
+                return;
+            }
             let _entered = this.span.enter();
             this.future.set(None);
         }

@@ -301,6 +301,7 @@ where
             }
             Entered::Called(future, slots) => {
                 core.door.leave(rank);
+                core.wait.record(wait);
                 let start = Start {
                     at: now,
                     wait,

@@ -16,7 +16,8 @@ impl Core {
         let oldest = self.backlog().oldest_admitted();
         let Self { places, counters, wait, service_time, rate, .. } = self;
         let Counters {
-            admitted,
+            direct,
+            queued,
             succeeded,
             failed,
             overloaded,
@@ -32,7 +33,7 @@ impl Core {
             limit: places.limit(),
             capacity: places.capacity(),
             oldest_wait: oldest.map(|admitted| now.saturating_duration_since(admitted)),
-            admitted: admitted.get(),
+            admitted: direct.get() + queued.get(),
             succeeded: succeeded.get(),
             failed: failed.get(),
             overloaded: overloaded.get(),
@@ -43,11 +44,11 @@ impl Core {
             bypassing: self.bypassing.load(SeqCst),
             slots_taken: places.counts().in_flight(),
             drain_rate: rate.per_second(),
-            wait: wait.snapshot(),
+            wait: wait.snapshot().with_zeros(direct.get()),
             service_time: service_time.snapshot(),
             priorities: Priority::ALL.map(|priority| PriorityStats {
                 queued: self.door.waiting_of(priority),
-                admitted: admitted.of(priority),
+                admitted: direct.of(priority) + queued.of(priority),
                 refused: refused.of(priority),
                 cut_off: cut_off.of(priority),
                 removed: removed.of(priority),

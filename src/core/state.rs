@@ -153,7 +153,6 @@ impl Core {
     /// A call was made on an inner service.
     #[inline]
     pub(crate) fn on_dispatched(&self, wait: Duration) {
-        self.wait.record(wait);
         if self.wants_ticks.load(SeqCst) {
             self.wake();
         }

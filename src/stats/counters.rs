@@ -6,7 +6,10 @@ use crate::{class::Priority, error::Reason};
 /// The running totals. Each is an independent counter, so relaxed ordering is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) admitted: ByPriority,
+    /// Admitted and dispatched in one step. Their wait is zero, which is recorded by this count alone.
+    pub(crate) direct: ByPriority,
+    /// Admitted otherwise.
+    pub(crate) queued: ByPriority,
     pub(crate) succeeded: Counter,
     pub(crate) failed: Counter,
     pub(crate) overloaded: Counter,
@@ -19,9 +22,15 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// One that was to be direct was not dispatched, or not yet.
+    pub(crate) fn was_not_direct(&self, priority: Priority) {
+        self.direct.take_back(priority);
+        self.queued.add(priority);
+    }
+
     /// Admitted requests that have ended otherwise than by removal.
     pub(crate) fn ended(&self) -> u64 {
-        let Self { admitted: _, succeeded, failed, overloaded: _, cancelled, panicked, .. } = self;
+        let Self { succeeded, failed, cancelled, panicked, .. } = self;
         succeeded.get() + failed.get() + cancelled.get() + panicked.get()
     }
 }
@@ -52,8 +61,14 @@ impl ByPriority {
         self.0.mine()[priority.index()].fetch_add(1, Relaxed)
     }
 
+    fn take_back(&self, priority: Priority) {
+        self.0.mine()[priority.index()].fetch_sub(1, Relaxed);
+    }
+
     pub(crate) fn of(&self, priority: Priority) -> u64 {
-        self.0.all().map(|counts| counts[priority.index()].load(Relaxed)).sum()
+        let counts = self.0.all().map(|counts| counts[priority.index()].load(Relaxed));
+        // The stripe of the thread that took one back may be below zero.
+        counts.fold(0, u64::wrapping_add)
     }
 
     pub(crate) fn get(&self) -> u64 {

@@ -57,6 +57,12 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// The same with so many more times that were zero.
+    pub(crate) fn with_zeros(mut self, count: u64) -> Self {
+        self.buckets[0] += count;
+        self
+    }
+
     /// Returns how many times were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {
