@@ -22,10 +22,13 @@
 #[allow(dead_code, reason = "the scenarios of the waiting line use the rest")]
 #[path = "../../tests/support/scenario/random.rs"]
 mod random;
+#[path = "../support/svg.rs"]
+mod svg;
 
 mod backend;
 mod case;
 mod catalog;
+mod chart;
 mod contestants;
 mod controls;
 mod cost;
@@ -41,7 +44,6 @@ mod report;
 mod runs;
 mod scenario;
 mod smoke;
-mod svg;
 mod table;
 mod threads;
 mod traffic;

@@ -4,11 +4,12 @@ use std::{fs, io, path::Path};
 
 use crate::{
     backend::Power,
+    chart::{Chart, Line},
     contestants::Contestant,
     engine::LOOK,
     runs,
     scenario::Scenario,
-    svg::{Chart, Line, Look},
+    svg::Look,
     threads,
     traffic::Steps,
 };
