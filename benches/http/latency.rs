@@ -71,9 +71,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// In microseconds, of all rounds together.
+    /// In seconds, of all rounds together.
     pub fn percentiles(&self) -> [f64; 3] {
-        PERCENTILES.map(|part| quantile(&self.latencies, part) * 1e6)
+        PERCENTILES.map(|part| quantile(&self.latencies, part))
     }
 }
 
@@ -126,7 +126,7 @@ impl Level {
         for (contender, pool) in of {
             let times = pool.percentiles();
             assert!(times[0] > 0.0 && times.is_sorted(), "latencies should take time: {times:?}");
-            let times = times.map(|time| format!("{time:>9.0}")).concat();
+            let times = times.map(|time| format!("{:>9.0}", time * 1e6)).concat();
             let ratio = self.ratio(*contender).print();
             println!("  {:<30}{times}                  {ratio}", contender.name());
         }

@@ -1,11 +1,10 @@
 //! The other process, as seen from here: a line to it is a job, a line from it the result.
 
 use std::{
-    env, fmt,
+    env,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    str::FromStr,
     time::Duration,
 };
 
@@ -35,7 +34,7 @@ impl Loader {
 
     /// Answers per second, when every connection asks again as soon as it is answered.
     pub fn rate(&mut self, address: SocketAddr, time: Duration) -> f64 {
-        let answers: Vec<u64> = self.ask(&Job::Closed { address, time });
+        let answers = self.ask(&Job::Closed { address, time });
         answers[0] as f64 / time.as_secs_f64()
     }
 
@@ -47,12 +46,12 @@ impl Loader {
         count: usize,
         seed: u64,
     ) -> Vec<f64> {
-        let nanos: Vec<u64> = self.ask(&Job::Open { address, rate, count, seed });
+        let nanos = self.ask(&Job::Open { address, rate, count, seed });
         assert_eq!(nanos.len(), count, "every request should be answered");
         nanos.into_iter().map(|nanos| nanos as f64 / 1e9).collect()
     }
 
-    fn ask<T: FromStr<Err: fmt::Debug>>(&mut self, job: &Job) -> Vec<T> {
+    fn ask(&mut self, job: &Job) -> Vec<u64> {
         writeln!(self.jobs.as_mut().expect("open"), "{job}").expect("the load process listens");
         let mut line = String::new();
         self.results.read_line(&mut line).expect("text");

@@ -4,11 +4,14 @@ use std::{fs, path::Path};
 
 use crate::{
     contenders::Contender,
-    latency::{Level, PERCENTILES},
+    latency::{Level, PERCENTILES, Pool},
     svg::{self, BOTTOM, HEIGHT, INK, LEFT, Look, RIGHT, Scale, TOP, WIDTH, put},
 };
 
 const FILE: &str = "docs/images/latency.svg";
+
+/// In milliseconds, where the picture ends below: nothing takes less.
+const LEAST: f64 = 1.0 / 16.0;
 
 pub fn write(levels: &[Level]) {
     let svg = draw(levels);
@@ -29,9 +32,9 @@ fn look(contender: Contender) -> Look {
 fn draw(levels: &[Level]) -> String {
     let mut svg = svg::begin("Latency of a handler with 100 µs of work");
     let all = levels.iter().flat_map(|level| &level.of);
-    let scale = Scale::around(all.flat_map(|(_, pool)| pool.percentiles()));
+    let scale = Scale::around(all.flat_map(|(_, pool)| millis(pool)), LEAST);
     scale.draw(&mut svg);
-    svg::label(&mut svg, "microseconds");
+    svg::label(&mut svg, "milliseconds");
     for (place, level) in levels.iter().enumerate() {
         draw_percentiles(&mut svg, place);
         draw_load(&mut svg, place, level);
@@ -39,13 +42,17 @@ fn draw(levels: &[Level]) -> String {
             level.of.iter().partition(|(contender, _)| look(*contender) == Look::Bold);
         // The most important last, so that it lies on top.
         for (contender, pool) in thin.into_iter().chain(bold) {
-            draw_line(&mut svg, scale, place, look(*contender), pool.percentiles());
+            draw_line(&mut svg, scale, place, look(*contender), millis(pool));
         }
     }
     let contenders = levels[0].of.iter().map(|(contender, _)| *contender);
     svg::legend(&mut svg, contenders.map(|contender| (contender.name(), look(contender))));
     svg.push_str("</svg>\n");
     svg
+}
+
+fn millis(pool: &Pool) -> [f64; 3] {
+    pool.percentiles().map(|seconds| seconds * 1e3)
 }
 
 /// Of a percentile at a load, both by number. The loads are side by side.

@@ -26,7 +26,7 @@ const COLUMN: f64 = 2.0;
 impl Chart {
     pub fn draw(&self) -> String {
         let mut svg = svg::begin(&self.title);
-        let scale = Scale::around(self.lines.iter().flat_map(|line| &line.values).copied());
+        let scale = Scale::around(self.lines.iter().flat_map(|line| &line.values).copied(), 1.0);
         scale.draw(&mut svg);
         self.draw_time(&mut svg);
         svg::label(&mut svg, self.label);

@@ -62,16 +62,16 @@ pub struct Scale {
 }
 
 impl Scale {
-    /// The powers of two around all values; what is less than 1 counts as 1.
-    pub fn around(values: impl Iterator<Item = f64> + Clone) -> Self {
-        let low = values.clone().fold(f64::INFINITY, f64::min).max(1.0);
-        let high = values.fold(1.0, f64::max);
-        Self { low: low.log2().floor() as i32, high: (high.log2().ceil() as i32).max(1) }
+    /// The powers of two around all values; what is less than the least counts as that.
+    pub fn around(values: impl Iterator<Item = f64> + Clone, least: f64) -> Self {
+        let low = values.clone().fold(f64::INFINITY, f64::min).max(least).log2().floor() as i32;
+        let high = values.fold(least, f64::max).log2().ceil() as i32;
+        Self { low, high: high.max(low + 1) }
     }
 
     pub fn y(self, value: f64) -> f64 {
-        let Self { low, high } = self;
-        let share = (value.max(1.0).log2() - f64::from(low)) / f64::from(high - low);
+        let [low, high] = [self.low, self.high].map(f64::from);
+        let share = (value.log2().max(low) - low) / (high - low);
         HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
     }
 
