@@ -9,18 +9,10 @@ use crate::{
     loader::Loader,
     numbers::{Ratio, median, quantile},
     servers::Servers,
-    throughput::SLICE,
 };
 
-#[derive(Debug)]
-pub struct Plan {
-    /// To find out what the bare server can do.
-    tries: usize,
-    loads: [Load; 3],
-}
-
 #[derive(Clone, Copy, Debug)]
-struct Load {
+pub struct Load {
     /// Of the capacity.
     part: f64,
     rounds: usize,
@@ -28,26 +20,23 @@ struct Load {
     time: Duration,
 }
 
-pub const FULL: Plan = Plan {
-    tries: 25,
-    loads: [
-        Load { part: 0.1, rounds: 15, time: Duration::from_millis(500) },
-        // The one with a bar.
-        Load { part: 0.5, rounds: 60, time: Duration::from_millis(250) },
-        Load { part: 0.9, rounds: 30, time: Duration::from_millis(250) },
-    ],
-};
+pub const FULL: [Load; 3] = [
+    Load { part: 0.1, rounds: 14, time: Duration::from_millis(500) },
+    // The one with a bar.
+    Load { part: 0.5, rounds: 55, time: Duration::from_millis(250) },
+    Load { part: 0.9, rounds: 28, time: Duration::from_millis(250) },
+];
 
 const SHORT: Duration = Duration::from_millis(50);
 
-pub const TEST: Plan = Plan {
-    tries: 1,
-    loads: [
-        Load { part: 0.1, rounds: 1, time: SHORT },
-        Load { part: 0.5, rounds: 1, time: SHORT },
-        Load { part: 0.9, rounds: 1, time: SHORT },
-    ],
-};
+pub const TEST: [Load; 3] = [
+    Load { part: 0.1, rounds: 1, time: SHORT },
+    Load { part: 0.5, rounds: 1, time: SHORT },
+    Load { part: 0.9, rounds: 1, time: SHORT },
+];
+
+/// In which the bare server shows what it can do.
+const TRY: Duration = Duration::from_millis(100);
 
 pub const PERCENTILES: [f64; 3] = [0.5, 0.99, 0.999];
 /// A part of the capacity, and at most so many times the p99 of the bare server.
@@ -57,6 +46,7 @@ const BAR: (f64, f64) = (0.5, 1.05);
 #[derive(Debug)]
 pub struct Level {
     load: Load,
+    /// Requests per second, in most rounds about so many.
     pub rate: f64,
     pub of: Vec<(Contender, Pool)>,
 }
@@ -77,26 +67,23 @@ impl Pool {
     }
 }
 
-pub fn measure(plan: &Plan, servers: &Servers, loader: &mut Loader) -> Vec<Level> {
-    let capacity = capacity(plan, servers, loader);
+pub fn measure(loads: [Load; 3], servers: &Servers, loader: &mut Loader) -> Vec<Level> {
     println!(
-        "latency, {}, at parts of {capacity:.0}/s, which is what the bare server can do",
+        "latency, {}, at parts of what the bare server can do at the beginning of a round",
         Handler::Busy.name()
     );
-    plan.loads.map(|load| level(load, load.part * capacity, servers, loader)).into()
+    loads.map(|load| level(load, servers, loader)).into()
 }
 
-fn capacity(plan: &Plan, servers: &Servers, loader: &mut Loader) -> f64 {
-    let address = servers.address(Handler::Busy, Bare);
-    let rates: Vec<f64> = (0..plan.tries).map(|_| loader.rate(address, SLICE)).collect();
-    median(&rates)
-}
-
-fn level(load: Load, rate: f64, servers: &Servers, loader: &mut Loader) -> Level {
+fn level(load: Load, servers: &Servers, loader: &mut Loader) -> Level {
     let contenders = Contender::MAIN;
     let mut pools = vec![Pool::default(); contenders.len()];
-    let count = (rate * load.time.as_secs_f64()).ceil() as usize;
+    let mut rates = Vec::new();
     for round in 0..load.rounds {
+        // Anew each time: where others come and go, half of what there was a minute ago may be all there is now.
+        let rate = load.part * loader.rate(servers.address(Handler::Busy, Bare), TRY);
+        let count = (rate * load.time.as_secs_f64()).ceil() as usize;
+        rates.push(rate);
         for nth in 0..contenders.len() {
             let nth = (nth + round) % contenders.len();
             let address = servers.address(Handler::Busy, contenders[nth]);
@@ -106,6 +93,7 @@ fn level(load: Load, rate: f64, servers: &Servers, loader: &mut Loader) -> Level
             pools[nth].latencies.extend(latencies);
         }
     }
+    let rate = median(&rates);
     let level = Level { load, rate, of: contenders.iter().copied().zip(pools).collect() };
     level.print();
     level
@@ -120,7 +108,11 @@ impl Level {
     fn print(&self) {
         let Self { load, rate, of } = self;
         let Load { part, rounds, time } = load;
-        println!("{} load, {rate:.0}/s, {rounds} rounds of {} ms", self.title(), time.as_millis());
+        println!(
+            "{} load, about {rate:.0}/s, {rounds} rounds of {} ms",
+            self.title(),
+            time.as_millis()
+        );
         let columns = PERCENTILES.map(|part| format!("{:>9}", format!("p{}", part * 100.0)));
         println!("  {:<30}{} µs  p99 ÷ bare: {}", "", columns.concat(), Ratio::TITLE);
         for (contender, pool) in of {

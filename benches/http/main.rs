@@ -58,8 +58,8 @@ fn main() {
         plans.iter().for_each(|plan| throughput::measure(plan, &servers, &mut loader));
     }
     if is_wanted("latency") {
-        let plan = if test { &latency::TEST } else { &latency::FULL };
-        let levels = latency::measure(plan, &servers, &mut loader);
+        let loads = if test { latency::TEST } else { latency::FULL };
+        let levels = latency::measure(loads, &servers, &mut loader);
         if is_given("draw") && !test {
             picture::write(&levels);
         }

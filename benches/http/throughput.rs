@@ -24,7 +24,7 @@ pub struct Plan {
 
 /// Short, so that turns are taken often: on a busy machine, more and shorter rounds in the same time made the error
 /// smaller down to about here.
-pub const SLICE: Duration = Duration::from_millis(60);
+const SLICE: Duration = Duration::from_millis(60);
 
 pub const FULL: &[Plan] = &[
     Plan {
