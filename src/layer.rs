@@ -6,7 +6,7 @@ use crate::{
     builder::Builder,
     by_result::ByResult,
     class::{Opaque, Unclassified},
-    core::{Inner, Leveler},
+    core::{Front, Inner, Leveler},
     handle::Handle,
     respond::{AsIs, Responder},
     service::LoadLevel,
@@ -29,8 +29,7 @@ use crate::{
 /// that is a plain function: `LoadLevelLayer<fn(&Request<Body>) -> Class>`, made by
 /// `.classify_request(classify as fn(&Request<Body>) -> Class)`.
 pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = AsIs> {
-    leveler: Arc<Leveler>,
-    request_classifier: Arc<Q>,
+    front: Arc<Front<Q>>,
     responder: Arc<Responder<R, H>>,
 }
 
@@ -63,13 +62,14 @@ impl<Q, R, H> LoadLevelLayer<Q, R, H> {
         request_classifier: Arc<Q>,
         responder: Arc<Responder<R, H>>,
     ) -> Self {
-        Self { leveler: Arc::new(leveler), request_classifier, responder }
+        let front = Front { leveler: Arc::new(leveler), request_classifier };
+        Self { front: Arc::new(front), responder }
     }
 
     /// Returns the handle to watch and steer this leveler.
     #[must_use]
     pub fn handle(&self) -> Handle {
-        Handle::new(Arc::clone(&self.leveler))
+        Handle::new(Arc::clone(&self.front.leveler))
     }
 
     /// Makes an independent leveler with the same settings, as they were given to the builder.
@@ -78,14 +78,14 @@ impl<Q, R, H> LoadLevelLayer<Q, R, H> {
     /// copied.
     #[must_use]
     pub fn fresh(&self) -> Self {
-        let core = &self.leveler.core;
+        let core = &self.front.leveler.core;
         let mut settings = core.settings.clone();
         if core.is_adaptive() {
             settings.limit = core.exact_limit();
         }
         Self::from_parts(
             Leveler::new(settings, None),
-            Arc::clone(&self.request_classifier),
+            Arc::clone(&self.front.request_classifier),
             Arc::clone(&self.responder),
         )
     }
@@ -95,29 +95,25 @@ impl<S, Q, R, H> Layer<S> for LoadLevelLayer<Q, R, H> {
     type Service = LoadLevel<S, Q, R, H>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let core = Arc::clone(&self.leveler.core);
+        let core = Arc::clone(&self.front.leveler.core);
         let inner = Inner::new(core, Arc::clone(&self.responder), inner);
-        LoadLevel::new(inner, Arc::clone(&self.leveler), Arc::clone(&self.request_classifier))
+        LoadLevel::new(inner, Arc::clone(&self.front))
     }
 }
 
 /// A clone shares the leveler.
 impl<Q, R, H> Clone for LoadLevelLayer<Q, R, H> {
     fn clone(&self) -> Self {
-        let Self { leveler, request_classifier, responder } = self;
-        Self {
-            leveler: Arc::clone(leveler),
-            request_classifier: Arc::clone(request_classifier),
-            responder: Arc::clone(responder),
-        }
+        let Self { front, responder } = self;
+        Self { front: Arc::clone(front), responder: Arc::clone(responder) }
     }
 }
 
 impl<Q, R, H> fmt::Debug for LoadLevelLayer<Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { leveler, request_classifier: _, responder: _ } = self;
+        let Self { front, responder: _ } = self;
         f.debug_struct("LoadLevelLayer")
-            .field("leveler", &leveler.core)
+            .field("leveler", &front.leveler.core)
             .field("request_classifier", &Opaque)
             .field("response_classifier", &Opaque)
             .finish()

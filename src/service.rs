@@ -14,7 +14,7 @@ use tracing::{Span, level_filters::LevelFilter};
 use crate::{
     class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
     core::{
-        Core, Failure, Foreseen, Inner, Job, Leveler, Refusal, Turn,
+        Core, Failure, Foreseen, Front, Inner, Job, Refusal, Turn,
         estimates::Budget,
         first_polls::FirstPolls,
         in_flight::{InFlight, Running, Start},
@@ -61,30 +61,19 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 /// runs. With [`Abandon::Finish`] the work is done all the same.
 pub struct LoadLevel<S, Q, R, H = AsIs> {
     inner: Arc<Inner<S, Responder<R, H>>>,
-    leveler: Arc<Leveler>,
-    request_classifier: Arc<Q>,
+    front: Arc<Front<Q>>,
     /// What `poll_ready` has reserved, under `Overflow::Wait`.
     reserved: Option<Reserved>,
     turn: Turn,
 }
 
 impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
-    pub(crate) fn new(
-        inner: Inner<S, Responder<R, H>>,
-        leveler: Arc<Leveler>,
-        request_classifier: Arc<Q>,
-    ) -> Self {
-        Self {
-            inner: Arc::new(inner),
-            leveler,
-            request_classifier,
-            reserved: None,
-            turn: Turn::default(),
-        }
+    pub(crate) fn new(inner: Inner<S, Responder<R, H>>, front: Arc<Front<Q>>) -> Self {
+        Self { inner: Arc::new(inner), front, reserved: None, turn: Turn::default() }
     }
 
     fn core(&self) -> &Arc<Core> {
-        &self.leveler.core
+        &self.inner.core
     }
 
     /// Waits for a place, under `Overflow::Wait`.
@@ -94,7 +83,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         }
         self.reserved = self.core().places.reserve();
         if self.reserved.is_none() {
-            self.leveler.core.waiters.register(&mut self.turn, cx.waker());
+            self.inner.core.waiters.register(&mut self.turn, cx.waker());
             // Once more, since a place may have been freed before we were registered.
             self.reserved = self.core().places.reserve();
         }
@@ -104,7 +93,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             let _ = self.core().ensure_drained();
             return Poll::Pending;
         }
-        self.leveler.core.waiters.forget(&mut self.turn);
+        self.inner.core.waiters.forget(&mut self.turn);
         // Who asks whether all is idle may have taken the place for that of a request.
         self.core().idle.notify();
         Poll::Ready(())
@@ -153,7 +142,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
         // First, while nothing is held: it is user code.
-        let Class { deadline, rank, bypass } = self.request_classifier.classify(&request);
+        let Class { deadline, rank, bypass } = self.front.request_classifier.classify(&request);
         let reserved = self.reserved.take();
         let this = &*self;
         let core = this.core();
@@ -258,7 +247,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             return Err((span, request));
         }
         let ready = |request: &mut Req| {
-            if let Some(prepare) = self.request_classifier.prepare() {
+            if let Some(prepare) = self.front.request_classifier.prepare() {
                 prepare(request, Duration::ZERO);
             }
         };
@@ -311,7 +300,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     {
         self.core().on_queued(terms.rank, terms.admitted);
         let (reply, answer) = oneshot::channel();
-        let prepare = self.request_classifier.prepare();
+        let prepare = self.front.request_classifier.prepare();
         let waits = Waits { inner: Arc::clone(&self.inner), request, prepare, span, reply };
         let job: Arc<dyn Job> = Arc::new(Request::new(waits, terms));
         let ticket = match self.core().settings.abandon {
@@ -319,7 +308,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Abandon::Finish => None,
         };
         tracing::trace!("request queued");
-        self.leveler.send(job);
+        self.front.leveler.send(job);
         ResponseFuture::queued(answer, ticket)
     }
 }
@@ -362,11 +351,10 @@ fn current_span() -> Span {
 /// By hand, since a clone starts without a reserved place.
 impl<S, Q, R, H> Clone for LoadLevel<S, Q, R, H> {
     fn clone(&self) -> Self {
-        let Self { inner, leveler, request_classifier, reserved: _, turn: _ } = self;
+        let Self { inner, front, reserved: _, turn: _ } = self;
         Self {
             inner: Arc::clone(inner),
-            leveler: Arc::clone(leveler),
-            request_classifier: Arc::clone(request_classifier),
+            front: Arc::clone(front),
             reserved: None,
             turn: Turn::default(),
         }
@@ -375,7 +363,7 @@ impl<S, Q, R, H> Clone for LoadLevel<S, Q, R, H> {
 
 impl<S, Q, R, H> Drop for LoadLevel<S, Q, R, H> {
     fn drop(&mut self) {
-        self.leveler.core.waiters.forget(&mut self.turn);
+        self.inner.core.waiters.forget(&mut self.turn);
         if let Some(Reserved::Place) = self.reserved {
             self.core().release_reserved();
         }
@@ -384,7 +372,7 @@ impl<S, Q, R, H> Drop for LoadLevel<S, Q, R, H> {
 
 impl<S, Q, R, H> fmt::Debug for LoadLevel<S, Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inner, leveler: _, request_classifier: _, reserved, turn: _ } = self;
+        let Self { inner, front: _, reserved, turn: _ } = self;
         f.debug_struct("LoadLevel")
             .field("inner", inner)
             .field("request_classifier", &Opaque)

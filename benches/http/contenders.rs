@@ -1,7 +1,12 @@
 //! What is put around a router.
 
+use std::task::{Context, Poll};
+
 use axum::{Router, error_handling::HandleErrorLayer, http::StatusCode};
-use tower::{BoxError, ServiceBuilder, buffer::BufferLayer, limit::ConcurrencyLimitLayer};
+use tower::{
+    BoxError, Service, ServiceBuilder, buffer::BufferLayer, layer::layer_fn,
+    limit::ConcurrencyLimitLayer,
+};
 use tower_load_leveling::{
     Builder, Execution, LoadLevelLayer,
     http::{ByStatus, Hold, RejectionLayer},
@@ -15,6 +20,7 @@ const CAPACITY: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
     Bare,
+    Nothing,
     BufferAndLimit,
     Spawn,
     Caller,
@@ -27,6 +33,7 @@ impl Contender {
     pub const MAIN: &[Self] = &[Self::Bare, Self::BufferAndLimit, Self::Spawn, Self::Caller];
     pub const ALL: &[Self] = &[
         Self::Bare,
+        Self::Nothing,
         Self::BufferAndLimit,
         Self::Spawn,
         Self::Caller,
@@ -37,6 +44,7 @@ impl Contender {
     pub fn name(self) -> &'static str {
         match self {
             Self::Bare => "bare",
+            Self::Nothing => "a layer that does nothing",
             Self::BufferAndLimit => "Buffer + ConcurrencyLimit",
             Self::Spawn => "Spawn",
             Self::Caller => "Caller",
@@ -51,6 +59,7 @@ impl Contender {
         let refusal = || HandleErrorLayer::new(refuse);
         match self {
             Self::Bare => router,
+            Self::Nothing => router.layer(layer_fn(Through)),
             // Around the whole router, where one limit holds over all connections.
             Self::BufferAndLimit => Router::new().fallback_service(
                 ServiceBuilder::new()
@@ -82,4 +91,22 @@ fn build(builder: Builder) -> LoadLevelLayer {
 
 async fn refuse(_: BoxError) -> StatusCode {
     StatusCode::SERVICE_UNAVAILABLE
+}
+
+/// What axum itself spends on a layer: it boxes the service and its future, and clones it for every request.
+#[derive(Clone, Debug)]
+struct Through<S>(S);
+
+impl<S: Service<Req>, Req> Service<Req> for Through<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.0.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Req) -> S::Future {
+        self.0.call(request)
+    }
 }

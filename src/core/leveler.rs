@@ -14,6 +14,13 @@ pub(crate) struct Leveler {
     sender: mpsc::Sender<Arc<dyn Job>>,
 }
 
+/// What services have in common beside their inner. In one piece, since axum clones a service for every request, and
+/// each count of references is one that all threads share.
+pub(crate) struct Front<Q> {
+    pub(crate) leveler: Arc<Leveler>,
+    pub(crate) request_classifier: Arc<Q>,
+}
+
 impl Leveler {
     pub(crate) fn new(settings: Settings, algorithm: Option<Box<dyn Algorithm>>) -> Self {
         let (sender, receiver) = mpsc::channel(CHANNEL);

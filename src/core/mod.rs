@@ -49,7 +49,7 @@ use std::{
 pub(crate) use self::{
     inner::{Failure, Inner},
     job::Job,
-    leveler::Leveler,
+    leveler::{Front, Leveler},
     refusal::{Foreseen, Refusal},
     state::{Core, Settings},
     waiters::Turn,
