@@ -1,7 +1,7 @@
 //! Whether a call costs more among many: many callers, or many that wait.
 //!
 //! ```sh
-//! cargo bench --bench scale              # both, under two minutes
+//! cargo bench --bench scale              # both, under a minute
 //! cargo bench --bench scale -- callers   # from 1 to 4096 callers, beside Buffer + ConcurrencyLimit
 //! cargo bench --bench scale -- waiting   # from 10 to 1 000 000 that wait
 //! cargo bench --bench scale -- --test    # a smoke test
@@ -29,9 +29,9 @@ pub(crate) struct Scale {
 
 const FULL: Scale = Scale {
     calls: 20_000,
-    rounds: 11,
+    rounds: 25,
     sizes: [10, waiting::FEW, 100_000, 1_000_000],
-    waiting_rounds: 7,
+    waiting_rounds: 11,
 };
 
 const SMOKE: Scale =
