@@ -19,7 +19,7 @@ use crate::{
         first_polls::FirstPolls,
         in_flight::{InFlight, Running, Start},
         inner::Entered,
-        job::{Request, Terms, Waits},
+        job::{After, Request, Terms, Waits},
         places::{Admitted, Denied},
         reservation::{Reservation, Reserved},
         task::{self, Started},
@@ -195,8 +195,9 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         } else {
             core.counters.queued.add(rank.priority);
         }
-        let overdue = core.max_wait().and_then(|max_wait| now.checked_add(max_wait));
-        let terms = Terms { rank, asked, admitted: now, overdue, deadline, budget, is_probe };
+        let max_wait = After::new(core.max_wait());
+        let deadline = After::new(deadline.map(|at| at.saturating_duration_since(now)));
+        let terms = Terms { rank, asked, admitted: now, max_wait, deadline, budget, is_probe };
         Ok(this.enqueue(span, request, terms))
     }
 

@@ -1,8 +1,11 @@
 //! One request while it waits.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU8, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU8, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use tokio::{sync::oneshot, time::Instant};
@@ -118,9 +121,9 @@ pub(crate) struct Terms {
     /// The cost that it was given: the limit may rise.
     pub(crate) asked: u32,
     pub(crate) admitted: Instant,
-    /// When it has waited as long as is allowed.
-    pub(crate) overdue: Option<Instant>,
-    pub(crate) deadline: Option<Instant>,
+    /// How long it is allowed to wait.
+    pub(crate) max_wait: After,
+    pub(crate) deadline: After,
     pub(crate) budget: Budget,
     /// Whether it was let in to find out whether what was foreseen is right.
     pub(crate) is_probe: bool,
@@ -129,9 +132,31 @@ pub(crate) struct Terms {
 impl Terms {
     /// The earlier of the two, and the deadline where they are the same.
     fn late(&self) -> Option<Late> {
-        let overdue = self.overdue.map(|at| Late { at, reason: Reason::MaxWait });
-        let deadline = self.deadline.map(|at| Late { at, reason: Reason::Deadline });
-        deadline.into_iter().chain(overdue).min_by_key(|late| late.at)
+        let (after, reason) = match self.deadline <= self.max_wait {
+            true => (self.deadline, Reason::Deadline),
+            false => (self.max_wait, Reason::MaxWait),
+        };
+        after.of(self.admitted).map(|at| Late { at, reason })
+    }
+}
+
+/// A time after an admission, or never: half the bytes of an instant, for there are two of it in each request that
+/// waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct After(u64);
+
+impl After {
+    const NEVER: Self = Self(u64::MAX);
+
+    /// Five centuries are never.
+    pub(crate) fn new(time: Option<Duration>) -> Self {
+        let nanos = time.and_then(|time| u64::try_from(time.as_nanos()).ok());
+        nanos.map_or(Self::NEVER, Self)
+    }
+
+    fn of(self, admitted: Instant) -> Option<Instant> {
+        let is_ever = self != Self::NEVER;
+        is_ever.then(|| admitted.checked_add(Duration::from_nanos(self.0))).flatten()
     }
 }
 
@@ -257,7 +282,7 @@ where
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.terms.deadline
+        self.terms.deadline.of(self.terms.admitted)
     }
 
     fn foreseen_by(&self) -> Budget {

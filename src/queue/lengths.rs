@@ -4,15 +4,15 @@ use std::{cell::Cell, collections::BinaryHeap};
 
 /// Queues by weight.
 ///
-/// A queue is listed with the most it has weighed since it was last looked at, which costs nothing while it
-/// goes up and down below that; what is listed too high is put right when it comes to the top.
+/// A queue is listed with what it has not weighed more than since it was last looked at, which costs nothing while
+/// it goes up and down below that; what is listed too high is put right when it comes to the top.
 #[derive(Debug, Default)]
 pub(super) struct Lengths {
     heap: BinaryHeap<(u64, u32)>,
 }
 
 impl Lengths {
-    /// A queue weighs more than it is listed with.
+    /// A queue weighs more than it was listed with.
     pub(super) fn push(&mut self, weight: u64, slot: u32) {
         self.heap.push((weight, slot));
     }

@@ -155,8 +155,10 @@ impl<T: Waiting> Level<T> {
         group.weight = group.weight + weight - queue.weight;
         queue.weight = weight;
         if weight > queue.listed.get() {
-            queue.listed.set(weight);
-            group.lengths.push(weight, slot);
+            // With room to grow: a burst makes a few listings, not one for each request.
+            let listing = weight.next_power_of_two();
+            queue.listed.set(listing);
+            group.lengths.push(listing, slot);
         }
         let was_active = std::mem::replace(&mut queue.is_active, queue.flow.may_go());
         match (was_active, queue.is_active) {
