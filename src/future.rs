@@ -15,8 +15,9 @@ use tower::BoxError;
 
 use crate::{
     core::{
-        Failure, Job,
-        in_flight::{IsOk, Reply, Running},
+        Failure,
+        in_flight::{IsOk, Running},
+        reply::{Reply, Ticket},
     },
     error::{Reason, Rejected},
 };
@@ -37,8 +38,10 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F: Future, A> {
-        // Queued, or running on a task: the answer will come.
-        Waiting { answer: oneshot::Receiver<Reply<F, A>>, ticket: Ticket },
+        // Queued, or dispatched from there.
+        Queued { place: Place<F, A> },
+        // Running on a task.
+        Spawned { answer: oneshot::Receiver<Reply<F, A>> },
         // `Execution::Caller`: ours to poll.
         Running { #[pin] running: Running<F, A> },
         // Known when `call` returned.
@@ -48,13 +51,26 @@ pin_project! {
     }
 }
 
-/// The caller's end of a waiting request. `None` when it is to be done whether or not the caller stays.
-struct Ticket(Option<Arc<dyn Job>>);
+/// The caller's end of a request that was queued; `None` once it has the reply.
+struct Place<F: Future, A> {
+    ticket: Option<Arc<dyn Ticket<F, A>>>,
+    /// Whether the request is given up by a caller who goes.
+    gives_up: bool,
+}
 
-impl Drop for Ticket {
+impl<F: Future, A> Place<F, A> {
+    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
+        let Some(ticket) = &self.ticket else { return Poll::Pending };
+        let reply = ready!(ticket.poll_reply(cx));
+        self.ticket = None;
+        Poll::Ready(reply)
+    }
+}
+
+impl<F: Future, A> Drop for Place<F, A> {
     fn drop(&mut self) {
-        if let Some(job) = self.0.take() {
-            job.cancel();
+        if let Some(ticket) = self.ticket.take() {
+            ticket.leave(self.gives_up);
         }
     }
 }
@@ -64,15 +80,12 @@ impl<F: Future, A> ResponseFuture<F, A> {
         Self { state }
     }
 
-    pub(crate) fn queued(
-        answer: oneshot::Receiver<Reply<F, A>>,
-        ticket: Option<Arc<dyn Job>>,
-    ) -> Self {
-        Self::new(State::Waiting { answer, ticket: Ticket(ticket) })
+    pub(crate) fn queued(ticket: Arc<dyn Ticket<F, A>>, gives_up: bool) -> Self {
+        Self::new(State::Queued { place: Place { ticket: Some(ticket), gives_up } })
     }
 
     pub(crate) fn spawned(answer: oneshot::Receiver<Reply<F, A>>) -> Self {
-        Self::queued(answer, None)
+        Self::new(State::Spawned { answer })
     }
 
     pub(crate) fn running(running: Running<F, A>) -> Self {
@@ -101,11 +114,9 @@ where
         let mut state = self.project().state;
         loop {
             let reply = match state.as_mut().project() {
-                StateProj::Waiting { answer, ticket } => {
-                    let reply = ready!(Pin::new(answer).poll(cx));
-                    // Answered: there is nothing left to cancel.
-                    ticket.0 = None;
-                    reply.unwrap_or_else(|_| Reply::error(lost()))
+                StateProj::Queued { place } => ready!(place.poll_reply(cx)),
+                StateProj::Spawned { answer } => {
+                    ready!(Pin::new(answer).poll(cx)).unwrap_or_else(|_| Reply::error(lost()))
                 }
                 StateProj::Running { running } => {
                     return match ready!(running.poll(cx)) {
@@ -148,7 +159,7 @@ fn lost() -> Rejected {
 impl<F: Future, A> fmt::Debug for ResponseFuture<F, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Waiting { .. } => "waiting",
+            State::Queued { .. } | State::Spawned { .. } => "waiting",
             State::Running { .. } => "running",
             State::Answered { .. } | State::Failed { .. } => "answered",
         };

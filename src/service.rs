@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use tower::BoxError;
 use tower_service::Service;
 use tracing::{Span, level_filters::LevelFilter};
@@ -14,7 +14,7 @@ use tracing::{Span, level_filters::LevelFilter};
 use crate::{
     class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
     core::{
-        Core, Failure, Foreseen, Front, Inner, Job, Refusal, Turn,
+        Core, Failure, Foreseen, Front, Inner, Refusal, Turn,
         estimates::Budget,
         first_polls::FirstPolls,
         in_flight::{InFlight, Running, Start},
@@ -300,17 +300,13 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
         self.core().on_queued(terms.rank, terms.admitted);
-        let (reply, answer) = oneshot::channel();
         let prepare = self.front.request_classifier.prepare();
-        let waits = Waits { inner: Arc::clone(&self.inner), request, prepare, span, reply };
-        let job: Arc<dyn Job> = Arc::new(Request::new(waits, terms));
-        let ticket = match self.core().settings.abandon {
-            Abandon::Cancel => Some(Arc::clone(&job)),
-            Abandon::Finish => None,
-        };
+        let waits = Waits { inner: Arc::clone(&self.inner), request, prepare, span };
+        let job = Arc::new(Request::new(waits, terms));
         tracing::trace!("request queued");
-        self.front.leveler.send(job);
-        ResponseFuture::queued(answer, ticket)
+        self.front.leveler.send(Arc::clone(&job) as _);
+        let gives_up = self.core().settings.abandon == Abandon::Cancel;
+        ResponseFuture::queued(job, gives_up)
     }
 }
 

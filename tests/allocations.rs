@@ -43,12 +43,13 @@ fn of_100_calls(execution: Execution, queued: bool) -> AllocationInfo {
 }
 
 #[test]
-fn a_call_allocates_its_job_its_answer_and_its_task_and_nothing_else() {
+fn a_call_allocates_its_job_and_its_task_and_nothing_else() {
     for (execution, queued, each) in [
         (Execution::Caller, false, 0),
-        (Execution::Caller, true, 2),
-        (Execution::Spawn, false, 2),
-        (Execution::Spawn, true, 3),
+        (Execution::Caller, true, 1),
+        // The box of one that is polled in place.
+        (Execution::Spawn, false, 1),
+        (Execution::Spawn, true, 2),
     ] {
         let count = of_100_calls(execution, queued).count_total;
         // Now and then a block of the channel is new.
@@ -101,7 +102,7 @@ fn a_million_calls_dropped_without_a_yield_keep_memory_bounded_and_every_place_f
 }
 
 #[test]
-fn a_request_that_waits_takes_no_more_than_512_bytes_beside_itself() {
+fn a_request_that_waits_takes_no_more_than_400_bytes_beside_itself() {
     runtime().block_on(async {
         let layer = LoadLevelLayer::new(200_000, 1);
         let inner = service_fn(|_: [u8; 1024]| ready(Ok::<_, BoxError>(())));
@@ -114,7 +115,7 @@ fn a_request_that_waits_takes_no_more_than_512_bytes_beside_itself() {
             assert!(layer.handle().stats().oldest_wait.is_some());
         });
         let each = waiting.bytes_current / 100_000;
-        assert!(each <= 1024 + 512, "{each} bytes");
+        assert!(each <= 1024 + 400, "{each} bytes");
     });
 }
 

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     error::Reason,
     options::Overflow,
-    queue::{Bill, Charge, Cut, Next, Pace, Victim},
+    queue::{Bill, Charge, Cut, Entry, Next, Pace, Victim},
 };
 
 /// No more than so many requests are dispatched, or found late, before others on the same thread get
@@ -236,25 +236,26 @@ impl<'a> Drain<'a> {
     /// Dispatches one, or removes it. `false` when it has to wait for a slot, and all others with it.
     fn try_dispatch(&mut self, entry: Queued, charge: Charge, now: Instant) -> bool {
         let core = self.core;
-        let job = &entry.item;
         if let Some(reason) = self.too_late(&entry, now) {
             core.backlog().refund(&charge);
-            contain(|| job.remove(reason.into()));
+            contain(|| entry.item.remove(reason.into()));
             return true;
         }
-        if !core.places.may_dispatch(job.cost()) {
+        if !core.places.may_dispatch(entry.item.cost()) {
             core.backlog().put_back(entry, &charge);
             return false;
         }
-        match contain(|| job.dispatch(now, charge.bill)) {
+        let Entry { seq, lane, rank, admitted, item } = entry;
+        let again = |item| Entry { seq, lane, rank, admitted, item };
+        match contain(|| item.dispatch(now, charge.bill)) {
             Some(Dispatched::Started) => self.on_called(now),
             Some(Dispatched::Panicked) => {
                 self.on_called(now);
                 core.backlog().keep_charge(&charge);
             }
-            Some(Dispatched::Unready) => core.backlog().stall(entry, &charge),
-            Some(Dispatched::NoSlot) => {
-                core.backlog().put_back(entry, &charge);
+            Some(Dispatched::Unready(item)) => core.backlog().stall(again(item), &charge),
+            Some(Dispatched::NoSlot(item)) => {
+                core.backlog().put_back(again(item), &charge);
                 return false;
             }
             Some(Dispatched::Ended) | None => core.backlog().refund(&charge),

@@ -13,26 +13,12 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::{
-    Core, contain,
-    estimates::Budget,
-    inner::{Failure, Judge},
-    kept::Returned,
-    places::Slots,
-};
+use super::{Core, contain, estimates::Budget, inner::Judge, kept::Returned, places::Slots};
 use crate::{
     class::Priority,
     limit::{Outcome, Sample},
     queue::Bill,
 };
-
-/// What the drain task, or the task of a call, sends to the caller.
-pub(crate) enum Reply<F: Future, A> {
-    Done(A),
-    /// `Execution::Caller`: the inner has been called; run it.
-    Run(Running<F, A>),
-    Failed(Failure),
-}
 
 /// How a running call ended.
 #[derive(Clone, Copy, Debug)]

@@ -1,24 +1,23 @@
 //! One request while it waits.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU8, Ordering::SeqCst},
-    },
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 use tower::BoxError;
 use tower_service::Service;
 use tracing::Span;
 
 use super::{
-    Core, contain,
+    Core,
     estimates::Budget,
-    in_flight::{InFlight, IsOk, Reply, Running, Start},
+    exchange::{Exchange, Stage},
+    in_flight::{InFlight, IsOk, Running, Start},
     inner::{Entered, Inner, Judge},
-    lock,
+    reply::{Reply, ReplyTo, Ticket},
     task::Task,
 };
 use crate::{
@@ -49,11 +48,9 @@ pub(crate) trait Job: Send + Sync {
     /// Whether it can't come back: it was removed or cancelled.
     fn has_left(&self) -> bool;
     /// Calls the inner, on the drain task, which has charged it: the bill is open until it ends.
-    fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched;
+    fn dispatch(self: Arc<Self>, now: Instant, bill: Option<Bill>) -> Dispatched;
     /// Answers `Rejected`. `false` if it had gone.
     fn remove(&self, why: Removal) -> bool;
-    /// The caller has gone: gives up the place and drops the request, now.
-    fn cancel(&self);
 }
 
 /// When a request is late, and by which of the two limits.
@@ -78,7 +75,6 @@ impl From<Reason> for Removal {
 }
 
 /// What came of an attempt to dispatch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dispatched {
     /// It runs.
     Started,
@@ -87,9 +83,9 @@ pub(crate) enum Dispatched {
     /// It was called, and that panicked.
     Panicked,
     /// It waits on, since its inner is not ready.
-    Unready,
+    Unready(Arc<dyn Job>),
     /// It waits on, since no slot is free.
-    NoSlot,
+    NoSlot(Arc<dyn Job>),
 }
 
 impl Waiting for Arc<dyn Job> {
@@ -108,9 +104,7 @@ where
 {
     lane: LaneId,
     terms: Terms,
-    stage: AtomicU8,
-    /// There while it is waiting. The stage changes only while this is locked.
-    waits: Mutex<Option<Waits<S, Req, R, A>>>,
+    exchange: Exchange<Waits<S, Req, R>, Reply<S::Future, A>>,
 }
 
 /// What a request was admitted with.
@@ -161,73 +155,34 @@ impl After {
 }
 
 /// All that is dropped at the moment a request goes; what remains is an empty shell in the line.
-pub(crate) struct Waits<S, Req, R, A>
-where
-    S: Service<Req>,
-{
+pub(crate) struct Waits<S, Req, R> {
     pub(crate) inner: Arc<Inner<S, R>>,
     pub(crate) request: Req,
     /// Done to the request before its dispatch.
     pub(crate) prepare: Option<Prepare<Req>>,
     pub(crate) span: Span,
-    pub(crate) reply: oneshot::Sender<Reply<S::Future, A>>,
-}
-
-/// ```text
-/// Waiting ⇄ InHand              the drain task takes it up, to the end; back if it cannot be dispatched
-/// InHand  ──▶ Gone              cancelled meanwhile: not put back
-/// Waiting ──▶ Gone              removed, or cancelled
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Waiting,
-    /// The drain task is about to call the inner.
-    InHand,
-    Gone,
 }
 
 impl<S, Req, R, A> Request<S, Req, R, A>
 where
     S: Service<Req>,
 {
-    pub(crate) fn new(waits: Waits<S, Req, R, A>, terms: Terms) -> Self {
-        Self {
-            lane: waits.inner.lane(),
-            terms,
-            stage: AtomicU8::new(Stage::Waiting as u8),
-            waits: Mutex::new(Some(waits)),
-        }
+    pub(crate) fn new(waits: Waits<S, Req, R>, terms: Terms) -> Self {
+        Self { lane: waits.inner.lane(), terms, exchange: Exchange::new(waits) }
     }
 
-    fn is_at(&self, stage: Stage) -> bool {
-        self.stage.load(SeqCst) == stage as u8
-    }
-
-    fn take(&self, next: Stage) -> Option<Waits<S, Req, R, A>> {
-        let mut waits = lock(&self.waits);
-        if !self.is_at(Stage::Gone) {
-            self.stage.store(next as u8, SeqCst);
-        }
-        waits.take()
-    }
-
-    /// Waits on, unless the caller has gone in the meantime.
-    fn put_back(&self, waits: Waits<S, Req, R, A>) {
-        let mut place = lock(&self.waits);
-        if self.is_at(Stage::Gone) {
-            drop(place);
+    /// Waits on, unless the caller has given up in the meantime.
+    fn put_back(&self, waits: Waits<S, Req, R>) {
+        if let Err(waits) = self.exchange.put_back(waits) {
             self.cancelled(waits);
-        } else {
-            self.stage.store(Stage::Waiting as u8, SeqCst);
-            *place = Some(waits);
         }
     }
 
     /// The one way out for a request whose caller has gone before it was dispatched.
-    fn cancelled(&self, waits: Waits<S, Req, R, A>) {
+    fn cancelled(&self, waits: Waits<S, Req, R>) {
         let core = &waits.inner.core;
         let before = core.counters.cancelled.add();
-        self.leave(core);
+        self.give_up_places(core);
         // The shells of many that have gone are swept out by the drain task, now and then; and it may have
         // been waiting for this one to end.
         let counts = core.places.counts();
@@ -241,7 +196,7 @@ where
     }
 
     /// Gives back its places without having been dispatched.
-    fn leave(&self, core: &Core) {
+    fn give_up_places(&self, core: &Core) {
         core.door.leave(self.terms.rank);
         core.release_waiting(self.terms.rank.cost as usize);
     }
@@ -290,23 +245,20 @@ where
     }
 
     fn is_gone(&self) -> bool {
-        !self.is_at(Stage::Waiting)
+        !self.exchange.is_at(Stage::Waiting)
     }
 
     fn has_left(&self) -> bool {
-        self.is_at(Stage::Gone)
+        self.exchange.is_at(Stage::Gone)
     }
 
-    fn dispatch(&self, now: Instant, bill: Option<Bill>) -> Dispatched {
-        let Some(Waits { inner, request, prepare, span, reply }) = self.take(Stage::InHand) else {
+    fn dispatch(self: Arc<Self>, now: Instant, bill: Option<Bill>) -> Dispatched {
+        let Some(Waits { inner, request, prepare, span }) = self.exchange.take(Stage::InHand)
+        else {
             return Dispatched::Ended;
         };
         let core = &inner.core;
         let (execution, abandon) = (core.settings.execution, core.settings.abandon);
-        let again = |inner, request, span, reply, why| {
-            self.put_back(Waits { inner, request, prepare, span, reply });
-            why
-        };
         let Terms { rank, asked, admitted, budget, .. } = self.terms;
         let (held, asked) = (rank.cost as usize, asked as usize);
         let wait = now.saturating_duration_since(admitted);
@@ -316,37 +268,34 @@ where
             }
         };
         match inner.enter(&span, request, ready, || core.places.take_slots(held, asked)) {
-            Entered::Unready(request) => again(inner, request, span, reply, Dispatched::Unready),
-            Entered::NoSlot(request) => again(inner, request, span, reply, Dispatched::NoSlot),
+            Entered::Unready(request) => {
+                self.put_back(Waits { inner, request, prepare, span });
+                Dispatched::Unready(self)
+            }
+            Entered::NoSlot(request) => {
+                self.put_back(Waits { inner, request, prepare, span });
+                Dispatched::NoSlot(self)
+            }
             Entered::Failed { failure, slots } => {
                 core.door.leave(rank);
                 core.on_failure(&failure, held, slots);
-                contain(|| drop(reply.send(Reply::Failed(failure))));
+                ReplyTo::Ticket(self).send(Reply::Failed(failure));
                 if slots.is_some() { Dispatched::Panicked } else { Dispatched::Ended }
             }
             Entered::Called(future, slots) => {
                 core.door.leave(rank);
                 core.wait.record(wait);
-                let start = Start {
-                    at: now,
-                    wait,
-                    priority: rank.priority,
-                    budget,
-                    slots,
-                    bill,
-                    is_measured: false,
-                };
-                let in_flight = InFlight::new(inner, start);
-                let running = Running::new(future, in_flight, span);
+                let priority = rank.priority;
+                let start =
+                    Start { at: now, wait, priority, budget, slots, bill, is_measured: false };
+                let running = Running::new(future, InFlight::new(inner, start), span);
+                let reply = ReplyTo::Ticket(self);
                 match execution {
                     Execution::Spawn => {
-                        let task = Task::new(running, reply, abandon, false);
-                        drop(tokio::spawn(task));
+                        drop(tokio::spawn(Task::new(running, reply, abandon, false)));
                     }
                     // If the caller has gone, this drops the call and frees its slot.
-                    Execution::Caller => {
-                        contain(|| drop(reply.send(Reply::Run(running))));
-                    }
+                    Execution::Caller => reply.send(Reply::Run(running)),
                 }
                 Dispatched::Started
             }
@@ -355,13 +304,13 @@ where
 
     fn remove(&self, why: Removal) -> bool {
         let Removal { reason, over_share } = why;
-        let Some(Waits { inner, request, span, reply, .. }) = self.take(Stage::Gone) else {
+        let Some(Waits { inner, request, span, .. }) = self.exchange.take(Stage::Gone) else {
             return false;
         };
         let core = &inner.core;
         let waited = Instant::now().saturating_duration_since(self.terms.admitted);
         core.counters.removed.add(self.terms.rank.priority, reason);
-        self.leave(core);
+        self.give_up_places(core);
         let rejected = Rejected { over_share, ..core.rejected(reason, waited) };
         span.in_scope(|| {
             let name = &*core.settings.name;
@@ -372,15 +321,41 @@ where
                 "request removed"
             );
         });
-        drop(reply.send(Reply::error(rejected)));
+        self.reply(Reply::error(rejected));
         drop(request);
         true
     }
+}
 
-    fn cancel(&self) {
-        if let Some(waits) = self.take(Stage::Gone) {
+impl<S, Req, R, A> Ticket<S::Future, A> for Request<S, Req, R, A>
+where
+    S: Service<Req> + Send,
+    S::Future: Send,
+    <S::Future as Future>::Output: Send,
+    Req: Send,
+    R: Send + Sync,
+    A: Send,
+{
+    fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<Reply<S::Future, A>> {
+        self.exchange.poll_answer(cx)
+    }
+
+    fn leave(&self, gives_up: bool) {
+        if let Some(waits) = self.exchange.leave(gives_up) {
             self.cancelled(waits);
         }
+    }
+
+    fn reply(&self, reply: Reply<S::Future, A>) {
+        drop(self.exchange.answer(reply));
+    }
+
+    fn is_left(&self) -> bool {
+        self.exchange.is_left()
+    }
+
+    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.exchange.poll_left(cx)
     }
 }
 
@@ -388,13 +363,12 @@ impl<S, Req, R, A> Drop for Request<S, Req, R, A>
 where
     S: Service<Req>,
 {
-    /// Nobody will dispatch it any more: the leveler has gone without its drain task.
+    /// It was still waiting, and nobody has it any more, not even its caller.
     fn drop(&mut self) {
-        if let Some(Waits { inner, reply, .. }) = self.take(Stage::Gone) {
-            inner.core.counters.removed.add(self.terms.rank.priority, Reason::Closed);
-            self.leave(&inner.core);
-            let rejected = inner.core.rejected(Reason::Closed, Default::default());
-            drop(reply.send(Reply::error(rejected)));
+        if let Some(waits) = self.exchange.take(Stage::Gone) {
+            let core = &waits.inner.core;
+            core.counters.removed.add(self.terms.rank.priority, Reason::Closed);
+            self.give_up_places(core);
         }
     }
 }

@@ -8,13 +8,12 @@ use std::{
 
 use pin_project_lite::pin_project;
 use tokio::{sync::oneshot, time::Instant};
-use tower::BoxError;
 use tracing::Span;
 
 use super::{
-    Core, contain,
-    in_flight::{End, InFlight, IsOk, Reply, Running},
-    inner::Failure,
+    Core,
+    in_flight::{End, InFlight, IsOk, Running},
+    reply::{Reply, ReplyTo},
 };
 use crate::{error::ServiceError, options::Abandon};
 
@@ -85,21 +84,9 @@ where
     A: Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
+    let reply = ReplyTo::Channel(reply);
     core.spawn(Task::new(running, reply, core.settings.abandon, is_measured));
     answer
-}
-
-impl<F: Future, A> Reply<F, A> {
-    pub(crate) fn error(error: impl Into<BoxError>) -> Self {
-        Self::Failed(Failure::Error(error.into()))
-    }
-
-    fn from_result(result: thread::Result<A>) -> Self {
-        match result {
-            Ok(output) => Self::Done(output),
-            Err(panic) => Self::Failed(Failure::Panicked(panic)),
-        }
-    }
 }
 
 pin_project! {
@@ -107,7 +94,7 @@ pin_project! {
     pub(crate) struct Task<G: Future, F: Future, A> {
         #[pin]
         running: Running<G, A>,
-        reply: Option<oneshot::Sender<Reply<F, A>>>,
+        reply: Option<ReplyTo<F, A>>,
         // Whether the work is to stop when its caller has gone.
         cancel: bool,
         // Whether the next poll is the first, and measured.
@@ -119,12 +106,11 @@ pin_project! {
             let this = this.project();
             // Dropped before its end: the runtime is going down.
             if let Some(reply) = this.reply.take() {
-                if reply.is_closed() {
+                if reply.is_left() {
                     return;
                 }
                 this.running.stop(End::Cut);
-                let cut = Reply::error(ServiceError::runtime_ended());
-                contain(|| drop(reply.send(cut)));
+                reply.send(Reply::error(ServiceError::runtime_ended()));
             }
         }
     }
@@ -133,7 +119,7 @@ pin_project! {
 impl<G: Future, F: Future, A> Task<G, F, A> {
     pub(crate) fn new(
         running: Running<G, A>,
-        reply: oneshot::Sender<Reply<F, A>>,
+        reply: ReplyTo<F, A>,
         abandon: Abandon,
         is_measured: bool,
     ) -> Self {
@@ -154,7 +140,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(reply) = this.reply.as_mut() else { return Poll::Ready(()) };
-        if *this.cancel && reply.is_closed() {
+        if *this.cancel && reply.is_left() {
             *this.reply = None;
             this.running.stop(End::Cancelled);
             return Poll::Ready(());
@@ -163,13 +149,12 @@ where
         match first_poll(this.running.as_mut(), cx, is_measured) {
             Poll::Ready(result) => {
                 if let Some(reply) = this.reply.take() {
-                    // The caller may have gone just now; then nobody wants the response.
-                    drop(reply.send(Reply::from_result(result)));
+                    reply.send(Reply::from_result(result));
                 }
                 Poll::Ready(())
             }
             // Only now, since most calls that are short have ended: to be woken when the caller goes.
-            Poll::Pending if *this.cancel && reply.poll_closed(cx).is_ready() => {
+            Poll::Pending if *this.cancel && reply.poll_left(cx).is_ready() => {
                 *this.reply = None;
                 this.running.stop(End::Cancelled);
                 Poll::Ready(())

@@ -82,7 +82,7 @@ pub(crate) fn print(_scale: Scale, bars: &mut Bars) {
                 let tally = ours(&runtime, execution, queued, work);
                 let path = if queued { "queued" } else { "direct" };
                 let what = format!("{execution:?}, {path}, {work:?}");
-                tally.print(&what, known(execution, queued));
+                tally.print(&what, known(execution, queued, work));
                 bars.add(format!("allocations: {what}"), tally.all().times, bar(execution, queued));
             }
         }
@@ -94,11 +94,13 @@ pub(crate) fn print(_scale: Scale, bars: &mut Bars) {
 }
 
 /// What is known to be allocated within `call`, and later.
-fn known(execution: Execution, queued: bool) -> [&'static [&'static str]; 2] {
+fn known(execution: Execution, queued: bool, work: Work) -> [&'static [&'static str]; 2] {
     match (execution, queued) {
+        // Polled in `call`.
+        (Spawn, false) if work == Work::Ready => [&["box"], &[]],
         (Spawn, false) => [&["oneshot", "task"], &[]],
-        (Spawn, true) => [&["oneshot", "job"], &["task"]],
-        (_, true) => [&["oneshot", "job"], &[]],
+        (Spawn, true) => [&["job"], &["task"]],
+        (_, true) => [&["job"], &[]],
         (_, false) => [&[], &[]],
     }
 }
