@@ -6,8 +6,10 @@ use std::{
     },
 };
 
-use super::{lock, places::MAX};
-use crate::limit::Algorithm;
+use tokio::time::Instant;
+
+use super::{Core, lock, places::MAX};
+use crate::limit::{Algorithm, Load, Sample};
 
 /// The algorithm that finds the limit, if there is one.
 pub(super) struct Controller {
@@ -56,6 +58,84 @@ impl Controller {
         let algorithm = lock(&self.algorithm).take();
         // Outside of the lock, since it is user code.
         drop(algorithm);
+    }
+}
+
+impl Core {
+    /// Feeds a finished call to the algorithm, and takes over its limit.
+    #[inline]
+    pub(crate) fn on_sample(&self, sample: &Sample) {
+        self.tell(|algorithm| algorithm.on_sample(sample));
+    }
+
+    /// The same for the time.
+    pub(super) fn on_tick(&self, now: Instant) {
+        let load = Load::new(self.in_flight(), self.queued());
+        self.tell(|algorithm| algorithm.on_tick(now, &load));
+    }
+
+    #[inline]
+    fn tell(&self, news: impl FnOnce(&mut dyn Algorithm)) {
+        self.controller.tell(news, |limit| self.apply_limit(limit));
+    }
+
+    /// Whether anything runs or waits. If not, the drain task may sleep, and is woken by the next dispatch.
+    pub(super) fn needs_ticks(&self) -> bool {
+        let is_busy = || self.places.counts().in_flight() > 0 || self.queued() > 0;
+        // Looked at once more when it is known that ticks are wanted: who was dispatched in between wakes
+        // nobody.
+        let needed = is_busy() || {
+            self.wants_ticks.store(true, SeqCst);
+            is_busy()
+        };
+        if needed {
+            self.end_wanting_ticks();
+        }
+        needed
+    }
+
+    /// The drain task needs no more waking for ticks.
+    pub(super) fn end_wanting_ticks(&self) {
+        if self.wants_ticks.load(SeqCst) {
+            self.wants_ticks.store(false, SeqCst);
+        }
+    }
+
+    /// Sets the limit by hand; an algorithm has no more say after it.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.controller.dismiss();
+        self.apply_limit(limit as f64);
+    }
+
+    /// Whether the limit was found by an algorithm, and not set by hand since.
+    pub(crate) fn is_adaptive(&self) -> bool {
+        self.controller.is_adaptive()
+    }
+
+    fn apply_limit(&self, limit: f64) {
+        let exactly = f64::from_bits(self.limit.swap(limit.to_bits(), SeqCst));
+        if exactly != limit && exactly.min(limit) < 1.0 {
+            // Dispatches are spaced otherwise now.
+            self.wake();
+        }
+        let (before, limit) = (self.places.limit(), whole_limit(limit));
+        if before != limit {
+            self.places.set_limit(limit);
+            tracing::trace!(name = %self.settings.name, before, limit, "limit changed");
+            self.on_bounds_changed();
+        }
+    }
+
+    /// The limit as it was asked for: the places have its whole part, and 1 at least.
+    #[inline]
+    pub(crate) fn exact_limit(&self) -> f64 {
+        f64::from_bits(self.limit.load(SeqCst))
+    }
+
+    /// Whether dispatches are spaced, which only the drain task can do.
+    #[inline]
+    pub(crate) fn is_paced(&self) -> bool {
+        self.settings.rate.is_some() || self.exact_limit() < 1.0
     }
 }
 

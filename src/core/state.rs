@@ -29,7 +29,7 @@ use super::{
 use crate::{
     class::Rank,
     error::Reason,
-    limit::{Algorithm, Load, Sample},
+    limit::Algorithm,
     options::{Abandon, Execution, Overflow},
     queue::{Bill, LaneId, Rate, Rules, mix},
     stats::{Counters, DrainRate, Recorder},
@@ -79,12 +79,12 @@ pub(crate) struct Core {
     pub(super) draws: AtomicU64,
     /// In nanoseconds; `NO_MAX_WAIT` for none.
     max_wait: AtomicU64,
-    controller: Controller,
+    pub(super) controller: Controller,
     /// Whether an algorithm gets no ticks, since nothing runs or waits: who is dispatched then wakes the drain
     /// task for them. Never with a fixed limit.
-    wants_ticks: AtomicBool,
+    pub(super) wants_ticks: AtomicBool,
     /// The limit as it was asked for, as the bits of an `f64`.
-    limit: AtomicU64,
+    pub(super) limit: AtomicU64,
     /// Whether "the queue is full" has been said and not yet taken back.
     pub(super) overflowing: AtomicBool,
     /// Whether the deadline of a drain has passed: nobody waits any more.
@@ -266,88 +266,12 @@ impl Core {
         self.wake();
     }
 
-    /// Feeds a finished call to the algorithm, and takes over its limit.
-    #[inline]
-    pub(crate) fn on_sample(&self, sample: &Sample) {
-        self.tell(|algorithm| algorithm.on_sample(sample));
-    }
-
-    /// The same for the time.
-    pub(super) fn on_tick(&self, now: Instant) {
-        let load = Load::new(self.in_flight(), self.queued());
-        self.tell(|algorithm| algorithm.on_tick(now, &load));
-    }
-
-    #[inline]
-    fn tell(&self, news: impl FnOnce(&mut dyn Algorithm)) {
-        self.controller.tell(news, |limit| self.apply_limit(limit));
-    }
-
-    /// Whether anything runs or waits. If not, the drain task may sleep, and is woken by the next dispatch.
-    pub(super) fn needs_ticks(&self) -> bool {
-        let is_busy = || self.places.counts().in_flight() > 0 || self.queued() > 0;
-        // Looked at once more when it is known that ticks are wanted: who was dispatched in between wakes
-        // nobody.
-        let needed = is_busy() || {
-            self.wants_ticks.store(true, SeqCst);
-            is_busy()
-        };
-        if needed {
-            self.end_wanting_ticks();
-        }
-        needed
-    }
-
-    /// The drain task needs no more waking for ticks.
-    pub(super) fn end_wanting_ticks(&self) {
-        if self.wants_ticks.load(SeqCst) {
-            self.wants_ticks.store(false, SeqCst);
-        }
-    }
-
-    /// Sets the limit by hand; an algorithm has no more say after it.
-    pub(crate) fn set_limit(&self, limit: usize) {
-        self.controller.dismiss();
-        self.apply_limit(limit as f64);
-    }
-
-    /// Whether the limit was found by an algorithm, and not set by hand since.
-    pub(crate) fn is_adaptive(&self) -> bool {
-        self.controller.is_adaptive()
-    }
-
     pub(crate) fn set_capacity(&self, capacity: usize) {
         self.places.set_capacity(capacity);
         self.on_bounds_changed();
     }
 
-    fn apply_limit(&self, limit: f64) {
-        let exactly = f64::from_bits(self.limit.swap(limit.to_bits(), SeqCst));
-        if exactly != limit && exactly.min(limit) < 1.0 {
-            // Dispatches are spaced otherwise now.
-            self.wake();
-        }
-        let (before, limit) = (self.places.limit(), whole_limit(limit));
-        if before != limit {
-            self.places.set_limit(limit);
-            tracing::trace!(name = %self.settings.name, before, limit, "limit changed");
-            self.on_bounds_changed();
-        }
-    }
-
-    /// The limit as it was asked for: the places have its whole part, and 1 at least.
-    #[inline]
-    pub(crate) fn exact_limit(&self) -> f64 {
-        f64::from_bits(self.limit.load(SeqCst))
-    }
-
-    /// Whether dispatches are spaced, which only the drain task can do.
-    #[inline]
-    pub(crate) fn is_paced(&self) -> bool {
-        self.settings.rate.is_some() || self.exact_limit() < 1.0
-    }
-
-    fn on_bounds_changed(&self) {
+    pub(super) fn on_bounds_changed(&self) {
         self.wake();
         self.waiters.wake_all();
     }
