@@ -9,6 +9,7 @@
 //! cargo bench -p overhead -- refusal       # a refusal, and `layer()`
 //! cargo bench -p overhead -- allocations   # how many a call makes, and what they are
 //! cargo bench -p overhead -- contention    # up to 8 threads at one leveler
+//! cargo bench -p overhead -- wakeups       # how often tasks are polled for a call
 //! cargo bench -p overhead -- --test        # a smoke test, some seconds
 //! ```
 //!
@@ -30,6 +31,7 @@ mod queue;
 mod ratios;
 mod refusal;
 mod rounds;
+mod wakeups;
 mod work;
 
 use crate::{bars::Bars, rounds::Scale};
@@ -37,13 +39,14 @@ use crate::{bars::Bars, rounds::Scale};
 /// One table, or two, and the bars that they set.
 type Part = fn(Scale, &mut Bars);
 
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("ratios", ratios::print),
     ("queue", queue::print),
     ("peers", peers::print),
     ("refusal", refusal::print),
     ("allocations", allocations::print),
     ("contention", contention::print),
+    ("wakeups", wakeups::print),
 ];
 
 fn main() {
