@@ -6,6 +6,7 @@
 //! cargo bench -p overhead -- ratios        # the main contenders, in many situations
 //! cargo bench -p overhead -- queue         # the same with fewer slots than callers
 //! cargo bench -p overhead -- peers         # every contender, in two situations
+//! cargo bench -p overhead -- peers draw    # and docs/images/overhead.svg anew
 //! cargo bench -p overhead -- refusal       # a refusal, and `layer()`
 //! cargo bench -p overhead -- allocations   # how many a call makes, and what they are
 //! cargo bench -p overhead -- contention    # up to 8 threads at one leveler
@@ -27,10 +28,14 @@ mod drive;
 mod floor;
 mod load;
 mod peers;
+mod picture;
 mod queue;
 mod ratios;
 mod refusal;
 mod rounds;
+#[path = "../../support/svg.rs"]
+#[allow(dead_code, unreachable_pub, reason = "other benches use it too, and all of it")]
+mod svg;
 mod wakeups;
 mod work;
 
@@ -51,8 +56,11 @@ const PARTS: [(&str, Part); 7] = [
 
 fn main() {
     let args: Vec<_> = std::env::args().skip(1).collect();
-    let scale = if args.iter().any(|arg| arg == "--test") { Scale::SMOKE } else { Scale::FULL };
-    let names: Vec<_> = args.iter().filter(|arg| !arg.starts_with("--")).collect();
+    let test = args.iter().any(|arg| arg == "--test");
+    let draws = !test && args.iter().any(|arg| arg == "draw");
+    let scale = Scale { draws, ..if test { Scale::SMOKE } else { Scale::FULL } };
+    let is_name = |arg: &&String| !arg.starts_with("--") && *arg != "draw";
+    let names: Vec<_> = args.iter().filter(is_name).collect();
     for name in &names {
         let is_known = PARTS.iter().any(|(part, _)| part == name);
         assert!(is_known, "no part is called {name}; there are {:?}", PARTS.map(|(part, _)| part));

@@ -4,6 +4,7 @@ use crate::{
     bars::Bars,
     contenders::Contender::{self, *},
     load::{Load, Threads},
+    picture,
     rounds::{Rounds, Scale},
     work::Work,
 };
@@ -39,6 +40,11 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
         for (nth, contender) in CONTENDERS.into_iter().enumerate() {
             let (base, floor) = (rounds.ratio(nth, BASE), rounds.ratio(nth, FLOOR));
             println!("{:<28}{base:>14.2}{floor:>10.2}{:>10.0}", contender.name(), rounds.time(nth));
+        }
+        if scale.draws && threads == Threads::Two {
+            let ratios = |(nth, contender)| (contender, rounds.ratio(nth, BASE));
+            let ratios: Vec<_> = CONTENDERS.into_iter().enumerate().map(ratios).collect();
+            picture::write(&ratios, CONTENDERS[BASE]);
         }
     }
 }

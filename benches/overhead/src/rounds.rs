@@ -6,11 +6,13 @@ pub(crate) struct Scale {
     /// Calls in one timing: enough to outlast a hiccup, few enough to take turns often.
     pub(crate) calls: usize,
     pub(crate) rounds: usize,
+    /// Whether pictures are drawn anew.
+    pub(crate) draws: bool,
 }
 
 impl Scale {
-    pub(crate) const FULL: Self = Self { calls: 20_000, rounds: 25 };
-    pub(crate) const SMOKE: Self = Self { calls: 200, rounds: 1 };
+    pub(crate) const FULL: Self = Self { calls: 20_000, rounds: 25, draws: false };
+    pub(crate) const SMOKE: Self = Self { calls: 200, rounds: 1, draws: false };
 }
 
 /// Of each round what each contender took.
