@@ -24,7 +24,7 @@ const SPREAD: f64 = 0.2;
 
 /// One in so many who are refused looks how fast calls end. That needs the clock; and no more than the end of a
 /// window in which that is measured is missed by the others.
-const LOOK: u64 = 16;
+const LOOK: u64 = 64;
 
 /// Why a newcomer is turned away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +96,7 @@ impl Core {
     }
 
     /// The answer for a request that is refused or removed now.
+    #[inline]
     pub(crate) fn rejected(&self, reason: Reason, waited: Duration) -> Rejected {
         let all = self.door.all();
         let retry_after = match reason {
