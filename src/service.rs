@@ -157,14 +157,16 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             return refuse(Refusal::NoRuntime, request);
         }
         // The clock is not looked at but by need: that is a quarter of what a refusal costs.
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        let early = deadline.map(|_| Instant::now());
+        let now = || early.unwrap_or_else(Instant::now);
+        let left = deadline.map(|at| at.saturating_duration_since(now()));
         let budget = left.map_or(Budget::NONE, Budget::of);
         let mut request = request;
         if bypass {
             if let Err(why) = this.begin_bypass() {
                 return refuse(why, request);
             }
-            let start = Start::now(rank.priority, budget);
+            let start = Start::at(now(), rank.priority, budget);
             match this.dispatch(current_span(), request, start) {
                 Ok(future) => return Ok(future),
                 // Its inner is not ready: then it has to wait, as one of the others.
@@ -172,7 +174,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             }
             core.end_bypass();
         }
-        let is_probe = match this.let_in(rank, budget, left) {
+        let is_probe = match this.let_in(rank, budget, left, now) {
             Ok(foreseen) => foreseen == Foreseen::Probe,
             Err(why) => return refuse(why, request),
         };
@@ -180,8 +182,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Ok(admitted) => admitted,
             Err(why) => return refuse(why, request),
         };
-        let start = Start::now(rank.priority, budget);
-        let now = start.at;
+        let now = now();
+        let start = Start::at(now, rank.priority, budget);
         let mut span = current_span();
         if let Admitted::Direct(slots) = admitted {
             let nth = core.counters.direct.add(rank.priority);
@@ -207,14 +209,15 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         rank: Rank,
         budget: Budget,
         left: Option<Duration>,
+        now: impl Fn() -> Instant,
     ) -> Result<Foreseen, Refusal> {
         let core = self.core();
         let foreseen = match left {
             None => Foreseen::InTime,
             Some(Duration::ZERO) => return Err(Refusal::Late),
-            Some(left) => core.would_be_in_time(rank, budget, left)?,
+            Some(left) => core.would_be_in_time(rank, budget, left, now())?,
         };
-        let is_open = core.door.is_open_to(rank, core.places.limit(), Instant::now);
+        let is_open = core.door.is_open_to(rank, core.places.limit(), now);
         if is_open { Ok(foreseen) } else { Err(Refusal::CutOff) }
     }
 

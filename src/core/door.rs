@@ -102,8 +102,8 @@ impl Door {
         }
     }
 
-    /// Counts an arrival; `false` when it is to be refused for its priority. `now` is asked only where there are
-    /// several.
+    /// Counts an arrival; `false` when it is to be refused for its priority. `now` is asked only where that is in
+    /// question.
     #[inline]
     pub(crate) fn is_open_to(
         &self,
@@ -115,10 +115,10 @@ impl Door {
         if !has_priorities && rank.priority == Priority::default() {
             return true;
         }
-        self.is_open_by_priority(rank, limit, now())
+        self.is_open_by_priority(rank, limit, now)
     }
 
-    fn is_open_by_priority(&self, rank: Rank, limit: usize, now: Instant) -> bool {
+    fn is_open_by_priority(&self, rank: Rank, limit: usize, now: impl FnOnce() -> Instant) -> bool {
         if !self.has_priorities.load(Relaxed) {
             self.has_priorities.store(true, Relaxed);
         }
@@ -132,7 +132,7 @@ impl Door {
         level < self.cut.load(Relaxed)
             || self.arrivals.loads.is_light(rank.priority, rank.flow)
             || self.weight_of(rank.priority.index()) < limit.div_ceil(KEPT) as u64
-            || self.micros(now) > self.cut_until.load(Relaxed)
+            || self.micros(now()) > self.cut_until.load(Relaxed)
     }
 
     pub(crate) fn has_priorities(&self) -> bool {

@@ -55,9 +55,9 @@ pub(crate) struct Start {
 
 impl Start {
     /// Of a call that need not wait; but for its slots.
-    pub(crate) fn now(priority: Priority, budget: Budget) -> Self {
+    pub(crate) fn at(at: Instant, priority: Priority, budget: Budget) -> Self {
         Self {
-            at: Instant::now(),
+            at,
             wait: Duration::ZERO,
             priority,
             budget,

@@ -132,10 +132,11 @@ impl Core {
         rank: Rank,
         budget: Budget,
         left: Duration,
+        now: Instant,
     ) -> Result<Foreseen, Refusal> {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
         let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
-        match self.foresee(budget, wait.unwrap_or(0.0), left, Instant::now()) {
+        match self.foresee(budget, wait.unwrap_or(0.0), left, now) {
             Foreseen::TooLate => {
                 let by_itself = self.estimates.foreseen(budget) > Some(left.as_secs_f32());
                 Err(Refusal::WouldMiss { by_itself })
