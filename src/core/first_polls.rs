@@ -15,16 +15,16 @@ pub(crate) struct FirstPolls(AtomicU64);
 /// One in so many is measured: for the two looks at the clock that this takes.
 const EVERY: u64 = 16;
 
-/// The mean of nanoseconds up to which first polls are short. Some ten times what a task costs: by no more is
-/// one held up who makes many calls at once, and could have them run on all cores.
+/// The mean of nanoseconds up to which first polls are short. Some thirty times what a task costs (`cargo bench -p
+/// overhead`): by no more, for each call, is one held up who makes many at once and could have them run on all cores.
 const SHORT: f32 = 10_000.0;
 
-/// Of the calls so many have to be ready at their first poll. A box for the future and a poll in vain cost a tenth
-/// of a task.
+/// Of the calls so many have to be ready at their first poll. A box for the future and a poll in vain cost less
+/// than a tenth of a task.
 const ENOUGH: f32 = 0.25;
 
 /// Of a new measurement. With nothing known, three calls that are ready at once are enough to begin with it; one
-/// that takes ten times as long as is short, to end it.
+/// that takes eight times as long as is short, to end it.
 const WEIGHT: f32 = 0.125;
 
 impl FirstPolls {
