@@ -316,3 +316,35 @@ async fn reserved_places_do_not_look_like_overload() {
     }
     assert_eq!(layer.handle().stats().refused.total(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_heavy_one_of_a_lower_priority_keeps_its_share_while_higher_ones_trickle_in() {
+    let _t = support::trace_init();
+    const HEAVY: u32 = 1_000_000;
+    let classify = |id: &u32| match *id {
+        HEAVY => Class::new().priority(Priority::Low).cost(4),
+        _ => Class::new().priority(Priority::High),
+    };
+    let gate = Gate::new();
+    let layer = builder(100, 4).guaranteed_share(0.25).request_classifier(classify);
+    let mut service = layer.build().expect("valid").layer(gate.service());
+    let mut calls = vec![service.call(0), service.call(HEAVY)];
+    settle().await;
+    // One of the high ones always runs, and none of them waits for longer than it takes to dispatch it.
+    for id in 1..50 {
+        calls.push(service.call(id));
+        settle().await;
+        advance(Duration::from_millis(1)).await;
+        let finished = gate.finished();
+        for earlier in gate.called() {
+            if earlier < id && !finished.contains(&earlier) {
+                gate.finish(earlier);
+            }
+        }
+        settle().await;
+        if gate.called().contains(&HEAVY) {
+            return;
+        }
+    }
+    panic!("it was never its turn");
+}

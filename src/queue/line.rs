@@ -104,7 +104,7 @@ impl<T: Waiting> Line<T> {
         loop {
             let (level, is_only) = self.next_level(times)?;
             // Then there is nobody to be fair to.
-            let is_free = is_only && !self.levels[level].has_flows();
+            let is_free = is_only && !self.owes && !self.levels[level].has_flows();
             let taken = self.levels[level].take(now, &self.rules, times[level], is_free);
             // Nothing but shells; they are gone now.
             let Some((taken, mut charge)) = taken else { continue };
@@ -120,7 +120,6 @@ impl<T: Waiting> Line<T> {
                 continue;
             }
             if is_free {
-                self.owe_nothing();
                 return Some(Next::Dispatch(entry, charge));
             }
             charge.paid = self.share(&charge) as f32;
@@ -157,7 +156,6 @@ impl<T: Waiting> Line<T> {
     /// Counts a dispatch for what the other levels are owed, and against what its own is. Returns how much of
     /// that it has used up.
     fn share(&mut self, charge: &Charge) -> f64 {
-        self.owes = true;
         let nanos = charge.nanos as f64;
         for (index, (level, owed)) in self.levels.iter().zip(&mut self.owed).enumerate() {
             let takes_part = index == usize::from(charge.level) || level.may_go();
@@ -166,14 +164,8 @@ impl<T: Waiting> Line<T> {
         let owed = &mut self.owed[usize::from(charge.level)];
         let paid = nanos.min(*owed);
         *owed -= paid;
+        self.owes = self.owed.iter().any(|owed| *owed > 0.0);
         paid
-    }
-
-    /// Nobody waits but at one level.
-    fn owe_nothing(&mut self) {
-        if std::mem::take(&mut self.owes) {
-            self.owed = [0.0; LEVELS];
-        }
     }
 
     /// Takes back what a request was charged that was not dispatched after all.
@@ -183,6 +175,7 @@ impl<T: Waiting> Line<T> {
         self.owed[usize::from(charge.level)] += f64::from(charge.paid);
         let gathered = charge.nanos as f64 * self.rules.share;
         self.owed.iter_mut().for_each(|owed| *owed = (*owed - gathered).max(0.0));
+        self.owes = self.owed.iter().any(|owed| *owed > 0.0);
     }
 
     /// A request was called and nothing will be known of how long it took: the charge stays an estimate.
