@@ -3,23 +3,19 @@
 use std::{
     fmt,
     panic::resume_unwind,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use pin_project_lite::pin_project;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::consume_budget};
 use tower::BoxError;
 
-use crate::{
-    core::{
-        Failure,
-        in_flight::{IsOk, Running},
-        reply::{Reply, Ticket},
-    },
-    error::{Reason, Rejected},
+use crate::core::{
+    Failure,
+    in_flight::{IsOk, Running},
+    reply::{Reply, Ticket},
 };
 
 pin_project! {
@@ -39,7 +35,7 @@ pin_project! {
     #[project = StateProj]
     enum State<F: Future, A> {
         // Queued, or dispatched from there.
-        Queued { place: Place<F, A> },
+        Queued { stub: Stub<F, A> },
         // Running on a task.
         Spawned { answer: oneshot::Receiver<Reply<F, A>> },
         // `Execution::Caller`: ours to poll.
@@ -52,13 +48,13 @@ pin_project! {
 }
 
 /// The caller's end of a request that was queued; `None` once it has the reply.
-struct Place<F: Future, A> {
+struct Stub<F: Future, A> {
     ticket: Option<Arc<dyn Ticket<F, A>>>,
     /// Whether the request is given up by a caller who goes.
     gives_up: bool,
 }
 
-impl<F: Future, A> Place<F, A> {
+impl<F: Future, A> Stub<F, A> {
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
         let Some(ticket) = &self.ticket else { return Poll::Pending };
         let reply = ready!(ticket.poll_reply(cx));
@@ -67,7 +63,7 @@ impl<F: Future, A> Place<F, A> {
     }
 }
 
-impl<F: Future, A> Drop for Place<F, A> {
+impl<F: Future, A> Drop for Stub<F, A> {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             ticket.leave(self.gives_up);
@@ -81,7 +77,7 @@ impl<F: Future, A> ResponseFuture<F, A> {
     }
 
     pub(crate) fn queued(ticket: Arc<dyn Ticket<F, A>>, gives_up: bool) -> Self {
-        Self::new(State::Queued { place: Place { ticket: Some(ticket), gives_up } })
+        Self::new(State::Queued { stub: Stub { ticket: Some(ticket), gives_up } })
     }
 
     pub(crate) fn spawned(answer: oneshot::Receiver<Reply<F, A>>) -> Self {
@@ -114,9 +110,12 @@ where
         let mut state = self.project().state;
         loop {
             let reply = match state.as_mut().project() {
-                StateProj::Queued { place } => ready!(place.poll_reply(cx)),
+                StateProj::Queued { stub } => ready!(stub.poll_reply(cx)),
                 StateProj::Spawned { answer } => {
-                    ready!(Pin::new(answer).poll(cx)).unwrap_or_else(|_| Reply::error(lost()))
+                    let reply = ready!(Pin::new(answer).poll(cx));
+                    // It must not be asked twice.
+                    state.set(State::Answered { reply: None });
+                    reply.unwrap_or_else(|_| Reply::lost())
                 }
                 StateProj::Running { running } => {
                     return match ready!(running.poll(cx)) {
@@ -125,34 +124,27 @@ where
                     };
                 }
                 // Polled again after its end it stays pending, as if it had nothing more to say.
-                StateProj::Answered { reply } => match reply.take() {
-                    Some(reply) => reply,
-                    None => return Poll::Pending,
-                },
+                StateProj::Answered { reply } => {
+                    if reply.is_some() {
+                        // A loop of such calls must let others run, as if it had waited for something of tokio's.
+                        ready!(pin!(consume_budget()).poll(cx));
+                    }
+                    match reply.take() {
+                        Some(reply) => reply,
+                        None => return Poll::Pending,
+                    }
+                }
                 StateProj::Failed { error } => {
                     return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
                 }
             };
             match reply {
                 Reply::Done(result) => return Poll::Ready(result.map_err(Into::into)),
-                Reply::Run(running) => state.set(State::Running { running }),
+                Reply::Run(running) => state.set(State::Running { running: *running }),
                 Reply::Failed(Failure::Error(error)) => return Poll::Ready(Err(error)),
                 Reply::Failed(Failure::Panicked(panic)) => resume_unwind(panic),
             }
         }
-    }
-}
-
-/// The answer when whoever had the request is gone without a word. Every request answers when it is
-/// dropped, so this is for a bug of ours: better than a hang.
-fn lost() -> Rejected {
-    Rejected {
-        reason: Reason::Closed,
-        retry_after: None,
-        waited: Duration::ZERO,
-        queued: 0,
-        limit: 0,
-        over_share: false,
     }
 }
 

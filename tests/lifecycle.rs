@@ -300,3 +300,26 @@ async fn idle_resolves_when_nothing_waits_or_runs() {
     assert_ready!(idle.poll());
     drop(calls);
 }
+
+#[test]
+fn a_call_that_was_queued_and_runs_when_its_runtime_ends_is_told_so() {
+    for abandon in [Abandon::Cancel, Abandon::Finish] {
+        let dying = current_thread();
+        let layer = builder(10, 10).abandon(abandon).build().expect("valid");
+        let gate = Gate::new();
+        let (handle, mut service) = (layer.handle(), layer.layer(gate.service()));
+        handle.pause();
+        let call = dying.block_on(async {
+            let call = service.call(1);
+            handle.resume();
+            settle().await;
+            assert_eq!(gate.called(), [1]);
+            call
+        });
+        drop(dying);
+        let error = current_thread().block_on(call).expect_err("its runtime has ended");
+        assert!(error.is::<ServiceError>(), "{abandon:?}: {error}");
+        let stats = handle.stats();
+        assert_eq!((stats.in_flight, stats.failed), (0, 1));
+    }
+}

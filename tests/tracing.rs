@@ -6,7 +6,10 @@ mod support;
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,7 +20,7 @@ use support::{
     settle,
 };
 use tower::{BoxError, Layer, Service};
-use tower_load_leveling::{LoadLevelLayer, limit};
+use tower_load_leveling::{LoadLevelLayer, error::Reason, limit};
 use tracing::{
     Instrument, Level, Metadata, Span,
     field::{Field, Visit},
@@ -292,4 +295,31 @@ impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name(), format!("{value:?}"));
     }
+}
+
+/// Panics when a span is entered, once it is told to.
+#[derive(Clone, Default)]
+struct Panics(Arc<AtomicBool>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Panics {
+    fn on_enter(&self, _: &tracing::Id, _: tracing_subscriber::layer::Context<'_, S>) {
+        assert!(!self.0.swap(false, SeqCst), "as told");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_panics_costs_a_caller_no_more_than_its_answer() {
+    let panics = Panics::default();
+    // Without the span of the drain task, which is at `debug`.
+    let quiet = tracing_subscriber::filter::LevelFilter::INFO;
+    let _t = tracing_subscriber::registry().with(quiet).with(panics.clone()).set_default();
+    let layer = LoadLevelLayer::new(10, 1);
+    let mut service = layer.layer(Gate::open().service());
+    layer.handle().pause();
+    let call = info_span!("caller").in_scope(|| service.call(1));
+    settle().await;
+    panics.0.store(true, SeqCst);
+    layer.handle().resume();
+    let answer = tokio::time::timeout(Duration::from_secs(1), call).await;
+    assert_eq!(support::reason(answer.expect("law 1: it does not hang")), Reason::Closed);
 }

@@ -91,7 +91,10 @@ impl<W, A> Exchange<W, A> {
         }
         inside.content = Content::Answer(answer);
         let caller = inside.caller.take();
+        // What is left of this in the line must not keep the task of the call.
+        let worker = inside.worker.take();
         drop(inside);
+        drop(worker);
         if let Some(caller) = caller {
             caller.wake();
         }
@@ -101,9 +104,8 @@ impl<W, A> Exchange<W, A> {
     /// For the caller: the answer, once it is there. Cancel safe.
     pub(super) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<A> {
         let mut inside = lock(&self.inside);
-        match mem::replace(&mut inside.content, Content::Nothing) {
-            Content::Answer(answer) => return Poll::Ready(answer),
-            other => inside.content = other,
+        if let Some(answer) = inside.take_answer() {
+            return Poll::Ready(answer);
         }
         let before = note(&mut inside.caller, cx);
         drop(inside);
@@ -150,22 +152,23 @@ impl<W, A> Exchange<W, A> {
 
 impl<W, A> Inside<W, A> {
     fn take_request(&mut self) -> Option<W> {
+        // First a look, since the content may be large.
+        if !matches!(self.content, Content::Request(_)) {
+            return None;
+        }
         match mem::replace(&mut self.content, Content::Nothing) {
             Content::Request(request) => Some(request),
-            other => {
-                self.content = other;
-                None
-            }
+            _ => None,
         }
     }
 
     fn take_answer(&mut self) -> Option<A> {
+        if !matches!(self.content, Content::Answer(_)) {
+            return None;
+        }
         match mem::replace(&mut self.content, Content::Nothing) {
             Content::Answer(answer) => Some(answer),
-            other => {
-                self.content = other;
-                None
-            }
+            _ => None,
         }
     }
 }
@@ -225,9 +228,30 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_will_read_is_dropped_at_once() {
+        let answer = std::sync::Arc::new(7);
+        let exchange = Exchange::new("request");
+        exchange.take(Stage::InHand);
+        assert!(exchange.answer(answer.clone()).is_ok());
+        exchange.leave(true);
+        assert_eq!(std::sync::Arc::strong_count(&answer), 1);
+    }
+
+    #[test]
+    fn the_worker_is_not_kept_beyond_its_answer() {
+        let exchange = Exchange::new("request");
+        let (worker, calls) = counting_waker();
+        exchange.take(Stage::InHand);
+        assert!(exchange.poll_left(&mut Context::from_waker(&worker)).is_pending());
+        assert_eq!(exchange.answer(7), Ok(()));
+        exchange.leave(true);
+        assert_eq!(calls(), 0, "it has ended");
+    }
+
+    #[test]
     fn both_sides_are_woken() {
         let exchange = Exchange::<_, u32>::new("request");
-        let (caller, calls) = futures_test_waker();
+        let (caller, calls) = counting_waker();
         let mut cx = Context::from_waker(&caller);
         assert!(exchange.poll_answer(&mut cx).is_pending());
         exchange.take(Stage::InHand);
@@ -242,7 +266,7 @@ mod tests {
     }
 
     /// A waker, and how often it was woken.
-    fn futures_test_waker() -> (Waker, impl Fn() -> usize) {
+    fn counting_waker() -> (Waker, impl Fn() -> usize) {
         use std::sync::{Arc, atomic::AtomicUsize};
         struct Count(AtomicUsize);
         impl std::task::Wake for Count {

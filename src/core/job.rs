@@ -1,6 +1,7 @@
 //! One request while it waits.
 
 use std::{
+    mem,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -30,7 +31,7 @@ use crate::{
 /// A request in the queue, whatever its type and that of its inner.
 ///
 /// Shared by the line and the caller. It ends by exactly one of: [`dispatch`](Self::dispatch),
-/// [`remove`](Self::remove), [`cancel`](Self::cancel), or by being dropped, which answers `Closed`.
+/// [`remove`](Self::remove), or its caller, who [leaves](Ticket::leave).
 pub(crate) trait Job: Send + Sync {
     fn lane(&self) -> LaneId;
     fn rank(&self) -> Rank;
@@ -202,6 +203,15 @@ where
     }
 }
 
+/// Does something in its drop, unless it is forgotten: when what follows panics, as a subscriber of `tracing` may.
+struct OnUnwind<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnUnwind<F> {
+    fn drop(&mut self) {
+        self.0();
+    }
+}
+
 /// How many may go before the drain task is woken to look whether there are shells to drop.
 const SWEEP: u64 = 1024;
 
@@ -257,6 +267,7 @@ where
         else {
             return Dispatched::Ended;
         };
+        let unwinding = OnUnwind(|| drop(self.exchange.answer(Reply::lost())));
         let core = &inner.core;
         let (execution, abandon) = (core.settings.execution, core.settings.abandon);
         let Terms { rank, asked, admitted, budget, .. } = self.terms;
@@ -269,16 +280,19 @@ where
         };
         match inner.enter(&span, request, ready, || core.places.take_slots(held, asked)) {
             Entered::Unready(request) => {
+                mem::forget(unwinding);
                 self.put_back(Waits { inner, request, prepare, span });
                 Dispatched::Unready(self)
             }
             Entered::NoSlot(request) => {
+                mem::forget(unwinding);
                 self.put_back(Waits { inner, request, prepare, span });
                 Dispatched::NoSlot(self)
             }
             Entered::Failed { failure, slots } => {
                 core.door.leave(rank);
                 core.on_failure(&failure, held, slots);
+                mem::forget(unwinding);
                 ReplyTo::Ticket(self).send(Reply::Failed(failure));
                 if slots.is_some() { Dispatched::Panicked } else { Dispatched::Ended }
             }
@@ -286,16 +300,16 @@ where
                 core.door.leave(rank);
                 core.wait.record(wait);
                 let priority = rank.priority;
-                let start =
-                    Start { at: now, wait, priority, budget, slots, bill, is_measured: false };
+                let start = Start { at: now, wait, priority, budget, slots, bill };
                 let running = Running::new(future, InFlight::new(inner, start), span);
+                mem::forget(unwinding);
                 let reply = ReplyTo::Ticket(self);
                 match execution {
                     Execution::Spawn => {
                         drop(tokio::spawn(Task::new(running, reply, abandon, false)));
                     }
                     // If the caller has gone, this drops the call and frees its slot.
-                    Execution::Caller => reply.send(Reply::Run(running)),
+                    Execution::Caller => reply.send(Reply::Run(Box::new(running))),
                 }
                 Dispatched::Started
             }

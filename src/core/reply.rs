@@ -4,24 +4,35 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
     thread,
+    time::Duration,
 };
 
 use tokio::sync::oneshot;
 use tower::BoxError;
 
 use super::{contain, in_flight::Running, inner::Failure};
+use crate::error::{Reason, Rejected};
 
 /// What the drain task, or the task of a call, sends to the caller.
 pub(crate) enum Reply<F: Future, A> {
     Done(A),
-    /// `Execution::Caller`: the inner has been called; run it.
-    Run(Running<F, A>),
+    /// `Execution::Caller`: the inner has been called; run it. In a box, as there is room for a reply in every request
+    /// that waits, and in what is left of those that have gone.
+    Run(Box<Running<F, A>>),
     Failed(Failure),
 }
 
 impl<F: Future, A> Reply<F, A> {
     pub(crate) fn error(error: impl Into<BoxError>) -> Self {
         Self::Failed(Failure::Error(error.into()))
+    }
+
+    /// When whoever had the request is gone without a word. That is for a bug of ours, or a panic in a subscriber of
+    /// `tracing`: better than a hang.
+    pub(crate) fn lost() -> Self {
+        let (reason, waited) = (Reason::Closed, Duration::ZERO);
+        let over_share = false;
+        Self::error(Rejected { reason, retry_after: None, waited, queued: 0, limit: 0, over_share })
     }
 
     /// From what a call came to; `Err` is a panic.
