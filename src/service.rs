@@ -16,7 +16,7 @@ use crate::{
     core::{
         Core, Failure, Foreseen, Front, Inner, Refusal, Turn,
         estimates::Budget,
-        first_polls::FirstPolls,
+        first_polls::First,
         in_flight::{InFlight, Running, Start},
         inner::Entered,
         job::{After, Request, Terms, Waits},
@@ -186,17 +186,13 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let start = Start::at(now, rank.priority, budget);
         let mut span = current_span();
         if let Admitted::Direct(slots) = admitted {
-            let nth = core.counters.direct.add(rank.priority);
-            let is_measured = FirstPolls::measures(nth);
-            match this.dispatch(span, request, Start { slots, is_measured, ..start }) {
+            match this.dispatch(span, request, Start { slots, ..start }) {
                 Ok(future) => return Ok(future),
                 Err(back) => (span, request) = back,
             }
-            core.counters.was_not_direct(rank.priority);
             core.places.return_slots(slots.taken);
-        } else {
-            core.counters.queued.add(rank.priority);
         }
+        core.counters.queued.add(rank.priority);
         let max_wait = After::new(core.max_wait());
         let deadline = After::new(deadline.map(|at| at.saturating_duration_since(now)));
         let terms = Terms { rank, asked, admitted: now, max_wait, deadline, budget, is_probe };
@@ -257,14 +253,18 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         };
         match self.inner.try_enter(&span, request, ready, start.slots) {
             Entered::Called(future, _) => {
+                let first = match start.is_bypass() {
+                    // On a budget of its own, and of another kind than most.
+                    true => First::OnTask,
+                    false => First::of(self.core().counters.direct.add(start.priority)),
+                };
                 let in_flight = InFlight::new(Arc::clone(&self.inner) as _, start);
                 Ok(match settings.execution {
                     Execution::Caller => {
                         ResponseFuture::running(Running::new(future, in_flight, span))
                     }
                     Execution::Spawn => {
-                        let is_measured = start.is_measured;
-                        match task::start(self.core(), future, in_flight, span, is_measured) {
+                        match task::start(self.core(), future, in_flight, span, first) {
                             Started::Ended(reply) => ResponseFuture::answered(reply),
                             Started::Spawned(answer) => ResponseFuture::spawned(answer),
                         }
@@ -280,7 +280,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                 if start.is_bypass() {
                     self.core().end_bypass();
                 } else {
-                    self.core().counters.was_not_direct(start.priority);
+                    self.core().counters.queued.add(start.priority);
                     self.core().on_failure(&failure, 0, Some(start.slots));
                 }
                 match failure {

@@ -287,3 +287,22 @@ async fn heavy_requests_do_not_look_like_many() {
     assert_eq!((stats.refused.total(), stats.removed.total()), (0, 0));
     assert!(stats.succeeded > 400, "{}", stats.succeeded);
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_rate_is_measured_by_those_who_are_refused_where_nobody_waits() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = builder(0, 1).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    for id in 0..100 {
+        let call = service.call(id);
+        for _ in 0..10 {
+            service.try_call(1000).expect_err("there is no room");
+        }
+        advance(Duration::from_millis(10)).await;
+        gate.finish(id);
+        call.await.expect("answered");
+    }
+    let rate = layer.handle().stats().drain_rate.expect("measured");
+    assert!((90.0..110.0).contains(&rate), "{rate} a second");
+}

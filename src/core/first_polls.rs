@@ -1,4 +1,5 @@
 use std::{
+    cell::Cell,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
@@ -8,7 +9,7 @@ use std::{
 ///
 /// A task costs more than all else that this layer does to a call; one whose future is ready at its first poll
 /// needs none. But while `call` polls, nothing else of its caller goes on, so what is polled there has to be
-/// short. Every [`EVERY`]th call is measured, wherever it is polled.
+/// short. Every [`EVERY`]th direct call is measured, wherever it is polled.
 #[derive(Debug)]
 pub(crate) struct FirstPolls(AtomicU64);
 
@@ -27,22 +28,58 @@ const ENOUGH: f32 = 0.25;
 /// that takes eight times as long as is short, to end it.
 const WEIGHT: f32 = 0.125;
 
+/// What is to be done about the first poll of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    OnTask,
+    /// In `call`, if others were short.
+    Open,
+    /// The same, and it is measured.
+    Measured,
+}
+
+impl First {
+    /// Of the direct call after so many others.
+    pub(crate) fn of(nth: u64) -> Self {
+        if nth % EVERY == 0 { Self::Measured } else { Self::Open }
+    }
+}
+
+thread_local! {
+    static IN_CALL: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this lives, no first poll is made in `call` on this thread: the inner of a leveler is being called, under a
+/// lock, and may be behind another leveler; or such a poll is being made, and others within would go on the same
+/// stack.
+#[derive(Debug)]
+pub(crate) struct InCall {
+    before: bool,
+}
+
+impl InCall {
+    pub(crate) fn begin() -> Self {
+        Self { before: IN_CALL.replace(true) }
+    }
+}
+
+impl Drop for InCall {
+    fn drop(&mut self) {
+        IN_CALL.set(self.before);
+    }
+}
+
 impl FirstPolls {
     pub(crate) const fn new() -> Self {
         // No call was ready, and none took long.
         Self(AtomicU64::new(0))
     }
 
-    /// Whether the call after so many others is measured.
-    pub(crate) const fn measures(nth: u64) -> bool {
-        nth % EVERY == 0
-    }
-
     /// Whether to make the first poll in `call`.
     #[inline]
     pub(crate) fn in_place(&self) -> bool {
         let (ready, nanos) = self.load();
-        ready >= ENOUGH && nanos <= SHORT
+        ready >= ENOUGH && nanos <= SHORT && !IN_CALL.get()
     }
 
     /// A first poll took so long. Of two threads that record at once one may be lost.

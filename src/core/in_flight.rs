@@ -1,4 +1,4 @@
-//! A call that runs: its slot, its future, and its task.
+//! A call that runs: its slot and its future.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -49,22 +49,12 @@ pub(crate) struct Start {
     pub(crate) slots: Slots,
     /// What it was charged, if that is to be put right.
     pub(crate) bill: Option<Bill>,
-    /// Whether it is measured what its first poll is like.
-    pub(crate) is_measured: bool,
 }
 
 impl Start {
     /// Of a call that need not wait; but for its slots.
     pub(crate) fn at(at: Instant, priority: Priority, budget: Budget) -> Self {
-        Self {
-            at,
-            wait: Duration::ZERO,
-            priority,
-            budget,
-            slots: Slots::default(),
-            bill: None,
-            is_measured: false,
-        }
+        Self { at, wait: Duration::ZERO, priority, budget, slots: Slots::default(), bill: None }
     }
 
     pub(crate) fn is_bypass(&self) -> bool {
@@ -117,7 +107,7 @@ impl<O, A> InFlight<O, A> {
             core.on_dispatched(start.wait);
             limit_reached = start.slots.in_flight as usize >= core.places.limit();
         }
-        let Start { at, wait, priority, budget, slots, bill, is_measured: _ } = start;
+        let Start { at, wait, priority, budget, slots, bill } = start;
         let marks = Marks::new(priority, limit_reached);
         Self { judge, at, wait, slots, bill, budget, marks, ended: false }
     }

@@ -12,7 +12,7 @@ use tower::BoxError;
 use tower_service::Service;
 use tracing::Span;
 
-use super::{Core, contain, lock, places::Slots};
+use super::{Core, contain, first_polls::InCall, lock, places::Slots};
 use crate::{
     class::ClassifyResponse,
     error::ServiceError,
@@ -171,6 +171,7 @@ impl<S> Cell<S> {
             return Entered::failed(Failure::Error(dead.clone().into()), request);
         }
         let _entered = span.enter();
+        let _in_call = InCall::begin();
         let mut cx = Context::from_waker(waker);
         match catch_unwind(AssertUnwindSafe(|| self.service.poll_ready(&mut cx))) {
             Err(panic) => return Entered::failed(Failure::Panicked(panic), request),

@@ -60,11 +60,11 @@ impl Core {
         });
     }
 
-    /// Whether a call made right now is polled first where it is made. One that belongs to a runtime of its own
-    /// is not.
+    /// Whether a call made right now may be polled first where it is made. Not one that belongs to a runtime of its
+    /// own; and not where there is no task, which its future may count on.
     #[inline]
     pub(crate) fn polls_in_place(&self) -> bool {
-        self.first_polls.in_place() && self.given_runtime().is_none()
+        self.first_polls.in_place() && self.given_runtime().is_none() && task::try_id().is_some()
     }
 
     #[inline]

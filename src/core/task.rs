@@ -12,6 +12,7 @@ use tracing::Span;
 
 use super::{
     Core,
+    first_polls::{First, InCall},
     in_flight::{End, InFlight, IsOk, Running},
     reply::{Reply, ReplyTo},
 };
@@ -31,20 +32,22 @@ pub(crate) fn start<F, A>(
     future: F,
     in_flight: InFlight<F::Output, A>,
     span: Span,
-    is_measured: bool,
+    first: First,
 ) -> Started<F, A>
 where
     F: Future + Send + 'static,
     F::Output: IsOk + Send + 'static,
     A: Send + 'static,
 {
-    if !core.polls_in_place() {
+    let is_measured = first == First::Measured;
+    if first == First::OnTask || !core.polls_in_place() {
         let running = Running::new(future, in_flight, span);
         return Started::Spawned(spawn(core, running, is_measured));
     }
     let mut running = Running::new(Box::pin(future), in_flight, span);
     // If it is not ready, its task will poll it again, with a waker that counts.
     let mut cx = Context::from_waker(Waker::noop());
+    let _in_call = InCall::begin();
     match first_poll(Pin::new(&mut running), &mut cx, is_measured) {
         Poll::Ready(result) => Started::Ended(Reply::from_result(result)),
         Poll::Pending => Started::Spawned(spawn(core, running, false)),

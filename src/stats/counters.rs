@@ -22,12 +22,6 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// One that was to be direct was not dispatched, or not yet.
-    pub(crate) fn was_not_direct(&self, priority: Priority) {
-        self.direct.take_back(priority);
-        self.queued.add(priority);
-    }
-
     /// Admitted requests that have ended otherwise than by removal.
     pub(crate) fn ended(&self) -> u64 {
         let Self { succeeded, failed, cancelled, panicked, .. } = self;
@@ -61,14 +55,8 @@ impl ByPriority {
         self.0.mine()[priority.index()].fetch_add(1, Relaxed)
     }
 
-    fn take_back(&self, priority: Priority) {
-        self.0.mine()[priority.index()].fetch_sub(1, Relaxed);
-    }
-
     pub(crate) fn of(&self, priority: Priority) -> u64 {
-        let counts = self.0.all().map(|counts| counts[priority.index()].load(Relaxed));
-        // The stripe of the thread that took one back may be below zero.
-        counts.fold(0, u64::wrapping_add)
+        self.0.all().map(|counts| counts[priority.index()].load(Relaxed)).sum()
     }
 
     pub(crate) fn get(&self) -> u64 {
