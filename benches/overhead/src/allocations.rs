@@ -100,7 +100,7 @@ fn known(execution: Execution, queued: bool, work: Work) -> [&'static [&'static 
         (Spawn, false) if work == Work::Ready => [&["box"], &[]],
         (Spawn, false) => [&["oneshot", "task"], &[]],
         (Spawn, true) => [&["job"], &["task"]],
-        (_, true) => [&["job"], &[]],
+        (_, true) => [&["job"], &["box of the running call"]],
         (_, false) => [&[], &[]],
     }
 }
@@ -117,12 +117,13 @@ fn bar(execution: Execution, queued: bool) -> f64 {
 fn ours(runtime: &Runtime, execution: Execution, queued: bool, work: Work) -> Tally {
     let layer = leveler(LIMIT, execution);
     let handle = layer.handle();
-    let before = || {
+    let steered = handle.clone();
+    let before = move || {
         if queued {
-            handle.pause()
+            steered.pause()
         }
     };
-    let after = || handle.resume();
+    let after = move || handle.resume();
     match work {
         Work::Ready => tally(runtime, layer.layer(inner(false, ready)), before, after),
         _ => tally(runtime, layer.layer(inner(false, come_back)), before, after),
@@ -138,13 +139,17 @@ fn buffer_and_limit(runtime: &Runtime, work: Work) -> Tally {
     }
 }
 
-fn tally<S>(runtime: &Runtime, mut service: S, before: impl Fn(), after: impl Fn()) -> Tally
+/// In a task, since outside of one nothing is polled in `call`.
+fn tally<S, B, A>(runtime: &Runtime, service: S, before: B, after: A) -> Tally
 where
-    S: Service<(), Response = (), Error = BoxError>,
+    S: Service<(), Response = (), Error = BoxError, Future: Send> + Clone + Send + 'static,
+    B: Fn() + Clone + Send + 'static,
+    A: Fn() + Clone + Send + 'static,
 {
-    let mut calls = || {
-        let mut in_call = AllocationInfo::default();
-        runtime.block_on(async {
+    let calls = || {
+        let (mut service, before, after) = (service.clone(), before.clone(), after.clone());
+        let calls = async move {
+            let mut in_call = AllocationInfo::default();
             for _ in 0..CALLS {
                 let ready = service.ready().await.expect("ready");
                 before();
@@ -153,8 +158,9 @@ where
                 after();
                 call.expect("called").await.expect("answered");
             }
-        });
-        in_call
+            in_call
+        };
+        runtime.block_on(runtime.spawn(calls)).expect("no panic")
     };
     // The first time for buffers to grow.
     let mut in_call = calls();

@@ -37,7 +37,8 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
     // Its workers have nothing to do, unless a call is queued.
     let runtime = Threads::Two.runtime();
     let _entered = runtime.enter();
-    let scale = Scale { calls: scale.calls * 5, ..scale };
+    // Long enough that the threads are spread over the cores, and a little fewer of them.
+    let scale = Scale { calls: scale.calls * 25, rounds: scale.rounds.div_ceil(4), ..scale };
     let (full, _running) = full_leveler();
     let service = leveler(LIMIT, Execution::Caller).layer(inner(false, ready));
     // The first call tells the leveler its runtime; the threads below have none.
