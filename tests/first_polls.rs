@@ -1,4 +1,5 @@
 //! Under `Execution::Spawn` calls that are ready at their first poll, soon, get no task: they are polled in `call`.
+//! Where the clock is paused, every poll is short, however busy the machine.
 
 mod support;
 
@@ -9,7 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::FutureExt;
@@ -17,7 +18,6 @@ use support::{builder, settle};
 use tokio::{
     runtime,
     task::{Id, id},
-    time::Instant,
 };
 use tokio_test::{assert_pending, task};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn, util::BoxCloneSyncService};
@@ -54,7 +54,7 @@ where
     tokio::spawn(calls).await.expect("no panic")
 }
 
-/// Twenty times as long as is short.
+/// Twenty times as long as is short; by a clock that goes on.
 fn spin() {
     let start = Instant::now();
     while start.elapsed() < Duration::from_micros(200) {
@@ -66,7 +66,7 @@ fn layer() -> LoadLevelLayer {
     builder(10, 10).build().expect("valid")
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn calls_that_are_ready_at_once_are_polled_where_they_are_made() {
     let _t = support::trace_init();
     let polled = in_place(layer().layer(service_fn(whose))).await;
@@ -83,7 +83,7 @@ async fn calls_that_take_long_get_tasks() {
     assert_eq!(in_place(layer().layer(inner)).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn calls_that_wait_get_tasks() {
     let _t = support::trace_init();
     let inner = service_fn(async |()| {
@@ -93,7 +93,7 @@ async fn calls_that_wait_get_tasks() {
     assert_eq!(in_place(layer().layer(inner)).await, 0);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn calls_with_a_runtime_of_their_own_run_there() {
     let _t = support::trace_init();
     let layer = builder(10, 10).runtime(runtime::Handle::current()).build().expect("valid");
@@ -142,7 +142,7 @@ impl Inner {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_that_is_not_ready_after_all_goes_on_as_a_task() {
     let _t = support::trace_init();
     in_a_task(async {
@@ -174,7 +174,7 @@ async fn one_that_is_not_ready_after_all_goes_on_as_a_task() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn its_panic_reaches_the_future_and_nobody_else() {
     let _t = support::trace_init();
     in_a_task(async {
@@ -196,7 +196,7 @@ async fn its_panic_reaches_the_future_and_nobody_else() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn it_sees_the_span_of_its_caller() {
     let _t = tracing::subscriber::set_default(tracing_subscriber::registry());
     let mut service = layer().layer(service_fn(async |()| {
@@ -225,10 +225,11 @@ async fn calls_that_turn_out_long_get_tasks_again() {
         }
     }));
     in_a_task(async move {
-        for _ in 0..MANY {
-            service.call(()).await.expect("answered");
+        // By the real clock: on a busy machine a short poll may take long, so it may take a while.
+        let mut calls = 0..100_000;
+        while service.call(()).await.expect("answered") != id() {
+            calls.next().expect("they are short");
         }
-        assert_eq!(service.call(()).await.expect("answered"), id());
         long.store(true, SeqCst);
         for _ in 0..MANY {
             service.call(()).await.expect("answered");
@@ -238,7 +239,7 @@ async fn calls_that_turn_out_long_get_tasks_again() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_inner_is_in_a_task_though_its_caller_is_not() {
     let _t = support::trace_init();
     // `id` panics outside of a task.
@@ -248,7 +249,7 @@ async fn an_inner_is_in_a_task_though_its_caller_is_not() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn calls_past_the_queue_get_tasks() {
     let _t = support::trace_init();
     let layer = builder(10, 10)
@@ -266,7 +267,7 @@ async fn calls_past_the_queue_get_tasks() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_loop_of_them_lets_others_on_its_thread_run() {
     let _t = support::trace_init();
     let mut service = layer().layer(service_fn(whose));
@@ -293,27 +294,32 @@ async fn a_loop_of_them_lets_others_on_its_thread_run() {
 
 type Again = Arc<Mutex<Option<BoxCloneSyncService<u32, u32, BoxError>>>>;
 
-/// Calls itself so often, through the whole stack.
+/// Calls itself so often, through the whole stack, and looks around each time when it has made the call.
 fn nested(
     again: &Again,
+    look: impl Fn() + Clone + Send + 'static,
 ) -> impl Service<u32, Response = u32, Error = BoxError, Future: Send> + Clone + Send + 'static {
     let again = Arc::clone(again);
     service_fn(move |depth: u32| {
-        let next = again.lock().expect("no panic").clone();
+        let (next, look) = (again.lock().expect("no panic").clone(), look.clone());
         async move {
             match next {
-                Some(mut next) if depth > 0 => Ok::<_, BoxError>(next.call(depth - 1).await? + 1),
+                Some(mut next) if depth > 0 => {
+                    let call = next.call(depth - 1);
+                    look();
+                    Ok::<_, BoxError>(call.await? + 1)
+                }
                 _ => Ok(0),
             }
         }
     })
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn calls_within_calls_need_no_more_stack() {
     let _t = support::trace_init();
     let again = Again::default();
-    let mut service = builder(10, 10_000).build().expect("valid").layer(nested(&again));
+    let mut service = builder(10, 10_000).build().expect("valid").layer(nested(&again, || ()));
     *again.lock().expect("no panic") = Some(BoxCloneSyncService::new(service.clone()));
     in_a_task(async move {
         for _ in 0..MANY {
@@ -325,12 +331,18 @@ async fn calls_within_calls_need_no_more_stack() {
     again.lock().expect("no panic").take();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_is_polled_under_the_lock_of_a_leveler_outside() {
     let _t = support::trace_init();
     let again = Again::default();
     let outer = layer();
-    let mut service = BoxCloneSyncService::new(outer.layer(layer().layer(nested(&again))));
+    let (handle, waiting) = (outer.handle(), Arc::new(AtomicUsize::new(0)));
+    let most = Arc::clone(&waiting);
+    let look = move || {
+        most.fetch_max(handle.stats().queued, SeqCst);
+    };
+    let stack = outer.layer(layer().layer(nested(&again, look)));
+    let mut service = BoxCloneSyncService::new(stack);
     *again.lock().expect("no panic") = Some(service.clone());
     in_a_task(async move {
         for _ in 0..MANY {
@@ -340,8 +352,5 @@ async fn nothing_is_polled_under_the_lock_of_a_leveler_outside() {
     })
     .await;
     again.lock().expect("no panic").take();
-    let stats = outer.handle().stats();
-    // A call that found the inner locked would have been queued, and its wait been noted.
-    assert_eq!((stats.admitted, stats.wait.count()), (MANY as u64 + 2, MANY as u64 + 2));
-    assert_eq!(stats.wait.quantile(1.0), Some(Duration::ZERO));
+    assert_eq!(waiting.load(SeqCst), 0, "a slot was free, and the inner was not locked");
 }
