@@ -45,7 +45,7 @@ fn of_100_calls(execution: Execution, queued: bool) -> AllocationInfo {
         runtime.block_on(runtime.spawn(task)).expect("no panic");
     };
     calls();
-    measure(&mut calls)
+    measure(calls)
 }
 
 #[test]

@@ -309,13 +309,12 @@ fn a_call_that_was_queued_and_runs_when_its_runtime_ends_is_told_so() {
         let gate = Gate::new();
         let (handle, mut service) = (layer.handle(), layer.layer(gate.service()));
         handle.pause();
-        let call = dying.block_on(async {
-            let call = service.call(1);
-            handle.resume();
-            settle().await;
-            assert_eq!(gate.called(), [1]);
-            call
-        });
+        let entered = dying.enter();
+        let call = service.call(1);
+        drop(entered);
+        handle.resume();
+        dying.block_on(settle());
+        assert_eq!(gate.called(), [1]);
         drop(dying);
         let error = current_thread().block_on(call).expect_err("its runtime has ended");
         assert!(error.is::<ServiceError>(), "{abandon:?}: {error}");
