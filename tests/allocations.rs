@@ -29,7 +29,7 @@ fn of_100_calls(execution: Execution, queued: bool) -> AllocationInfo {
     let layer = builder(16, 16).execution(execution).build().expect("valid");
     let handle = layer.handle();
     let service = layer.layer(service_fn(|id: u64| ready(Ok::<_, BoxError>(id))));
-    let mut calls = || {
+    let calls = || {
         let (mut service, handle) = (service.clone(), handle.clone());
         // In a task, as calls are; that is one allocation more.
         let task = async move {
