@@ -83,7 +83,8 @@ mod tests {
 
     fn rejected(reason: Reason) -> Rejected {
         let waited = Duration::ZERO;
-        Rejected { reason, retry_after: None, waited, queued: 0, limit: 1, over_share: false }
+        let retry_after = crate::retry_after::RetryAfter::NEVER;
+        Rejected { reason, retry_after, waited, queued: 0, limit: 1, over_share: false }
     }
 
     #[test]

@@ -14,6 +14,8 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 pub use tower::BoxError;
 
+use crate::retry_after::RetryAfter;
+
 /// Why a request was refused at the door or removed from the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -90,7 +92,7 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug)]
 pub struct Rejected {
     pub(crate) reason: Reason,
-    pub(crate) retry_after: Option<Duration>,
+    pub(crate) retry_after: RetryAfter,
     pub(crate) waited: Duration,
     pub(crate) queued: usize,
     pub(crate) limit: usize,
@@ -112,7 +114,7 @@ impl Rejected {
     /// [`Reason::WouldMissDeadline`] for a deadline that is shorter than a call.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        self.retry_after
+        self.retry_after.get()
     }
 
     /// Returns how long the request had been waiting; zero when it was refused at the door.

@@ -110,7 +110,11 @@ where
         let mut state = self.project().state;
         loop {
             let reply = match state.as_mut().project() {
-                StateProj::Queued { stub } => ready!(stub.poll_reply(cx)),
+                StateProj::Queued { stub } => {
+                    let reply = ready!(stub.poll_reply(cx));
+                    state.set(State::Answered { reply: Some(reply) });
+                    continue;
+                }
                 StateProj::Spawned { answer } => {
                     let reply = ready!(Pin::new(answer).poll(cx));
                     // It must not be asked twice.

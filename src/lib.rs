@@ -160,6 +160,7 @@ pub mod limit;
 mod options;
 mod queue;
 mod respond;
+mod retry_after;
 mod service;
 #[doc(hidden)]
 pub mod simulation;

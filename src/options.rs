@@ -56,12 +56,14 @@ pub enum Execution {
     /// A task of its own for each call, so that inner calls use every core, and a caller that stops polling holds
     /// nobody up; but for calls that need none.
     ///
-    /// One call in sixteen is measured. While at least a quarter are ready at their first poll, and first polls take
+    /// One direct call in sixteen is measured. While at least a quarter are ready at their first poll, and first polls take
     /// no more than 10 µs on average, those that need not wait are polled once in
     /// [`LoadLevel::call`](crate::LoadLevel), and get a task only if they are not ready. That poll is made in the task
-    /// of the caller, and sees its task-locals; and no lock that the inner's future takes may be held over `call`.
-    /// What calls from outside of a task, goes past the queue, or is called within another inner gets a task always;
-    /// so does every call of a layer whose [`runtime`](crate::Builder::runtime) was set.
+    /// of the caller, and sees its task-locals; calls that are made together have their first polls one after the
+    /// other; and no lock that the inner's future takes may be held over `call`. A call gets a task always when it is
+    /// made outside of one (as in the body of `#[tokio::main]`), when it goes past the queue, when it is made by
+    /// another inner's `call` or from within such a first poll, and when the
+    /// [`runtime`](crate::Builder::runtime) of the layer was set.
     #[default]
     Spawn,
     /// The caller, as with tower's `Buffer`: the least overhead. **A caller that keeps its future and does

@@ -322,4 +322,20 @@ async fn a_subscriber_that_panics_costs_a_caller_no_more_than_its_answer() {
     layer.handle().resume();
     let answer = tokio::time::timeout(Duration::from_secs(1), call).await;
     assert_eq!(support::reason(answer.expect("law 1: it does not hang")), Reason::Closed);
+    let stats = layer.handle().stats();
+    assert_eq!((stats.queued, stats.in_flight, stats.panicked), (0, 0, 1));
+    assert!(
+        layer.handle().drain(Duration::ZERO).await.finished == 0,
+        "nothing is left to wait for"
+    );
+
+    let layer = builder(10, 1).max_wait(Duration::from_millis(10)).build().expect("valid");
+    let mut service = layer.layer(Gate::open().service());
+    layer.handle().pause();
+    let call = info_span!("caller").in_scope(|| service.call(1));
+    settle().await;
+    panics.0.store(true, SeqCst);
+    let answer = tokio::time::timeout(Duration::from_secs(1), call).await;
+    assert_eq!(support::reason(answer.expect("nor when it is late")), Reason::Closed);
+    assert_eq!(layer.handle().stats().queued, 0);
 }

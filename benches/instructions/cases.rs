@@ -1,10 +1,18 @@
 //! What is counted.
 
-use std::{hint::black_box, time::Duration};
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
 
 use futures::FutureExt;
 use tokio::time::Instant;
-use tower::{Layer, Service, ServiceBuilder, service_fn};
+use tower::{BoxError, Layer, Service, ServiceBuilder, service_fn};
 use tower_load_leveling::{
     Builder, Class, Execution,
     Execution::{Caller, Spawn},
@@ -98,9 +106,23 @@ fn queued_with_a_class(execution: Execution, calls: usize) {
     runtime.block_on(many(layer.layer(service_fn(come_back)), calls));
 }
 
+/// Some calls have ended before, so that there is a time after which to come back.
 fn refusal(calls: usize) {
-    let mut service = LoadLevelLayer::new(0, 1).layer(service_fn(never::<()>));
+    let ends = Arc::new(AtomicBool::new(true));
+    let told = Arc::clone(&ends);
+    let inner = service_fn(move |()| {
+        let ends = told.load(Relaxed);
+        std::future::poll_fn(move |_| match ends {
+            true => Poll::Ready(Ok::<_, BoxError>(())),
+            false => Poll::Pending,
+        })
+    });
+    let mut service = LoadLevelLayer::new(0, 1).layer(inner);
     runtime().block_on(async {
+        for _ in 0..16 {
+            service.call(()).await.expect("answered");
+        }
+        ends.store(false, Relaxed);
         let running = service.call(());
         for _ in 0..calls {
             let answer = service.call(()).now_or_never();

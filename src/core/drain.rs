@@ -16,6 +16,7 @@ use super::{
     backlog::Queued,
     contain,
     door::WINDOW,
+    draw::draw,
     job::{Dispatched, Removal},
     state::ABSENT,
     ticks::Ticker,
@@ -266,7 +267,7 @@ impl<'a> Drain<'a> {
     fn on_called(&mut self, now: Instant) {
         self.window.served += 1;
         let is_spaced = self.core.exact_limit() < 1.0;
-        let spread = if is_spaced { 0.75 + self.core.draw() / 2.0 } else { 1.0 };
+        let spread = if is_spaced { 0.75 + draw() / 2.0 } else { 1.0 };
         self.pace.on_dispatched(now, spread);
     }
 

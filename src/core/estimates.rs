@@ -129,6 +129,12 @@ impl Estimates {
         }
     }
 
+    /// The mean service time in nanoseconds.
+    pub(crate) fn service_nanos(&self) -> Option<f32> {
+        let (nanos, samples) = self.all.load();
+        (samples > 0).then_some(nanos)
+    }
+
     /// Mean service time.
     pub(crate) fn service_time(&self) -> Option<Duration> {
         self.all.get()

@@ -100,16 +100,17 @@ impl Marks {
 impl<O, A> InFlight<O, A> {
     /// Takes over the slots of a call that was just made.
     pub(crate) fn new(judge: Arc<dyn Judge<O, A>>, start: Start) -> Self {
-        let mut limit_reached = false;
-        if !start.is_bypass() {
-            let core = judge.core();
-            core.count_surplus(start.slots.taken, true);
-            core.on_dispatched(start.wait);
-            limit_reached = start.slots.in_flight as usize >= core.places.limit();
-        }
         let Start { at, wait, priority, budget, slots, bill } = start;
-        let marks = Marks::new(priority, limit_reached);
-        Self { judge, at, wait, slots, bill, budget, marks, ended: false }
+        let limit_reached = slots.in_flight as usize >= judge.core().places.limit();
+        let marks = Marks::new(priority, limit_reached && !start.is_bypass());
+        let this = Self { judge, at, wait, slots, bill, budget, marks, ended: false };
+        // From now on its drop gives back what it has.
+        if !start.is_bypass() {
+            let core = this.judge.core();
+            core.count_surplus(slots.taken, true);
+            core.on_dispatched(wait);
+        }
+        this
     }
 
     /// What goes on with the slot when the call has ended.

@@ -267,7 +267,7 @@ where
         else {
             return Dispatched::Ended;
         };
-        let unwinding = OnUnwind(|| drop(self.exchange.answer(Reply::lost())));
+        let unanswered = OnUnwind(|| drop(self.exchange.answer(Reply::lost())));
         let core = &inner.core;
         let (execution, abandon) = (core.settings.execution, core.settings.abandon);
         let Terms { rank, asked, admitted, budget, .. } = self.terms;
@@ -278,21 +278,29 @@ where
                 prepare(request, wait);
             }
         };
-        match inner.enter(&span, request, ready, || core.places.take_slots(held, asked)) {
+        // Until it has slots.
+        let not_called = OnUnwind(|| {
+            core.counters.panicked.add();
+            core.door.leave(rank);
+            core.release_waiting(held);
+        });
+        let entered = inner.enter(&span, request, ready, || core.places.take_slots(held, asked));
+        mem::forget(not_called);
+        match entered {
             Entered::Unready(request) => {
-                mem::forget(unwinding);
+                mem::forget(unanswered);
                 self.put_back(Waits { inner, request, prepare, span });
                 Dispatched::Unready(self)
             }
             Entered::NoSlot(request) => {
-                mem::forget(unwinding);
+                mem::forget(unanswered);
                 self.put_back(Waits { inner, request, prepare, span });
                 Dispatched::NoSlot(self)
             }
             Entered::Failed { failure, slots } => {
                 core.door.leave(rank);
                 core.on_failure(&failure, held, slots);
-                mem::forget(unwinding);
+                mem::forget(unanswered);
                 ReplyTo::Ticket(self).send(Reply::Failed(failure));
                 if slots.is_some() { Dispatched::Panicked } else { Dispatched::Ended }
             }
@@ -302,7 +310,7 @@ where
                 let priority = rank.priority;
                 let start = Start { at: now, wait, priority, budget, slots, bill };
                 let running = Running::new(future, InFlight::new(inner, start), span);
-                mem::forget(unwinding);
+                mem::forget(unanswered);
                 let reply = ReplyTo::Ticket(self);
                 match execution {
                     Execution::Spawn => {
@@ -321,6 +329,7 @@ where
         let Some(Waits { inner, request, span, .. }) = self.exchange.take(Stage::Gone) else {
             return false;
         };
+        let unanswered = OnUnwind(|| drop(self.exchange.answer(Reply::lost())));
         let core = &inner.core;
         let waited = Instant::now().saturating_duration_since(self.terms.admitted);
         core.counters.removed.add(self.terms.rank.priority, reason);
@@ -335,6 +344,7 @@ where
                 "request removed"
             );
         });
+        mem::forget(unanswered);
         self.reply(Reply::error(rejected));
         drop(request);
         true

@@ -20,6 +20,7 @@ mod backlog;
 mod controller;
 mod door;
 mod drain;
+mod draw;
 pub(crate) mod estimates;
 mod exchange;
 pub(crate) mod first_polls;

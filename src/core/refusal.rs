@@ -7,23 +7,19 @@ use tokio::time::Instant;
 use super::{
     Core,
     door::{WINDOW, Waiting},
+    draw::seed,
     estimates::Budget,
 };
 use crate::{
     class::Rank,
     error::{Reason, Rejected},
     options::Order,
+    retry_after::{Estimate, RetryAfter},
 };
 
-/// A longer wait says no more than "not soon", and the rate it is computed from will have changed.
-const MAX_RETRY_AFTER: f64 = 60.0;
-
-/// How far `retry_after` is spread either way, so that those who are rejected together do not come back
-/// together.
-const SPREAD: f64 = 0.2;
-
-/// One in so many who are refused looks how fast calls end. That needs the clock; and no more than the end of a
-/// window in which that is measured is missed by the others.
+/// One in so many who are refused looks how fast calls end, for which it needs the clock. Where requests wait, the
+/// drain task looks as well. Where none can, and few are refused, that stays unknown, and `retry_after` says what the
+/// limit and the service time come to.
 const LOOK: u64 = 64;
 
 /// Why a newcomer is turned away.
@@ -79,10 +75,10 @@ impl Core {
             Refusal::CutOff => {
                 self.counters.cut_off.add(rank.priority);
                 // Not before who is cut off is decided anew, however short the queue.
-                let soon = self.spread(WINDOW.as_secs_f64());
-                rejected.retry_after = rejected.retry_after.max(Some(soon));
+                let soon = WINDOW.as_secs_f32();
+                rejected.retry_after = rejected.retry_after.no_sooner_than(soon);
             }
-            Refusal::WouldMiss { by_itself: true } => rejected.retry_after = None,
+            Refusal::WouldMiss { by_itself: true } => rejected.retry_after = RetryAfter::NEVER,
             _ => {}
         }
         let Rejected { queued, limit, .. } = rejected;
@@ -100,29 +96,22 @@ impl Core {
     pub(crate) fn rejected(&self, reason: Reason, waited: Duration) -> Rejected {
         let all = self.door.all();
         let retry_after = match reason {
-            Reason::Closed | Reason::NoRuntime => None,
-            _ => self.time_for(all).map(|time| self.spread(time)),
+            Reason::Closed | Reason::NoRuntime => RetryAfter::NEVER,
+            _ => RetryAfter::new(self.time_for(all), seed()),
         };
         let queued = all.requests as usize;
         let limit = self.places.limit();
         Rejected { reason, retry_after, waited, queued, limit, over_share: false }
     }
 
-    /// How many seconds it takes until all this, or one call, has ended: by the rate at which calls lately did, or
-    /// by what the limit allows.
-    fn time_for(&self, waiting: Waiting) -> Option<f64> {
-        let by_limit = || {
-            let each = self.estimates.service_time()?.as_secs_f64() / self.exact_limit();
-            Some(each * waiting.weight.max(1) as f64)
-        };
-        self.rate.time_for(waiting.requests.max(1)).or_else(by_limit)
-    }
-
-    fn spread(&self, seconds: f64) -> Duration {
-        let random = self.draw();
-        let spread = seconds.min(MAX_RETRY_AFTER) * (1.0 - SPREAD + 2.0 * SPREAD * random);
-        // In range, and a number: what is not a number is more than the most.
-        Duration::from_nanos((spread.min(MAX_RETRY_AFTER) * 1e9) as u64)
+    /// How long it takes until all this, or one call, has ended: by the rate at which calls lately did, or by what
+    /// the limit allows.
+    fn time_for(&self, waiting: Waiting) -> Estimate {
+        if let Some(rate) = self.rate.per_second() {
+            return Estimate::by_rate(rate, waiting.requests.max(1));
+        }
+        let by_limit = |nanos| Estimate::by_limit(nanos, waiting.weight.max(1), self.exact_limit());
+        self.estimates.service_nanos().map_or(Estimate::NONE, by_limit)
     }
 
     /// Whether a newcomer would be served by its deadline: predicted from what goes before it, when that
@@ -135,8 +124,8 @@ impl Core {
         now: Instant,
     ) -> Result<Foreseen, Refusal> {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
-        let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { None };
-        match self.foresee(budget, wait.unwrap_or(0.0), left, now) {
+        let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { Estimate::NONE };
+        match self.foresee(budget, wait.seconds().unwrap_or(0.0), left, now) {
             Foreseen::TooLate => {
                 let by_itself = self.estimates.foreseen(budget) > Some(left.as_secs_f32());
                 Err(Refusal::WouldMiss { by_itself })
@@ -149,7 +138,7 @@ impl Core {
     pub(super) fn foresee(
         &self,
         budget: Budget,
-        wait: f64,
+        wait: f32,
         left: Duration,
         now: Instant,
     ) -> Foreseen {
@@ -158,7 +147,7 @@ impl Core {
             return Foreseen::InTime;
         }
         match self.estimates.foreseen(budget) {
-            Some(service) if wait as f32 + service > left.as_secs_f32() => {
+            Some(service) if wait + service > left.as_secs_f32() => {
                 let may_probe = self.estimates.may_probe(budget, service, now);
                 if may_probe { Foreseen::Probe } else { Foreseen::TooLate }
             }

@@ -11,7 +11,10 @@ use tokio::sync::oneshot;
 use tower::BoxError;
 
 use super::{contain, in_flight::Running, inner::Failure};
-use crate::error::{Reason, Rejected};
+use crate::{
+    error::{Reason, Rejected},
+    retry_after::RetryAfter,
+};
 
 /// What the drain task, or the task of a call, sends to the caller.
 pub(crate) enum Reply<F: Future, A> {
@@ -32,7 +35,8 @@ impl<F: Future, A> Reply<F, A> {
     pub(crate) fn lost() -> Self {
         let (reason, waited) = (Reason::Closed, Duration::ZERO);
         let over_share = false;
-        Self::error(Rejected { reason, retry_after: None, waited, queued: 0, limit: 0, over_share })
+        let retry_after = RetryAfter::NEVER;
+        Self::error(Rejected { reason, retry_after, waited, queued: 0, limit: 0, over_share })
     }
 
     /// From what a call came to; `Err` is a panic.

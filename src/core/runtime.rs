@@ -5,7 +5,7 @@ use std::sync::{Arc, atomic::Ordering::SeqCst};
 use tokio::{runtime, task};
 
 use super::{
-    Core, drain,
+    Core, contain, drain,
     state::{ABSENT, ALIVE},
 };
 use crate::error::Reason;
@@ -54,9 +54,11 @@ impl Core {
     /// Runs a call made right now as a task, on the runtime that was set or on the caller's; not before
     /// [`can_spawn`](Self::can_spawn) has said yes.
     pub(crate) fn spawn(&self, call: impl Future<Output = ()> + Send + 'static) {
-        drop(match self.given_runtime() {
-            Some(runtime) => runtime.spawn(call),
-            None => tokio::spawn(call),
+        // A task that is dropped outside of its runtime has an id and no runtime, and its drop may make a call: then
+        // this panics, and the call is answered by its drop.
+        contain(|| match self.given_runtime() {
+            Some(runtime) => drop(runtime.spawn(call)),
+            None => drop(tokio::spawn(call)),
         });
     }
 

@@ -27,13 +27,14 @@ impl Core {
             cut_off,
             removed,
         } = counters;
+        let direct_calls = direct.get();
         Stats {
             queued: self.queued(),
             in_flight: self.in_flight(),
             limit: places.limit(),
             capacity: places.capacity(),
             oldest_wait: oldest.map(|admitted| now.saturating_duration_since(admitted)),
-            admitted: direct.get() + queued.get(),
+            admitted: direct_calls + queued.get(),
             succeeded: succeeded.get(),
             failed: failed.get(),
             overloaded: overloaded.get(),
@@ -44,7 +45,7 @@ impl Core {
             bypassing: self.bypassing.load(SeqCst),
             slots_taken: places.counts().in_flight(),
             drain_rate: rate.per_second(),
-            wait: wait.snapshot().with_zeros(direct.get()),
+            wait: wait.snapshot().with_zeros(direct_calls),
             service_time: service_time.snapshot(),
             priorities: Priority::ALL.map(|priority| PriorityStats {
                 queued: self.door.waiting_of(priority),

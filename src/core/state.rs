@@ -31,7 +31,7 @@ use crate::{
     error::Reason,
     limit::Algorithm,
     options::{Abandon, Execution, Overflow},
-    queue::{Bill, LaneId, Rate, Rules, mix},
+    queue::{Bill, LaneId, Rate, Rules},
     stats::{Counters, DrainRate, Recorder},
 };
 
@@ -75,8 +75,6 @@ pub(crate) struct Core {
     /// What those in flight take beyond one slot each.
     surplus: AtomicUsize,
     pub(super) bypassing: AtomicUsize,
-    /// Counts what random numbers are made of.
-    pub(super) draws: AtomicU64,
     /// In nanoseconds; `NO_MAX_WAIT` for none.
     max_wait: AtomicU64,
     pub(super) controller: Controller,
@@ -124,7 +122,6 @@ impl Core {
             settlements: Inbox::default(),
             surplus: AtomicUsize::new(0),
             bypassing: AtomicUsize::new(0),
-            draws: AtomicU64::new(0),
             max_wait: AtomicU64::new(to_nanos(settings.max_wait)),
             wants_ticks: AtomicBool::new(algorithm.is_some()),
             controller: Controller::new(algorithm),
@@ -240,11 +237,6 @@ impl Core {
 
     pub(crate) fn measure_rate(&self, now: Instant) {
         self.rate.look(now, || self.counters.ended());
-    }
-
-    /// A random number between 0 and 1.
-    pub(super) fn draw(&self) -> f64 {
-        mix(self.draws.fetch_add(1, SeqCst)) as f64 / u64::MAX as f64
     }
 
     /// How many wait.

@@ -70,11 +70,6 @@ impl DrainRate {
         (rate > 0.0).then_some(rate)
     }
 
-    /// How many seconds `calls` calls take to end, at the rate measured.
-    pub(crate) fn time_for(&self, calls: u64) -> Option<f64> {
-        self.per_second().map(|rate| calls as f64 / rate)
-    }
-
     fn micros(&self, now: Instant) -> u64 {
         let since = now.saturating_duration_since(self.origin);
         since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())
@@ -96,7 +91,5 @@ mod tests {
         (1..=20).for_each(|nth| rate.look(at(61_000 + 10 * nth), || 5000 + nth));
         let measured = rate.per_second().expect("two windows have passed");
         assert!((99.0..=101.0).contains(&measured), "{measured}");
-        let time = rate.time_for(50).expect("the rate is known");
-        assert!((0.49..0.51).contains(&time), "{time}");
     }
 }

@@ -173,7 +173,7 @@ where
 /// A refusal and `layer()`: one step each.
 fn once(runtime: &Runtime, bars: &mut Bars) {
     let _entered = runtime.enter();
-    let (mut full, _running) = full_leveler();
+    let (mut full, _running) = full_leveler(runtime);
     refusal(&mut full);
     let layer = leveler(LIMIT, Spawn);
     let inner = inner(false, ready);

@@ -39,7 +39,9 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
     let _entered = runtime.enter();
     // Long enough that the threads are spread over the cores, and a little fewer of them.
     let scale = Scale { calls: scale.calls * 25, rounds: scale.rounds.div_ceil(4), ..scale };
-    let (full, _running) = full_leveler();
+    // What takes so much less.
+    let short = Scale { calls: scale.calls * 10, ..scale };
+    let (full, _running) = full_leveler(&runtime);
     let service = leveler(LIMIT, Execution::Caller).layer(inner(false, ready));
     // The first call tells the leveler its runtime; the threads below have none.
     assert!(admission(&mut service.clone()), "nothing is in its way");
@@ -67,14 +69,14 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
             })
         }),
         ("fetch_add, each on its own word", &|nth| {
-            hammer(nth, scale, || {
+            hammer(nth, short, || {
                 let word = AtomicU64::new(0);
                 move || add(&word)
             })
         }),
-        ("fetch_add, all on one word", &|nth| hammer(nth, scale, || || add(&word))),
+        ("fetch_add, all on one word", &|nth| hammer(nth, short, || || add(&word))),
         ("Mutex around one word", &|nth| {
-            hammer(nth, scale, || || *black_box(locked.lock().expect("no panic")) += 1)
+            hammer(nth, short, || || *black_box(locked.lock().expect("no panic")) += 1)
         }),
     ];
     compare(scale, rows);

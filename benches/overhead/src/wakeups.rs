@@ -1,13 +1,17 @@
-//! How often tasks are woken for a call: those of the callers, the one in the middle, and that of the call itself.
+//! How often tasks are polled for a call: those of the callers, the one in the middle, and that of the call itself.
 
 use std::{
     cell::RefCell,
+    future::poll_fn,
     pin::pin,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
     task::Poll,
 };
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::{Id, id},
+};
 use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit,
     service_fn,
@@ -23,17 +27,18 @@ use crate::{
     work::{Work, come_back, ready},
 };
 
-/// Polls since the last look: of callers, of the worker or the drain task, of the inner's futures.
+/// Polls since the last look: of callers, of the worker or the drain task, and of tasks of calls. A request says whose
+/// it is, so that it is seen whether its future is polled by another.
 static POLLS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 const CALLERS: usize = 0;
 const MIDDLE: usize = 1;
-const INNER: usize = 2;
+const TASKS: usize = 2;
 
 pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
     println!("polls of tasks for one call, 2 workers, limit {LIMIT}; all, and by whom");
     println!(
         "{:<14}{:<7}{:>8}{:>8}{:>9}{:>21}{:>18}",
-        "", "inner", "callers", "all", "callers", "worker or drain task", "inner's futures"
+        "", "inner", "callers", "all", "callers", "worker or drain task", "tasks of calls"
     );
     for work in [Work::Ready, Work::Yield] {
         for callers in [1, 64, 512] {
@@ -43,16 +48,13 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
                 runtime.block_on(run(contender, work, callers, calls));
                 let each =
                     POLLS.each_ref().map(|polls| polls.swap(0, Relaxed) as f64 / calls as f64);
-                // Polled by their callers, they wake nobody else.
-                let alone =
-                    if contender == "Spawn" && work == Work::Yield { each[INNER] } else { 0.0 };
-                let all = each[CALLERS] + each[MIDDLE] + alone;
+                let all = each.iter().sum::<f64>();
                 println!(
                     "{contender:<14}{:<7}{callers:>8}{all:>8.2}{:>9.2}{:>21.2}{:>18.2}",
                     format!("{work:?}"),
                     each[CALLERS],
                     each[MIDDLE],
-                    each[INNER]
+                    each[TASKS]
                 );
             }
         }
@@ -60,12 +62,18 @@ pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
 }
 
 async fn run(contender: &str, work: Work, callers: usize, calls: usize) {
-    let inner = service_fn(move |()| {
-        counted(INNER, async move {
+    let inner = service_fn(move |caller: Id| {
+        let mut call = Box::pin(async move {
             match work {
                 Work::Yield => come_back().await,
                 _ => ready().await,
             }
+        });
+        poll_fn(move |cx| {
+            if id() != caller {
+                POLLS[TASKS].fetch_add(1, Relaxed);
+            }
+            call.as_mut().poll(cx)
         })
     });
     match contender {
@@ -82,7 +90,7 @@ async fn run(contender: &str, work: Work, callers: usize, calls: usize) {
 
 async fn drive<S>(service: S, callers: usize, calls: usize)
 where
-    S: Service<(), Response = (), Error = BoxError> + Clone + Send + 'static,
+    S: Service<Id, Response = (), Error = BoxError> + Clone + Send + 'static,
     S::Future: Send + 'static,
 {
     let tasks: Vec<_> = (0..callers)
@@ -90,7 +98,7 @@ where
             let mut service = service.clone();
             tokio::spawn(counted(CALLERS, async move {
                 for _ in 0..calls / callers {
-                    service.ready().await.expect("ready").call(()).await.expect("answered");
+                    service.ready().await.expect("ready").call(id()).await.expect("answered");
                 }
             }))
         })
@@ -102,7 +110,7 @@ where
 
 async fn counted<F: Future>(whose: usize, future: F) -> F::Output {
     let mut future = pin!(future);
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         POLLS[whose].fetch_add(1, Relaxed);
         match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(output),

@@ -1,0 +1,122 @@
+//! When to come back, worked out for those who ask: most do not, and every refusal has one.
+
+use std::{fmt, time::Duration};
+
+use crate::queue::mix;
+
+/// How long something takes, from what is known of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Estimate {
+    /// Calls that end in a second, or nanoseconds of a call. Not a number where nothing is known.
+    known: f32,
+    /// How many calls, or slots.
+    many: u32,
+    /// How many nanoseconds go by at once; zero if the rate is known.
+    at_once: f32,
+}
+
+impl Estimate {
+    pub(crate) const NONE: Self = Self { known: f32::NAN, many: 0, at_once: 1.0 };
+
+    pub(crate) fn by_rate(per_second: f64, calls: u64) -> Self {
+        Self { known: per_second as f32, many: clamp(calls), at_once: 0.0 }
+    }
+
+    pub(crate) fn by_limit(nanos: f32, weight: u64, limit: f64) -> Self {
+        Self { known: nanos, many: clamp(weight), at_once: limit as f32 }
+    }
+
+    fn of_seconds(seconds: f32) -> Self {
+        Self { known: seconds * 1e9, many: 1, at_once: 1.0 }
+    }
+
+    pub(crate) fn seconds(self) -> Option<f32> {
+        let many = self.many as f32;
+        let seconds = match self.at_once {
+            0.0 => many / self.known,
+            limit => many * self.known / limit * 1e-9,
+        };
+        (!seconds.is_nan()).then_some(seconds)
+    }
+}
+
+fn clamp(many: u64) -> u32 {
+    u32::try_from(many).unwrap_or(u32::MAX)
+}
+
+/// In about so long, spread; or never.
+#[derive(Clone, Copy)]
+pub(crate) struct RetryAfter {
+    after: Estimate,
+    seed: u32,
+}
+
+/// A longer wait says no more than "not soon", and the rate it is computed from will have changed.
+const MOST: f32 = 60.0;
+
+/// How far it is spread either way, so that those who are rejected together do not come back together.
+const SPREAD: f32 = 0.2;
+
+impl RetryAfter {
+    pub(crate) const NEVER: Self = Self { after: Estimate::NONE, seed: 0 };
+
+    pub(crate) fn new(after: Estimate, seed: u64) -> Self {
+        // Either half may be what tells it from others.
+        Self { after, seed: (seed ^ seed >> 32) as u32 }
+    }
+
+    pub(crate) fn no_sooner_than(self, least: f32) -> Self {
+        let seconds = self.after.seconds().map_or(least, |seconds| seconds.max(least));
+        Self { after: Estimate::of_seconds(seconds), ..self }
+    }
+
+    pub(crate) fn get(self) -> Option<Duration> {
+        let seconds = self.after.seconds()?;
+        let random = mix(u64::from(self.seed)) as f32 / u64::MAX as f32;
+        let spread = seconds.min(MOST) * (1.0 - SPREAD + 2.0 * SPREAD * random);
+        Duration::try_from_secs_f32(spread.min(MOST)).ok()
+    }
+}
+
+impl fmt::Debug for RetryAfter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.get().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_spread_and_capped() {
+        let after = |seconds, seed| RetryAfter::new(Estimate::of_seconds(seconds), seed).get();
+        let all = (0..1000).map(|seed| after(10.0, seed).expect("known"));
+        let (least, most) = all.fold((f64::MAX, 0.0_f64), |(least, most), after| {
+            (least.min(after.as_secs_f64()), most.max(after.as_secs_f64()))
+        });
+        assert!(
+            (8.0..8.1).contains(&least) && (11.9..=12.001).contains(&most),
+            "{least} to {most}"
+        );
+        let long = after(f32::INFINITY, 3).expect("known");
+        assert!(long <= Duration::from_secs(60), "{long:?}");
+    }
+
+    #[test]
+    fn never_is_never_but_for_what_has_a_least() {
+        assert_eq!(RetryAfter::NEVER.get(), None);
+        assert!(RetryAfter::NEVER.no_sooner_than(1.0).get().is_some());
+    }
+
+    #[test]
+    fn what_is_known_is_either_a_rate_or_a_time() {
+        let close = |estimate: Estimate, seconds: f32| {
+            estimate.seconds().is_some_and(|found| (found - seconds).abs() < seconds / 1e5)
+        };
+        assert!(close(Estimate::by_rate(50.0, 10), 0.2));
+        assert!(close(Estimate::by_limit(20e6, 10, 4.0), 0.05));
+        assert!(close(Estimate::by_limit(20e6, 10, 0.5), 0.4));
+        assert_eq!(Estimate::NONE.seconds(), None);
+    }
+}
