@@ -20,8 +20,8 @@ const EVERY: u64 = 16;
 /// overhead`): by no more, for each call, is one held up who makes many at once and could have them run on all cores.
 const SHORT: f32 = 10_000.0;
 
-/// Of the calls so many have to be ready at their first poll. A box for the future and a poll in vain cost less
-/// than a tenth of a task.
+/// Of the calls so many have to be ready at their first poll. A box for the future costs a twentieth of a task; a
+/// poll in vain, what the inner makes of it.
 const ENOUGH: f32 = 0.25;
 
 /// Of a new measurement. With nothing known, three calls that are ready at once are enough to begin with it; one
@@ -31,6 +31,7 @@ const WEIGHT: f32 = 0.125;
 /// What is to be done about the first poll of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum First {
+    /// Not in `call`.
     OnTask,
     /// In `call`, if others were short.
     Open,
