@@ -297,13 +297,17 @@ impl Visit for Fields {
     }
 }
 
-/// Panics when a span is entered, once it is told to.
+/// Panics when a span is entered, or left, once it is told to.
 #[derive(Clone, Default)]
-struct Panics(Arc<AtomicBool>);
+struct Panics(Arc<AtomicBool>, Arc<AtomicBool>);
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Panics {
     fn on_enter(&self, _: &tracing::Id, _: tracing_subscriber::layer::Context<'_, S>) {
         assert!(!self.0.swap(false, SeqCst), "as told");
+    }
+
+    fn on_exit(&self, _: &tracing::Id, _: tracing_subscriber::layer::Context<'_, S>) {
+        assert!(!self.1.swap(false, SeqCst), "as told");
     }
 }
 
@@ -328,6 +332,20 @@ async fn a_subscriber_that_panics_costs_a_caller_no_more_than_its_answer() {
         layer.handle().drain(Duration::ZERO).await.finished == 0,
         "nothing is left to wait for"
     );
+
+    // When the inner has been called: then it has a slot.
+    let layer = LoadLevelLayer::new(10, 1);
+    let mut service = layer.layer(Gate::open().service());
+    layer.handle().pause();
+    let call = info_span!("caller").in_scope(|| service.call(1));
+    settle().await;
+    panics.1.store(true, SeqCst);
+    layer.handle().resume();
+    let answer = tokio::time::timeout(Duration::from_secs(1), call).await;
+    assert_eq!(support::reason(answer.expect("nor then")), Reason::Closed);
+    let stats = layer.handle().stats();
+    assert_eq!((stats.queued, stats.in_flight, stats.slots_taken), (0, 0, 0));
+    assert_eq!(service.call(2).await.expect("its slot is free"), 2);
 
     let layer = builder(10, 1).max_wait(Duration::from_millis(10)).build().expect("valid");
     let mut service = layer.layer(Gate::open().service());

@@ -1,6 +1,7 @@
 //! One request while it waits.
 
 use std::{
+    cell::Cell,
     mem,
     sync::Arc,
     task::{Context, Poll},
@@ -17,7 +18,7 @@ use super::{
     estimates::Budget,
     exchange::{Exchange, Stage},
     in_flight::{InFlight, IsOk, Running, Start},
-    inner::{Entered, Inner, Judge},
+    inner::{Entered, Failure, Inner, Judge},
     reply::{Reply, ReplyTo, Ticket},
     task::Task,
 };
@@ -278,13 +279,16 @@ where
                 prepare(request, wait);
             }
         };
-        // Until it has slots.
+        let taken = Cell::new(None);
+        let take_slots = || {
+            taken.set(core.places.take_slots(held, asked));
+            taken.get()
+        };
         let not_called = OnUnwind(|| {
-            core.counters.panicked.add();
             core.door.leave(rank);
-            core.release_waiting(held);
+            core.on_failure(&Failure::Panicked(Box::new(())), held, taken.get());
         });
-        let entered = inner.enter(&span, request, ready, || core.places.take_slots(held, asked));
+        let entered = inner.enter(&span, request, ready, take_slots);
         mem::forget(not_called);
         match entered {
             Entered::Unready(request) => {
