@@ -6,37 +6,40 @@ use crate::queue::mix;
 
 /// How long something takes, from what is known of it.
 #[derive(Clone, Copy)]
-pub(crate) struct Estimate {
-    /// Calls that end in a second, or nanoseconds of a call. Not a number where nothing is known.
-    known: f32,
-    /// How many calls, or slots.
-    many: u32,
-    /// How many nanoseconds go by at once; zero if the rate is known.
-    at_once: f32,
+pub(crate) enum Estimate {
+    Unknown,
+    Seconds(f32),
+    /// So many calls, at this rate.
+    ByRate {
+        per_second: f32,
+        calls: u32,
+    },
+    /// So many slots for calls of this time, as many at once as the limit lets.
+    ByLimit {
+        nanos: f32,
+        weight: u32,
+        limit: f32,
+    },
 }
 
 impl Estimate {
-    pub(crate) const NONE: Self = Self { known: f32::NAN, many: 0, at_once: 1.0 };
-
     pub(crate) fn by_rate(per_second: f64, calls: u64) -> Self {
-        Self { known: per_second as f32, many: clamp(calls), at_once: 0.0 }
+        Self::ByRate { per_second: per_second as f32, calls: clamp(calls) }
     }
 
     pub(crate) fn by_limit(nanos: f32, weight: u64, limit: f64) -> Self {
-        Self { known: nanos, many: clamp(weight), at_once: limit as f32 }
+        Self::ByLimit { nanos, weight: clamp(weight), limit: limit as f32 }
     }
 
-    fn of_seconds(seconds: f32) -> Self {
-        Self { known: seconds * 1e9, many: 1, at_once: 1.0 }
-    }
-
+    /// `None` also where an algorithm asks for no limit at all.
     pub(crate) fn seconds(self) -> Option<f32> {
-        let many = self.many as f32;
-        let seconds = match self.at_once {
-            0.0 => many / self.known,
-            limit => many * self.known / limit * 1e-9,
+        let seconds = match self {
+            Self::Unknown => return None,
+            Self::Seconds(seconds) => seconds,
+            Self::ByRate { per_second, calls } => calls as f32 / per_second,
+            Self::ByLimit { nanos, weight, limit } => weight as f32 * nanos / limit * 1e-9,
         };
-        (!seconds.is_nan()).then_some(seconds)
+        (seconds.is_finite() && seconds >= 0.0).then_some(seconds)
     }
 }
 
@@ -58,7 +61,7 @@ const MOST: f32 = 60.0;
 const SPREAD: f32 = 0.2;
 
 impl RetryAfter {
-    pub(crate) const NEVER: Self = Self { after: Estimate::NONE, seed: 0 };
+    pub(crate) const NEVER: Self = Self { after: Estimate::Unknown, seed: 0 };
 
     pub(crate) fn new(after: Estimate, seed: u64) -> Self {
         // Either half may be what tells it from others.
@@ -67,7 +70,7 @@ impl RetryAfter {
 
     pub(crate) fn no_sooner_than(self, least: f32) -> Self {
         let seconds = self.after.seconds().map_or(least, |seconds| seconds.max(least));
-        Self { after: Estimate::of_seconds(seconds), ..self }
+        Self { after: Estimate::Seconds(seconds), ..self }
     }
 
     pub(crate) fn get(self) -> Option<Duration> {
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn it_is_spread_and_capped() {
-        let after = |seconds, seed| RetryAfter::new(Estimate::of_seconds(seconds), seed).get();
+        let after = |seconds, seed| RetryAfter::new(Estimate::Seconds(seconds), seed).get();
         let all = (0..1000).map(|seed| after(10.0, seed).expect("known"));
         let (least, most) = all.fold((f64::MAX, 0.0_f64), |(least, most), after| {
             (least.min(after.as_secs_f64()), most.max(after.as_secs_f64()))
@@ -99,7 +102,7 @@ mod tests {
             (8.0..8.1).contains(&least) && (11.9..=12.001).contains(&most),
             "{least} to {most}"
         );
-        let long = after(f32::INFINITY, 3).expect("known");
+        let long = after(1e9, 3).expect("known");
         assert!(long <= Duration::from_secs(60), "{long:?}");
     }
 
@@ -117,6 +120,7 @@ mod tests {
         assert!(close(Estimate::by_rate(50.0, 10), 0.2));
         assert!(close(Estimate::by_limit(20e6, 10, 4.0), 0.05));
         assert!(close(Estimate::by_limit(20e6, 10, 0.5), 0.4));
-        assert_eq!(Estimate::NONE.seconds(), None);
+        assert_eq!(Estimate::by_limit(20e6, 10, 0.0).seconds(), None);
+        assert_eq!(Estimate::Unknown.seconds(), None);
     }
 }

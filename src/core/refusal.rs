@@ -111,7 +111,7 @@ impl Core {
             return Estimate::by_rate(rate, waiting.requests.max(1));
         }
         let by_limit = |nanos| Estimate::by_limit(nanos, waiting.weight.max(1), self.exact_limit());
-        self.estimates.service_nanos().map_or(Estimate::NONE, by_limit)
+        self.estimates.service_nanos().map_or(Estimate::Unknown, by_limit)
     }
 
     /// Whether a newcomer would be served by its deadline: predicted from what goes before it, when that
@@ -124,7 +124,7 @@ impl Core {
         now: Instant,
     ) -> Result<Foreseen, Refusal> {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
-        let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { Estimate::NONE };
+        let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { Estimate::Unknown };
         match self.foresee(budget, wait.seconds().unwrap_or(0.0), left, now) {
             Foreseen::TooLate => {
                 let by_itself = self.estimates.foreseen(budget) > Some(left.as_secs_f32());
