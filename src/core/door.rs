@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::places::WhenFull;
+use super::{draw::seed, places::WhenFull};
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
@@ -42,7 +42,6 @@ pub(crate) struct Door {
     /// run when nothing happens.
     cut: AtomicU32,
     cut_until: AtomicU64,
-    draws: AtomicU64,
     /// Hours since 1970, as of the last window: cohorts are to be the same in all services.
     hour: AtomicU64,
     /// The time since 1970 at `origin`.
@@ -95,7 +94,6 @@ impl Door {
             arrivals: Arrivals::new(),
             cut: AtomicU32::new(Cut::OPEN),
             cut_until: AtomicU64::new(0),
-            draws: AtomicU64::new(0),
             hour: AtomicU64::new(since_1970.as_secs() / 3600),
             since_1970,
             origin,
@@ -124,7 +122,7 @@ impl Door {
         }
         let cohort = if rank.flow == NO_FLOW {
             // Nobody to be fair or unfair to: every cohort gets its part.
-            mix(self.draws.fetch_add(1, Relaxed))
+            mix(seed())
         } else {
             mix(rank.flow ^ mix(self.hour.load(Relaxed)))
         };
