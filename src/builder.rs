@@ -6,11 +6,11 @@ use tokio::runtime;
 
 use crate::{
     by_result::ByResult,
-    choices::{Choices, Limit},
     class::{Class, Opaque, Unclassified},
-    core::Leveler,
+    config::{Choices, Limit},
     error::BuildError,
     layer::LoadLevelLayer,
+    leveler::Leveler,
     limit::{Algorithm, Bdp, Fixed, Outcome},
     options::{Abandon, Execution, Order, Overflow},
     respond::{AsIs, Responder},

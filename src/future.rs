@@ -12,7 +12,7 @@ use pin_project_lite::pin_project;
 use tokio::{sync::oneshot, task::consume_budget};
 use tower::BoxError;
 
-use crate::core::{
+use crate::leveler::{
     Failure,
     in_flight::{IsOk, Running},
     reply::{Reply, Ticket},

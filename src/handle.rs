@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{core::Leveler, error::Reason, stats::Stats};
+use crate::{error::Reason, leveler::Leveler, stats::Stats};
 
 /// Watches and steers a leveler; made by [`LoadLevelLayer::handle`](crate::LoadLevelLayer::handle).
 ///

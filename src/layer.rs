@@ -6,8 +6,8 @@ use crate::{
     builder::Builder,
     by_result::ByResult,
     class::{Opaque, Unclassified},
-    core::{Front, Inner, Leveler},
     handle::Handle,
+    leveler::{Front, Inner, Leveler},
     respond::{AsIs, Responder},
     service::LoadLevel,
 };

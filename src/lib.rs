@@ -145,9 +145,8 @@
 
 mod builder;
 mod by_result;
-mod choices;
 mod class;
-mod core;
+mod config;
 pub mod error;
 pub mod future;
 #[cfg(feature = "grpc")]
@@ -156,11 +155,13 @@ mod handle;
 #[cfg(feature = "http")]
 pub mod http;
 mod layer;
+mod leveler;
 pub mod limit;
 mod options;
 mod queue;
 mod respond;
 mod retry_after;
+mod rng;
 mod service;
 #[doc(hidden)]
 pub mod simulation;

@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::queue::mix;
+use crate::rng::mix;
 
 /// How long something takes, from what is known of it.
 #[derive(Clone, Copy)]

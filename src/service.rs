@@ -13,19 +13,19 @@ use tracing::{Span, level_filters::LevelFilter};
 
 use crate::{
     class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
-    core::{
+    error::{Refused, Rejected},
+    future::ResponseFuture,
+    leveler::{
         Core, Failure, Foreseen, Front, Inner, Refusal, Turn,
-        estimates::Budget,
-        first_polls::First,
         in_flight::{InFlight, Running, Start},
+        inline_poll::First,
         inner::Entered,
-        job::{After, Request, Terms, Waits},
         places::{Admitted, Denied},
+        prediction::Budget,
+        queued::{After, Request, Terms, Waits},
         reservation::{Reservation, Reserved},
         task::{self, Started},
     },
-    error::{Refused, Rejected},
-    future::ResponseFuture,
     options::{Abandon, Execution, Overflow},
     respond::{AsIs, HandOn, Responder},
 };

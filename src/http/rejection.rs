@@ -17,7 +17,7 @@ use tower::{BoxError, Layer};
 use super::answered::{Answer, Answered};
 use crate::{
     error::{Reason, Rejected},
-    queue::mix,
+    rng::mix,
 };
 
 /// Turns the errors of a stack into responses. Put it outside of the leveler.

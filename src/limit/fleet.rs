@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{Algorithm, Outcome, Sample};
-use crate::queue::mix;
+use crate::rng::mix;
 
 /// How long a request waits for its leveler before it leaves.
 const PATIENCE: Duration = Duration::from_millis(200);

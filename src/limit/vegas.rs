@@ -2,7 +2,7 @@ use super::{
     Algorithm, Outcome, Sample,
     bounds::{Bounds, whole},
 };
-use crate::queue::mix;
+use crate::rng::mix;
 
 /// Keeps a few calls waiting inside of the inner, judged by the shortest service time it has seen.
 ///

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     Bill, Rules, Waiting,
     flow::Taken,
-    level::{Level, Queue},
+    priority_level::{Level, Queue},
 };
 
 /// What a dispatched request was charged, and whom.

@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 use super::{
     Entry, LaneId, Rules, Waiting,
-    delay::ControlledDelay,
-    lanes::Lanes,
-    turn::{End, Turn},
+    adaptive_lifo::{End, Turn},
+    controlled_delay::ControlledDelay,
+    parked::Lanes,
 };
 
 /// A queue that is taken from at either end, past those whose inner is not ready.

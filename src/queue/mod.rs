@@ -11,36 +11,31 @@
 //! [`Expiry`] is beside it: who is late, whatever the order. [`Pace`] says when the next may go, and
 //! [`Cut`] who is not even let in under lasting overload.
 
-mod bills;
+mod adaptive_lifo;
 mod charge;
-mod cut;
-mod delay;
+mod controlled_delay;
 mod expiry;
+mod fair_queue;
 mod flow;
-mod group;
-mod homes;
-mod known;
-mod lanes;
-mod lengths;
-mod level;
-mod line;
-mod loads;
-mod pace;
+mod flow_table;
+mod heavy_hitters;
+mod longest_queue;
+mod open_charges;
+mod parked;
+mod priority_level;
 mod rules;
 #[cfg(test)]
 mod tests;
-mod turn;
+mod virtual_time_heap;
 
 pub(crate) use self::{
-    bills::Bill,
+    adaptive_lifo::MIN_THRESHOLD,
     charge::Charge,
-    cut::{Arrivals, Cut},
     expiry::Expiry,
-    level::Shape,
-    line::{Line, Next, Times, Victim},
-    pace::{Pace, Rate},
+    fair_queue::{Line, Next, Times, Victim},
+    open_charges::Bill,
+    priority_level::Shape,
     rules::Rules,
-    turn::MIN_THRESHOLD,
 };
 
 use tokio::time::Instant;
@@ -73,13 +68,6 @@ impl<T> Entry<T> {
     pub(crate) fn weight(&self) -> u64 {
         u64::from(self.rank.cost)
     }
-}
-
-/// Spreads the bits of a number over all of it: the last step of SplitMix64, by Steele, Lea and Flood.
-pub(crate) fn mix(bits: u64) -> u64 {
-    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }
 
 #[cfg(test)]
@@ -125,7 +113,7 @@ pub(crate) mod testing {
 
         pub(crate) fn next(&mut self) -> u64 {
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            super::mix(self.0)
+            crate::rng::mix(self.0)
         }
 
         pub(crate) fn below(&mut self, end: u64) -> u64 {

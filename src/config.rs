@@ -1,0 +1,163 @@
+//! What has been set on a builder, and whether it makes sense.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::runtime;
+
+use crate::{
+    error::BuildError,
+    leveler::{Settings, pace::Rate, places::MAX},
+    limit::Algorithm,
+    options::{Abandon, Execution, Overflow},
+    queue::{MIN_THRESHOLD, Rules},
+};
+
+/// All but the classifiers, which have types of their own.
+#[derive(Debug)]
+pub(crate) struct Choices {
+    pub(crate) name: Arc<str>,
+    pub(crate) capacity: usize,
+    pub(crate) limit: Option<Limit>,
+    pub(crate) overflow: Overflow,
+    pub(crate) line: Rules,
+    pub(crate) rate: Option<(u32, Duration)>,
+    pub(crate) rate_burst: u32,
+    pub(crate) max_wait: Option<Duration>,
+    pub(crate) bypass_limit: usize,
+    pub(crate) abandon: Abandon,
+    pub(crate) execution: Execution,
+    pub(crate) runtime: Option<runtime::Handle>,
+    /// What is wrong with a setting that is kept elsewhere.
+    pub(crate) mistake: Option<BuildError>,
+}
+
+/// The limit, or what finds it.
+pub(crate) enum Limit {
+    Fixed(usize),
+    Found(Box<dyn Algorithm>),
+}
+
+/// A burst of this many waits rather than is refused; at 1 ms a call and a limit of 16 the last of them
+/// waits 64 ms. A round number that is small beside the memory of a server: size it for your own load.
+const DEFAULT_CAPACITY: usize = 1024;
+
+/// Enough for the probes of an orchestrator and somebody who looks; a flood of them must not hurt.
+const DEFAULT_BYPASS_LIMIT: usize = 8;
+
+impl Default for Choices {
+    fn default() -> Self {
+        Self {
+            name: Arc::from("default"),
+            capacity: DEFAULT_CAPACITY,
+            limit: None,
+            overflow: Overflow::default(),
+            line: Rules::default(),
+            rate: None,
+            rate_burst: 1,
+            max_wait: None,
+            bypass_limit: DEFAULT_BYPASS_LIMIT,
+            abandon: Abandon::default(),
+            execution: Execution::default(),
+            runtime: None,
+            mistake: None,
+        }
+    }
+}
+
+impl Choices {
+    /// Returns the settings that they mean, and what finds the limit.
+    pub(crate) fn check(self) -> Result<(Settings, Option<Box<dyn Algorithm>>), BuildError> {
+        let Self {
+            name,
+            capacity,
+            limit,
+            overflow,
+            line,
+            rate,
+            rate_burst,
+            max_wait,
+            bypass_limit,
+            abandon,
+            execution,
+            runtime,
+            mistake,
+        } = self;
+        if let Some(mistake) = mistake {
+            return Err(mistake);
+        }
+        if capacity > MAX {
+            return Err(BuildError::new("capacity", capacity, format!("0 to {MAX}")));
+        }
+        let (limit, algorithm) = match limit {
+            None => {
+                let allowed = "a limit by `concurrency`, or `adaptive_concurrency` to find it";
+                return Err(BuildError::new("concurrency", "not set", allowed));
+            }
+            Some(Limit::Fixed(limit)) if limit == 0 || limit > MAX => {
+                return Err(BuildError::new("concurrency", limit, format!("1 to {MAX}")));
+            }
+            Some(Limit::Fixed(limit)) => (limit as f64, None),
+            Some(Limit::Found(algorithm)) => (algorithm.limit(), Some(algorithm)),
+        };
+        if max_wait.is_some_and(|wait| wait.is_zero()) {
+            let allowed = "more than zero (for no waiting at all, set `capacity` to 0)";
+            return Err(BuildError::new("max_wait", "0ns", allowed));
+        }
+        if !(0.0..=0.25).contains(&line.share) {
+            return Err(BuildError::new("guaranteed_share", line.share, "0 to 0.25"));
+        }
+        if line.exact_flows == 0 || line.exact_flows > MAX {
+            return Err(BuildError::new("exact_flows", line.exact_flows, format!("1 to {MAX}")));
+        }
+        if let Some(age) = line.lifo_after.filter(|age| *age < MIN_THRESHOLD) {
+            let allowed = "1 ms or more (for always the newest first, set `Order::Lifo`)";
+            return Err(BuildError::new("lifo_after", format!("{age:?}"), allowed));
+        }
+        if line.delay.flatten().is_some_and(|target| target.is_zero()) {
+            return Err(BuildError::new("controlled_delay", "0ns", "more than zero, or `None`"));
+        }
+        if bypass_limit > MAX {
+            return Err(BuildError::new("bypass_limit", bypass_limit, format!("0 to {MAX}")));
+        }
+        if rate_burst == 0 {
+            return Err(BuildError::new("rate_burst", rate_burst, "1 or more"));
+        }
+        let rate = match rate {
+            None => None,
+            Some((requests, per)) => {
+                Some(Rate::new(requests, per, rate_burst).ok_or_else(|| {
+                    let value = format!("{requests} per {per:?}");
+                    BuildError::new("rate", value, "1 or more requests per 1 ns to 100 years")
+                })?)
+            }
+        };
+        if execution == Execution::Caller && abandon == Abandon::Finish {
+            let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: a call that its caller \
+                           polls cannot outlive it";
+            return Err(BuildError::new("execution", "Execution::Caller", allowed));
+        }
+        let settings = Settings {
+            name,
+            capacity,
+            limit,
+            line,
+            rate,
+            max_wait,
+            bypass_limit,
+            overflow,
+            abandon,
+            execution,
+            runtime,
+        };
+        Ok((settings, algorithm))
+    }
+}
+
+impl fmt::Debug for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(limit) => f.debug_tuple("Fixed").field(limit).finish(),
+            Self::Found(algorithm) => f.debug_tuple("Found").field(&algorithm.limit()).finish(),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+use std::{
+    mem,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use crate::leveler::lock;
+
+/// Where a request waits for its dispatch, and its caller for the answer: one place for both, as there is never one
+/// and the other at a time.
+///
+/// ```text
+/// Waiting ⇄ InHand              taken up to be dispatched, to the end; back if it can't be
+/// Waiting ──▶ Gone              taken for good
+/// InHand  ──▶ Gone              its caller has given up meanwhile: not put back
+/// ```
+///
+/// What is taken out is dropped by whoever takes it, outside of the lock: it is the user's.
+#[derive(Debug)]
+pub(crate) struct Exchange<W, A> {
+    // Both change only while the rest is locked, and are looked at without.
+    stage: AtomicU8,
+    /// Whether nobody will ask for the answer any more.
+    is_left: AtomicBool,
+    inside: Mutex<Inside<W, A>>,
+}
+
+#[derive(Debug)]
+struct Inside<W, A> {
+    content: Content<W, A>,
+    caller: Option<Waker>,
+    worker: Option<Waker>,
+}
+
+#[derive(Debug)]
+enum Content<W, A> {
+    Request(W),
+    Nothing,
+    Answer(A),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Waiting,
+    InHand,
+    Gone,
+}
+
+impl<W, A> Exchange<W, A> {
+    pub(crate) fn new(request: W) -> Self {
+        let content = Content::Request(request);
+        let inside = Inside { content, caller: None, worker: None };
+        Self {
+            stage: AtomicU8::new(Stage::Waiting as u8),
+            is_left: AtomicBool::new(false),
+            inside: Mutex::new(inside),
+        }
+    }
+
+    pub(crate) fn is_at(&self, stage: Stage) -> bool {
+        self.stage.load(SeqCst) == stage as u8
+    }
+
+    /// Takes up the request, if it waits.
+    pub(crate) fn take(&self, next: Stage) -> Option<W> {
+        let mut inside = lock(&self.inside);
+        let request = inside.take_request()?;
+        self.stage.store(next as u8, SeqCst);
+        Some(request)
+    }
+
+    /// Puts the request back. `Err` when its caller has given up meanwhile.
+    pub(crate) fn put_back(&self, request: W) -> Result<(), W> {
+        let mut inside = lock(&self.inside);
+        if self.is_at(Stage::Gone) {
+            return Err(request);
+        }
+        self.stage.store(Stage::Waiting as u8, SeqCst);
+        inside.content = Content::Request(request);
+        Ok(())
+    }
+
+    /// Hands the answer to the caller. `Err` when that has gone.
+    pub(crate) fn answer(&self, answer: A) -> Result<(), A> {
+        let mut inside = lock(&self.inside);
+        if self.is_left() {
+            return Err(answer);
+        }
+        inside.content = Content::Answer(answer);
+        let caller = inside.caller.take();
+        // What is left of this in the line must not keep the task of the call.
+        let worker = inside.worker.take();
+        drop(inside);
+        drop(worker);
+        if let Some(caller) = caller {
+            caller.wake();
+        }
+        Ok(())
+    }
+
+    /// For the caller: the answer, once it is there. Cancel safe.
+    pub(crate) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<A> {
+        let mut inside = lock(&self.inside);
+        if let Some(answer) = inside.take_answer() {
+            return Poll::Ready(answer);
+        }
+        let before = note(&mut inside.caller, cx);
+        drop(inside);
+        drop(before);
+        Poll::Pending
+    }
+
+    /// The caller has gone. If it gives up the request with that, and the request waits, returns it; and tells the
+    /// worker, if that has it.
+    pub(crate) fn leave(&self, gives_up: bool) -> Option<W> {
+        let mut inside = lock(&self.inside);
+        self.is_left.store(true, SeqCst);
+        let request = if gives_up { inside.take_request() } else { None };
+        if gives_up {
+            self.stage.store(Stage::Gone as u8, SeqCst);
+        }
+        let answer = inside.take_answer();
+        let worker = inside.worker.take();
+        let caller = inside.caller.take();
+        drop(inside);
+        if let Some(worker) = worker {
+            worker.wake();
+        }
+        drop((answer, caller));
+        request
+    }
+
+    pub(crate) fn is_left(&self) -> bool {
+        self.is_left.load(SeqCst)
+    }
+
+    /// For the worker: resolves when the caller has gone.
+    pub(crate) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inside = lock(&self.inside);
+        if self.is_left() {
+            return Poll::Ready(());
+        }
+        let before = note(&mut inside.worker, cx);
+        drop(inside);
+        drop(before);
+        Poll::Pending
+    }
+}
+
+impl<W, A> Inside<W, A> {
+    fn take_request(&mut self) -> Option<W> {
+        // First a look, since the content may be large.
+        if !matches!(self.content, Content::Request(_)) {
+            return None;
+        }
+        match mem::replace(&mut self.content, Content::Nothing) {
+            Content::Request(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    fn take_answer(&mut self) -> Option<A> {
+        if !matches!(self.content, Content::Answer(_)) {
+            return None;
+        }
+        match mem::replace(&mut self.content, Content::Nothing) {
+            Content::Answer(answer) => Some(answer),
+            _ => None,
+        }
+    }
+}
+
+/// Notes whom to wake; returns whom that replaces, to be dropped outside of the lock.
+fn note(place: &mut Option<Waker>, cx: &mut Context<'_>) -> Option<Waker> {
+    if place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+        return None;
+    }
+    place.replace(cx.waker().clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::task::noop_waker_ref;
+
+    use super::*;
+
+    fn poll(exchange: &Exchange<&'static str, u32>) -> Poll<u32> {
+        exchange.poll_answer(&mut Context::from_waker(noop_waker_ref()))
+    }
+
+    #[test]
+    fn a_request_is_taken_once_and_answered() {
+        let exchange = Exchange::new("request");
+        assert!(poll(&exchange).is_pending());
+        assert_eq!(exchange.take(Stage::InHand), Some("request"));
+        assert_eq!(exchange.take(Stage::Gone), None);
+        assert!(exchange.is_at(Stage::InHand), "who takes nothing changes nothing");
+        assert_eq!(exchange.put_back("request"), Ok(()));
+        assert_eq!(exchange.take(Stage::InHand), Some("request"));
+        assert_eq!(exchange.answer(7), Ok(()));
+        assert_eq!(poll(&exchange), Poll::Ready(7));
+        assert!(poll(&exchange).is_pending(), "that was all");
+    }
+
+    #[test]
+    fn one_who_gives_up_gets_the_request_back_or_has_it_come_to_an_end() {
+        let waiting = Exchange::<_, u32>::new("request");
+        assert_eq!(waiting.leave(true), Some("request"));
+        assert!(waiting.is_at(Stage::Gone));
+        let in_hand = Exchange::<_, u32>::new("request");
+        in_hand.take(Stage::InHand);
+        assert_eq!(in_hand.leave(true), None);
+        assert_eq!(in_hand.put_back("request"), Err("request"));
+        assert_eq!(in_hand.answer(7), Err(7));
+    }
+
+    #[test]
+    fn one_who_leaves_it_to_be_done_takes_nothing_with_it() {
+        let exchange = Exchange::new("request");
+        assert_eq!(exchange.leave(false), None);
+        assert_eq!(exchange.take(Stage::InHand), Some("request"));
+        assert_eq!(exchange.put_back("request"), Ok(()));
+        assert!(exchange.is_left());
+        assert_eq!(exchange.answer(7), Err(7));
+    }
+
+    #[test]
+    fn what_nobody_will_read_is_dropped_at_once() {
+        let answer = std::sync::Arc::new(7);
+        let exchange = Exchange::new("request");
+        exchange.take(Stage::InHand);
+        assert!(exchange.answer(answer.clone()).is_ok());
+        exchange.leave(true);
+        assert_eq!(std::sync::Arc::strong_count(&answer), 1);
+    }
+
+    #[test]
+    fn the_worker_is_not_kept_beyond_its_answer() {
+        let exchange = Exchange::new("request");
+        let (worker, calls) = counting_waker();
+        exchange.take(Stage::InHand);
+        assert!(exchange.poll_left(&mut Context::from_waker(&worker)).is_pending());
+        assert_eq!(exchange.answer(7), Ok(()));
+        exchange.leave(true);
+        assert_eq!(calls(), 0, "it has ended");
+    }
+
+    #[test]
+    fn both_sides_are_woken() {
+        let exchange = Exchange::<_, u32>::new("request");
+        let (caller, calls) = counting_waker();
+        let mut cx = Context::from_waker(&caller);
+        assert!(exchange.poll_answer(&mut cx).is_pending());
+        exchange.take(Stage::InHand);
+        assert!(exchange.poll_left(&mut cx).is_pending());
+        exchange.leave(true);
+        assert_eq!(calls(), 1, "the worker");
+        assert!(exchange.poll_left(&mut cx).is_ready());
+        let exchange = Exchange::new("request");
+        assert!(exchange.poll_answer(&mut cx).is_pending());
+        assert_eq!(exchange.answer(7), Ok(()));
+        assert_eq!(calls(), 2, "the caller");
+    }
+
+    /// A waker, and how often it was woken.
+    fn counting_waker() -> (Waker, impl Fn() -> usize) {
+        use std::sync::{Arc, atomic::AtomicUsize};
+        struct Count(AtomicUsize);
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, SeqCst);
+            }
+        }
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        (Waker::from(Arc::clone(&count)), move || count.0.load(SeqCst))
+    }
+}

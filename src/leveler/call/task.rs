@@ -1,0 +1,168 @@
+//! A call under `Execution::Spawn`: a first poll where it is made, perhaps, and then a task.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    thread,
+};
+
+use pin_project_lite::pin_project;
+use tokio::{sync::oneshot, time::Instant};
+use tracing::Span;
+
+use crate::leveler::{
+    Core,
+    in_flight::{End, InFlight, IsOk, Running},
+    inline_poll::{First, InCall},
+    reply::{Reply, ReplyTo},
+};
+use crate::{error::ServiceError, options::Abandon};
+
+/// What became of a call that was started.
+pub(crate) enum Started<F: Future, A> {
+    /// It has ended.
+    Ended(Reply<F, A>),
+    /// It runs as a task.
+    Spawned(oneshot::Receiver<Reply<F, A>>),
+}
+
+/// Starts a call that was just made, on the thread of its caller; not before [`Core::can_spawn`] has said yes.
+pub(crate) fn start<F, A>(
+    core: &Core,
+    future: F,
+    in_flight: InFlight<F::Output, A>,
+    span: Span,
+    first: First,
+) -> Started<F, A>
+where
+    F: Future + Send + 'static,
+    F::Output: IsOk + Send + 'static,
+    A: Send + 'static,
+{
+    let is_measured = first == First::Measured;
+    if first == First::OnTask || !core.polls_in_place() {
+        let running = Running::new(future, in_flight, span);
+        return Started::Spawned(spawn(core, running, is_measured));
+    }
+    let mut running = Running::new(Box::pin(future), in_flight, span);
+    // If it is not ready, its task will poll it again, with a waker that counts.
+    let mut cx = Context::from_waker(Waker::noop());
+    let _in_call = InCall::begin();
+    match first_poll(Pin::new(&mut running), &mut cx, is_measured) {
+        Poll::Ready(result) => Started::Ended(Reply::from_result(result)),
+        Poll::Pending => Started::Spawned(spawn(core, running, false)),
+    }
+}
+
+/// Polls a call for the first time, and takes note of what that is like.
+fn first_poll<F, A>(
+    running: Pin<&mut Running<F, A>>,
+    cx: &mut Context<'_>,
+    is_measured: bool,
+) -> Poll<thread::Result<A>>
+where
+    F: Future,
+    F::Output: IsOk + 'static,
+    A: 'static,
+{
+    if !is_measured {
+        return running.poll(cx);
+    }
+    let mut running = running;
+    let began = Instant::now();
+    let polled = running.as_mut().poll(cx);
+    running.core().first_polls.record(polled.is_ready(), began.elapsed());
+    polled
+}
+
+fn spawn<G, F, A>(
+    core: &Core,
+    running: Running<G, A>,
+    is_measured: bool,
+) -> oneshot::Receiver<Reply<F, A>>
+where
+    G: Future<Output = F::Output> + Send + 'static,
+    F: Future + Send + 'static,
+    F::Output: IsOk + Send + 'static,
+    A: Send + 'static,
+{
+    let (reply, answer) = oneshot::channel();
+    let reply = ReplyTo::Channel(reply);
+    core.spawn(Task::new(running, reply, core.settings.abandon, is_measured));
+    answer
+}
+
+pin_project! {
+    /// The task of one call, whose future may have been boxed since.
+    pub(crate) struct Task<G: Future, F: Future, A> {
+        #[pin]
+        running: Running<G, A>,
+        reply: Option<ReplyTo<F, A>>,
+        // Whether the work is to stop when its caller has gone.
+        cancel: bool,
+        // Whether the next poll is the first, and measured.
+        is_measured: bool,
+    }
+
+    impl<G: Future, F: Future, A> PinnedDrop for Task<G, F, A> {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            // Dropped before its end: the runtime is going down.
+            if let Some(reply) = this.reply.take() {
+                if reply.is_left() {
+                    return;
+                }
+                this.running.stop(End::Cut);
+                reply.send(Reply::error(ServiceError::runtime_ended()));
+            }
+        }
+    }
+}
+
+impl<G: Future, F: Future, A> Task<G, F, A> {
+    pub(crate) fn new(
+        running: Running<G, A>,
+        reply: ReplyTo<F, A>,
+        abandon: Abandon,
+        is_measured: bool,
+    ) -> Self {
+        let cancel = abandon == Abandon::Cancel;
+        Self { running, reply: Some(reply), cancel, is_measured }
+    }
+}
+
+impl<G, F, A> Future for Task<G, F, A>
+where
+    G: Future<Output = F::Output>,
+    F: Future,
+    F::Output: IsOk + 'static,
+    A: 'static,
+{
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let Some(reply) = this.reply.as_mut() else { return Poll::Ready(()) };
+        if *this.cancel && reply.is_left() {
+            *this.reply = None;
+            this.running.stop(End::Cancelled);
+            return Poll::Ready(());
+        }
+        let is_measured = std::mem::take(this.is_measured);
+        match first_poll(this.running.as_mut(), cx, is_measured) {
+            Poll::Ready(result) => {
+                if let Some(reply) = this.reply.take() {
+                    reply.send(Reply::from_result(result));
+                }
+                Poll::Ready(())
+            }
+            // Only now, since most calls that are short have ended: to be woken when the caller goes.
+            Poll::Pending if *this.cancel && reply.poll_left(cx).is_ready() => {
+                *this.reply = None;
+                this.running.stop(End::Cancelled);
+                Poll::Ready(())
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

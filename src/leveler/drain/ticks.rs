@@ -1,0 +1,110 @@
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::leveler::Core;
+
+/// Short beside the second or so in which an algorithm decides something, and no load: each costs a
+/// microsecond.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Ticks for the algorithm that finds the limit, while anything runs or waits.
+///
+/// Its timer is on or off. It goes off when it fires and there is nothing to do any more, so it fires once
+/// after the end, however often a leveler turns idle and busy in between.
+#[derive(Default)]
+pub(crate) struct Ticker {
+    /// Kept for its memory while it is off.
+    timer: Option<Pin<Box<Sleep>>>,
+    is_on: bool,
+    overload: Overload,
+}
+
+impl Ticker {
+    /// Ticks when it is time, and sees to it that the task is woken for the next one. Returns whether it did.
+    pub(crate) fn poll(&mut self, core: &Core, cx: &mut Context<'_>) -> bool {
+        if !core.is_adaptive() {
+            // A fixed limit, or fixed from now on.
+            self.timer = None;
+            self.overload.on_idle(core);
+            core.end_wanting_ticks();
+            return false;
+        }
+        let is_time = match &mut self.timer {
+            Some(timer) if self.is_on => match timer.as_mut().poll(cx) {
+                Poll::Ready(()) => true,
+                Poll::Pending => return false,
+            },
+            _ => false,
+        };
+        self.is_on = core.needs_ticks();
+        if !self.is_on {
+            self.overload.on_idle(core);
+            return false;
+        }
+        let now = Instant::now();
+        if is_time {
+            core.on_tick(now);
+        }
+        let next = now + TICK;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
+        timer.as_mut().reset(next);
+        if timer.as_mut().poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+        is_time
+    }
+
+    /// After a tick and the dispatch that followed: whether requests still wait, and for slots alone.
+    pub(crate) fn on_dispatched(&mut self, core: &Core, waits_for_slots: bool) {
+        self.overload.on_tick(core, waits_for_slots);
+    }
+}
+
+/// Tells an operator when a limit that is found begins to hold requests back for more than a moment, and
+/// when it does not any more.
+#[derive(Default)]
+struct Overload {
+    /// The share of the ticks at which requests waited for slots, lately.
+    share: f64,
+    is_on: bool,
+}
+
+impl Overload {
+    /// Said when requests wait at nine of ten ticks, and taken back when they do at one of ten: bursts pass
+    /// without a word, and a queue that is empty now and then is no end. Either takes about a second.
+    const ON: f64 = 0.9;
+    const OFF: f64 = 0.1;
+
+    /// Of one tick: half a second back they weigh a third.
+    const WEIGHT: f64 = 0.02;
+
+    fn on_tick(&mut self, core: &Core, waits_for_slots: bool) {
+        let now = f64::from(u8::from(waits_for_slots));
+        self.share += Self::WEIGHT * (now - self.share);
+        if !self.is_on && self.share > Self::ON {
+            self.is_on = true;
+            let (name, limit, queued) = (&*core.settings.name, core.places.limit(), core.queued());
+            tracing::info!(%name, limit, queued, "limit holds requests back");
+        } else if self.share < Self::OFF {
+            self.end(core);
+        }
+    }
+
+    /// Nothing runs or waits any more.
+    fn on_idle(&mut self, core: &Core) {
+        self.share = 0.0;
+        self.end(core);
+    }
+
+    fn end(&mut self, core: &Core) {
+        if std::mem::take(&mut self.is_on) {
+            let (name, limit) = (&*core.settings.name, core.places.limit());
+            tracing::info!(%name, limit, "limit holds no requests back any more");
+        }
+    }
+}

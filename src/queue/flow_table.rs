@@ -1,0 +1,178 @@
+//! Which queue a flow has.
+
+use std::{cell::Cell, hash::Hasher};
+
+use super::{
+    Entry, Rules, Waiting,
+    flow::Flow,
+    priority_level::{Level, Queue, judge},
+};
+use crate::{class::NO_FLOW, rng::mix};
+
+/// Whose a queue is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Home {
+    Flow(u64),
+    Shard(u8),
+}
+
+impl Home {
+    pub(super) fn is_crowd(self) -> bool {
+        matches!(self, Self::Shard(_))
+    }
+}
+
+/// As in KEP-1040.
+const SHARDS: usize = 128;
+const HAND: u32 = 6;
+
+/// So many flows may be remembered while none has anything here, so that a calm does not make and drop the
+/// same few all the time.
+pub(super) const REMEMBERED: usize = 64;
+
+impl<T: Waiting> Level<T> {
+    pub(super) fn slot_for(&mut self, flow: u64, is_known: bool, rules: &Rules) -> u32 {
+        if flow == NO_FLOW {
+            return self.flowless.unwrap_or_else(|| {
+                let slot = self.add(Home::Flow(flow), true);
+                self.flowless = Some(slot);
+                slot
+            });
+        }
+        if let Some(slot) = self.own.get(&flow).copied() {
+            if let Some(queue) = self.queue(slot).filter(|queue| is_known && !queue.is_known) {
+                queue.is_known = true;
+                self.strangers -= 1;
+            }
+            return slot;
+        }
+        self.newcomers += 1;
+        if self.newcomers > self.own.len().max(REMEMBERED) {
+            self.newcomers = 0;
+            self.forget_idle(false);
+        }
+        let most = rules.exact_flows;
+        let most_strangers = (most / 16).max(most.min(16));
+        if !is_known && self.strangers >= most_strangers {
+            self.crowd_strangers();
+        }
+        let is_crowded = self.crowd.active() > 0;
+        if self.own.len() < most && (is_known || !is_crowded && self.strangers < most_strangers) {
+            let slot = self.add(Home::Flow(flow), is_known);
+            self.own.insert(flow, slot);
+            self.strangers += usize::from(!is_known);
+            return slot;
+        }
+        self.shard_for(flow)
+    }
+
+    /// The shortest of the queues in the hand of this flow.
+    fn shard_for(&mut self, flow: u64) -> u32 {
+        self.shards.resize(SHARDS, None);
+        let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARDS);
+        let weight = |shard: &usize| {
+            let slot = self.shards.get(*shard).copied().flatten();
+            slot.and_then(|slot| self.get(slot)).map_or(0, |queue| queue.weight)
+        };
+        let shard = hand.min_by_key(weight).unwrap_or(0);
+        if let Some(slot) = self.shards.get(shard).copied().flatten() {
+            return slot;
+        }
+        let slot = self.add(Home::Shard(shard as u8), false);
+        self.shards[shard] = Some(slot);
+        slot
+    }
+
+    /// Moves all who have not come before into the crowd: there are so many that they may be invented.
+    fn crowd_strangers(&mut self) {
+        let slots = self.own.values().copied();
+        let strangers: Vec<_> =
+            slots.filter(|slot| self.get(*slot).is_some_and(|queue| !queue.is_known)).collect();
+        let mut entries: Vec<Entry<T>> = Vec::new();
+        for slot in strangers {
+            let Some(queue) = self.remove(slot) else { continue };
+            let mut flow = queue.flow;
+            entries.extend(std::iter::from_fn(|| flow.pop_oldest()));
+        }
+        entries.sort_by_key(|entry| entry.seq);
+        for entry in entries {
+            let slot = self.shard_for(entry.rank.flow);
+            self.change(slot, |queue| queue.flow.push(entry));
+        }
+    }
+
+    fn add(&mut self, home: Home, is_known: bool) -> u32 {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.generations = self.generations.wrapping_add(1);
+        let queue = Queue {
+            flow: Flow::new(),
+            home,
+            generation: self.generations,
+            is_known,
+            time: 0,
+            estimate: None,
+            is_active: false,
+            tick: 0,
+            listed: Cell::new(0),
+            weight: 0,
+            len: 0,
+        };
+        self.slots[slot as usize] = Some(Box::new(queue));
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Queue<T>>> {
+        let queue = self.slots.get_mut(slot as usize)?.take()?;
+        self.free.push(slot);
+        self.len -= queue.len;
+        self.in_use -= usize::from(queue.len > 0);
+        if queue.is_active {
+            self.group(queue.home).leave();
+        }
+        match queue.home {
+            Home::Flow(flow) => {
+                self.own.remove(&flow);
+                self.strangers -= usize::from(!queue.is_known);
+            }
+            Home::Shard(shard) => self.shards[usize::from(shard)] = None,
+        }
+        let slots = &self.slots;
+        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
+        group.weight -= queue.weight;
+        group.tidy(|key| judge(slots, key));
+        Some(queue)
+    }
+
+    /// Forgets empty queues that have had no more than the others, or all that are empty.
+    pub(super) fn forget_idle(&mut self, all: bool) {
+        for slot in 0..self.slots.len() as u32 {
+            let Some(queue) = self.get(slot) else { continue };
+            let clock = if queue.home.is_crowd() { self.crowd.clock() } else { self.exact.clock() };
+            let is_idle = queue.len == 0 && queue.home != Home::Flow(NO_FLOW);
+            if is_idle && (all || queue.time <= clock) {
+                self.remove(slot);
+            }
+        }
+    }
+}
+
+/// The hasher for what is a hash already.
+#[derive(Debug, Default)]
+pub(super) struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = mix(self.0 ^ u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

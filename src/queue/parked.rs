@@ -1,0 +1,186 @@
+//! Requests set aside because their inner service was not ready.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::{Entry, LaneId, Waiting, adaptive_lifo::End};
+
+/// A lane per inner service that was found unready and still has requests here.
+///
+/// A lane stays until it is empty, even when its inner becomes ready, so each request is moved at most once,
+/// however often its inner changes its mind.
+#[derive(Debug)]
+pub(super) struct Lanes<T> {
+    lanes: HashMap<LaneId, Lane<T>>,
+    /// The oldest of each lane, by position.
+    heads: BTreeSet<(u64, LaneId)>,
+    /// The oldest and the newest of each lane whose inner is worth asking.
+    oldest: BTreeSet<(u64, LaneId)>,
+    newest: BTreeSet<(u64, LaneId)>,
+    len: usize,
+    /// Slots that those in here would take.
+    weight: u64,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    entries: BTreeMap<u64, Entry<T>>,
+    ready: bool,
+}
+
+impl<T: Waiting> Lanes<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            lanes: HashMap::new(),
+            heads: BTreeSet::new(),
+            oldest: BTreeSet::new(),
+            newest: BTreeSet::new(),
+            len: 0,
+            weight: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// Sets an entry aside, since its inner is not ready.
+    pub(super) fn park(&mut self, entry: Entry<T>) {
+        let id = entry.lane;
+        self.len += 1;
+        self.weight += entry.weight();
+        self.change(id, |lanes| {
+            let lane = lanes.entry(id).or_insert_with(Lane::new);
+            lane.ready = false;
+            lane.entries.insert(entry.seq, entry);
+        });
+    }
+
+    /// Takes note that an inner may be ready again.
+    pub(super) fn wake(&mut self, id: LaneId) {
+        self.change(id, |lanes| {
+            if let Some(lane) = lanes.get_mut(&id) {
+                lane.ready = true;
+            }
+        });
+    }
+
+    /// The entry at that end, of those whose inner is worth asking.
+    pub(super) fn peek(&self, end: End) -> Option<&Entry<T>> {
+        self.at(end).and_then(|at| self.get(at))
+    }
+
+    /// Takes that entry.
+    pub(super) fn pop(&mut self, end: End) -> Option<Entry<T>> {
+        self.at(end).and_then(|at| self.remove(at))
+    }
+
+    fn at(&self, end: End) -> Option<(u64, LaneId)> {
+        match end {
+            End::Oldest => self.oldest.first().copied(),
+            End::Newest => self.newest.last().copied(),
+        }
+    }
+
+    fn get(&self, (seq, id): (u64, LaneId)) -> Option<&Entry<T>> {
+        self.lanes.get(&id)?.entries.get(&seq)
+    }
+
+    /// The oldest entry, ready or not, which may have gone.
+    pub(super) fn oldest(&self) -> Option<&Entry<T>> {
+        self.heads.first().and_then(|at| self.get(*at))
+    }
+
+    /// The oldest that still waits, ready or not.
+    pub(super) fn oldest_live(&self) -> Option<&Entry<T>> {
+        let live = |lane: &'_ Lane<T>| -> Option<u64> {
+            lane.entries.values().find(|entry| !entry.item.is_gone()).map(|entry| entry.seq)
+        };
+        let oldest = self.lanes.iter().filter_map(|(id, lane)| Some((live(lane)?, *id))).min();
+        oldest.and_then(|at| self.get(at))
+    }
+
+    /// Takes the oldest, ready or not, which may have gone.
+    pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
+        self.heads.first().copied().and_then(|at| self.remove(at))
+    }
+
+    /// Whether somebody still waits in this lane. Drops those at its head that have gone.
+    pub(super) fn has_live(&mut self, id: LaneId) -> bool {
+        loop {
+            let Some(lane) = self.lanes.get(&id) else { return false };
+            let Some((&seq, entry)) = lane.entries.iter().next() else { return false };
+            if !entry.item.is_gone() {
+                return true;
+            }
+            self.remove((seq, id));
+        }
+    }
+
+    /// Drops the entries that have gone.
+    pub(super) fn purge(&mut self) {
+        let ids: Vec<_> = self.lanes.keys().copied().collect();
+        for id in ids {
+            self.change(id, |lanes| {
+                if let Some(lane) = lanes.get_mut(&id) {
+                    lane.entries.retain(|_, entry| !entry.item.is_gone());
+                }
+            });
+        }
+        let left = || self.lanes.values().flat_map(|lane| lane.entries.values());
+        self.len = left().count();
+        self.weight = left().map(Entry::weight).sum();
+    }
+
+    fn remove(&mut self, (seq, id): (u64, LaneId)) -> Option<Entry<T>> {
+        let mut entry = None;
+        self.change(id, |lanes| {
+            entry = lanes.get_mut(&id).and_then(|lane| lane.entries.remove(&seq));
+        });
+        if let Some(entry) = &entry {
+            self.len -= 1;
+            self.weight -= entry.weight();
+        }
+        entry
+    }
+
+    /// Changes one lane, and keeps both orders true to it.
+    fn change(&mut self, id: LaneId, change: impl FnOnce(&mut HashMap<LaneId, Lane<T>>)) {
+        if let Some((first, last)) = self.lanes.get(&id).and_then(Lane::ends) {
+            self.heads.remove(&(first, id));
+            self.oldest.remove(&(first, id));
+            self.newest.remove(&(last, id));
+        }
+        change(&mut self.lanes);
+        let Some(lane) = self.lanes.get(&id) else { return };
+        let Some((first, last)) = lane.ends() else {
+            self.lanes.remove(&id);
+            return;
+        };
+        self.heads.insert((first, id));
+        if lane.ready {
+            self.oldest.insert((first, id));
+            self.newest.insert((last, id));
+        }
+    }
+}
+
+impl<T> Lane<T> {
+    fn new() -> Self {
+        Self { entries: BTreeMap::new(), ready: true }
+    }
+
+    /// Positions of the oldest and the newest.
+    fn ends(&self) -> Option<(u64, u64)> {
+        let (first, _) = self.entries.first_key_value()?;
+        let (last, _) = self.entries.last_key_value()?;
+        Some((*first, *last))
+    }
+}

@@ -1,0 +1,304 @@
+//! The requests of one priority: fair between flows.
+
+use std::{cell::Cell, collections::HashMap, hash::BuildHasherDefault};
+
+use super::{
+    Entry, LaneId, Rules, Waiting,
+    flow::Flow,
+    flow_table::{Hashed, Home, REMEMBERED},
+    virtual_time_heap::{Group, Key, Verdict},
+};
+use crate::class::NO_FLOW;
+
+/// Flows, the one that has had least of the inner's time first.
+///
+/// A request is charged to its flow when it is dispatched, by an estimate, and the charge is put right when it
+/// has finished (as in Kubernetes' priority and fairness, KEP-1040, and the virtual token counter of OSDI'24).
+/// A flow that comes back starts where the one is that has had least.
+///
+/// Flows that have come before have queues of their own, up to a bound; so have a few that have not. When
+/// there are more, those share a *crowd* of queues, dealt by shuffle sharding: each flow has a hand of six, and
+/// its requests go to the shortest. Crowd and others take turns as if they were one flow each.
+#[derive(Debug)]
+pub(super) struct Level<T> {
+    pub(super) slots: Vec<Option<Box<Queue<T>>>>,
+    pub(super) free: Vec<u32>,
+    /// Flows with a queue of their own.
+    pub(super) own: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    /// The queue of those without a flow, which stays.
+    pub(super) flowless: Option<u32>,
+    /// Queues of the crowd; empty until there is one.
+    pub(super) shards: Vec<Option<u32>>,
+    pub(super) exact: Group,
+    pub(super) crowd: Group,
+    /// What the group had had that was served last.
+    pub(super) clock: u64,
+    /// How many queues have something in them.
+    pub(super) in_use: usize,
+    /// How many flows with queues of their own have not come before.
+    pub(super) strangers: usize,
+    /// New flows since those were last forgotten that have nothing here and are not ahead of others.
+    pub(super) newcomers: usize,
+    /// All entries, shells included.
+    pub(super) len: usize,
+    ticks: u64,
+    pub(super) generations: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Queue<T> {
+    pub(super) flow: Flow<T>,
+    pub(super) home: Home,
+    /// Tells it from others that were in the same slot before.
+    pub(super) generation: u32,
+    pub(super) is_known: bool,
+    /// Virtual time.
+    pub(super) time: u64,
+    /// Mean time in the inner of a request of cost 1, in nanoseconds.
+    pub(super) estimate: Option<f64>,
+    // What is known of it outside: in its group, among the lengths, and in the counts of the level.
+    pub(super) is_active: bool,
+    /// Tells its key from older ones.
+    pub(super) tick: u64,
+    pub(super) listed: Cell<u64>,
+    pub(super) weight: u64,
+    pub(super) len: usize,
+}
+
+/// What a level looks like from outside.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shape {
+    /// How many queues take turns.
+    pub(crate) active: usize,
+    /// What the longest weighs.
+    pub(crate) longest: u64,
+    /// What those without a flow weigh.
+    pub(crate) flowless: u64,
+}
+
+impl<T: Waiting> Level<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            own: HashMap::default(),
+            flowless: None,
+            shards: Vec::new(),
+            exact: Group::default(),
+            crowd: Group::default(),
+            clock: 0,
+            in_use: 0,
+            strangers: 0,
+            newcomers: 0,
+            len: 0,
+            ticks: 0,
+            generations: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is a request whose inner is worth asking.
+    pub(super) fn may_go(&self) -> bool {
+        self.exact.active() + self.crowd.active() > 0
+    }
+
+    /// How many queues there are, with something in them or not.
+    #[cfg(test)]
+    pub(super) fn flows(&self) -> usize {
+        self.slots.iter().flatten().count()
+    }
+
+    pub(super) fn shape(&mut self) -> Shape {
+        let longest = self.longest().map_or(0, |(weight, _)| weight);
+        let flowless = self.flowless.and_then(|slot| self.get(slot));
+        Shape {
+            active: self.exact.active() + self.crowd.active(),
+            longest,
+            flowless: flowless.map_or(0, |queue| queue.weight),
+        }
+    }
+
+    pub(super) fn push(&mut self, entry: Entry<T>, is_known: bool, rules: &Rules) {
+        let slot = self.slot_for(entry.rank.flow, is_known, rules);
+        self.change(slot, |queue| queue.flow.push(entry));
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&Queue<T>> {
+        self.slots.get(slot as usize)?.as_deref()
+    }
+
+    pub(super) fn queue(&mut self, slot: u32) -> Option<&mut Queue<T>> {
+        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    }
+
+    pub(super) fn group(&mut self, home: Home) -> &mut Group {
+        if home.is_crowd() { &mut self.crowd } else { &mut self.exact }
+    }
+
+    /// Changes a queue, and keeps what is known of it outside true.
+    pub(super) fn change<R>(
+        &mut self,
+        slot: u32,
+        change: impl FnOnce(&mut Queue<T>) -> R,
+    ) -> Option<R> {
+        let queue = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let before = queue.time;
+        let result = change(queue);
+        let (weight, len) = (queue.flow.weight(), queue.flow.len());
+        self.len = self.len + len - queue.len;
+        self.in_use = self.in_use + usize::from(len > 0) - usize::from(queue.len > 0);
+        queue.len = len;
+        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
+        group.weight = group.weight + weight - queue.weight;
+        queue.weight = weight;
+        if weight > queue.listed.get() {
+            // With room to grow: a burst makes a few listings, not one for each request.
+            let listing = weight.next_power_of_two();
+            queue.listed.set(listing);
+            group.lengths.push(listing, slot);
+        }
+        let was_active = std::mem::replace(&mut queue.is_active, queue.flow.may_go());
+        match (was_active, queue.is_active) {
+            (false, false) => return Some(result),
+            (false, true) => {
+                group.enter(self.clock);
+                queue.time = queue.time.max(group.clock());
+            }
+            (true, false) => group.leave(),
+            (true, true) if queue.time == before => return Some(result),
+            (true, true) => {}
+        }
+        let had_turn = was_active && group.first() == Some(slot);
+        if queue.is_active && (!was_active || had_turn || queue.time < before) {
+            self.ticks += 1;
+            queue.tick = self.ticks;
+            let key = Key { time: queue.time, tick: queue.tick, slot };
+            if had_turn { group.replace_first(key) } else { group.push(key) }
+        }
+        let slots = &self.slots;
+        group.tidy(|key| judge(slots, key));
+        Some(result)
+    }
+
+    /// The queue whose turn it is.
+    pub(super) fn best(&self) -> Option<u32> {
+        match (self.exact.first(), self.crowd.first()) {
+            (Some(_), Some(slot)) if self.crowd.spent < self.exact.spent => Some(slot),
+            (exact, crowd) => exact.or(crowd),
+        }
+    }
+
+    /// Puts back a request that could not be dispatched for want of slots.
+    pub(super) fn put_back(&mut self, entry: Entry<T>, rules: &Rules) {
+        let slot = self.slot_for(entry.rank.flow, false, rules);
+        self.change(slot, |queue| queue.flow.put_back(entry));
+    }
+
+    /// Sets aside a request whose inner is not ready; returns the slot it is in.
+    pub(super) fn park(&mut self, entry: Entry<T>, rules: &Rules) -> u32 {
+        let slot = self.slot_for(entry.rank.flow, false, rules);
+        self.change(slot, |queue| queue.flow.park(entry));
+        slot
+    }
+
+    pub(super) fn wake(&mut self, slot: u32, lane: LaneId) {
+        self.change(slot, |queue| queue.flow.wake(lane));
+    }
+
+    /// Whether somebody in this slot still waits for an inner that was not ready.
+    pub(super) fn has_parked(&mut self, slot: u32, lane: LaneId) -> bool {
+        self.change(slot, |queue| queue.flow.has_parked(lane)).unwrap_or(false)
+    }
+
+    /// Whether there is another queue than that of those without a flow.
+    pub(super) fn has_flows(&self) -> bool {
+        self.slots.len() - self.free.len() > 1
+    }
+
+    /// Whether the longest flow can give way to another: there is more than one.
+    pub(super) fn has_several(&self) -> bool {
+        self.in_use > 1
+    }
+
+    /// Whether the longest flow has more than all have on average.
+    pub(super) fn is_uneven(&mut self) -> bool {
+        let longest = self.longest().map_or(0, |(weight, _)| weight);
+        longest * self.in_use as u64 > self.exact.weight + self.crowd.weight
+    }
+
+    /// The queue that gives way to others: what it weighs, and its slot. The longest, of the crowd if that is
+    /// longer than all others together; then what counts is what the crowd weighs.
+    fn longest(&mut self) -> Option<(u64, u32)> {
+        if self.crowd.weight > self.exact.weight {
+            let (_, slot) = self.longest_of(Home::Shard(0))?;
+            return Some((self.crowd.weight, slot));
+        }
+        self.longest_of(Home::Flow(NO_FLOW))
+    }
+
+    fn longest_of(&mut self, home: Home) -> Option<(u64, u32)> {
+        let slots = &self.slots;
+        let group = if home.is_crowd() { &mut self.crowd } else { &mut self.exact };
+        group.lengths.first(slots.len() - self.free.len(), |slot| {
+            let queue = slots.get(slot as usize)?.as_deref()?;
+            // The slot may once have been one of this group.
+            let is_here = queue.home.is_crowd() == home.is_crowd();
+            is_here.then_some((&queue.listed, queue.weight))
+        })
+    }
+
+    /// Takes the oldest request of the longest flow.
+    pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
+        self.pop_longest(Flow::pop_oldest)
+    }
+
+    /// Takes the newest request of the longest flow.
+    pub(super) fn pop_newest(&mut self) -> Option<Entry<T>> {
+        self.pop_longest(|flow| flow.pop_newest().or_else(|| flow.pop_oldest()))
+    }
+
+    fn pop_longest(&mut self, pop: impl Fn(&mut Flow<T>) -> Option<Entry<T>>) -> Option<Entry<T>> {
+        while self.len > 0 {
+            let (_, slot) = self.longest()?;
+            let entry = self.change(slot, |queue| pop(&mut queue.flow))??;
+            // Shells made their flow seem longer than it is: look again which is the longest.
+            if !entry.item.is_gone() {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// The oldest request that still waits.
+    pub(super) fn oldest(&self) -> Option<&Entry<T>> {
+        let queues = self.slots.iter().flatten();
+        queues.filter_map(|queue| queue.flow.oldest()).min_by_key(|entry| entry.seq)
+    }
+
+    /// Drops the shells of those that have gone.
+    pub(super) fn purge(&mut self) {
+        for slot in 0..self.slots.len() as u32 {
+            self.change(slot, |queue| queue.flow.purge());
+        }
+    }
+
+    /// Forgets the flows, when none has anything here and they are many.
+    pub(super) fn rest(&mut self) {
+        if self.len == 0 && self.own.len() > REMEMBERED {
+            self.forget_idle(true);
+        }
+    }
+}
+
+/// Whether a queue still stands in its group as this key says.
+pub(super) fn judge<T>(slots: &[Option<Box<Queue<T>>>], key: &Key) -> Verdict {
+    let queue = slots.get(key.slot as usize).and_then(Option::as_ref);
+    match queue.filter(|queue| queue.is_active && queue.tick == key.tick) {
+        Some(queue) if queue.time > key.time => Verdict::Later(Key { time: queue.time, ..*key }),
+        Some(_) => Verdict::True,
+        None => Verdict::Gone,
+    }
+}

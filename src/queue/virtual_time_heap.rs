@@ -1,0 +1,109 @@
+//! Queues that take turns by virtual time.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, binary_heap::PeekMut},
+};
+
+use super::longest_queue::Lengths;
+
+/// Where a queue stands in its group: by what it has had, and at the same, by who has been there longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Key {
+    /// Virtual time, in nanoseconds of the inner's time.
+    pub(super) time: u64,
+    pub(super) tick: u64,
+    pub(super) slot: u32,
+}
+
+/// What is to become of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    True,
+    /// Its queue has had more since, and stands there now.
+    Later(Key),
+    Gone,
+}
+
+/// The queues of a level that share alike, each with its virtual time: what it has had of the inner's time
+/// since it was as far as the others.
+///
+/// A key is not taken out when it changes: when it comes to the top, it is dropped, or put right in place if
+/// its queue has had more meanwhile. One that has had less gets a second key. The top is always true.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    heap: BinaryHeap<Reverse<Key>>,
+    /// How many queues take turns.
+    active: usize,
+    /// The virtual time of the last one that was dispatched from.
+    clock: u64,
+    /// What the group has had, to be compared with another group.
+    pub(super) spent: u64,
+    /// What its queues weigh together.
+    pub(super) weight: u64,
+    pub(super) lengths: Lengths,
+}
+
+/// So many keys that are not true any more may stay in the heap, and as many as are.
+const STALE: usize = 64;
+
+impl Group {
+    pub(super) fn first(&self) -> Option<u32> {
+        self.heap.peek().map(|key| key.0.slot)
+    }
+
+    pub(super) fn active(&self) -> usize {
+        self.active
+    }
+
+    /// The virtual time at which a queue that comes back starts at least, so that it can't save up what it did
+    /// not use: what the one had had that was served last, which is the least that any has had by then (as
+    /// in start-time fair queueing).
+    pub(super) fn clock(&self) -> u64 {
+        self.clock
+    }
+
+    pub(super) fn advance(&mut self, time: u64) {
+        self.clock = self.clock.max(time);
+    }
+
+    /// A queue comes back. If it is the first of the group, the group starts where the other is, for the same
+    /// reason.
+    pub(super) fn enter(&mut self, clock: u64) {
+        if self.active == 0 {
+            self.spent = self.spent.max(clock);
+        }
+        self.active += 1;
+    }
+
+    /// A queue has nothing more to dispatch.
+    pub(super) fn leave(&mut self) {
+        self.active -= 1;
+    }
+
+    /// A queue that takes turns has a new key.
+    pub(super) fn push(&mut self, key: Key) {
+        self.heap.push(Reverse(key));
+    }
+
+    /// The first one has a new key.
+    pub(super) fn replace_first(&mut self, key: Key) {
+        if let Some(mut top) = self.heap.peek_mut() {
+            top.0 = key;
+        }
+    }
+
+    /// Puts the top right, and drops the keys that are not true any more when they are many.
+    pub(super) fn tidy(&mut self, mut judge: impl FnMut(&Key) -> Verdict) {
+        while let Some(mut top) = self.heap.peek_mut() {
+            match judge(&top.0) {
+                Verdict::True => break,
+                Verdict::Later(key) => top.0 = key,
+                Verdict::Gone => drop(PeekMut::pop(top)),
+            }
+        }
+        if self.heap.len() > 2 * self.active + STALE {
+            self.heap.retain(|key| !matches!(judge(&key.0), Verdict::Gone));
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Numbers that look random.
+
+use std::{
+    cell::Cell,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+/// A number from 0 to 1 to spread things by.
+pub(crate) fn draw() -> f64 {
+    mix(seed()) as f64 / u64::MAX as f64
+}
+
+/// What such a number can be made of, another each time. Each thread has a sequence of its own, since every refusal
+/// takes one.
+pub(crate) fn seed() -> u64 {
+    static THREADS: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NEXT: Cell<Option<u64>> = const { Cell::new(None) };
+    }
+    let next = NEXT.get().unwrap_or_else(|| THREADS.fetch_add(1, Relaxed) << 32);
+    NEXT.set(Some(next.wrapping_add(1)));
+    next
+}
+
+/// Spreads the bits of a number over all of it: the last step of SplitMix64, by Steele, Lea and Flood.
+pub(crate) fn mix(bits: u64) -> u64 {
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
