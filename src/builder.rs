@@ -7,7 +7,7 @@ use tokio::runtime;
 use crate::{
     by_result::ByResult,
     class::{Class, Opaque, Unclassified},
-    config::{Choices, Limit},
+    config::{Config, Limit},
     error::BuildError,
     layer::LoadLevelLayer,
     leveler::Leveler,
@@ -34,16 +34,16 @@ use crate::{
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<Q = Unclassified, R = ByResult, H = AsIs> {
-    pub(crate) choices: Choices,
+    pub(crate) config: Config,
     pub(crate) request_classifier: Q,
     pub(crate) responder: Responder<R, H>,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        let choices = Choices::default();
+        let config = Config::default();
         let responder = Responder { classifier: ByResult, hand: AsIs };
-        Self { choices, request_classifier: Unclassified, responder }
+        Self { config, request_classifier: Unclassified, responder }
     }
 }
 
@@ -52,7 +52,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Name it after what it protects. Default is `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.choices.name = name.into().into();
+        self.config.name = name.into().into();
         self
     }
 
@@ -62,7 +62,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Size it by time: at least (arrival rate − drain rate) × length of the longest burst, at most drain
     /// rate × the longest wait that is still worth it. Default is `1024`.
     pub fn capacity(mut self, capacity: usize) -> Self {
-        self.choices.capacity = capacity;
+        self.config.capacity = capacity;
         self
     }
 
@@ -73,7 +73,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// [`adaptive_concurrency`](Self::adaptive_concurrency). There is no default: one of the two is required,
     /// since no number is right for every backend.
     pub fn concurrency(mut self, limit: usize) -> Self {
-        self.choices.limit = Some(Limit::Fixed(limit));
+        self.config.limit = Some(Limit::Fixed(limit));
         self
     }
 
@@ -103,7 +103,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// [`adaptive_concurrency`](Self::adaptive_concurrency) chooses one.
     pub fn adaptive(mut self, algorithm: impl Algorithm) -> Self {
         let fixed = (&algorithm as &dyn Any).downcast_ref::<Fixed>();
-        self.choices.limit = Some(match fixed {
+        self.config.limit = Some(match fixed {
             // Nothing is to be found: then it costs nothing.
             Some(fixed) => Limit::Fixed(fixed.get()),
             None => Limit::Found(Box::new(algorithm)),
@@ -115,7 +115,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is `Overflow::Reject`: a server has to answer, and at once.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.choices.overflow = overflow;
+        self.config.overflow = overflow;
         self
     }
 
@@ -123,7 +123,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is `Order::Fifo`.
     pub fn order(mut self, order: Order) -> Self {
-        self.choices.line.order = order;
+        self.config.line.order = order;
         self
     }
 
@@ -133,7 +133,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Default is three mean service times, as measured, but no more than a quarter of how long that request
     /// may wait, and no less than 5 ms.
     pub fn lifo_after(mut self, age: Duration) -> Self {
-        self.choices.line.lifo_after = Some(age);
+        self.config.line.lifo_after = Some(age);
         self
     }
 
@@ -144,7 +144,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// `None` stands for a target of half the mean service time, as measured, but no less than 5 ms. The rule
     /// and its constants are those of the `Codel` class of Facebook's folly. Default is no controlled delay.
     pub fn controlled_delay(mut self, target: impl Into<Option<Duration>>) -> Self {
-        self.choices.line.delay = Some(target.into());
+        self.config.line.delay = Some(target.into());
         self
     }
 
@@ -153,7 +153,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// At most 0.25, so that there is something left for the highest. At 0 a lower priority is dispatched only
     /// when no higher one waits. Default is `0.05`: too little to be noticed above, enough to go on below.
     pub fn guaranteed_share(mut self, share: f64) -> Self {
-        self.choices.line.share = share;
+        self.config.line.share = share;
         self
     }
 
@@ -165,7 +165,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// inner's time against all those together. Default is `1024`, at some 500 bytes for each that has
     /// something in the queue.
     pub fn exact_flows(mut self, flows: usize) -> Self {
-        self.choices.line.exact_flows = flows;
+        self.config.line.exact_flows = flows;
         self
     }
 
@@ -173,7 +173,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is `8`.
     pub fn bypass_limit(mut self, limit: usize) -> Self {
-        self.choices.bypass_limit = limit;
+        self.config.bypass_limit = limit;
         self
     }
 
@@ -184,7 +184,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// rates far above a thousand per second hold; what a busy machine makes later than that is lost. While it
     /// is the rate that holds requests back, free slots are waiting room. Default is no rate.
     pub fn rate(mut self, requests: u32, per: Duration) -> Self {
-        self.choices.rate = Some((requests, per));
+        self.config.rate = Some((requests, per));
         self
     }
 
@@ -193,7 +193,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is `1`: evenly spaced, whatever was before.
     pub fn rate_burst(mut self, requests: u32) -> Self {
-        self.choices.rate_burst = requests;
+        self.config.rate_burst = requests;
         self
     }
 
@@ -204,7 +204,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// to bound waiting and running together. Needs a runtime with its timer enabled. Size it by what
     /// callers still find useful, less one service time. Default is no limit.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
-        self.choices.max_wait = Some(max_wait);
+        self.config.max_wait = Some(max_wait);
         self
     }
 
@@ -212,7 +212,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is `Abandon::Cancel`, which is what happens without the layer.
     pub fn abandon(mut self, abandon: Abandon) -> Self {
-        self.choices.abandon = abandon;
+        self.config.abandon = abandon;
         self
     }
 
@@ -220,7 +220,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is `Execution::Spawn`, with which no caller can hold up others.
     pub fn execution(mut self, execution: Execution) -> Self {
-        self.choices.execution = execution;
+        self.config.execution = execution;
         self
     }
 
@@ -229,7 +229,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Worth setting when there are several runtimes and the one of the first call may end before the
     /// others. Default is the runtime of the call that first needs it.
     pub fn runtime(mut self, runtime: runtime::Handle) -> Self {
-        self.choices.runtime = Some(runtime);
+        self.config.runtime = Some(runtime);
         self
     }
 
@@ -243,8 +243,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// `guaranteed_share` outside 0…0.25; a `rate` of 0, in no time or in more than 100 years; a `rate_burst`
     /// of 0; `exact_flows` of 0; `Execution::Caller` with `Abandon::Finish`.
     pub fn build(self) -> Result<LoadLevelLayer<Q, R, H>, BuildError> {
-        let Self { choices, request_classifier, responder } = self;
-        let (settings, algorithm) = choices.check()?;
+        let Self { config, request_classifier, responder } = self;
+        let (settings, algorithm) = config.check()?;
         Ok(LoadLevelLayer::from_parts(
             Leveler::new(settings, algorithm),
             Arc::new(request_classifier),
@@ -272,8 +272,8 @@ impl<R, H> Builder<Unclassified, R, H> {
     /// that `request_classifier` is a field, not a method. Join several by
     /// [`ClassifyRequest::or`](crate::ClassifyRequest::or). Default is [`Unclassified`].
     pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H> {
-        let Self { choices, request_classifier: _, responder } = self;
-        Builder { choices, request_classifier: classifier, responder }
+        let Self { config, request_classifier: _, responder } = self;
+        Builder { config, request_classifier: classifier, responder }
     }
 }
 
@@ -293,17 +293,17 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is [`ByResult`].
     pub fn response_classifier<C>(self, classifier: C) -> Builder<Q, C, H> {
-        let Self { choices, request_classifier, responder } = self;
+        let Self { config, request_classifier, responder } = self;
         let responder = Responder { classifier, hand: responder.hand };
-        Builder { choices, request_classifier, responder }
+        Builder { config, request_classifier, responder }
     }
 }
 
 impl<Q, R, H> fmt::Debug for Builder<Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { choices, request_classifier: _, responder: _ } = self;
+        let Self { config, request_classifier: _, responder: _ } = self;
         f.debug_struct("Builder")
-            .field("choices", choices)
+            .field("config", config)
             .field("request_classifier", &Opaque)
             .field("response_classifier", &Opaque)
             .finish()

@@ -14,7 +14,7 @@ use crate::{
 
 /// All but the classifiers, which have types of their own.
 #[derive(Debug)]
-pub(crate) struct Choices {
+pub(crate) struct Config {
     pub(crate) name: Arc<str>,
     pub(crate) capacity: usize,
     pub(crate) limit: Option<Limit>,
@@ -28,7 +28,7 @@ pub(crate) struct Choices {
     pub(crate) execution: Execution,
     pub(crate) runtime: Option<runtime::Handle>,
     /// What is wrong with a setting that is kept elsewhere.
-    pub(crate) mistake: Option<BuildError>,
+    pub(crate) error: Option<BuildError>,
 }
 
 /// The limit, or what finds it.
@@ -44,7 +44,7 @@ const DEFAULT_CAPACITY: usize = 1024;
 /// Enough for the probes of an orchestrator and somebody who looks; a flood of them must not hurt.
 const DEFAULT_BYPASS_LIMIT: usize = 8;
 
-impl Default for Choices {
+impl Default for Config {
     fn default() -> Self {
         Self {
             name: Arc::from("default"),
@@ -59,12 +59,12 @@ impl Default for Choices {
             abandon: Abandon::default(),
             execution: Execution::default(),
             runtime: None,
-            mistake: None,
+            error: None,
         }
     }
 }
 
-impl Choices {
+impl Config {
     /// Returns the settings that they mean, and what finds the limit.
     pub(crate) fn check(self) -> Result<(Settings, Option<Box<dyn Algorithm>>), BuildError> {
         let Self {
@@ -80,10 +80,10 @@ impl Choices {
             abandon,
             execution,
             runtime,
-            mistake,
+            error,
         } = self;
-        if let Some(mistake) = mistake {
-            return Err(mistake);
+        if let Some(error) = error {
+            return Err(error);
         }
         if capacity > MAX {
             return Err(BuildError::new("capacity", capacity, format!("0 to {MAX}")));

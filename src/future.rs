@@ -15,7 +15,7 @@ use tower::BoxError;
 use crate::leveler::{
     Failure,
     in_flight::{IsOk, Running},
-    reply::{Reply, Ticket},
+    reply::{Reply, ReplyChannel},
 };
 
 pin_project! {
@@ -49,24 +49,24 @@ pin_project! {
 
 /// The caller's end of a request that was queued; `None` once it has the reply.
 struct Stub<F: Future, A> {
-    ticket: Option<Arc<dyn Ticket<F, A>>>,
+    channel: Option<Arc<dyn ReplyChannel<F, A>>>,
     /// Whether the request is given up by a caller who goes.
     gives_up: bool,
 }
 
 impl<F: Future, A> Stub<F, A> {
-    fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
-        let Some(ticket) = &self.ticket else { return Poll::Pending };
-        let reply = ready!(ticket.poll_reply(cx));
-        self.ticket = None;
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
+        let Some(channel) = &self.channel else { return Poll::Pending };
+        let reply = ready!(channel.poll_recv(cx));
+        self.channel = None;
         Poll::Ready(reply)
     }
 }
 
 impl<F: Future, A> Drop for Stub<F, A> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            ticket.leave(self.gives_up);
+        if let Some(channel) = self.channel.take() {
+            channel.close(self.gives_up);
         }
     }
 }
@@ -76,8 +76,8 @@ impl<F: Future, A> ResponseFuture<F, A> {
         Self { state }
     }
 
-    pub(crate) fn queued(ticket: Arc<dyn Ticket<F, A>>, gives_up: bool) -> Self {
-        Self::new(State::Queued { stub: Stub { ticket: Some(ticket), gives_up } })
+    pub(crate) fn queued(channel: Arc<dyn ReplyChannel<F, A>>, gives_up: bool) -> Self {
+        Self::new(State::Queued { stub: Stub { channel: Some(channel), gives_up } })
     }
 
     pub(crate) fn spawned(answer: oneshot::Receiver<Reply<F, A>>) -> Self {
@@ -111,7 +111,7 @@ where
         loop {
             let reply = match state.as_mut().project() {
                 StateProj::Queued { stub } => {
-                    let reply = ready!(stub.poll_reply(cx));
+                    let reply = ready!(stub.poll_recv(cx));
                     state.set(State::Answered { reply: Some(reply) });
                     continue;
                 }

@@ -99,7 +99,7 @@ impl Handle {
         let (finished, removed) = (counters.ended(), counters.removed.total());
         self.close();
         if tokio::time::timeout(deadline, self.idle()).await.is_err() {
-            core.dismiss();
+            core.remove_all();
         }
         DrainReport {
             finished: counters.ended().saturating_sub(finished),

@@ -16,13 +16,13 @@ use crate::{
     error::{Refused, Rejected},
     future::ResponseFuture,
     leveler::{
-        Core, Failure, Foreseen, Front, Inner, Refusal, Turn,
+        Core, Failure, Front, Inner, Prediction, Refusal, WaiterId,
         in_flight::{InFlight, Running, Start},
-        inline_poll::First,
+        inline_poll::FirstPoll,
         inner::Entered,
         places::{Admitted, Denied},
         prediction::Budget,
-        queued::{After, Request, Terms, Waits},
+        queued::{After, CallParts, QueuedCall, Terms},
         reservation::{Reservation, Reserved},
         task::{self, Started},
     },
@@ -64,19 +64,19 @@ pub struct LoadLevel<S, Q, R, H = AsIs> {
     front: Arc<Front<Q>>,
     /// What `poll_ready` has reserved, under `Overflow::Wait`.
     reserved: Option<Reserved>,
-    turn: Turn,
+    turn: WaiterId,
 }
 
 impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     pub(crate) fn new(inner: Inner<S, Responder<R, H>>, front: Arc<Front<Q>>) -> Self {
-        Self { inner: Arc::new(inner), front, reserved: None, turn: Turn::default() }
+        Self { inner: Arc::new(inner), front, reserved: None, turn: WaiterId::default() }
     }
 
     fn core(&self) -> &Arc<Core> {
         &self.inner.core
     }
 
-    /// Waits for a place, under `Overflow::Wait`.
+    /// CallParts for a place, under `Overflow::Wait`.
     fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.reserved.is_some() {
             return Poll::Ready(());
@@ -141,7 +141,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
         H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
-        // First, while nothing is held: it is user code.
+        // FirstPoll, while nothing is held: it is user code.
         let Class { deadline, rank, bypass } = self.front.request_classifier.classify(&request);
         let reserved = self.reserved.take();
         let this = &*self;
@@ -175,7 +175,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             core.end_bypass();
         }
         let is_probe = match this.let_in(rank, budget, left, now) {
-            Ok(foreseen) => foreseen == Foreseen::Probe,
+            Ok(predicted) => predicted == Prediction::Probe,
             Err(why) => return refuse(why, request),
         };
         let admitted = match this.admit(rank, reservation) {
@@ -199,22 +199,22 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         Ok(this.enqueue(span, request, terms))
     }
 
-    /// Whether a newcomer may ask for a place, and what is foreseen of it.
+    /// Whether a newcomer may ask for a place, and what is predicted of it.
     fn let_in(
         &self,
         rank: Rank,
         budget: Budget,
         left: Option<Duration>,
         now: impl Fn() -> Instant,
-    ) -> Result<Foreseen, Refusal> {
+    ) -> Result<Prediction, Refusal> {
         let core = self.core();
-        let foreseen = match left {
-            None => Foreseen::InTime,
+        let predicted = match left {
+            None => Prediction::InTime,
             Some(Duration::ZERO) => return Err(Refusal::Late),
             Some(left) => core.would_be_in_time(rank, budget, left, now())?,
         };
         let is_open = core.door.is_open_to(rank, core.places.limit(), now);
-        if is_open { Ok(foreseen) } else { Err(Refusal::CutOff) }
+        if is_open { Ok(predicted) } else { Err(Refusal::CutOff) }
     }
 
     fn begin_bypass(&self) -> Result<(), Refusal> {
@@ -255,8 +255,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Entered::Called(future, _) => {
                 let first = match start.is_bypass() {
                     // On a budget of its own, and of another kind than most.
-                    true => First::OnTask,
-                    false => First::of(self.core().counters.direct.add(start.priority)),
+                    true => FirstPoll::OnTask,
+                    false => FirstPoll::of(self.core().counters.direct.add(start.priority)),
                 };
                 let in_flight = InFlight::new(Arc::clone(&self.inner) as _, start);
                 Ok(match settings.execution {
@@ -304,8 +304,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     {
         self.core().on_queued(terms.rank, terms.admitted);
         let prepare = self.front.request_classifier.prepare();
-        let waits = Waits { inner: Arc::clone(&self.inner), request, prepare, span };
-        let job = Arc::new(Request::new(waits, terms));
+        let waits = CallParts { inner: Arc::clone(&self.inner), request, prepare, span };
+        let job = Arc::new(QueuedCall::new(waits, terms));
         tracing::trace!("request queued");
         self.front.leveler.send(Arc::clone(&job) as _);
         let gives_up = self.core().settings.abandon == Abandon::Cancel;
@@ -356,7 +356,7 @@ impl<S, Q, R, H> Clone for LoadLevel<S, Q, R, H> {
             inner: Arc::clone(inner),
             front: Arc::clone(front),
             reserved: None,
-            turn: Turn::default(),
+            turn: WaiterId::default(),
         }
     }
 }

@@ -7,13 +7,13 @@ use tokio::time::Instant;
 use crate::{
     class::Rank,
     options::Order,
-    queue::{Expiry, Line, Next, Rules, Waiting},
+    queue::{Expiry, FairQueue, Next, QueueItem, Rules},
 };
 
 /// Requests that wait, each with a number and perhaps an instant at which it is late.
 #[derive(Debug)]
 pub struct WaitingLine {
-    line: Line<Waiter>,
+    line: FairQueue<Waiter>,
     expiry: Expiry<Waiter>,
     service: Option<Duration>,
     len: usize,
@@ -26,7 +26,7 @@ struct Waiter {
     late: Option<Instant>,
 }
 
-impl Waiting for Waiter {
+impl QueueItem for Waiter {
     fn is_gone(&self) -> bool {
         self.gone.get()
     }
@@ -41,7 +41,7 @@ impl WaitingLine {
     #[must_use]
     pub fn new(order: Order) -> Self {
         let rules = Rules { order, ..Rules::default() };
-        Self { line: Line::new(rules), expiry: Expiry::new(), service: None, len: 0 }
+        Self { line: FairQueue::new(rules), expiry: Expiry::new(), service: None, len: 0 }
     }
 
     /// Puts a request at the end.

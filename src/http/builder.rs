@@ -16,9 +16,9 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Set the request classifier before: after this the compiler says that `request_classifier` is a field, not a
     /// method. Default is not to tell.
     pub fn record_wait(self) -> Builder<RecordWait<Q>, R, H> {
-        let Self { choices, request_classifier, responder } = self;
+        let Self { config, request_classifier, responder } = self;
         let request_classifier = RecordWait(request_classifier);
-        Builder { choices, request_classifier, responder }
+        Builder { config, request_classifier, responder }
     }
 
     /// Puts into the header `Server-Timing` of each response how long its request has waited, as
@@ -48,10 +48,10 @@ impl<Q, R, H> Builder<Q, R, H> {
     }
 
     fn map_hand<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {
-        let Self { choices, request_classifier, responder } = self;
+        let Self { config, request_classifier, responder } = self;
         let Responder { classifier, hand } = responder;
         let responder = Responder { classifier, hand: map(hand) };
-        Builder { choices, request_classifier, responder }
+        Builder { config, request_classifier, responder }
     }
 }
 
@@ -64,7 +64,7 @@ impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
     /// is for ever: a client that never reads keeps its slot.
     pub fn body_idle(mut self, idle: Duration) -> Self {
         self.responder.hand.idle = Some(idle);
-        self.choices.mistake =
+        self.config.error =
             idle.is_zero().then(|| BuildError::new("body_idle", "0ns", "more than zero"));
         self
     }

@@ -16,15 +16,15 @@ use crate::leveler::{
     contain,
     idle::Idle,
     inbox::Inbox,
-    inline_poll::FirstPolls,
-    limiter::{Controller, whole_limit},
+    inline_poll::InlinePolling,
+    limiter::{Limiter, whole_limit},
     lock,
-    occupancy::Door,
+    occupancy::Occupancy,
     pace::Rate,
     places::{Places, Slots},
     prediction::Estimates,
-    waitlist::Waiters,
-    wakeup::Signal,
+    waitlist::Waitlist,
+    wakeup::Wakeup,
     word::Counts,
 };
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
     error::Reason,
     limit::Algorithm,
     options::{Abandon, Execution, Overflow},
-    queue::{Bill, LaneId, Rules},
+    queue::{ChargeId, InnerId, Rules},
     stats::{Counters, DrainRate, Recorder},
 };
 
@@ -61,24 +61,24 @@ pub(crate) struct Core {
     pub(crate) service_time: Recorder,
     pub(crate) rate: DrainRate,
     pub(crate) estimates: Estimates,
-    pub(crate) first_polls: FirstPolls,
-    pub(crate) door: Door,
+    pub(crate) inline_polling: InlinePolling,
+    pub(crate) door: Occupancy,
     pub(crate) idle: Idle,
-    pub(crate) waiters: Waiters,
+    pub(crate) waiters: Waitlist,
     backlog: Mutex<Backlog>,
     /// Wakes the drain task.
-    pub(crate) signal: Signal,
+    pub(crate) signal: Wakeup,
     /// Inner services that may be ready again.
-    pub(crate) woken: Inbox<BTreeSet<LaneId>>,
+    pub(crate) woken: Inbox<BTreeSet<InnerId>>,
     pub(crate) drain: AtomicU8,
     /// Charges that have turned out to be so much.
-    pub(crate) settlements: Inbox<Vec<(Bill, Duration)>>,
+    pub(crate) settlements: Inbox<Vec<(ChargeId, Duration)>>,
     /// What those in flight take beyond one slot each.
     surplus: AtomicUsize,
     pub(crate) bypassing: AtomicUsize,
     /// In nanoseconds; `NO_MAX_WAIT` for none.
     max_wait: AtomicU64,
-    pub(crate) controller: Controller,
+    pub(crate) controller: Limiter,
     /// Whether an algorithm gets no ticks, since nothing runs or waits: who is dispatched then wakes the drain
     /// task for them. Never with a fixed limit.
     pub(crate) wants_ticks: AtomicBool,
@@ -112,12 +112,12 @@ impl Core {
             service_time: Recorder::new(),
             rate: DrainRate::new(now),
             estimates: Estimates::new(now),
-            first_polls: FirstPolls::new(),
-            door: Door::new(now),
+            inline_polling: InlinePolling::new(),
+            door: Occupancy::new(now),
             idle: Idle::default(),
-            waiters: Waiters::default(),
+            waiters: Waitlist::default(),
             backlog: Mutex::new(Backlog::new(receiver, settings.line)),
-            signal: Signal::default(),
+            signal: Wakeup::default(),
             woken: Inbox::default(),
             drain: AtomicU8::new(ABSENT),
             settlements: Inbox::default(),
@@ -125,7 +125,7 @@ impl Core {
             bypassing: AtomicUsize::new(0),
             max_wait: AtomicU64::new(to_nanos(settings.max_wait)),
             wants_ticks: AtomicBool::new(algorithm.is_some()),
-            controller: Controller::new(algorithm),
+            controller: Limiter::new(algorithm),
             limit: AtomicU64::new(settings.limit.to_bits()),
             overflowing: AtomicBool::new(false),
             dismissed: AtomicBool::new(false),
@@ -205,7 +205,7 @@ impl Core {
     /// A request is about to be queued.
     #[inline]
     pub(crate) fn on_queued(&self, rank: Rank, now: Instant) {
-        self.door.enter(rank);
+        self.door.on_queued(rank);
         if self.places.counts().waiting() == rank.cost as usize {
             self.rate.begin(now, self.counters.ended());
         }
@@ -232,7 +232,7 @@ impl Core {
     }
 
     /// A call that was charged has taken so long.
-    pub(crate) fn settle(&self, bill: Bill, time: Duration) {
+    pub(crate) fn settle(&self, bill: ChargeId, time: Duration) {
         self.settlements.put(|settlements| settlements.push((bill, time)));
     }
 
@@ -252,7 +252,7 @@ impl Core {
     }
 
     /// An inner may be ready, or was polled without leaving our waker with it: the drain task has to ask.
-    pub(crate) fn ask_again(&self, lane: LaneId) {
+    pub(crate) fn ask_again(&self, lane: InnerId) {
         self.woken.put(|lanes| {
             lanes.insert(lane);
         });
@@ -303,7 +303,7 @@ impl Core {
     }
 
     /// Removes all who wait, and whom the drain task is about to put back.
-    pub(crate) fn dismiss(&self) {
+    pub(crate) fn remove_all(&self) {
         self.dismissed.store(true, SeqCst);
         self.answer_all(Reason::Closed);
         self.wake();

@@ -12,13 +12,13 @@ use crate::leveler::{Core, lock, places::MAX};
 use crate::limit::{Algorithm, Load, Sample};
 
 /// The algorithm that finds the limit, if there is one.
-pub(crate) struct Controller {
+pub(crate) struct Limiter {
     algorithm: Mutex<Option<Box<dyn Algorithm>>>,
     /// So that a fixed limit costs no lock.
     adaptive: AtomicBool,
 }
 
-impl Controller {
+impl Limiter {
     pub(crate) fn new(algorithm: Option<Box<dyn Algorithm>>) -> Self {
         Self { adaptive: AtomicBool::new(algorithm.is_some()), algorithm: Mutex::new(algorithm) }
     }
@@ -53,7 +53,7 @@ impl Controller {
 
     /// Lets the algorithm have no more say. News under way are waited for, so that the limit it leads to
     /// does not come after the one that is set by hand.
-    pub(crate) fn dismiss(&self) {
+    pub(crate) fn freeze(&self) {
         self.adaptive.store(false, SeqCst);
         let algorithm = lock(&self.algorithm).take();
         // Outside of the lock, since it is user code.
@@ -103,7 +103,7 @@ impl Core {
 
     /// Sets the limit by hand; an algorithm has no more say after it.
     pub(crate) fn set_limit(&self, limit: usize) {
-        self.controller.dismiss();
+        self.controller.freeze();
         self.apply_limit(limit as f64);
     }
 

@@ -40,8 +40,8 @@ pub(crate) use self::{
     front::{Front, Leveler},
     inner::{Failure, Inner},
     queued::Job,
-    refusal::{Foreseen, Refusal},
-    waitlist::Turn,
+    refusal::{Prediction, Refusal},
+    waitlist::WaiterId,
 };
 
 /// Locks, and goes on after a panic of somebody else: what we lock is whole at every step.

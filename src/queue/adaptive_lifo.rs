@@ -20,13 +20,13 @@ pub(super) enum End {
 /// Two, because one may be left over from a time in which nothing else happened: its inner was not ready, or
 /// the leveler was paused.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct AdaptiveLifo {
     newest_first: bool,
     /// Position of the last one that was old at its turn.
     old: Option<u64>,
 }
 
-impl Turn {
+impl AdaptiveLifo {
     /// The end to take from; the oldest request is at position `seq` and has been waiting for `age`.
     pub(super) fn end(
         &mut self,
@@ -61,13 +61,13 @@ mod tests {
 
     const AFTER: Duration = Duration::from_millis(60);
 
-    fn end(turn: &mut Turn, seq: u64, age: u64) -> End {
+    fn end(turn: &mut AdaptiveLifo, seq: u64, age: u64) -> End {
         turn.end(Order::AdaptiveLifo, seq, Duration::from_millis(age), || AFTER)
     }
 
     #[test]
     fn turns_when_two_in_a_row_are_old_and_back_when_the_oldest_is_young_again() {
-        let mut turn = Turn::default();
+        let mut turn = AdaptiveLifo::default();
         assert_eq!(end(&mut turn, 1, 61), End::Oldest);
         assert_eq!(end(&mut turn, 2, 61), End::Newest);
         assert_eq!(end(&mut turn, 2, 59), End::Newest, "not back at once");
@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn one_stale_request_does_not_turn_it() {
-        let mut turn = Turn::default();
+        let mut turn = AdaptiveLifo::default();
         assert_eq!(end(&mut turn, 1, 10_000), End::Oldest);
         assert_eq!(end(&mut turn, 1, 10_001), End::Oldest, "it is the same one, put back");
         assert_eq!(end(&mut turn, 2, 1), End::Oldest, "those behind it are fresh");

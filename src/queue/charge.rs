@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Bill, Rules, Waiting,
+    ChargeId, QueueItem, Rules,
     flow::Taken,
-    priority_level::{Level, Queue},
+    priority_level::{PriorityLevel, Queue},
 };
 
 /// What a dispatched request was charged, and whom.
@@ -24,7 +24,7 @@ pub(crate) struct Charge {
     pub(super) paid: f32,
     /// Where it is kept to be put right: if there was another flow, so that it matters what it will really
     /// have been.
-    pub(crate) bill: Option<Bill>,
+    pub(crate) bill: Option<ChargeId>,
 }
 
 /// What a request is charged when nothing is known: as in KEP-1040.
@@ -36,7 +36,7 @@ const LEAST: f64 = 1e3;
 /// Weight of a new sample in the estimate of a flow.
 const WEIGHT: f64 = 0.1;
 
-impl<T: Waiting> Level<T> {
+impl<T: QueueItem> PriorityLevel<T> {
     /// What a request of the queue whose turn it is would be charged, at cost 1.
     pub(super) fn estimate(&self, service: Option<Duration>) -> f64 {
         let queue = self.best().and_then(|slot| self.get(slot));
@@ -105,7 +105,7 @@ impl<T: Waiting> Level<T> {
     }
 }
 
-impl<T: Waiting> Queue<T> {
+impl<T: QueueItem> Queue<T> {
     fn estimate(&self, service: Option<Duration>) -> f64 {
         let known = self.estimate.or_else(|| service.map(|service| service.as_secs_f64() * 1e9));
         known.unwrap_or(GUESS).max(LEAST)

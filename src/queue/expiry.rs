@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::Waiting;
+use super::QueueItem;
 
 /// The requests that may not wait for ever, by the instant at which they are late.
 ///
@@ -28,7 +28,7 @@ struct Late<T> {
 
 const KEEP: usize = 1024;
 
-impl<T: Waiting> Expiry<T> {
+impl<T: QueueItem> Expiry<T> {
     pub(crate) fn new() -> Self {
         Self { ordered: VecDeque::new(), others: BinaryHeap::new() }
     }

@@ -8,12 +8,12 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    Bill, Entry, LaneId, Rules, Waiting,
+    ChargeId, Entry, InnerId, QueueItem, Rules,
     charge::Charge,
     flow::Taken,
-    heavy_hitters::Known,
-    open_charges::Bills,
-    priority_level::{Level, Shape},
+    heavy_hitters::HeavyHitters,
+    open_charges::OpenCharges,
+    priority_level::{PriorityLevel, Shape},
 };
 use crate::{
     class::{NO_FLOW, Priority, Rank},
@@ -23,22 +23,22 @@ use crate::{
 
 const LEVELS: usize = Priority::ALL.len();
 
-/// The ordered backlog: a [`Level`] for each priority.
+/// The ordered backlog: a [`PriorityLevel`] for each priority.
 ///
 /// The highest with something to dispatch goes first. Each of the others meanwhile gathers a small share of
 /// what is dispatched, and goes first when that is worth a request. Every operation is O(log n) in the number
 /// of flows or of unready inner services. Requests that have gone leave an empty shell, dropped when it comes
 /// to its turn or by [`purge`](Self::purge).
 #[derive(Debug)]
-pub(crate) struct Line<T> {
+pub(crate) struct FairQueue<T> {
     rules: Rules,
-    pub(super) levels: [Level<T>; LEVELS],
+    pub(super) levels: [PriorityLevel<T>; LEVELS],
     /// What each level is owed of its guaranteed share, in nanoseconds of the inner's time.
     owed: [f64; LEVELS],
-    bills: Bills,
-    known: Known,
+    bills: OpenCharges,
+    known: HeavyHitters,
     /// Inner services that are not ready, and where requests were set aside for them: level and slot.
-    pub(super) blocked: HashMap<LaneId, BTreeSet<(usize, u32)>>,
+    pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, u32)>>,
     next_seq: u64,
     /// Whether a request with a flow has ever come.
     has_flows: bool,
@@ -68,14 +68,14 @@ pub(crate) struct Victim<T> {
 /// Above this many shells are swept out when they outnumber the rest.
 const KEEP: usize = 1024;
 
-impl<T: Waiting> Line<T> {
+impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
-            levels: std::array::from_fn(|_| Level::new()),
+            levels: std::array::from_fn(|_| PriorityLevel::new()),
             owed: [0.0; LEVELS],
-            bills: Bills::default(),
-            known: Known::new(),
+            bills: OpenCharges::default(),
+            known: HeavyHitters::new(),
             blocked: HashMap::new(),
             next_seq: 0,
             has_flows: false,
@@ -83,7 +83,7 @@ impl<T: Waiting> Line<T> {
         }
     }
 
-    pub(crate) fn push(&mut self, lane: LaneId, rank: Rank, admitted: Instant, item: T) {
+    pub(crate) fn push(&mut self, lane: InnerId, rank: Rank, admitted: Instant, item: T) {
         let seq = self.next_seq;
         self.next_seq += 1;
         let level = rank.priority.index();
@@ -184,7 +184,7 @@ impl<T: Waiting> Line<T> {
     }
 
     /// A request has finished that took so long: puts its charge right.
-    pub(crate) fn settle(&mut self, bill: Bill, time: Duration) {
+    pub(crate) fn settle(&mut self, bill: ChargeId, time: Duration) {
         if let Some(charge) = self.bills.close(bill) {
             self.levels[usize::from(charge.level)].settle(&charge, time);
         }
@@ -205,7 +205,7 @@ impl<T: Waiting> Line<T> {
     }
 
     /// Takes note that this inner may be ready again.
-    pub(crate) fn wake(&mut self, lane: LaneId) {
+    pub(crate) fn wake(&mut self, lane: InnerId) {
         for (level, slot) in self.blocked.remove(&lane).unwrap_or_default() {
             self.levels[level].wake(slot, lane);
         }
@@ -213,7 +213,7 @@ impl<T: Waiting> Line<T> {
 
     /// Whether an inner is known to be unready. One for which nobody waits any more is to be asked anew: it
     /// may have been told meanwhile to wake somebody else.
-    fn is_blocked(&mut self, lane: LaneId) -> bool {
+    fn is_blocked(&mut self, lane: InnerId) -> bool {
         let Some(places) = self.blocked.get_mut(&lane) else { return false };
         while let Some((level, slot)) = places.first().copied() {
             if self.levels[level].has_parked(slot, lane) {
@@ -227,7 +227,7 @@ impl<T: Waiting> Line<T> {
 
     /// Takes the oldest request of the longest flow of the lowest level.
     pub(crate) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        self.levels.iter_mut().rev().find_map(Level::pop_oldest)
+        self.levels.iter_mut().rev().find_map(PriorityLevel::pop_oldest)
     }
 
     /// Makes room for one who was let in for the sake of its priority or its flow. Where nobody should give
@@ -251,12 +251,12 @@ impl<T: Waiting> Line<T> {
 
     /// The oldest request.
     pub(crate) fn oldest(&self) -> Option<&Entry<T>> {
-        self.levels.iter().filter_map(Level::oldest).min_by_key(|entry| entry.seq)
+        self.levels.iter().filter_map(PriorityLevel::oldest).min_by_key(|entry| entry.seq)
     }
 
     /// What each level looks like, once there are flows.
     pub(crate) fn shapes(&mut self) -> Option<[Shape; LEVELS]> {
-        self.has_flows.then(|| self.levels.each_mut().map(Level::shape))
+        self.has_flows.then(|| self.levels.each_mut().map(PriorityLevel::shape))
     }
 
     /// Drops the shells of those that have gone, once they outnumber the `live` ones.
@@ -265,12 +265,12 @@ impl<T: Waiting> Line<T> {
             self.sweep();
         }
         if self.has_flows {
-            self.levels.iter_mut().for_each(Level::rest);
+            self.levels.iter_mut().for_each(PriorityLevel::rest);
         }
     }
 
     pub(super) fn sweep(&mut self) {
-        self.levels.iter_mut().for_each(Level::purge);
+        self.levels.iter_mut().for_each(PriorityLevel::purge);
         let lanes: Vec<_> = self.blocked.keys().copied().collect();
         for lane in lanes {
             self.is_blocked(lane);
@@ -278,6 +278,6 @@ impl<T: Waiting> Line<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.levels.iter().map(Level::len).sum()
+        self.levels.iter().map(PriorityLevel::len).sum()
     }
 }

@@ -5,10 +5,10 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Entry, LaneId, Rules, Waiting,
-    adaptive_lifo::{End, Turn},
+    Entry, InnerId, QueueItem, Rules,
+    adaptive_lifo::{AdaptiveLifo, End},
     controlled_delay::ControlledDelay,
-    parked::Lanes,
+    parked::Parked,
 };
 
 /// A queue that is taken from at either end, past those whose inner is not ready.
@@ -19,11 +19,11 @@ use super::{
 pub(super) struct Flow<T> {
     /// In order of arrival.
     main: VecDeque<Entry<T>>,
-    lanes: Option<Box<Lanes<T>>>,
+    lanes: Option<Box<Parked<T>>>,
     /// One whose turn it was and that could not be dispatched for want of slots: next again, so that
     /// lighter ones behind it do not keep taking what it waits for.
     next: Option<Entry<T>>,
-    turn: Turn,
+    turn: AdaptiveLifo,
     delay: ControlledDelay,
     /// Slots that those in `main` would take.
     weight: u64,
@@ -39,7 +39,7 @@ pub(super) enum Taken<T> {
     Shell,
 }
 
-impl<T: Waiting> Taken<T> {
+impl<T: QueueItem> Taken<T> {
     fn next(entry: Entry<T>) -> Self {
         if entry.item.is_gone() { Self::Shell } else { Self::Next(entry) }
     }
@@ -49,13 +49,13 @@ impl<T: Waiting> Taken<T> {
     }
 }
 
-impl<T: Waiting> Flow<T> {
+impl<T: QueueItem> Flow<T> {
     pub(super) fn new() -> Self {
         Self {
             main: VecDeque::new(),
             lanes: None,
             next: None,
-            turn: Turn::default(),
+            turn: AdaptiveLifo::default(),
             delay: ControlledDelay::default(),
             weight: 0,
         }
@@ -174,17 +174,17 @@ impl<T: Waiting> Flow<T> {
 
     /// Sets aside an entry whose inner is not ready, until [`wake`](Self::wake).
     pub(super) fn park(&mut self, entry: Entry<T>) {
-        self.lanes.get_or_insert_with(|| Box::new(Lanes::new())).park(entry);
+        self.lanes.get_or_insert_with(|| Box::new(Parked::new())).park(entry);
     }
 
-    pub(super) fn wake(&mut self, lane: LaneId) {
+    pub(super) fn wake(&mut self, lane: InnerId) {
         if let Some(lanes) = self.lanes.as_mut() {
             lanes.wake(lane);
         }
     }
 
     /// Whether somebody still waits for this inner among those set aside.
-    pub(super) fn has_parked(&mut self, lane: LaneId) -> bool {
+    pub(super) fn has_parked(&mut self, lane: InnerId) -> bool {
         let Some(lanes) = self.lanes.as_mut() else { return false };
         let found = lanes.has_live(lane);
         self.tidy();

@@ -3,9 +3,9 @@
 use std::{cell::Cell, hash::Hasher};
 
 use super::{
-    Entry, Rules, Waiting,
+    Entry, QueueItem, Rules,
     flow::Flow,
-    priority_level::{Level, Queue, judge},
+    priority_level::{PriorityLevel, Queue, judge},
 };
 use crate::{class::NO_FLOW, rng::mix};
 
@@ -30,7 +30,7 @@ const HAND: u32 = 6;
 /// same few all the time.
 pub(super) const REMEMBERED: usize = 64;
 
-impl<T: Waiting> Level<T> {
+impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn slot_for(&mut self, flow: u64, is_known: bool, rules: &Rules) -> u32 {
         if flow == NO_FLOW {
             return self.flowless.unwrap_or_else(|| {
@@ -130,7 +130,7 @@ impl<T: Waiting> Level<T> {
         self.len -= queue.len;
         self.in_use -= usize::from(queue.len > 0);
         if queue.is_active {
-            self.group(queue.home).leave();
+            self.group(queue.home).deactivate();
         }
         match queue.home {
             Home::Flow(flow) => {

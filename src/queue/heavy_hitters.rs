@@ -7,7 +7,7 @@
 /// count rises with each request of the flow that is in it and falls with each of another, which takes over
 /// when it is at zero (the majority vote of Boyer and Moore, one for each cell).
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct HeavyHitters {
     /// Empty until there is a flow.
     cells: Vec<Cell>,
 }
@@ -26,7 +26,7 @@ const ENOUGH: u8 = 2;
 /// How many requests of others a flow outlives in its cell.
 const MOST: u8 = 15;
 
-impl Known {
+impl HeavyHitters {
     pub(super) fn new() -> Self {
         Self { cells: Vec::new() }
     }
@@ -59,13 +59,13 @@ mod tests {
 
     #[test]
     fn a_flow_is_known_when_it_comes_for_the_third_time() {
-        let mut known = Known::new();
+        let mut known = HeavyHitters::new();
         assert_eq!([7, 7, 7, 8].map(|flow| known.see(flow)), [false, false, true, false]);
     }
 
     #[test]
     fn flows_that_come_once_do_not_push_out_one_that_comes_again_and_again() {
-        let (mut known, mut random) = (Known::new(), Random::new(1));
+        let (mut known, mut random) = (HeavyHitters::new(), Random::new(1));
         let mine = random.next();
         let seen = (0..1000).map(|_| {
             // Between two of mine there come 250 of others, each once.

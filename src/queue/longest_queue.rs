@@ -7,11 +7,11 @@ use std::{cell::Cell, collections::BinaryHeap};
 /// A queue is listed with what it has not weighed more than since it was last looked at, which costs nothing while
 /// it goes up and down below that; what is listed too high is put right when it comes to the top.
 #[derive(Debug, Default)]
-pub(super) struct Lengths {
+pub(super) struct LongestQueue {
     heap: BinaryHeap<(u64, u32)>,
 }
 
-impl Lengths {
+impl LongestQueue {
     /// A queue weighs more than it was listed with.
     pub(super) fn push(&mut self, weight: u64, slot: u32) {
         self.heap.push((weight, slot));
@@ -59,7 +59,7 @@ mod tests {
         // Listed with, and weight.
         let cells = |listed: [u64; 4]| listed.map(Cell::new);
         let (listed, mut weights) = (cells([5, 3, 9, 3]), [1, 3, 0, 3]);
-        let mut lengths = Lengths::default();
+        let mut lengths = LongestQueue::default();
         for (slot, listed) in [(0, 2), (0, 5), (1, 3), (2, 9), (3, 3)] {
             lengths.push(listed, slot);
         }

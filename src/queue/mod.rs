@@ -3,10 +3,10 @@
 //! Plain structs. Time comes in as an argument; there is no clock, lock or `await` here, so all of it is
 //! tested without a runtime. From the outside in:
 //!
-//! - [`Line`]: five levels, one for each priority. Higher ones first, each with its guaranteed share.
-//! - [`Level`](level::Level): flows. The one that has had least of the inner's time first.
-//! - [`Flow`](flow::Flow): requests, the oldest or the newest first, as [`Turn`](turn::Turn) says, and past
-//!   those in [`Lanes`](lanes::Lanes), whose inner is not ready.
+//! - [`FairQueue`]: five levels, one for each priority. Higher ones first, each with its guaranteed share.
+//! - [`PriorityLevel`](level::PriorityLevel): flows. The one that has had least of the inner's time first.
+//! - [`Flow`](flow::Flow): requests, the oldest or the newest first, as [`AdaptiveLifo`](turn::AdaptiveLifo) says, and past
+//!   those in [`Parked`](lanes::Parked), whose inner is not ready.
 //!
 //! [`Expiry`] is beside it: who is late, whatever the order. [`Pace`] says when the next may go, and
 //! [`Cut`] who is not even let in under lasting overload.
@@ -32,8 +32,8 @@ pub(crate) use self::{
     adaptive_lifo::MIN_THRESHOLD,
     charge::Charge,
     expiry::Expiry,
-    fair_queue::{Line, Next, Times, Victim},
-    open_charges::Bill,
+    fair_queue::{FairQueue, Next, Times, Victim},
+    open_charges::ChargeId,
     priority_level::Shape,
     rules::Rules,
 };
@@ -43,10 +43,10 @@ use tokio::time::Instant;
 use crate::class::Rank;
 
 /// Names the inner service that a request is for.
-pub(crate) type LaneId = usize;
+pub(crate) type InnerId = usize;
 
 /// Something that waits, and may have gone without saying so to the line.
-pub(crate) trait Waiting {
+pub(crate) trait QueueItem {
     fn is_gone(&self) -> bool;
     /// Until when it may wait.
     fn late(&self) -> Option<Instant>;
@@ -57,7 +57,7 @@ pub(crate) trait Waiting {
 pub(crate) struct Entry<T> {
     /// Position in the order of arrival; given by the line.
     pub(crate) seq: u64,
-    pub(crate) lane: LaneId,
+    pub(crate) lane: InnerId,
     pub(crate) rank: Rank,
     pub(crate) admitted: Instant,
     pub(crate) item: T,
@@ -76,7 +76,7 @@ pub(crate) mod testing {
 
     use tokio::time::Instant;
 
-    use super::Waiting;
+    use super::QueueItem;
 
     /// A request that can be told to have gone.
     #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ pub(crate) mod testing {
         }
     }
 
-    impl Waiting for Item {
+    impl QueueItem for Item {
         fn is_gone(&self) -> bool {
             self.gone.get()
         }

@@ -6,35 +6,35 @@ use super::Charge;
 
 /// Names an open bill; four bytes that a running call carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bill(NonZeroU32);
+pub(crate) struct ChargeId(NonZeroU32);
 
 /// Open bills, by number.
 #[derive(Debug, Default)]
-pub(super) struct Bills {
+pub(super) struct OpenCharges {
     charges: Vec<Option<Charge>>,
-    free: Vec<Bill>,
+    free: Vec<ChargeId>,
 }
 
-impl Bills {
+impl OpenCharges {
     /// `None` when there are more than can be numbered: then this one stays an estimate.
-    pub(super) fn open(&mut self, charge: Charge) -> Option<Bill> {
+    pub(super) fn open(&mut self, charge: Charge) -> Option<ChargeId> {
         if let Some(bill) = self.free.pop() {
             self.charges[bill.index()] = Some(charge);
             return Some(bill);
         }
         let number = u32::try_from(self.charges.len() + 1).ok().and_then(NonZeroU32::new)?;
         self.charges.push(Some(charge));
-        Some(Bill(number))
+        Some(ChargeId(number))
     }
 
-    pub(super) fn close(&mut self, bill: Bill) -> Option<Charge> {
+    pub(super) fn close(&mut self, bill: ChargeId) -> Option<Charge> {
         let charge = self.charges.get_mut(bill.index())?.take()?;
         self.free.push(bill);
         Some(charge)
     }
 }
 
-impl Bill {
+impl ChargeId {
     fn index(self) -> usize {
         self.0.get() as usize - 1
     }
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn a_bill_is_closed_once_and_its_number_used_again() {
-        let mut bills = Bills::default();
+        let mut bills = OpenCharges::default();
         let charge = Charge::default();
         let (first, second) = (bills.open(charge), bills.open(charge));
         assert_ne!(first, second);

@@ -2,20 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Entry, LaneId, Waiting, adaptive_lifo::End};
+use super::{Entry, InnerId, QueueItem, adaptive_lifo::End};
 
 /// A lane per inner service that was found unready and still has requests here.
 ///
 /// A lane stays until it is empty, even when its inner becomes ready, so each request is moved at most once,
 /// however often its inner changes its mind.
 #[derive(Debug)]
-pub(super) struct Lanes<T> {
-    lanes: HashMap<LaneId, Lane<T>>,
+pub(super) struct Parked<T> {
+    lanes: HashMap<InnerId, Lane<T>>,
     /// The oldest of each lane, by position.
-    heads: BTreeSet<(u64, LaneId)>,
+    heads: BTreeSet<(u64, InnerId)>,
     /// The oldest and the newest of each lane whose inner is worth asking.
-    oldest: BTreeSet<(u64, LaneId)>,
-    newest: BTreeSet<(u64, LaneId)>,
+    oldest: BTreeSet<(u64, InnerId)>,
+    newest: BTreeSet<(u64, InnerId)>,
     len: usize,
     /// Slots that those in here would take.
     weight: u64,
@@ -27,7 +27,7 @@ struct Lane<T> {
     ready: bool,
 }
 
-impl<T: Waiting> Lanes<T> {
+impl<T: QueueItem> Parked<T> {
     pub(super) fn new() -> Self {
         Self {
             lanes: HashMap::new(),
@@ -64,7 +64,7 @@ impl<T: Waiting> Lanes<T> {
     }
 
     /// Takes note that an inner may be ready again.
-    pub(super) fn wake(&mut self, id: LaneId) {
+    pub(super) fn wake(&mut self, id: InnerId) {
         self.change(id, |lanes| {
             if let Some(lane) = lanes.get_mut(&id) {
                 lane.ready = true;
@@ -82,14 +82,14 @@ impl<T: Waiting> Lanes<T> {
         self.at(end).and_then(|at| self.remove(at))
     }
 
-    fn at(&self, end: End) -> Option<(u64, LaneId)> {
+    fn at(&self, end: End) -> Option<(u64, InnerId)> {
         match end {
             End::Oldest => self.oldest.first().copied(),
             End::Newest => self.newest.last().copied(),
         }
     }
 
-    fn get(&self, (seq, id): (u64, LaneId)) -> Option<&Entry<T>> {
+    fn get(&self, (seq, id): (u64, InnerId)) -> Option<&Entry<T>> {
         self.lanes.get(&id)?.entries.get(&seq)
     }
 
@@ -113,7 +113,7 @@ impl<T: Waiting> Lanes<T> {
     }
 
     /// Whether somebody still waits in this lane. Drops those at its head that have gone.
-    pub(super) fn has_live(&mut self, id: LaneId) -> bool {
+    pub(super) fn has_live(&mut self, id: InnerId) -> bool {
         loop {
             let Some(lane) = self.lanes.get(&id) else { return false };
             let Some((&seq, entry)) = lane.entries.iter().next() else { return false };
@@ -139,7 +139,7 @@ impl<T: Waiting> Lanes<T> {
         self.weight = left().map(Entry::weight).sum();
     }
 
-    fn remove(&mut self, (seq, id): (u64, LaneId)) -> Option<Entry<T>> {
+    fn remove(&mut self, (seq, id): (u64, InnerId)) -> Option<Entry<T>> {
         let mut entry = None;
         self.change(id, |lanes| {
             entry = lanes.get_mut(&id).and_then(|lane| lane.entries.remove(&seq));
@@ -152,7 +152,7 @@ impl<T: Waiting> Lanes<T> {
     }
 
     /// Changes one lane, and keeps both orders true to it.
-    fn change(&mut self, id: LaneId, change: impl FnOnce(&mut HashMap<LaneId, Lane<T>>)) {
+    fn change(&mut self, id: InnerId, change: impl FnOnce(&mut HashMap<InnerId, Lane<T>>)) {
         if let Some((first, last)) = self.lanes.get(&id).and_then(Lane::ends) {
             self.heads.remove(&(first, id));
             self.oldest.remove(&(first, id));

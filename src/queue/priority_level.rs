@@ -3,10 +3,10 @@
 use std::{cell::Cell, collections::HashMap, hash::BuildHasherDefault};
 
 use super::{
-    Entry, LaneId, Rules, Waiting,
+    Entry, InnerId, QueueItem, Rules,
     flow::Flow,
     flow_table::{Hashed, Home, REMEMBERED},
-    virtual_time_heap::{Group, Key, Verdict},
+    virtual_time_heap::{Key, Verdict, VirtualTimeHeap},
 };
 use crate::class::NO_FLOW;
 
@@ -20,7 +20,7 @@ use crate::class::NO_FLOW;
 /// there are more, those share a *crowd* of queues, dealt by shuffle sharding: each flow has a hand of six, and
 /// its requests go to the shortest. Crowd and others take turns as if they were one flow each.
 #[derive(Debug)]
-pub(super) struct Level<T> {
+pub(super) struct PriorityLevel<T> {
     pub(super) slots: Vec<Option<Box<Queue<T>>>>,
     pub(super) free: Vec<u32>,
     /// Flows with a queue of their own.
@@ -29,8 +29,8 @@ pub(super) struct Level<T> {
     pub(super) flowless: Option<u32>,
     /// Queues of the crowd; empty until there is one.
     pub(super) shards: Vec<Option<u32>>,
-    pub(super) exact: Group,
-    pub(super) crowd: Group,
+    pub(super) exact: VirtualTimeHeap,
+    pub(super) crowd: VirtualTimeHeap,
     /// What the group had had that was served last.
     pub(super) clock: u64,
     /// How many queues have something in them.
@@ -76,7 +76,7 @@ pub(crate) struct Shape {
     pub(crate) flowless: u64,
 }
 
-impl<T: Waiting> Level<T> {
+impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn new() -> Self {
         Self {
             slots: Vec::new(),
@@ -84,8 +84,8 @@ impl<T: Waiting> Level<T> {
             own: HashMap::default(),
             flowless: None,
             shards: Vec::new(),
-            exact: Group::default(),
-            crowd: Group::default(),
+            exact: VirtualTimeHeap::default(),
+            crowd: VirtualTimeHeap::default(),
             clock: 0,
             in_use: 0,
             strangers: 0,
@@ -134,7 +134,7 @@ impl<T: Waiting> Level<T> {
         self.slots.get_mut(slot as usize)?.as_deref_mut()
     }
 
-    pub(super) fn group(&mut self, home: Home) -> &mut Group {
+    pub(super) fn group(&mut self, home: Home) -> &mut VirtualTimeHeap {
         if home.is_crowd() { &mut self.crowd } else { &mut self.exact }
     }
 
@@ -164,10 +164,10 @@ impl<T: Waiting> Level<T> {
         match (was_active, queue.is_active) {
             (false, false) => return Some(result),
             (false, true) => {
-                group.enter(self.clock);
+                group.activate(self.clock);
                 queue.time = queue.time.max(group.clock());
             }
-            (true, false) => group.leave(),
+            (true, false) => group.deactivate(),
             (true, true) if queue.time == before => return Some(result),
             (true, true) => {}
         }
@@ -204,12 +204,12 @@ impl<T: Waiting> Level<T> {
         slot
     }
 
-    pub(super) fn wake(&mut self, slot: u32, lane: LaneId) {
+    pub(super) fn wake(&mut self, slot: u32, lane: InnerId) {
         self.change(slot, |queue| queue.flow.wake(lane));
     }
 
     /// Whether somebody in this slot still waits for an inner that was not ready.
-    pub(super) fn has_parked(&mut self, slot: u32, lane: LaneId) -> bool {
+    pub(super) fn has_parked(&mut self, slot: u32, lane: InnerId) -> bool {
         self.change(slot, |queue| queue.flow.has_parked(lane)).unwrap_or(false)
     }
 

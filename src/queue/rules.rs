@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Entry, Waiting};
+use super::{Entry, QueueItem};
 use crate::options::Order;
 
 /// What the user has set about the line.
@@ -36,7 +36,7 @@ impl Rules {
 
     /// How long the oldest may have waited before the newest go first: three service times are a queue that
     /// stands, and after a quarter of its time it must not be too late for those behind it.
-    pub(super) fn threshold<T: Waiting>(
+    pub(super) fn threshold<T: QueueItem>(
         &self,
         oldest: &Entry<T>,
         service: Option<Duration>,

@@ -5,7 +5,7 @@ use std::{
     collections::{BinaryHeap, binary_heap::PeekMut},
 };
 
-use super::longest_queue::Lengths;
+use super::longest_queue::LongestQueue;
 
 /// Where a queue stands in its group: by what it has had, and at the same, by who has been there longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +31,7 @@ pub(super) enum Verdict {
 /// A key is not taken out when it changes: when it comes to the top, it is dropped, or put right in place if
 /// its queue has had more meanwhile. One that has had less gets a second key. The top is always true.
 #[derive(Debug, Default)]
-pub(super) struct Group {
+pub(super) struct VirtualTimeHeap {
     heap: BinaryHeap<Reverse<Key>>,
     /// How many queues take turns.
     active: usize,
@@ -41,13 +41,13 @@ pub(super) struct Group {
     pub(super) spent: u64,
     /// What its queues weigh together.
     pub(super) weight: u64,
-    pub(super) lengths: Lengths,
+    pub(super) lengths: LongestQueue,
 }
 
 /// So many keys that are not true any more may stay in the heap, and as many as are.
 const STALE: usize = 64;
 
-impl Group {
+impl VirtualTimeHeap {
     pub(super) fn first(&self) -> Option<u32> {
         self.heap.peek().map(|key| key.0.slot)
     }
@@ -69,7 +69,7 @@ impl Group {
 
     /// A queue comes back. If it is the first of the group, the group starts where the other is, for the same
     /// reason.
-    pub(super) fn enter(&mut self, clock: u64) {
+    pub(super) fn activate(&mut self, clock: u64) {
         if self.active == 0 {
             self.spent = self.spent.max(clock);
         }
@@ -77,7 +77,7 @@ impl Group {
     }
 
     /// A queue has nothing more to dispatch.
-    pub(super) fn leave(&mut self) {
+    pub(super) fn deactivate(&mut self) {
         self.active -= 1;
     }
 

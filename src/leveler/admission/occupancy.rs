@@ -26,10 +26,10 @@ const LEVELS: usize = Priority::ALL.len();
 
 /// What is known outside of the line about those in it.
 ///
-/// Each request in the queue is counted in by [`enter`](Self::enter) and out by [`leave`](Self::leave); what
+/// Each request in the queue is counted in by [`on_queued`](Self::on_queued) and out by [`on_dequeued`](Self::on_dequeued); what
 /// only the line knows is [published](Self::publish) by the drain task.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct Occupancy {
     /// How much of each priority waits: requests in the upper half, and in the lower what they weigh.
     waiting: [AtomicU64; LEVELS],
     /// How much of each flow waits, as the lesser of two sums that it shares with others (a count-min sketch).
@@ -55,12 +55,12 @@ pub(crate) struct Door {
 
 /// Requests, and what they cost together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct QueueSize {
     pub(crate) requests: u64,
     pub(crate) weight: u64,
 }
 
-impl Add for Waiting {
+impl Add for QueueSize {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -69,7 +69,7 @@ impl Add for Waiting {
     }
 }
 
-impl Sum for Waiting {
+impl Sum for QueueSize {
     fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
         all.fold(Self::default(), Add::add)
     }
@@ -84,7 +84,7 @@ const CELLS: usize = 512;
 /// guaranteed share comes round.
 const KEPT: usize = 4;
 
-impl Door {
+impl Occupancy {
     pub(crate) fn new(origin: Instant) -> Self {
         // Not for measuring time, which is tokio's: a date.
         let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
@@ -189,7 +189,7 @@ impl Door {
     }
 
     /// A request joins the queue.
-    pub(crate) fn enter(&self, rank: Rank) {
+    pub(crate) fn on_queued(&self, rank: Rank) {
         self.waiting[rank.priority.index()].fetch_add(REQUEST + u64::from(rank.cost), SeqCst);
         if rank.flow != NO_FLOW {
             for cell in self.cells(rank) {
@@ -199,7 +199,7 @@ impl Door {
     }
 
     /// A request leaves the queue, by whatever way.
-    pub(crate) fn leave(&self, rank: Rank) {
+    pub(crate) fn on_dequeued(&self, rank: Rank) {
         self.waiting[rank.priority.index()].fetch_sub(REQUEST + u64::from(rank.cost), SeqCst);
         if rank.flow != NO_FLOW {
             for cell in self.cells(rank) {
@@ -234,9 +234,9 @@ impl Door {
 
     /// What goes before a newcomer, if the oldest goes first: what waits of its priority and of higher ones; or,
     /// if that is less, what all flows of its priority will have had by the time it is served.
-    pub(crate) fn ahead_of(&self, rank: Rank) -> Waiting {
+    pub(crate) fn ahead_of(&self, rank: Rank) -> QueueSize {
         let index = rank.priority.index();
-        let higher: Waiting = (0..index).map(|index| self.waiting_at(index)).sum();
+        let higher: QueueSize = (0..index).map(|index| self.waiting_at(index)).sum();
         let equal = self.waiting_at(index);
         let active = self.active[index].load(Relaxed) as u64;
         if rank.flow == NO_FLOW || active == 0 {
@@ -249,17 +249,17 @@ impl Door {
         }
         // As many as have that weight, if they are like all.
         let requests = (equal.requests * share).div_ceil(equal.weight);
-        higher + Waiting { requests, weight: share }
+        higher + QueueSize { requests, weight: share }
     }
 
     /// All that waits.
-    pub(crate) fn all(&self) -> Waiting {
+    pub(crate) fn all(&self) -> QueueSize {
         (0..LEVELS).map(|index| self.waiting_at(index)).sum()
     }
 
-    fn waiting_at(&self, index: usize) -> Waiting {
+    fn waiting_at(&self, index: usize) -> QueueSize {
         let both = self.waiting[index].load(SeqCst);
-        Waiting { requests: both / REQUEST, weight: both % REQUEST }
+        QueueSize { requests: both / REQUEST, weight: both % REQUEST }
     }
 
     /// Takes over what the line knows of each priority.
@@ -289,18 +289,18 @@ mod tests {
 
     #[test]
     fn a_higher_priority_and_a_shorter_flow_are_let_in_when_others_can_give_way() {
-        let door = Door::new(Instant::now());
+        let door = Occupancy::new(Instant::now());
         let when_full = |class: Class| door.when_full(Overflow::Reject, class.rank, 1);
         let low = Class::new().priority(Priority::Low).rank;
         assert_eq!(when_full(Class::new()), WhenFull::Refuse);
-        door.enter(low);
+        door.on_queued(low);
         assert_eq!(when_full(Class::new()), WhenFull::Evict);
         assert_eq!(when_full(Class::new().priority(Priority::Background)), WhenFull::Refuse);
-        door.leave(low);
+        door.on_dequeued(low);
         assert_eq!(when_full(Class::new()), WhenFull::Refuse);
 
         let long = Class::new().flow("long");
-        (0..5).for_each(|_| door.enter(long.rank));
+        (0..5).for_each(|_| door.on_queued(long.rank));
         door.publish(shapes(Shape { active: 1, longest: 5, flowless: 0 }));
         assert_eq!(when_full(long), WhenFull::Refuse);
         assert_eq!(when_full(Class::new().flow("short")), WhenFull::Evict);
@@ -311,10 +311,10 @@ mod tests {
 
     #[test]
     fn what_goes_before_a_newcomer_is_what_its_share_leaves() {
-        let door = Door::new(Instant::now());
+        let door = Occupancy::new(Instant::now());
         let long = Class::new().flow("long").rank;
-        (0..100).for_each(|_| door.enter(long));
-        door.enter(Class::new().priority(Priority::High).rank);
+        (0..100).for_each(|_| door.on_queued(long));
+        door.on_queued(Class::new().priority(Priority::High).rank);
         door.publish(shapes(Shape { active: 2, longest: 100, flowless: 0 }));
         let ahead_of = |rank| door.ahead_of(rank).requests;
         assert_eq!(ahead_of(long), 101);
@@ -325,11 +325,11 @@ mod tests {
     #[test]
     fn a_priority_that_is_cut_off_keeps_a_little_waiting() {
         let now = Instant::now();
-        let door = Door::new(now);
+        let door = Occupancy::new(now);
         let low = Class::new().priority(Priority::Low).rank;
         door.set_cut(0, now);
         assert!(door.is_open_to(low, 4, || now));
-        door.enter(low);
+        door.on_queued(low);
         assert!(!door.is_open_to(low, 4, || now));
         assert!(door.is_open_to(low, 5, || now));
         assert!(door.is_open_to(low, 4, || now + 3 * WINDOW), "nobody was there to lift the cut");

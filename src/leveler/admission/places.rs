@@ -68,7 +68,7 @@ impl Slots {
 
 #[derive(Debug)]
 pub(crate) struct Places {
-    pub(crate) word: OwnLine<AtomicU64>,
+    pub(crate) word: CachePadded<AtomicU64>,
     capacity: AtomicU32,
     limit: AtomicU32,
     /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
@@ -82,12 +82,12 @@ pub(crate) struct Places {
 /// 64 in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
-pub(crate) struct OwnLine<T>(pub(crate) T);
+pub(crate) struct CachePadded<T>(pub(crate) T);
 
 impl Places {
     pub(crate) fn new(capacity: usize, limit: usize) -> Self {
         Self {
-            word: OwnLine(AtomicU64::new(0)),
+            word: CachePadded(AtomicU64::new(0)),
             capacity: AtomicU32::new(capacity as u32),
             limit: AtomicU32::new(limit as u32),
             reserved: AtomicU32::new(0),

@@ -23,9 +23,9 @@ pub(crate) struct Estimates {
     /// Whether there has been more than one priority: until then nobody asks for those means, and recording is
     /// on the path of every call.
     by_level: AtomicBool,
-    /// By budget, to foresee who will be late. These fade while nothing is in flight.
+    /// By budget, to predict who will be late. These fade while nothing is in flight.
     budgets: [Mean; Budget::COUNT],
-    /// When the last call ended, and, by budget, when one was last let through against what was foreseen; in
+    /// When the last call ended, and, by budget, when one was last let through against what was predicted; in
     /// microseconds after `origin`, plus one. The first is zero until there is a budget.
     ended: AtomicU64,
     probed: [AtomicU64; Budget::COUNT],
@@ -42,7 +42,7 @@ pub(crate) struct Budget(u16);
 impl Budget {
     const COUNT: usize = 24;
 
-    /// No deadline: nothing is foreseen, and nothing learned.
+    /// No deadline: nothing is predicted, and nothing learned.
     pub(crate) const NONE: Self = Self(0);
 
     /// All above half an hour, more or less.
@@ -81,7 +81,7 @@ impl Budget {
 /// Nobody is refused by what fewer samples say.
 const ENOUGH: u32 = 8;
 
-/// Against what is foreseen one is let through this often in seconds, or each service time if that is longer:
+/// Against what is predicted one is let through this often in seconds, or each service time if that is longer:
 /// were all refused, nothing would ever show that the estimate is wrong.
 const PROBE: f32 = 0.1;
 
@@ -116,7 +116,7 @@ impl Estimates {
     /// A call was cut off at this age. What is left of one that has outlived the mean is taken to be the mean
     /// once more, as it is for exponential times: were those that take too long not counted, callers who give
     /// up would make a slow inner look like a fast one.
-    pub(crate) fn record_cut(&self, priority: Priority, budget: Budget, age: Duration) {
+    pub(crate) fn record_censored(&self, priority: Priority, budget: Budget, age: Duration) {
         if let Some(mean) = self.service_time().filter(|mean| *mean < age) {
             self.record(priority, budget, age + mean);
         }
@@ -150,17 +150,17 @@ impl Estimates {
     }
 
     /// How many seconds a call with such a budget will take, if enough is known to turn somebody away for it.
-    pub(crate) fn foreseen(&self, budget: Budget) -> Option<f32> {
+    pub(crate) fn predicted(&self, budget: Budget) -> Option<f32> {
         let (nanos, samples) = self.budgets[budget.index()].load();
         (samples >= ENOUGH).then_some(nanos / 1e9)
     }
 
-    /// Whether one may go on for whom it is foreseen to be too late. What it then shows weighs more than what
+    /// Whether one may go on for whom it is predicted to be too late. What it then shows weighs more than what
     /// was known.
-    pub(crate) fn may_probe(&self, budget: Budget, foreseen: f32, now: Instant) -> bool {
+    pub(crate) fn may_probe(&self, budget: Budget, predicted: f32, now: Instant) -> bool {
         let probed = &self.probed[budget.index()];
         let (last, now) = (probed.load(Relaxed), self.micros(now));
-        let apart = (foreseen.max(PROBE) * 1e6) as u64;
+        let apart = (predicted.max(PROBE) * 1e6) as u64;
         let may = now.saturating_sub(last) >= apart
             && probed.compare_exchange(last, now, Relaxed, Relaxed).is_ok();
         if may {
@@ -261,15 +261,15 @@ mod tests {
         let start = Instant::now();
         let estimates = Estimates::new(start);
         let budget = Budget::of(MS * 200);
-        let foreseen = || estimates.foreseen(budget).map(Duration::from_secs_f32);
+        let predicted = || estimates.predicted(budget).map(Duration::from_secs_f32);
         let record = || estimates.record(Priority::Normal, budget, MS * 100);
         (0..7).for_each(|_| record());
-        assert_eq!(foreseen(), None);
+        assert_eq!(predicted(), None);
         record();
         estimates.on_idle(budget, start);
-        assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100) < MS));
+        assert!(predicted().is_some_and(|time| time.abs_diff(MS * 100) < MS));
         estimates.fade(start + MS * 300);
-        assert!(foreseen().is_some_and(|time| time.abs_diff(MS * 100 / 8) < MS));
+        assert!(predicted().is_some_and(|time| time.abs_diff(MS * 100 / 8) < MS));
         let kept = estimates.service_time().map(|time| time.as_millis());
         assert_eq!(kept, Some(100), "what paces and measures does not fade");
     }

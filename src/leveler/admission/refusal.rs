@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::leveler::{
     Core,
-    occupancy::{WINDOW, Waiting},
+    occupancy::{QueueSize, WINDOW},
     prediction::Budget,
 };
 use crate::{
@@ -42,7 +42,7 @@ pub(crate) enum Refusal {
 
 /// Whether a request will be ready by its deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Foreseen {
+pub(crate) enum Prediction {
     InTime,
     TooLate,
     /// It will be too late, and may go on to find out whether that is true.
@@ -106,7 +106,7 @@ impl Core {
 
     /// How long it takes until all this, or one call, has ended: by the rate at which calls lately did, or by what
     /// the limit allows.
-    fn time_for(&self, waiting: Waiting) -> Estimate {
+    fn time_for(&self, waiting: QueueSize) -> Estimate {
         if let Some(rate) = self.rate.per_second() {
             return Estimate::by_rate(rate, waiting.requests.max(1));
         }
@@ -122,12 +122,12 @@ impl Core {
         budget: Budget,
         left: Duration,
         now: Instant,
-    ) -> Result<Foreseen, Refusal> {
+    ) -> Result<Prediction, Refusal> {
         let waits = self.settings.line.order == Order::Fifo && self.queued() > 0;
         let wait = if waits { self.time_for(self.door.ahead_of(rank)) } else { Estimate::Unknown };
-        match self.foresee(budget, wait.seconds().unwrap_or(0.0), left, now) {
-            Foreseen::TooLate => {
-                let by_itself = self.estimates.foreseen(budget) > Some(left.as_secs_f32());
+        match self.predict(budget, wait.seconds().unwrap_or(0.0), left, now) {
+            Prediction::TooLate => {
+                let by_itself = self.estimates.predicted(budget) > Some(left.as_secs_f32());
                 Err(Refusal::WouldMiss { by_itself })
             }
             other => Ok(other),
@@ -135,23 +135,23 @@ impl Core {
     }
 
     /// Whether a request that is dispatched after so many seconds will be ready in the time that is left.
-    pub(crate) fn foresee(
+    pub(crate) fn predict(
         &self,
         budget: Budget,
         wait: f32,
         left: Duration,
         now: Instant,
-    ) -> Foreseen {
+    ) -> Prediction {
         if self.places.counts().in_flight() == 0 {
             self.estimates.fade(now);
-            return Foreseen::InTime;
+            return Prediction::InTime;
         }
-        match self.estimates.foreseen(budget) {
+        match self.estimates.predicted(budget) {
             Some(service) if wait + service > left.as_secs_f32() => {
                 let may_probe = self.estimates.may_probe(budget, service, now);
-                if may_probe { Foreseen::Probe } else { Foreseen::TooLate }
+                if may_probe { Prediction::Probe } else { Prediction::TooLate }
             }
-            _ => Foreseen::InTime,
+            _ => Prediction::InTime,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::leveler::lock;
 /// waking more of them, twice as many at each of its turns, for as long as a place stays free. Who is
 /// woken and comes too late keeps its turn.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters {
+pub(crate) struct Waitlist {
     list: Mutex<List>,
     /// Length of the list, so that an empty one costs no lock.
     len: AtomicUsize,
@@ -32,11 +32,11 @@ struct List {
 
 /// The place of one service in that list, once it has one.
 #[derive(Debug, Default)]
-pub(crate) struct Turn(Option<u64>);
+pub(crate) struct WaiterId(Option<u64>);
 
-impl Waiters {
+impl Waitlist {
     /// Puts a service into the list, or renews its waker.
-    pub(crate) fn register(&self, turn: &mut Turn, waker: &Waker) {
+    pub(crate) fn register(&self, turn: &mut WaiterId, waker: &Waker) {
         let mut list = lock(&self.list);
         let turn = *turn.0.get_or_insert_with(|| {
             list.next_turn += 1;
@@ -47,7 +47,7 @@ impl Waiters {
     }
 
     /// Takes a service out of the list when it has got a place, or is dropped.
-    pub(crate) fn forget(&self, turn: &mut Turn) {
+    pub(crate) fn forget(&self, turn: &mut WaiterId) {
         if let Some(turn) = turn.0.take() {
             let mut list = lock(&self.list);
             let waker = list.waiting.remove(&turn);

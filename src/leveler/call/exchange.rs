@@ -24,7 +24,7 @@ pub(crate) struct Exchange<W, A> {
     // Both change only while the rest is locked, and are looked at without.
     stage: AtomicU8,
     /// Whether nobody will ask for the answer any more.
-    is_left: AtomicBool,
+    is_abandoned: AtomicBool,
     inside: Mutex<Inside<W, A>>,
 }
 
@@ -55,7 +55,7 @@ impl<W, A> Exchange<W, A> {
         let inside = Inside { content, caller: None, worker: None };
         Self {
             stage: AtomicU8::new(Stage::Waiting as u8),
-            is_left: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
             inside: Mutex::new(inside),
         }
     }
@@ -86,7 +86,7 @@ impl<W, A> Exchange<W, A> {
     /// Hands the answer to the caller. `Err` when that has gone.
     pub(crate) fn answer(&self, answer: A) -> Result<(), A> {
         let mut inside = lock(&self.inside);
-        if self.is_left() {
+        if self.is_abandoned() {
             return Err(answer);
         }
         inside.content = Content::Answer(answer);
@@ -115,9 +115,9 @@ impl<W, A> Exchange<W, A> {
 
     /// The caller has gone. If it gives up the request with that, and the request waits, returns it; and tells the
     /// worker, if that has it.
-    pub(crate) fn leave(&self, gives_up: bool) -> Option<W> {
+    pub(crate) fn abandon(&self, gives_up: bool) -> Option<W> {
         let mut inside = lock(&self.inside);
-        self.is_left.store(true, SeqCst);
+        self.is_abandoned.store(true, SeqCst);
         let request = if gives_up { inside.take_request() } else { None };
         if gives_up {
             self.stage.store(Stage::Gone as u8, SeqCst);
@@ -133,14 +133,14 @@ impl<W, A> Exchange<W, A> {
         request
     }
 
-    pub(crate) fn is_left(&self) -> bool {
-        self.is_left.load(SeqCst)
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(SeqCst)
     }
 
     /// For the worker: resolves when the caller has gone.
-    pub(crate) fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inside = lock(&self.inside);
-        if self.is_left() {
+        if self.is_abandoned() {
             return Poll::Ready(());
         }
         let before = note(&mut inside.worker, cx);
@@ -152,7 +152,7 @@ impl<W, A> Exchange<W, A> {
 
 impl<W, A> Inside<W, A> {
     fn take_request(&mut self) -> Option<W> {
-        // First a look, since the content may be large.
+        // FirstPoll a look, since the content may be large.
         if !matches!(self.content, Content::Request(_)) {
             return None;
         }
@@ -208,11 +208,11 @@ mod tests {
     #[test]
     fn one_who_gives_up_gets_the_request_back_or_has_it_come_to_an_end() {
         let waiting = Exchange::<_, u32>::new("request");
-        assert_eq!(waiting.leave(true), Some("request"));
+        assert_eq!(waiting.abandon(true), Some("request"));
         assert!(waiting.is_at(Stage::Gone));
         let in_hand = Exchange::<_, u32>::new("request");
         in_hand.take(Stage::InHand);
-        assert_eq!(in_hand.leave(true), None);
+        assert_eq!(in_hand.abandon(true), None);
         assert_eq!(in_hand.put_back("request"), Err("request"));
         assert_eq!(in_hand.answer(7), Err(7));
     }
@@ -220,10 +220,10 @@ mod tests {
     #[test]
     fn one_who_leaves_it_to_be_done_takes_nothing_with_it() {
         let exchange = Exchange::new("request");
-        assert_eq!(exchange.leave(false), None);
+        assert_eq!(exchange.abandon(false), None);
         assert_eq!(exchange.take(Stage::InHand), Some("request"));
         assert_eq!(exchange.put_back("request"), Ok(()));
-        assert!(exchange.is_left());
+        assert!(exchange.is_abandoned());
         assert_eq!(exchange.answer(7), Err(7));
     }
 
@@ -233,7 +233,7 @@ mod tests {
         let exchange = Exchange::new("request");
         exchange.take(Stage::InHand);
         assert!(exchange.answer(answer.clone()).is_ok());
-        exchange.leave(true);
+        exchange.abandon(true);
         assert_eq!(std::sync::Arc::strong_count(&answer), 1);
     }
 
@@ -242,9 +242,9 @@ mod tests {
         let exchange = Exchange::new("request");
         let (worker, calls) = counting_waker();
         exchange.take(Stage::InHand);
-        assert!(exchange.poll_left(&mut Context::from_waker(&worker)).is_pending());
+        assert!(exchange.poll_abandoned(&mut Context::from_waker(&worker)).is_pending());
         assert_eq!(exchange.answer(7), Ok(()));
-        exchange.leave(true);
+        exchange.abandon(true);
         assert_eq!(calls(), 0, "it has ended");
     }
 
@@ -255,10 +255,10 @@ mod tests {
         let mut cx = Context::from_waker(&caller);
         assert!(exchange.poll_answer(&mut cx).is_pending());
         exchange.take(Stage::InHand);
-        assert!(exchange.poll_left(&mut cx).is_pending());
-        exchange.leave(true);
+        assert!(exchange.poll_abandoned(&mut cx).is_pending());
+        exchange.abandon(true);
         assert_eq!(calls(), 1, "the worker");
-        assert!(exchange.poll_left(&mut cx).is_ready());
+        assert!(exchange.poll_abandoned(&mut cx).is_ready());
         let exchange = Exchange::new("request");
         assert!(exchange.poll_answer(&mut cx).is_pending());
         assert_eq!(exchange.answer(7), Ok(()));

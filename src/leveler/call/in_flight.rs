@@ -19,7 +19,7 @@ use crate::leveler::{
 use crate::{
     class::Priority,
     limit::{Outcome, Sample},
-    queue::Bill,
+    queue::ChargeId,
 };
 
 /// How a running call ended.
@@ -37,7 +37,7 @@ pub(crate) enum End {
     Cancelled,
     Panicked,
     /// Its runtime has ended.
-    Cut,
+    RuntimeLost,
 }
 
 /// How a call came to run.
@@ -50,7 +50,7 @@ pub(crate) struct Start {
     /// None of them for a call that goes past the queue, on a budget of its own: it is counted by nothing else.
     pub(crate) slots: Slots,
     /// What it was charged, if that is to be put right.
-    pub(crate) bill: Option<Bill>,
+    pub(crate) bill: Option<ChargeId>,
 }
 
 impl Start {
@@ -72,7 +72,7 @@ pub(crate) struct InFlight<O, A> {
     at: Instant,
     pub(crate) wait: Duration,
     slots: Slots,
-    bill: Option<Bill>,
+    bill: Option<ChargeId>,
     budget: Budget,
     marks: Marks,
     pub(crate) ended: bool,
@@ -151,7 +151,7 @@ impl<O, A> InFlight<O, A> {
             core.service_time.record(service_time);
             core.estimates.record(priority, budget, service_time);
         } else {
-            core.estimates.record_cut(priority, budget, service_time);
+            core.estimates.record_censored(priority, budget, service_time);
         }
         if let Some(bill) = bill {
             // It had the slot until now.
@@ -208,7 +208,7 @@ impl<O, A> InFlight<O, A> {
                 counters.panicked.add();
                 Outcome::Cancelled
             }
-            End::Cut => {
+            End::RuntimeLost => {
                 counters.failed.add();
                 Outcome::Ignore
             }

@@ -11,7 +11,7 @@ use std::{
 /// needs none. But while `call` polls, nothing else of its caller goes on, so what is polled there has to be
 /// short. Every [`EVERY`]th direct call is measured, wherever it is polled.
 #[derive(Debug)]
-pub(crate) struct FirstPolls(AtomicU64);
+pub(crate) struct InlinePolling(AtomicU64);
 
 /// One in so many is measured: for the two looks at the clock that this takes.
 const EVERY: u64 = 16;
@@ -30,7 +30,7 @@ const WEIGHT: f32 = 0.125;
 
 /// What is to be done about the first poll of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum First {
+pub(crate) enum FirstPoll {
     /// Not in `call`.
     OnTask,
     /// In `call`, if others were short.
@@ -39,7 +39,7 @@ pub(crate) enum First {
     Measured,
 }
 
-impl First {
+impl FirstPoll {
     /// Of the direct call after so many others.
     pub(crate) fn of(nth: u64) -> Self {
         if nth % EVERY == 0 { Self::Measured } else { Self::Open }
@@ -70,7 +70,7 @@ impl Drop for InCall {
     }
 }
 
-impl FirstPolls {
+impl InlinePolling {
     pub(crate) const fn new() -> Self {
         // No call was ready, and none took long.
         Self(AtomicU64::new(0))
@@ -107,9 +107,9 @@ mod tests {
     const LONG: Duration = Duration::from_micros(200);
 
     fn after(polls: impl IntoIterator<Item = (bool, Duration)>) -> bool {
-        let first_polls = FirstPolls::new();
-        polls.into_iter().for_each(|(is_ready, took)| first_polls.record(is_ready, took));
-        first_polls.in_place()
+        let inline_polling = InlinePolling::new();
+        polls.into_iter().for_each(|(is_ready, took)| inline_polling.record(is_ready, took));
+        inline_polling.in_place()
     }
 
     #[test]

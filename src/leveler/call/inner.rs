@@ -17,7 +17,7 @@ use crate::{
     class::ClassifyResponse,
     error::ServiceError,
     limit::Outcome,
-    queue::LaneId,
+    queue::InnerId,
     respond::{Call, HandOn, Responder},
 };
 
@@ -30,10 +30,10 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 pub(crate) struct Inner<S, R> {
     pub(crate) core: Arc<Core>,
     responder: Arc<R>,
-    cell: Mutex<Cell<S>>,
+    cell: Mutex<Guarded<S>>,
 }
 
-struct Cell<S> {
+struct Guarded<S> {
     service: S,
     /// Set when `poll_ready` has failed: the service must not be used again.
     dead: Option<ServiceError>,
@@ -81,12 +81,12 @@ pub(crate) trait Judge<O, A>: Send + Sync {
 
 impl<S, R> Inner<S, R> {
     pub(crate) fn new(core: Arc<Core>, responder: Arc<R>, service: S) -> Self {
-        let cell = Mutex::new(Cell { service, dead: None, waker: None });
+        let cell = Mutex::new(Guarded { service, dead: None, waker: None });
         Self { core, responder, cell }
     }
 
     /// Names this inner among those of its leveler: its address, since those that wait for it keep it.
-    pub(crate) fn lane(&self) -> LaneId {
+    pub(crate) fn lane(&self) -> InnerId {
         std::ptr::from_ref(self).addr()
     }
 
@@ -110,7 +110,7 @@ impl<S, R> Inner<S, R> {
         match cell.enter(&waker, span, request, &prepare, &take_slots) {
             // Polled with nobody to wake; the second poll leaves our waker.
             Entered::Unready(request) if cell.waker.is_none() => {
-                let rouser = Rouser { core: Arc::downgrade(&self.core), lane: self.lane() };
+                let rouser = InnerWaker { core: Arc::downgrade(&self.core), lane: self.lane() };
                 let waker = Waker::from(Arc::new(rouser));
                 cell.waker = Some(waker.clone());
                 cell.enter(&waker, span, request, prepare, take_slots)
@@ -138,7 +138,7 @@ impl<S, R> Inner<S, R> {
         }
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Cell<S>>> {
+    fn try_lock(&self) -> Option<MutexGuard<'_, Guarded<S>>> {
         for _ in 0..SPINS {
             match self.cell.try_lock() {
                 Ok(cell) => return Some(cell),
@@ -154,7 +154,7 @@ impl<S, R> Inner<S, R> {
 /// nanoseconds, and the way through the queue costs more than waiting for that.
 const SPINS: usize = 64;
 
-impl<S> Cell<S> {
+impl<S> Guarded<S> {
     fn enter<Req>(
         &mut self,
         waker: &Waker,
@@ -242,12 +242,12 @@ impl<S, R> fmt::Debug for Inner<S, R> {
 }
 
 /// Tells the drain task that an inner may be ready. Weak, since the inner keeps it.
-struct Rouser {
+struct InnerWaker {
     core: Weak<Core>,
-    lane: LaneId,
+    lane: InnerId,
 }
 
-impl Wake for Rouser {
+impl Wake for InnerWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

@@ -19,22 +19,22 @@ use crate::leveler::{
     in_flight::{InFlight, IsOk, Running, Start},
     inner::{Entered, Failure, Inner, Judge},
     prediction::Budget,
-    reply::{Reply, ReplyTo, Ticket},
+    reply::{Reply, ReplyChannel, ReplyTo},
     task::Task,
 };
 use crate::{
     class::{Prepare, Rank},
     error::{Reason, Rejected},
     options::Execution,
-    queue::{Bill, LaneId, Waiting},
+    queue::{ChargeId, InnerId, QueueItem},
 };
 
 /// A request in the queue, whatever its type and that of its inner.
 ///
 /// Shared by the line and the caller. It ends by exactly one of: [`dispatch`](Self::dispatch),
-/// [`remove`](Self::remove), or its caller, who [leaves](Ticket::leave).
+/// [`remove`](Self::remove), or its caller, who [leaves](ReplyChannel::leave).
 pub(crate) trait Job: Send + Sync {
-    fn lane(&self) -> LaneId;
+    fn lane(&self) -> InnerId;
     fn rank(&self) -> Rank;
     /// How many slots it will take.
     fn cost(&self) -> usize;
@@ -43,14 +43,14 @@ pub(crate) trait Job: Send + Sync {
     fn late(&self) -> Option<Late>;
     /// Until when it is of use to its caller.
     fn deadline(&self) -> Option<Instant>;
-    /// By what it is foreseen whether it will be late; by nothing, if it was let in against that.
-    fn foreseen_by(&self) -> Budget;
+    /// By what it is predicted whether it will be late; by nothing, if it was let in against that.
+    fn predicted_by(&self) -> Budget;
     /// Whether it does not wait: it has ended, by whatever way, or the drain task has it in hand.
     fn is_gone(&self) -> bool;
     /// Whether it can't come back: it was removed or cancelled.
     fn has_left(&self) -> bool;
     /// Calls the inner, on the drain task, which has charged it: the bill is open until it ends.
-    fn dispatch(self: Arc<Self>, now: Instant, bill: Option<Bill>) -> Dispatched;
+    fn dispatch(self: Arc<Self>, now: Instant, bill: Option<ChargeId>) -> Dispatched;
     /// Answers `Rejected`. `false` if it had gone.
     fn remove(&self, why: Removal) -> bool;
 }
@@ -90,7 +90,7 @@ pub(crate) enum Dispatched {
     NoSlot(Arc<dyn Job>),
 }
 
-impl Waiting for Arc<dyn Job> {
+impl QueueItem for Arc<dyn Job> {
     fn is_gone(&self) -> bool {
         (**self).is_gone()
     }
@@ -100,13 +100,13 @@ impl Waiting for Arc<dyn Job> {
     }
 }
 
-pub(crate) struct Request<S, Req, R, A>
+pub(crate) struct QueuedCall<S, Req, R, A>
 where
     S: Service<Req>,
 {
-    lane: LaneId,
+    lane: InnerId,
     terms: Terms,
-    exchange: Exchange<Waits<S, Req, R>, Reply<S::Future, A>>,
+    exchange: Exchange<CallParts<S, Req, R>, Reply<S::Future, A>>,
 }
 
 /// What a request was admitted with.
@@ -121,7 +121,7 @@ pub(crate) struct Terms {
     pub(crate) max_wait: After,
     pub(crate) deadline: After,
     pub(crate) budget: Budget,
-    /// Whether it was let in to find out whether what was foreseen is right.
+    /// Whether it was let in to find out whether what was predicted is right.
     pub(crate) is_probe: bool,
 }
 
@@ -157,7 +157,7 @@ impl After {
 }
 
 /// All that is dropped at the moment a request goes; what remains is an empty shell in the line.
-pub(crate) struct Waits<S, Req, R> {
+pub(crate) struct CallParts<S, Req, R> {
     pub(crate) inner: Arc<Inner<S, R>>,
     pub(crate) request: Req,
     /// Done to the request before its dispatch.
@@ -165,23 +165,23 @@ pub(crate) struct Waits<S, Req, R> {
     pub(crate) span: Span,
 }
 
-impl<S, Req, R, A> Request<S, Req, R, A>
+impl<S, Req, R, A> QueuedCall<S, Req, R, A>
 where
     S: Service<Req>,
 {
-    pub(crate) fn new(waits: Waits<S, Req, R>, terms: Terms) -> Self {
+    pub(crate) fn new(waits: CallParts<S, Req, R>, terms: Terms) -> Self {
         Self { lane: waits.inner.lane(), terms, exchange: Exchange::new(waits) }
     }
 
-    /// Waits on, unless the caller has given up in the meantime.
-    fn put_back(&self, waits: Waits<S, Req, R>) {
+    /// CallParts on, unless the caller has given up in the meantime.
+    fn put_back(&self, waits: CallParts<S, Req, R>) {
         if let Err(waits) = self.exchange.put_back(waits) {
             self.cancelled(waits);
         }
     }
 
     /// The one way out for a request whose caller has gone before it was dispatched.
-    fn cancelled(&self, waits: Waits<S, Req, R>) {
+    fn cancelled(&self, waits: CallParts<S, Req, R>) {
         let core = &waits.inner.core;
         let before = core.counters.cancelled.add();
         self.give_up_places(core);
@@ -199,7 +199,7 @@ where
 
     /// Gives back its places without having been dispatched.
     fn give_up_places(&self, core: &Core) {
-        core.door.leave(self.terms.rank);
+        core.door.on_dequeued(self.terms.rank);
         core.release_waiting(self.terms.rank.cost as usize);
     }
 }
@@ -216,7 +216,7 @@ impl<F: Fn()> Drop for OnUnwind<F> {
 /// How many may go before the drain task is woken to look whether there are shells to drop.
 const SWEEP: u64 = 1024;
 
-impl<S, Req, R, A> Job for Request<S, Req, R, A>
+impl<S, Req, R, A> Job for QueuedCall<S, Req, R, A>
 where
     S: Service<Req> + Send + 'static,
     S::Future: Send + 'static,
@@ -227,7 +227,7 @@ where
     A: Send + 'static,
     Inner<S, R>: Judge<<S::Future as Future>::Output, A>,
 {
-    fn lane(&self) -> LaneId {
+    fn lane(&self) -> InnerId {
         self.lane
     }
 
@@ -251,7 +251,7 @@ where
         self.terms.deadline.of(self.terms.admitted)
     }
 
-    fn foreseen_by(&self) -> Budget {
+    fn predicted_by(&self) -> Budget {
         if self.terms.is_probe { Budget::NONE } else { self.terms.budget }
     }
 
@@ -263,8 +263,8 @@ where
         self.exchange.is_at(Stage::Gone)
     }
 
-    fn dispatch(self: Arc<Self>, now: Instant, bill: Option<Bill>) -> Dispatched {
-        let Some(Waits { inner, request, prepare, span }) = self.exchange.take(Stage::InHand)
+    fn dispatch(self: Arc<Self>, now: Instant, bill: Option<ChargeId>) -> Dispatched {
+        let Some(CallParts { inner, request, prepare, span }) = self.exchange.take(Stage::InHand)
         else {
             return Dispatched::Ended;
         };
@@ -285,7 +285,7 @@ where
             taken.get()
         };
         let not_called = OnUnwind(|| {
-            core.door.leave(rank);
+            core.door.on_dequeued(rank);
             core.on_failure(&Failure::Panicked(Box::new(())), held, taken.get());
         });
         let entered = inner.enter(&span, request, ready, take_slots);
@@ -293,29 +293,29 @@ where
         match entered {
             Entered::Unready(request) => {
                 mem::forget(unanswered);
-                self.put_back(Waits { inner, request, prepare, span });
+                self.put_back(CallParts { inner, request, prepare, span });
                 Dispatched::Unready(self)
             }
             Entered::NoSlot(request) => {
                 mem::forget(unanswered);
-                self.put_back(Waits { inner, request, prepare, span });
+                self.put_back(CallParts { inner, request, prepare, span });
                 Dispatched::NoSlot(self)
             }
             Entered::Failed { failure, slots } => {
-                core.door.leave(rank);
+                core.door.on_dequeued(rank);
                 core.on_failure(&failure, held, slots);
                 mem::forget(unanswered);
-                ReplyTo::Ticket(self).send(Reply::Failed(failure));
+                ReplyTo::Queued(self).send(Reply::Failed(failure));
                 if slots.is_some() { Dispatched::Panicked } else { Dispatched::Ended }
             }
             Entered::Called(future, slots) => {
-                core.door.leave(rank);
+                core.door.on_dequeued(rank);
                 core.wait.record(wait);
                 let priority = rank.priority;
                 let start = Start { at: now, wait, priority, budget, slots, bill };
                 let running = Running::new(future, InFlight::new(inner, start), span);
                 mem::forget(unanswered);
-                let reply = ReplyTo::Ticket(self);
+                let reply = ReplyTo::Queued(self);
                 match execution {
                     Execution::Spawn => {
                         drop(tokio::spawn(Task::new(running, reply, abandon, false)));
@@ -330,7 +330,7 @@ where
 
     fn remove(&self, why: Removal) -> bool {
         let Removal { reason, over_share } = why;
-        let Some(Waits { inner, request, span, .. }) = self.exchange.take(Stage::Gone) else {
+        let Some(CallParts { inner, request, span, .. }) = self.exchange.take(Stage::Gone) else {
             return false;
         };
         let unanswered = OnUnwind(|| drop(self.exchange.answer(Reply::lost())));
@@ -349,13 +349,13 @@ where
             );
         });
         mem::forget(unanswered);
-        self.reply(Reply::error(rejected));
+        self.send(Reply::error(rejected));
         drop(request);
         true
     }
 }
 
-impl<S, Req, R, A> Ticket<S::Future, A> for Request<S, Req, R, A>
+impl<S, Req, R, A> ReplyChannel<S::Future, A> for QueuedCall<S, Req, R, A>
 where
     S: Service<Req> + Send,
     S::Future: Send,
@@ -364,30 +364,30 @@ where
     R: Send + Sync,
     A: Send,
 {
-    fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<Reply<S::Future, A>> {
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<S::Future, A>> {
         self.exchange.poll_answer(cx)
     }
 
-    fn leave(&self, gives_up: bool) {
-        if let Some(waits) = self.exchange.leave(gives_up) {
+    fn close(&self, gives_up: bool) {
+        if let Some(waits) = self.exchange.abandon(gives_up) {
             self.cancelled(waits);
         }
     }
 
-    fn reply(&self, reply: Reply<S::Future, A>) {
+    fn send(&self, reply: Reply<S::Future, A>) {
         drop(self.exchange.answer(reply));
     }
 
-    fn is_left(&self) -> bool {
-        self.exchange.is_left()
+    fn is_closed(&self) -> bool {
+        self.exchange.is_abandoned()
     }
 
-    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.exchange.poll_left(cx)
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.exchange.poll_abandoned(cx)
     }
 }
 
-impl<S, Req, R, A> Drop for Request<S, Req, R, A>
+impl<S, Req, R, A> Drop for QueuedCall<S, Req, R, A>
 where
     S: Service<Req>,
 {

@@ -49,47 +49,47 @@ impl<F: Future, A> Reply<F, A> {
 }
 
 /// A request that was queued, as its caller sees it, and the task that it becomes.
-pub(crate) trait Ticket<F: Future, A>: Send + Sync {
+pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     /// For the caller: the reply, once.
-    fn poll_reply(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>>;
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>>;
     /// The caller has gone, and the request with it if it gives that up.
-    fn leave(&self, gives_up: bool);
-    fn reply(&self, reply: Reply<F, A>);
+    fn close(&self, gives_up: bool);
+    fn send(&self, reply: Reply<F, A>);
     /// Whether the caller has gone.
-    fn is_left(&self) -> bool;
+    fn is_closed(&self) -> bool;
     /// For the task: resolves when the caller has gone.
-    fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()>;
+    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// Where the task of a call sends its reply.
 pub(crate) enum ReplyTo<F: Future, A> {
     /// It was made in `call`.
-    Channel(oneshot::Sender<Reply<F, A>>),
+    Oneshot(oneshot::Sender<Reply<F, A>>),
     /// It was queued.
-    Ticket(Arc<dyn Ticket<F, A>>),
+    Queued(Arc<dyn ReplyChannel<F, A>>),
 }
 
 impl<F: Future, A> ReplyTo<F, A> {
     /// Whether nobody waits for it.
-    pub(crate) fn is_left(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         match self {
-            Self::Channel(sender) => sender.is_closed(),
-            Self::Ticket(ticket) => ticket.is_left(),
+            Self::Oneshot(sender) => sender.is_closed(),
+            Self::Queued(channel) => channel.is_closed(),
         }
     }
 
-    pub(crate) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Channel(sender) => sender.poll_closed(cx),
-            Self::Ticket(ticket) => ticket.poll_left(cx),
+            Self::Oneshot(sender) => sender.poll_closed(cx),
+            Self::Queued(channel) => channel.poll_closed(cx),
         }
     }
 
     /// The caller may have gone just now; then nobody wants the reply, and its drop is contained.
     pub(crate) fn send(self, reply: Reply<F, A>) {
         contain(|| match self {
-            Self::Channel(sender) => drop(sender.send(reply)),
-            Self::Ticket(ticket) => ticket.reply(reply),
+            Self::Oneshot(sender) => drop(sender.send(reply)),
+            Self::Queued(channel) => channel.send(reply),
         });
     }
 }

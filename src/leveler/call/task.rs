@@ -13,7 +13,7 @@ use tracing::Span;
 use crate::leveler::{
     Core,
     in_flight::{End, InFlight, IsOk, Running},
-    inline_poll::{First, InCall},
+    inline_poll::{FirstPoll, InCall},
     reply::{Reply, ReplyTo},
 };
 use crate::{error::ServiceError, options::Abandon};
@@ -32,15 +32,15 @@ pub(crate) fn start<F, A>(
     future: F,
     in_flight: InFlight<F::Output, A>,
     span: Span,
-    first: First,
+    first: FirstPoll,
 ) -> Started<F, A>
 where
     F: Future + Send + 'static,
     F::Output: IsOk + Send + 'static,
     A: Send + 'static,
 {
-    let is_measured = first == First::Measured;
-    if first == First::OnTask || !core.polls_in_place() {
+    let is_measured = first == FirstPoll::Measured;
+    if first == FirstPoll::OnTask || !core.polls_inline() {
         let running = Running::new(future, in_flight, span);
         return Started::Spawned(spawn(core, running, is_measured));
     }
@@ -71,7 +71,7 @@ where
     let mut running = running;
     let began = Instant::now();
     let polled = running.as_mut().poll(cx);
-    running.core().first_polls.record(polled.is_ready(), began.elapsed());
+    running.core().inline_polling.record(polled.is_ready(), began.elapsed());
     polled
 }
 
@@ -87,7 +87,7 @@ where
     A: Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    let reply = ReplyTo::Channel(reply);
+    let reply = ReplyTo::Oneshot(reply);
     core.spawn(Task::new(running, reply, core.settings.abandon, is_measured));
     answer
 }
@@ -109,10 +109,10 @@ pin_project! {
             let this = this.project();
             // Dropped before its end: the runtime is going down.
             if let Some(reply) = this.reply.take() {
-                if reply.is_left() {
+                if reply.is_closed() {
                     return;
                 }
-                this.running.stop(End::Cut);
+                this.running.stop(End::RuntimeLost);
                 reply.send(Reply::error(ServiceError::runtime_ended()));
             }
         }
@@ -143,7 +143,7 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let Some(reply) = this.reply.as_mut() else { return Poll::Ready(()) };
-        if *this.cancel && reply.is_left() {
+        if *this.cancel && reply.is_closed() {
             *this.reply = None;
             this.running.stop(End::Cancelled);
             return Poll::Ready(());
@@ -157,7 +157,7 @@ where
                 Poll::Ready(())
             }
             // Only now, since most calls that are short have ended: to be woken when the caller goes.
-            Poll::Pending if *this.cancel && reply.poll_left(cx).is_ready() => {
+            Poll::Pending if *this.cancel && reply.poll_closed(cx).is_ready() => {
                 *this.reply = None;
                 this.running.stop(End::Cancelled);
                 Poll::Ready(())

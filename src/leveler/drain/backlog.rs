@@ -9,7 +9,9 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::leveler::{places::CHANNEL, queued::Job};
 use crate::{
     class::Priority,
-    queue::{Bill, Charge, Entry, Expiry, LaneId, Line, Next, Rules, Shape, Times, Victim},
+    queue::{
+        Charge, ChargeId, Entry, Expiry, FairQueue, InnerId, Next, Rules, Shape, Times, Victim,
+    },
 };
 
 pub(crate) type Queued = Entry<Arc<dyn Job>>;
@@ -17,14 +19,14 @@ pub(crate) type Queued = Entry<Arc<dyn Job>>;
 /// All that waits: what is still in the channel, and the line.
 pub(crate) struct Backlog {
     receiver: mpsc::Receiver<Arc<dyn Job>>,
-    line: Line<Arc<dyn Job>>,
+    line: FairQueue<Arc<dyn Job>>,
     expiry: Expiry<Arc<dyn Job>>,
     batch: Vec<Arc<dyn Job>>,
 }
 
 impl Backlog {
     pub(crate) fn new(receiver: mpsc::Receiver<Arc<dyn Job>>, rules: Rules) -> Self {
-        Self { receiver, line: Line::new(rules), expiry: Expiry::new(), batch: Vec::new() }
+        Self { receiver, line: FairQueue::new(rules), expiry: Expiry::new(), batch: Vec::new() }
     }
 
     /// Reads what is in the channel into the line. `Ready` when the channel is closed and empty;
@@ -84,7 +86,7 @@ impl Backlog {
         self.line.keep_charge(charge);
     }
 
-    pub(crate) fn settle(&mut self, bill: Bill, time: Duration) {
+    pub(crate) fn settle(&mut self, bill: ChargeId, time: Duration) {
         self.line.settle(bill, time);
     }
 
@@ -96,7 +98,7 @@ impl Backlog {
         self.line.pop_for_another()
     }
 
-    pub(crate) fn wake(&mut self, lane: LaneId) {
+    pub(crate) fn wake(&mut self, lane: InnerId) {
         self.line.wake(lane);
     }
 

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::leveler::{
-    Core, Foreseen,
+    Core, Prediction,
     backlog::Queued,
     contain,
     core::ABSENT,
@@ -25,13 +25,13 @@ use crate::leveler::{
 use crate::{
     error::Reason,
     options::Overflow,
-    queue::{Bill, Charge, Entry, Next, Victim},
+    queue::{Charge, ChargeId, Entry, Next, Victim},
     rng::draw,
 };
 
 /// No more than so many requests are dispatched, or found late, before others on the same thread get
 /// their turn. Tokio's own budget for such loops is 128.
-const TURN: usize = 128;
+const BATCH: usize = 128;
 
 /// Runs until the last layer, handle and service are gone and nothing waits.
 pub(crate) fn run(core: Arc<Core>) -> impl Future<Output = ()> + Send {
@@ -73,7 +73,7 @@ struct Drain<'a> {
     now: Instant,
     window: Window,
     /// Taken over from those who finished; kept for its memory.
-    settlements: Vec<(Bill, Duration)>,
+    settlements: Vec<(ChargeId, Duration)>,
     /// How many waiting services to wake if the last ones do not take the free place. The first was
     /// woken when the place became free.
     offers: usize,
@@ -108,7 +108,7 @@ impl<'a> Drain<'a> {
     /// Does all there is to do now, and sees to it that it will be woken for more.
     fn step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // Before any look at the state, so that no change after it goes unnoticed.
-        self.core.signal.take_back(cx.waker());
+        self.core.signal.register(cx.waker());
         let (closed, is_late) = self.take_in(cx);
         // Before the dispatch, for which it may raise the limit.
         let ticked = self.ticker.poll(self.core, cx);
@@ -173,7 +173,7 @@ impl<'a> Drain<'a> {
 
     /// Answers those who are late.
     fn expire(&mut self, cx: &mut Context<'_>) {
-        for _ in 0..TURN {
+        for _ in 0..BATCH {
             let late = {
                 let mut backlog = self.core.backlog();
                 if backlog.next_late().is_none() {
@@ -192,7 +192,7 @@ impl<'a> Drain<'a> {
     /// Dispatches as many as now fit. Returns when the pace lets the next one go.
     fn dispatch(&mut self, cx: &mut Context<'_>) -> Option<Instant> {
         let core = self.core;
-        let (mut left, mut due) = (TURN, None);
+        let (mut left, mut due) = (BATCH, None);
         let times = core.estimates.times();
         while left > 0 && core.places.may_dispatch(1) {
             let now = Instant::now();
@@ -213,7 +213,7 @@ impl<'a> Drain<'a> {
                 }
             }
         }
-        if left < TURN {
+        if left < BATCH {
             core.measure_rate(self.now);
             core.places.end_dispatching();
         }
@@ -280,8 +280,8 @@ impl<'a> Drain<'a> {
             return Some(late.reason);
         }
         let left = job.deadline()?.saturating_duration_since(now);
-        let foreseen = self.core.foresee(job.foreseen_by(), 0.0, left, now);
-        (foreseen == Foreseen::TooLate).then_some(Reason::WouldMissDeadline)
+        let predicted = self.core.predict(job.predicted_by(), 0.0, left, now);
+        (predicted == Prediction::TooLate).then_some(Reason::WouldMissDeadline)
     }
 
     /// The spacing of a limit below 1: by Little's law, the mean service time divided by the limit.

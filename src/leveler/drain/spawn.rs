@@ -44,7 +44,7 @@ impl Core {
         self.drain.load(SeqCst) == ALIVE
     }
 
-    /// Whether there is a runtime for a call made right now. First by the look that costs least: a handle of
+    /// Whether there is a runtime for a call made right now. FirstPoll by the look that costs least: a handle of
     /// the runtime is a reference count that all its threads share.
     pub(crate) fn can_spawn(&self) -> bool {
         self.given_runtime().is_some()
@@ -66,8 +66,8 @@ impl Core {
     /// Whether a call made right now may be polled first where it is made. Not one that belongs to a runtime of its
     /// own; and not where there is no task, which its future may count on.
     #[inline]
-    pub(crate) fn polls_in_place(&self) -> bool {
-        self.first_polls.in_place() && self.given_runtime().is_none() && task::try_id().is_some()
+    pub(crate) fn polls_inline(&self) -> bool {
+        self.inline_polling.in_place() && self.given_runtime().is_none() && task::try_id().is_some()
     }
 
     #[inline]

@@ -10,12 +10,12 @@ use futures::task::AtomicWaker;
 /// Every call that ends wakes it while others wait; the second to the last of them find here that it has been woken
 /// and has not come to it.
 #[derive(Debug, Default)]
-pub(crate) struct Signal {
+pub(crate) struct Wakeup {
     waker: AtomicWaker,
     is_on: AtomicBool,
 }
 
-impl Signal {
+impl Wakeup {
     /// To be called after the change that the drain task is to see.
     #[inline]
     pub(crate) fn wake(&self) {
@@ -28,7 +28,7 @@ impl Signal {
     }
 
     /// The drain task is about to look at everything: what changes from now on wakes it.
-    pub(crate) fn take_back(&self, waker: &Waker) {
+    pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
         self.is_on.store(false, SeqCst);
     }

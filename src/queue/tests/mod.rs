@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Entry, LaneId, Line, Next, Rules, Times,
+    Entry, FairQueue, InnerId, Next, Rules, Times,
     testing::{Item, Random},
 };
 use crate::{
@@ -22,15 +22,15 @@ use crate::{
     options::Order,
 };
 
-const A: LaneId = 1;
-const B: LaneId = 2;
+const A: InnerId = 1;
+const B: InnerId = 2;
 
 const MS: Duration = Duration::from_millis(1);
 const UNKNOWN: Times = [None; Priority::ALL.len()];
 
 /// A line with a clock, and requests by number.
 struct Rig {
-    line: Line<Item>,
+    line: FairQueue<Item>,
     now: Instant,
     times: Times,
     items: Vec<Item>,
@@ -38,7 +38,7 @@ struct Rig {
 
 impl Rig {
     fn new(rules: Rules) -> Self {
-        Self { line: Line::new(rules), now: Instant::now(), times: UNKNOWN, items: Vec::new() }
+        Self { line: FairQueue::new(rules), now: Instant::now(), times: UNKNOWN, items: Vec::new() }
     }
 
     fn order(order: Order) -> Self {
@@ -50,7 +50,7 @@ impl Rig {
         self.push_for(A, class)
     }
 
-    fn push_for(&mut self, lane: LaneId, class: Class) -> u32 {
+    fn push_for(&mut self, lane: InnerId, class: Class) -> u32 {
         let id = self.items.len() as u32;
         let item = Item::new(id);
         self.items.push(item.clone());
@@ -58,7 +58,7 @@ impl Rig {
         id
     }
 
-    fn push_for_each(&mut self, lanes: &[LaneId]) {
+    fn push_for_each(&mut self, lanes: &[InnerId]) {
         for lane in lanes {
             self.push_for(*lane, Class::new());
         }

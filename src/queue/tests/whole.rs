@@ -20,7 +20,7 @@ impl Play {
 
     fn step(&mut self) {
         let (rig, random) = (&mut self.rig, &mut self.random);
-        let lane = 1 + random.below(3) as LaneId;
+        let lane = 1 + random.below(3) as InnerId;
         match random.below(13) {
             0..=4 => {
                 let class = Class::new().flow(random.below(12)).cost(random.below(5) as u32);
