@@ -10,7 +10,7 @@ use crate::{
     config::{Config, Limit},
     error::BuildError,
     layer::LoadLevelLayer,
-    leveler::Leveler,
+    leveler::front::Leveler,
     limit::{Algorithm, Bdp, Fixed, Outcome},
     options::{Abandon, Execution, Order, Overflow},
     respond::{AsIs, Responder},

@@ -6,7 +6,7 @@ use tokio::runtime;
 
 use crate::{
     error::BuildError,
-    leveler::{Settings, pace::Rate, places::MAX},
+    leveler::{admission::places::MAX, pace::Rate, settings::Settings},
     limit::Algorithm,
     options::{Abandon, Execution, Overflow},
     queue::{MIN_THRESHOLD, Rules},

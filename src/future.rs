@@ -12,10 +12,10 @@ use pin_project_lite::pin_project;
 use tokio::{sync::oneshot, task::consume_budget};
 use tower::BoxError;
 
-use crate::leveler::{
-    Failure,
-    in_flight::{IsOk, Running},
+use crate::leveler::call::{
+    inner::Failure,
     reply::{Reply, ReplyChannel},
+    running::Running,
 };
 
 pin_project! {
@@ -100,7 +100,7 @@ impl<F: Future, A> ResponseFuture<F, A> {
 impl<F, T, E> Future for ResponseFuture<F, Result<T, E>>
 where
     F: Future,
-    F::Output: IsOk + 'static,
+    F::Output: 'static,
     T: 'static,
     E: Into<BoxError> + 'static,
 {

@@ -1,6 +1,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{error::Reason, leveler::Leveler, stats::Stats};
+use crate::{
+    error::Reason,
+    leveler::{front::Leveler, snapshot},
+    stats::Stats,
+};
 
 /// Watches and steers a leveler; made by [`LoadLevelLayer::handle`](crate::LoadLevelLayer::handle).
 ///
@@ -31,7 +35,7 @@ impl Handle {
     /// Returns a snapshot of what the leveler is doing and has done.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.leveler.core.stats()
+        snapshot::stats(&self.leveler.core)
     }
 
     /// Sets the limit, now. A lower one takes effect as running calls finish; a higher one dispatches as
@@ -51,13 +55,13 @@ impl Handle {
     /// Sets the capacity, now. With a lower one those who wait stay, and nobody is admitted until there is
     /// room again; under [`Overflow::EvictOldest`](crate::Overflow::EvictOldest) the oldest are evicted.
     pub fn set_capacity(&self, capacity: usize) {
-        self.leveler.core.set_capacity(capacity);
+        self.leveler.core.admission.set_capacity(capacity);
     }
 
     /// Sets how long newcomers may wait; those who already wait keep the limit that they came with. Zero
     /// means that they are late at once unless they can be dispatched directly.
     pub fn set_max_wait(&self, max_wait: Option<Duration>) {
-        self.leveler.core.set_max_wait(max_wait);
+        self.leveler.core.admission.max_wait.set(max_wait);
     }
 
     /// Stops dispatch. Requests are still admitted, as long as there are places; their `max_wait` and
@@ -83,7 +87,7 @@ impl Handle {
     /// Returns whether the leveler has been closed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.leveler.core.places.counts().is_closed()
+        self.leveler.core.counts().is_closed()
     }
 
     /// Closes, and waits until all admitted requests have finished; at the `deadline` (from now) removes
@@ -95,7 +99,7 @@ impl Handle {
     /// Dropped before its end it leaves the leveler closed and removes nothing.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         let core = &self.leveler.core;
-        let counters = &core.counters;
+        let counters = &core.admission.counters;
         let (finished, removed) = (counters.ended(), counters.removed.total());
         self.close();
         if tokio::time::timeout(deadline, self.idle()).await.is_err() {
@@ -104,7 +108,7 @@ impl Handle {
         DrainReport {
             finished: counters.ended().saturating_sub(finished),
             removed: counters.removed.total().saturating_sub(removed),
-            in_flight: core.in_flight(),
+            in_flight: core.admission.running(),
         }
     }
 
@@ -115,14 +119,14 @@ impl Handle {
     /// May be dropped and called again.
     pub async fn idle(&self) {
         let core = &self.leveler.core;
-        core.idle.wait_until(|| core.places.unfinished() == 0).await;
+        core.admission.listeners.idle.wait_until(|| core.admission.unfinished() == 0).await;
     }
 
     /// Removes all requests that wait, with [`Reason::Closed`]; returns how many that were. The leveler
     /// stays open.
     #[allow(clippy::must_use_candidate, reason = "the removal is the point, the count is news")]
     pub fn abort_queued(&self) -> usize {
-        self.leveler.core.answer_all(Reason::Closed)
+        self.leveler.core.link.remove_all(Reason::Closed)
     }
 }
 

@@ -7,7 +7,10 @@ use crate::{
     by_result::ByResult,
     class::{Opaque, Unclassified},
     handle::Handle,
-    leveler::{Front, Inner, Leveler},
+    leveler::{
+        call::inner::Inner,
+        front::{Front, Leveler},
+    },
     respond::{AsIs, Responder},
     service::LoadLevel,
 };
@@ -80,8 +83,8 @@ impl<Q, R, H> LoadLevelLayer<Q, R, H> {
     pub fn fresh(&self) -> Self {
         let core = &self.front.leveler.core;
         let mut settings = core.settings.clone();
-        if core.is_adaptive() {
-            settings.limit = core.exact_limit();
+        if core.limiter.is_adaptive() {
+            settings.limit = core.admission.exact_limit();
         }
         Self::from_parts(
             Leveler::new(settings, None),

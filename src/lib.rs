@@ -143,6 +143,7 @@
 //!
 //! [`Error::source`]: std::error::Error::source
 
+mod bounds;
 mod builder;
 mod by_result;
 mod class;

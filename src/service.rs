@@ -6,25 +6,38 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
 use tower::BoxError;
 use tower_service::Service;
 use tracing::{Span, level_filters::LevelFilter};
 
 use crate::{
-    class::{Class, ClassifyRequest, ClassifyResponse, Opaque, Rank},
+    bounds::{InnerService, Respond},
+    class::{ClassifyRequest, ClassifyResponse, Opaque},
     error::{Refused, Rejected},
     future::ResponseFuture,
     leveler::{
-        Core, Failure, Front, Inner, Prediction, Refusal, WaiterId,
-        in_flight::{InFlight, Running, Start},
-        inline_poll::FirstPoll,
-        inner::Entered,
-        places::{Admitted, Denied},
-        prediction::Budget,
-        queued::{After, CallParts, QueuedCall, Terms},
-        reservation::{Reservation, Reserved},
-        task::{self, Started},
+        admission::{
+            Admission,
+            admit::{Admitted, admit, admit_bypass},
+            arrival::Arrival,
+            place::Place,
+            refusal::Refusal,
+            reservation::Reserved,
+            slot::Slot,
+            waiter::Waiter,
+        },
+        call::{
+            in_flight::{InFlight, Start},
+            inner::{Attempt, Failure, Inner, Readiness},
+            queued::{CallParts, QueuedCall},
+            running::Running,
+            task::{self, Started},
+        },
+        contain::contain,
+        core::Core,
+        drain::spawn::ensure_drained,
+        front::Front,
+        inline_polling::FirstPoll,
     },
     options::{Abandon, Execution, Overflow},
     respond::{AsIs, HandOn, Responder},
@@ -63,64 +76,16 @@ pub struct LoadLevel<S, Q, R, H = AsIs> {
     inner: Arc<Inner<S, Responder<R, H>>>,
     front: Arc<Front<Q>>,
     /// What `poll_ready` has reserved, under `Overflow::Wait`.
-    reserved: Option<Reserved>,
-    turn: WaiterId,
+    reserved: Option<Reserved<Arc<Core>>>,
+    /// While `poll_ready` waits.
+    waiter: Option<Waiter<Arc<Core>>>,
 }
 
 impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     pub(crate) fn new(inner: Inner<S, Responder<R, H>>, front: Arc<Front<Q>>) -> Self {
-        Self { inner: Arc::new(inner), front, reserved: None, turn: WaiterId::default() }
+        Self { inner: Arc::new(inner), front, reserved: None, waiter: None }
     }
 
-    fn core(&self) -> &Arc<Core> {
-        &self.inner.core
-    }
-
-    /// CallParts for a place, under `Overflow::Wait`.
-    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.reserved.is_some() {
-            return Poll::Ready(());
-        }
-        self.reserved = self.core().places.reserve();
-        if self.reserved.is_none() {
-            self.inner.core.waiters.register(&mut self.turn, cx.waker());
-            // Once more, since a place may have been freed before we were registered.
-            self.reserved = self.core().places.reserve();
-        }
-        if self.reserved.is_none() {
-            // The drain task sees to it that a sleeper does not keep the place that woke it. Without a
-            // runtime there is none, and nobody who sleeps either.
-            let _ = self.core().ensure_drained();
-            return Poll::Pending;
-        }
-        self.inner.core.waiters.forget(&mut self.turn);
-        // Who asks whether all is idle may have taken the place for that of a request.
-        self.core().idle.notify();
-        Poll::Ready(())
-    }
-
-    /// Takes places for a newcomer, by its reservation if there is one.
-    fn admit(&self, rank: Rank, mut reservation: Reservation<'_>) -> Result<Admitted, Refusal> {
-        let core = self.core();
-        let direct = !core.is_paced();
-        let admitted = if rank.cost == 1 && reservation.use_up() {
-            core.places.admit_reserved(direct).inspect_err(|_| {
-                // Closed since; the place is still ours.
-                core.release_waiting(1);
-            })
-        } else {
-            drop(reservation);
-            let when_full = |missing| core.door.when_full(core.settings.overflow, rank, missing);
-            core.places.admit(rank.cost as usize, direct, when_full)
-        };
-        admitted.map_err(|denied| match denied {
-            Denied::Full => Refusal::NoPlace,
-            Denied::Closed => Refusal::Closed,
-        })
-    }
-}
-
-impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     /// Calls the inner service through the queue, like `call`, but returns a refusal at once and hands
     /// the request back with it.
     ///
@@ -128,7 +93,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     ///
     /// # Errors
     ///
-    /// [`Refused`] when the request is not admitted. One that is admitted and removed later is answered
+    /// [`Refused`] if the request is not admitted. A request that is admitted and removed later is answered
     /// by the future.
     pub fn try_call<Req>(&mut self, request: Req) -> Result<Call<S, Req, H>, Refused<Req>>
     where
@@ -141,176 +106,178 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
         H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
-        // FirstPoll, while nothing is held: it is user code.
-        let Class { deadline, rank, bypass } = self.front.request_classifier.classify(&request);
-        let reserved = self.reserved.take();
-        let this = &*self;
-        let core = this.core();
-        let reservation = Reservation { core, reserved };
-        let asked = rank.cost;
-        let rank = Rank { cost: core.places.weight(asked), ..rank };
-        let refuse = |why, request| {
-            let rejected = core.refuse(why, rank);
+        // First, while no place is taken: it is user code.
+        let class = self.front.request_classifier.classify(&request);
+        let (core, reserved) = (&*self.inner.core, self.reserved.take());
+        let admission = &core.admission;
+        let mut arrival = Arrival::new(&class, admission.limit());
+        let mut request = request;
+        let refuse = |why, arrival: &Arrival, request| {
+            let rejected = core.refuse(why, arrival.rank);
             Err(Refused { rejected, request })
         };
-        if core.ensure_drained().is_err() {
-            return refuse(Refusal::NoRuntime, request);
+        if ensure_drained(&self.inner.core).is_err() {
+            return refuse(Refusal::NoRuntime, &arrival, request);
         }
-        // The clock is not looked at but by need: that is a quarter of what a refusal costs.
-        let early = deadline.map(|_| Instant::now());
-        let now = || early.unwrap_or_else(Instant::now);
-        let left = deadline.map(|at| at.saturating_duration_since(now()));
-        let budget = left.map_or(Budget::NONE, Budget::of);
-        let mut request = request;
-        if bypass {
-            if let Err(why) = this.begin_bypass() {
-                return refuse(why, request);
-            }
-            let start = Start::at(now(), rank.priority, budget);
-            match this.dispatch(current_span(), request, start) {
+        if class.bypass {
+            let slot = match admit_bypass(admission) {
+                Ok(slot) => slot,
+                Err(why) => return refuse(why, &arrival, request),
+            };
+            match self.run(current_span(), request, slot, &mut arrival) {
                 Ok(future) => return Ok(future),
-                // Its inner is not ready: then it has to wait, as one of the others.
-                Err((_, back)) => request = back,
+                // Its inner is not ready. Then it has to wait, like any other request.
+                Err(back) => request = back.request,
             }
-            core.end_bypass();
         }
-        let is_probe = match this.let_in(rank, budget, left, now) {
-            Ok(predicted) => predicted == Prediction::Probe,
-            Err(why) => return refuse(why, request),
-        };
-        let admitted = match this.admit(rank, reservation) {
+        let admitted = match admit(admission, &mut arrival, reserved) {
             Ok(admitted) => admitted,
-            Err(why) => return refuse(why, request),
+            Err(why) => return refuse(why, &arrival, request),
         };
-        let now = now();
-        let start = Start::at(now, rank.priority, budget);
-        let mut span = current_span();
-        if let Admitted::Direct(slots) = admitted {
-            match this.dispatch(span, request, Start { slots, ..start }) {
+        let (place, span) = match admitted {
+            Admitted::Wait(place) => (place, current_span()),
+            Admitted::Run(slot) => match self.run(current_span(), request, slot, &mut arrival) {
                 Ok(future) => return Ok(future),
-                Err(back) => (span, request) = back,
-            }
-            core.places.return_slots(slots.taken);
-        }
-        core.counters.queued.add(rank.priority);
-        let max_wait = After::new(core.max_wait());
-        let deadline = After::new(deadline.map(|at| at.saturating_duration_since(now)));
-        let terms = Terms { rank, asked, admitted: now, max_wait, deadline, budget, is_probe };
-        Ok(this.enqueue(span, request, terms))
-    }
-
-    /// Whether a newcomer may ask for a place, and what is predicted of it.
-    fn let_in(
-        &self,
-        rank: Rank,
-        budget: Budget,
-        left: Option<Duration>,
-        now: impl Fn() -> Instant,
-    ) -> Result<Prediction, Refusal> {
-        let core = self.core();
-        let predicted = match left {
-            None => Prediction::InTime,
-            Some(Duration::ZERO) => return Err(Refusal::Late),
-            Some(left) => core.would_be_in_time(rank, budget, left, now())?,
+                Err(back) => {
+                    request = back.request;
+                    (back.slot.into_place(arrival.rank), back.span)
+                }
+            },
         };
-        let is_open = core.door.is_open_to(rank, core.places.limit(), now);
-        if is_open { Ok(predicted) } else { Err(Refusal::CutOff) }
+        Ok(self.enqueue(span, request, place, &mut arrival))
     }
 
-    fn begin_bypass(&self) -> Result<(), Refusal> {
-        let core = self.core();
-        if core.places.counts().is_closed() {
-            return Err(Refusal::Closed);
-        }
-        if core.begin_bypass() { Ok(()) } else { Err(Refusal::Bypass) }
-    }
-
-    /// Calls the inner right here, without waiting. `Err` when the inner is not ready.
-    fn dispatch<Req>(
+    /// Calls the inner right here, without waiting. `Err` if the inner is not ready, or if there is no
+    /// runtime to run the call on.
+    fn run<'a, Req>(
         &self,
         span: Span,
         request: Req,
-        start: Start,
-    ) -> Result<Call<S, Req, H>, (Span, Req)>
+        slot: Slot<&'a Admission>,
+        arrival: &mut Arrival,
+    ) -> Result<RespondingCall<S, Req, R, H>, NotRun<'a, Req>>
     where
-        S: Service<Req> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Response: Send + 'static,
-        S::Error: Into<BoxError> + Send + 'static,
+        S: InnerService<Req>,
         Q: ClassifyRequest<Req>,
-        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
-        H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
+        Responder<R, H>: Respond<S::Response, S::Error>,
     {
-        let settings = &self.core().settings;
-        // Then the drain task has a runtime, and the caller has none.
-        if settings.execution == Execution::Spawn && !self.core().can_spawn() {
-            return Err((span, request));
+        let core = &*self.inner.core;
+        let execution = core.settings.execution;
+        // The drain task has a runtime, and this caller may have none.
+        if execution == Execution::Spawn && !core.runtime.can_spawn() {
+            return Err(NotRun { span, request, slot });
         }
-        let ready = |request: &mut Req| {
-            if let Some(prepare) = self.front.request_classifier.prepare() {
-                prepare(request, Duration::ZERO);
+        let attempt = match self.inner.try_poll_ready(&span) {
+            Readiness::Ready(ready) => {
+                let prepare = self.front.request_classifier.prepare();
+                Attempt::called(ready.call(request, prepare, Duration::ZERO))
             }
+            Readiness::Unready => Attempt::Unready(request),
+            Readiness::Failed(failure) => Attempt::Failed(failure, Some(request)),
         };
-        match self.inner.try_enter(&span, request, ready, start.slots) {
-            Entered::Called(future, _) => {
-                let first = match start.is_bypass() {
-                    // On a budget of its own, and of another kind than most.
-                    true => FirstPoll::OnTask,
-                    false => FirstPoll::of(self.core().counters.direct.add(start.priority)),
-                };
-                let in_flight = InFlight::new(Arc::clone(&self.inner) as _, start);
-                Ok(match settings.execution {
-                    Execution::Caller => {
-                        ResponseFuture::running(Running::new(future, in_flight, span))
-                    }
-                    Execution::Spawn => {
-                        match task::start(self.core(), future, in_flight, span, first) {
-                            Started::Ended(reply) => ResponseFuture::answered(reply),
-                            Started::Spawned(answer) => ResponseFuture::spawned(answer),
-                        }
-                    }
-                })
-            }
-            Entered::Unready(request) | Entered::NoSlot(request) => {
+        let future = match attempt {
+            Attempt::Called(future) => future,
+            Attempt::Unready(request) | Attempt::NoSlot(request) => {
                 // It was asked without leaving our waker: the drain task has to ask again.
-                self.core().ask_again(self.inner.lane());
-                Err((span, request))
+                core.ask_again(self.inner.id());
+                return Err(NotRun { span, request, slot });
             }
-            Entered::Failed { failure, slots: _ } => {
-                if start.is_bypass() {
-                    self.core().end_bypass();
-                } else {
-                    self.core().counters.queued.add(start.priority);
-                    self.core().on_failure(&failure, 0, Some(start.slots));
-                }
-                match failure {
+            Attempt::Failed(failure, request) => {
+                slot.fail(failure.unserved(), arrival.rank.priority);
+                contain(|| drop(request));
+                return match failure {
                     Failure::Panicked(panic) => resume_unwind(panic),
                     Failure::Error(error) => Ok(ResponseFuture::failed(error)),
-                }
+                };
             }
-        }
+        };
+        let first = match slot.is_bypass() {
+            // On a budget of its own, and of another kind than most.
+            true => FirstPoll::OnTask,
+            false => FirstPoll::of(core.admission.counters.direct.add(arrival.rank.priority)),
+        };
+        let in_flight =
+            InFlight::direct(slot, Arc::clone(&self.inner) as _, Start::at_once(arrival));
+        Ok(match execution {
+            Execution::Caller => ResponseFuture::running(Running::new(future, in_flight, span)),
+            Execution::Spawn => match task::start(core, future, in_flight, span, first) {
+                Started::Ended(reply) => ResponseFuture::answered(reply),
+                Started::Spawned(answer) => ResponseFuture::spawned(answer),
+            },
+        })
     }
 
-    fn enqueue<Req>(&self, span: Span, request: Req, terms: Terms) -> Call<S, Req, H>
+    /// Sends the request to the drain task.
+    fn enqueue<Req>(
+        &self,
+        span: Span,
+        request: Req,
+        place: Place<&Admission>,
+        arrival: &mut Arrival,
+    ) -> RespondingCall<S, Req, R, H>
     where
-        S: Service<Req> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Response: Send + 'static,
-        S::Error: Into<BoxError> + Send + 'static,
+        S: InnerService<Req>,
         Req: Send + 'static,
         Q: ClassifyRequest<Req>,
-        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
-        H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
+        Responder<R, H>: Respond<S::Response, S::Error>,
     {
-        self.core().on_queued(terms.rank, terms.admitted);
+        let place = place.map(|_| Arc::clone(&self.inner));
         let prepare = self.front.request_classifier.prepare();
-        let waits = CallParts { inner: Arc::clone(&self.inner), request, prepare, span };
-        let job = Arc::new(QueuedCall::new(waits, terms));
+        let parts = CallParts { place, request, prepare, span };
+        let call = Arc::new(QueuedCall::new(&self.inner, parts, arrival));
         tracing::trace!("request queued");
-        self.front.leveler.send(Arc::clone(&job) as _);
-        let gives_up = self.core().settings.abandon == Abandon::Cancel;
-        ResponseFuture::queued(job, gives_up)
+        self.front.leveler.send(Arc::clone(&call) as _);
+        let gives_up = self.inner.core.settings.abandon == Abandon::Cancel;
+        ResponseFuture::queued(call, gives_up)
     }
+
+    /// Waits for a place, under `Overflow::Wait`.
+    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.reserved.is_some() {
+            return Poll::Ready(());
+        }
+        let core = &self.inner.core;
+        let reserve = || Reserved::take(&core.admission, || Arc::clone(core));
+        self.reserved = reserve();
+        if self.reserved.is_none() {
+            match &self.waiter {
+                Some(waiter) => waiter.renew(cx.waker()),
+                None => self.waiter = Some(Waiter::join(Arc::clone(core), cx.waker())),
+            }
+            // Again, since a place may have been freed before the waiter was in the list.
+            self.reserved = reserve();
+        }
+        if self.reserved.is_none() {
+            // The drain task sees to it that a sleeping service does not keep the place that it was woken
+            // for. Without a runtime there is no drain task, and no service sleeps.
+            let _ = ensure_drained(core);
+            return Poll::Pending;
+        }
+        self.waiter = None;
+        // A drain may have counted this place as that of a request.
+        self.inner.core.admission.listeners.idle.notify();
+        Poll::Ready(())
+    }
+}
+
+/// The future of a call, for code that knows the response side as one.
+type RespondingCall<S, Req, R, H> =
+    ResponseFuture<
+        <S as Service<Req>>::Future,
+        Result<
+            <Responder<R, H> as Respond<
+                <S as Service<Req>>::Response,
+                <S as Service<Req>>::Error,
+            >>::Response,
+            <S as Service<Req>>::Error,
+        >,
+    >;
+
+/// A request that could not run at once, with all that it came with.
+struct NotRun<'a, Req> {
+    span: Span,
+    request: Req,
+    slot: Slot<&'a Admission>,
 }
 
 impl<S, Q, R, H, Req> Service<Req> for LoadLevel<S, Q, R, H>
@@ -329,7 +296,7 @@ where
     type Future = Call<S, Req, H>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        match self.core().settings.overflow {
+        match self.inner.core.settings.overflow {
             Overflow::Wait => self.poll_place(cx).map(Ok),
             Overflow::Reject | Overflow::EvictOldest => Poll::Ready(Ok(())),
         }
@@ -343,7 +310,7 @@ where
     }
 }
 
-/// The span of the caller. That is not asked for where nobody listens, as is seen at a glance.
+/// Returns the span of the caller. Does not ask for it if nobody listens, which is known at a glance.
 fn current_span() -> Span {
     if LevelFilter::current() == LevelFilter::OFF { Span::none() } else { Span::current() }
 }
@@ -351,28 +318,14 @@ fn current_span() -> Span {
 /// By hand, since a clone starts without a reserved place.
 impl<S, Q, R, H> Clone for LoadLevel<S, Q, R, H> {
     fn clone(&self) -> Self {
-        let Self { inner, front, reserved: _, turn: _ } = self;
-        Self {
-            inner: Arc::clone(inner),
-            front: Arc::clone(front),
-            reserved: None,
-            turn: WaiterId::default(),
-        }
-    }
-}
-
-impl<S, Q, R, H> Drop for LoadLevel<S, Q, R, H> {
-    fn drop(&mut self) {
-        self.inner.core.waiters.forget(&mut self.turn);
-        if let Some(Reserved::Place) = self.reserved {
-            self.core().release_reserved();
-        }
+        let Self { inner, front, reserved: _, waiter: _ } = self;
+        Self { inner: Arc::clone(inner), front: Arc::clone(front), reserved: None, waiter: None }
     }
 }
 
 impl<S, Q, R, H> fmt::Debug for LoadLevel<S, Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inner, front: _, reserved, turn: _ } = self;
+        let Self { inner, front: _, reserved, waiter: _ } = self;
         f.debug_struct("LoadLevel")
             .field("inner", inner)
             .field("request_classifier", &Opaque)

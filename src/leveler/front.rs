@@ -5,7 +5,12 @@ use std::sync::{
 
 use tokio::sync::mpsc;
 
-use crate::leveler::{Core, Settings, places::CHANNEL, queued::Job};
+use super::{
+    core::Core,
+    drain::spawn::ensure_drained,
+    link::{backlog::CHANNEL, job::Job},
+    settings::Settings,
+};
 use crate::{error::Reason, limit::Algorithm};
 
 /// What layers, handles and services share, and requests and the drain task do not: the sending side.
@@ -14,8 +19,8 @@ pub(crate) struct Leveler {
     sender: mpsc::Sender<Arc<dyn Job>>,
 }
 
-/// What services have in common beside their inner. In one piece, since axum clones a service for every request, and
-/// each count of references is one that all threads share.
+/// What services have in common beside their inner. In one piece: axum clones a service for every request,
+/// and all threads share each count of references.
 pub(crate) struct Front<Q> {
     pub(crate) leveler: Arc<Leveler>,
     pub(crate) request_classifier: Arc<Q>,
@@ -27,20 +32,20 @@ impl Leveler {
         Self { core: Arc::new(Core::new(settings, algorithm, receiver)), sender }
     }
 
-    /// Sends an admitted request to the drain task. It never waits: when the channel is full, what is in
-    /// it is moved into the line, where those that have gone are dropped.
+    /// Sends an admitted request to the drain task. Never waits: if the channel is full, the caller moves
+    /// its content into the queue, and drops the requests that have gone.
     pub(crate) fn send(&self, job: Arc<dyn Job>) {
         let mut job = job;
         while let Err(mpsc::error::TrySendError::Full(back)) = self.sender.try_send(job) {
             job = back;
-            let live = self.core.queued();
-            self.core.backlog().help(live);
+            let live = self.core.admission.occupancy.queued();
+            self.core.link.backlog().help(live);
         }
-        // Pairs with the fence of a dying drain task: either it finds this request in the channel, or we
-        // see that it has died and start another.
+        // Pairs with the fence of a dying drain task. Either that finds this request in the channel, or
+        // this sees that it has died, and starts another.
         fence(SeqCst);
-        if !self.core.is_drained() && self.core.ensure_drained().is_err() {
-            self.core.answer_all(Reason::Closed);
+        if !self.core.link.is_alive() && ensure_drained(&self.core).is_err() {
+            self.core.link.remove_all(Reason::Closed);
         }
     }
 }
@@ -48,8 +53,8 @@ impl Leveler {
 impl Drop for Leveler {
     fn drop(&mut self) {
         self.core.close();
-        if !self.core.is_drained() {
-            self.core.answer_all(Reason::Closed);
+        if !self.core.link.is_alive() {
+            self.core.link.remove_all(Reason::Closed);
         }
         // The sender goes next, and wakes the drain task for its end.
     }

@@ -1,10 +1,13 @@
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
 
 use tokio::sync::Notify;
 
-/// Tells those who ask when nothing is left to do.
+/// Tells those who ask for it when nothing is left to do.
 ///
-/// The count keeps the notification, which locks, off the path of calls while nobody asks.
+/// A notification locks. The count keeps it off the path of calls while nobody asks.
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
     asking: AtomicUsize,
@@ -19,13 +22,13 @@ impl Idle {
         }
     }
 
-    /// Waits until `is_idle` says so, asking at each notification.
+    /// Waits until `is_idle` returns true, asking it at each notification.
     pub(crate) async fn wait_until(&self, is_idle: impl Fn() -> bool) {
         self.asking.fetch_add(1, SeqCst);
         let _asking = Asking(&self.asking);
         loop {
-            // Registered before the look, so that no notification after it is lost.
-            let mut notified = std::pin::pin!(self.notify.notified());
+            // Registered before the look, so that no notification after the look is lost.
+            let mut notified = pin!(self.notify.notified());
             notified.as_mut().enable();
             if is_idle() {
                 return;
@@ -35,6 +38,7 @@ impl Idle {
     }
 }
 
+/// Somebody who asks. Counts out in `Drop`.
 struct Asking<'a>(&'a AtomicUsize);
 
 impl Drop for Asking<'_> {

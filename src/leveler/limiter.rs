@@ -1,4 +1,5 @@
 use std::{
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Mutex,
@@ -6,38 +7,46 @@ use std::{
     },
 };
 
-use tokio::time::Instant;
-
-use crate::leveler::{Core, lock, places::MAX};
-use crate::limit::{Algorithm, Load, Sample};
+use super::contain::lock;
+use crate::limit::Algorithm;
 
 /// The algorithm that finds the limit, if there is one.
 pub(crate) struct Limiter {
     algorithm: Mutex<Option<Box<dyn Algorithm>>>,
-    /// So that a fixed limit costs no lock.
-    adaptive: AtomicBool,
+    /// Whether the algorithm is listened to, so that a fixed limit costs no lock.
+    is_adaptive: AtomicBool,
+    /// Set while the ticker is stopped because the leveler is idle. The next dispatch then wakes the drain
+    /// task, which starts the ticker. Never set with a fixed limit.
+    wants_ticks: AtomicBool,
 }
 
 impl Limiter {
-    pub(crate) fn new(algorithm: Option<Box<dyn Algorithm>>) -> Self {
-        Self { adaptive: AtomicBool::new(algorithm.is_some()), algorithm: Mutex::new(algorithm) }
+    pub(super) fn new(algorithm: Option<Box<dyn Algorithm>>) -> Self {
+        Self {
+            is_adaptive: AtomicBool::new(algorithm.is_some()),
+            wants_ticks: AtomicBool::new(algorithm.is_some()),
+            algorithm: Mutex::new(algorithm),
+        }
     }
 
+    /// Returns whether an algorithm found the limit, and nobody has set it by hand since.
     #[inline]
     pub(crate) fn is_adaptive(&self) -> bool {
-        self.adaptive.load(SeqCst)
+        self.is_adaptive.load(SeqCst)
     }
 
-    /// Tells the algorithm something and applies the limit it then asks for, under one lock: the limits are
-    /// applied in the order in which they were found.
-    pub(crate) fn tell(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
-        if !self.is_adaptive() {
-            return;
+    /// Tells the algorithm something, and applies the limit that it then asks for. Both happen under one
+    /// lock, so limits come into force in the order in which they were found.
+    #[inline]
+    pub(super) fn tell(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
+        if self.is_adaptive() {
+            self.tell_algorithm(news, apply);
         }
-        let mut controller = lock(&self.algorithm);
-        let Some(algorithm) = controller.as_deref_mut().filter(|_| self.is_adaptive()) else {
-            return;
-        };
+    }
+
+    fn tell_algorithm(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
+        let mut guard = lock(&self.algorithm);
+        let Some(algorithm) = guard.as_deref_mut().filter(|_| self.is_adaptive()) else { return };
         let asked = catch_unwind(AssertUnwindSafe(|| {
             news(algorithm);
             algorithm.limit()
@@ -45,45 +54,31 @@ impl Limiter {
         match asked {
             Ok(limit) => apply(limit),
             Err(_) => {
+                self.is_adaptive.store(false, SeqCst);
                 tracing::warn!("limit algorithm panicked, the limit stays what it is");
-                self.adaptive.store(false, SeqCst);
             }
         }
     }
 
-    /// Lets the algorithm have no more say. News under way are waited for, so that the limit it leads to
-    /// does not come after the one that is set by hand.
-    pub(crate) fn freeze(&self) {
-        self.adaptive.store(false, SeqCst);
+    /// Removes the algorithm. Waits for an update in progress, so that its limit cannot overwrite the one
+    /// set by hand.
+    pub(super) fn freeze(&self) {
+        self.is_adaptive.store(false, SeqCst);
         let algorithm = lock(&self.algorithm).take();
         // Outside of the lock, since it is user code.
         drop(algorithm);
     }
-}
 
-impl Core {
-    /// Feeds a finished call to the algorithm, and takes over its limit.
+    /// Returns whether the next dispatch is to wake the drain task, for its ticker.
     #[inline]
-    pub(crate) fn on_sample(&self, sample: &Sample) {
-        self.tell(|algorithm| algorithm.on_sample(sample));
+    pub(super) fn wants_ticks(&self) -> bool {
+        self.wants_ticks.load(SeqCst)
     }
 
-    /// The same for the time.
-    pub(crate) fn on_tick(&self, now: Instant) {
-        let load = Load::new(self.in_flight(), self.queued());
-        self.tell(|algorithm| algorithm.on_tick(now, &load));
-    }
-
-    #[inline]
-    fn tell(&self, news: impl FnOnce(&mut dyn Algorithm)) {
-        self.controller.tell(news, |limit| self.apply_limit(limit));
-    }
-
-    /// Whether anything runs or waits. If not, the drain task may sleep, and is woken by the next dispatch.
-    pub(crate) fn needs_ticks(&self) -> bool {
-        let is_busy = || self.places.counts().in_flight() > 0 || self.queued() > 0;
-        // Looked at once more when it is known that ticks are wanted: who was dispatched in between wakes
-        // nobody.
+    /// Returns whether the ticker is to go on. If not, the next dispatch wakes the drain task.
+    pub(super) fn needs_ticks(&self, is_busy: impl Fn() -> bool) -> bool {
+        // Check again after setting the flag. A call dispatched between the first check and the store did
+        // not see the flag and woke nobody.
         let needed = is_busy() || {
             self.wants_ticks.store(true, SeqCst);
             is_busy()
@@ -94,65 +89,16 @@ impl Core {
         needed
     }
 
-    /// The drain task needs no more waking for ticks.
-    pub(crate) fn end_wanting_ticks(&self) {
+    /// Takes note that the drain task needs no more waking for its ticker.
+    pub(super) fn end_wanting_ticks(&self) {
         if self.wants_ticks.load(SeqCst) {
             self.wants_ticks.store(false, SeqCst);
         }
     }
-
-    /// Sets the limit by hand; an algorithm has no more say after it.
-    pub(crate) fn set_limit(&self, limit: usize) {
-        self.controller.freeze();
-        self.apply_limit(limit as f64);
-    }
-
-    /// Whether the limit was found by an algorithm, and not set by hand since.
-    pub(crate) fn is_adaptive(&self) -> bool {
-        self.controller.is_adaptive()
-    }
-
-    fn apply_limit(&self, limit: f64) {
-        let exactly = f64::from_bits(self.limit.swap(limit.to_bits(), SeqCst));
-        if exactly != limit && exactly.min(limit) < 1.0 {
-            // Dispatches are spaced otherwise now.
-            self.wake();
-        }
-        let (before, limit) = (self.places.limit(), whole_limit(limit));
-        if before != limit {
-            self.places.set_limit(limit);
-            tracing::trace!(name = %self.settings.name, before, limit, "limit changed");
-            self.on_bounds_changed();
-        }
-    }
-
-    /// The limit as it was asked for: the places have its whole part, and 1 at least.
-    #[inline]
-    pub(crate) fn exact_limit(&self) -> f64 {
-        f64::from_bits(self.limit.load(SeqCst))
-    }
-
-    /// Whether dispatches are spaced, which only the drain task can do.
-    #[inline]
-    pub(crate) fn is_paced(&self) -> bool {
-        self.settings.rate.is_some() || self.exact_limit() < 1.0
-    }
 }
 
-/// The number of slots that a limit means.
-pub(crate) fn whole_limit(limit: f64) -> usize {
-    // A float is cut to the range of the integer by `as`; NaN becomes 0.
-    (limit as usize).clamp(1, MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_float_is_a_possible_limit() {
-        for (limit, slots) in [(0.4, 1), (7.9, 7), (-3.0, 1), (f64::NAN, 1), (f64::INFINITY, MAX)] {
-            assert_eq!(whole_limit(limit), slots, "{limit}");
-        }
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").field("is_adaptive", &self.is_adaptive()).finish_non_exhaustive()
     }
 }

@@ -1,55 +1,45 @@
-//! The leveler behind a layer.
+//! The leveler behind a layer: one queue, one limit, one drain task.
 //!
 //! Who owns what:
 //!
-//! - [`Leveler`]: held by layers, handles and services. It has the sending side of the channel, so when
-//!   the last of them is gone the channel closes and the drain task ends.
-//! - [`Core`]: held by the leveler, the drain task and every request: places, counters, settings, and the
-//!   [`Backlog`].
-//! - [`Backlog`]: the receiving side and the line. The drain task works on it; others lock it for a
-//!   moment to move what is in a full channel into the line, to look at its head, or to empty it.
-//! - [`Inner`](call::inner::Inner): the inner service of one `layer()` call.
-//! - A [`Job`](call::queued::Job): one request while it waits, shared by the line and its caller.
-//! - An [`InFlight`](call::in_flight::InFlight): the slot of one running call.
+//! - [`Leveler`](front::Leveler): layers, handles and services hold it. It has the sending side of the
+//!   channel. When the last of them is gone, the channel closes and the drain task ends.
+//! - [`Core`](core::Core): the leveler, the drain task and every request share it. Its parts:
+//!   [`Admission`](admission::Admission) knows who may come in and gives out places and slots;
+//!   [`Limiter`](limiter::Limiter) finds the limit; [`Link`](link::Link) leads to the drain task;
+//!   [`Metrics`](metrics::Metrics), [`Runtime`](runtime::Runtime) and
+//!   [`InlinePolling`](inline_polling::InlinePolling) say by their names what they know.
+//! - The drain task ([`drain`]) owns what orders its own work: pace, ticker, timer, shed window.
+//! - A call ([`call`]) owns its right: a place while it waits, a slot while it runs.
 //!
-//! No code of the user's runs while the backlog is locked: requests are dropped, inner services polled
-//! and callers answered outside. An inner runs under its own lock, an [`Algorithm`] under that of the
-//! controller.
+//! Which lock guards what, and what may run under it:
+//!
+//! | lock | guards | runs under it |
+//! | --- | --- | --- |
+//! | of an inner ([`Inner`](call::inner::Inner)) | one inner service | its `poll_ready` and `call` |
+//! | of the backlog ([`Link::backlog`](link::Link::backlog)) | the order of the queue | our code |
+//! | of a request ([`Exchange`](call::exchange)) | request or reply, two wakers | our code |
+//! | of the algorithm ([`Limiter`](limiter::Limiter)) | an [`Algorithm`](crate::limit::Algorithm) | its methods |
+//! | of the wait list and the inboxes | lists | our code |
+//!
+//! Requests are dropped, inner services polled and callers answered outside of our locks.
+//!
+//! Imports run one way: `drain` → `call` → `core` → `admission` → the leaves.
 
 pub(crate) mod admission;
+pub(crate) mod budget;
 pub(crate) mod call;
-mod core;
-mod drain;
-mod front;
+pub(crate) mod contain;
+pub(crate) mod core;
+pub(crate) mod drain;
+pub(crate) mod front;
 mod idle;
+pub(crate) mod inline_polling;
 mod limiter;
-mod snapshot;
-
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
-
-pub(crate) use self::{
-    admission::{
-        demand, occupancy, places, prediction, refusal, reservation, shedder, waitlist, word,
-    },
-    call::{exchange, held_slot, in_flight, inline_poll, inner, queued, reply, task},
-    core::{Core, Settings},
-    drain::{backlog, inbox, pace, run, ticks, wakeup},
-    front::{Front, Leveler},
-    inner::{Failure, Inner},
-    queued::Job,
-    refusal::{Prediction, Refusal},
-    waitlist::WaiterId,
-};
-
-/// Locks, and goes on after a panic of somebody else: what we lock is whole at every step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Runs code that may call into the user's (a `Drop`, say), and keeps its panic from others.
-fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(run)).ok()
-}
+mod link;
+mod metrics;
+pub(crate) mod pace;
+mod runtime;
+pub(crate) mod settings;
+pub(crate) mod snapshot;
+mod wait_limit;

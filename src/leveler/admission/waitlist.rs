@@ -1,5 +1,3 @@
-//! Services under `Overflow::Wait` that wait for a place.
-
 use std::{
     collections::BTreeMap,
     sync::{
@@ -9,53 +7,56 @@ use std::{
     task::Waker,
 };
 
-use crate::leveler::lock;
+use crate::leveler::contain::lock;
 
-/// Whom to wake when a place is free, the one who has waited longest first.
+/// Services under `Overflow::Wait` that wait for a place. The one that has waited longest is woken first.
 ///
-/// A free place is assigned to nobody: the woken service has to come and take it. So one that was polled
-/// and then left asleep holds nobody up (law 9); but waking it was in vain. Therefore the drain task keeps
-/// waking more of them, twice as many at each of its turns, for as long as a place stays free. Who is
-/// woken and comes too late keeps its turn.
+/// A free place is assigned to nobody: the woken service has to come and take it. A service that was
+/// polled and then forgotten therefore blocks nobody (law 9), but the wake-up it got is lost. So while a
+/// place stays free, the drain task wakes more services on each poll, twice as many each time. A service
+/// that is woken and finds no place keeps its position. A [`Waiter`](super::waiter::Waiter) is in the list while
+/// it lives.
 #[derive(Debug, Default)]
 pub(crate) struct Waitlist {
     list: Mutex<List>,
-    /// Length of the list, so that an empty one costs no lock.
+    /// The length of the list, so that an empty list costs no lock.
     len: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct List {
     waiting: BTreeMap<u64, Waker>,
-    next_turn: u64,
+    next_id: u64,
 }
 
-/// The place of one service in that list, once it has one.
-#[derive(Debug, Default)]
-pub(crate) struct WaiterId(Option<u64>);
-
 impl Waitlist {
-    /// Puts a service into the list, or renews its waker.
-    pub(crate) fn register(&self, turn: &mut WaiterId, waker: &Waker) {
+    /// Puts a new service into the list, with its waker. Returns its position.
+    pub(super) fn join(&self, waker: Waker) -> u64 {
         let mut list = lock(&self.list);
-        let turn = *turn.0.get_or_insert_with(|| {
-            list.next_turn += 1;
-            list.next_turn
-        });
-        list.waiting.insert(turn, waker.clone());
+        list.next_id += 1;
+        let id = list.next_id;
+        list.waiting.insert(id, waker);
         self.len.store(list.waiting.len(), SeqCst);
+        id
     }
 
-    /// Takes a service out of the list when it has got a place, or is dropped.
-    pub(crate) fn forget(&self, turn: &mut WaiterId) {
-        if let Some(turn) = turn.0.take() {
-            let mut list = lock(&self.list);
-            let waker = list.waiting.remove(&turn);
-            self.len.store(list.waiting.len(), SeqCst);
-            drop(list);
-            // Outside of the lock: what a waker drops is not ours.
-            drop(waker);
-        }
+    /// Renews the waker of a service, and puts it back to its position if it was woken.
+    pub(super) fn renew(&self, id: u64, waker: Waker) {
+        let mut list = lock(&self.list);
+        let before = list.waiting.insert(id, waker);
+        self.len.store(list.waiting.len(), SeqCst);
+        drop(list);
+        // Outside of the lock: the drop of a waker is code of others.
+        drop(before);
+    }
+
+    /// Takes a service out of the list.
+    pub(super) fn leave(&self, id: u64) {
+        let mut list = lock(&self.list);
+        let waker = list.waiting.remove(&id);
+        self.len.store(list.waiting.len(), SeqCst);
+        drop(list);
+        drop(waker);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -70,7 +71,7 @@ impl Waitlist {
         self.wake_some(usize::MAX);
     }
 
-    /// Wakes so many, or all there are.
+    /// Wakes so many services, or all there are.
     pub(crate) fn wake_some(&self, count: usize) {
         let mut left = count;
         while left > 0 && !self.is_empty() {

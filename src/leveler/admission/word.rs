@@ -1,33 +1,35 @@
-//! The word that admission is decided by.
+//! The word that decides admission.
 //!
 //! ```text
 //!  bit 63     62    61          60 ………… 30     29 ………… 0
 //!      CLOSED PAUSED DISPATCHING   held           in flight
 //! ```
 
-pub(crate) const IN_FLIGHT: u64 = 1;
-pub(crate) const HELD: u64 = 1 << 30;
-pub(crate) const FIELD: u64 = HELD - 1;
-pub(crate) const DISPATCHING: u64 = 1 << 61;
-pub(crate) const PAUSED: u64 = 1 << 62;
-pub(crate) const CLOSED: u64 = 1 << 63;
+pub(super) const IN_FLIGHT: u64 = 1;
+pub(super) const HELD: u64 = 1 << 30;
+pub(super) const FIELD: u64 = HELD - 1;
+pub(super) const DISPATCHING: u64 = 1 << 61;
+pub(super) const PAUSED: u64 = 1 << 62;
+pub(super) const CLOSED: u64 = 1 << 63;
 
-/// The counts at one instant.
+/// The counts and flags at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Counts(pub(crate) u64);
+pub(crate) struct Counts(pub(super) u64);
 
 impl Counts {
+    /// Places held: queued, reserved and in flight.
     #[inline]
     pub(crate) fn held(self) -> usize {
         ((self.0 / HELD) & FIELD) as usize
     }
 
+    /// Slots taken.
     #[inline]
     pub(crate) fn in_flight(self) -> usize {
         (self.0 & FIELD) as usize
     }
 
-    /// Held without a slot: queued or reserved.
+    /// Places held without a slot: queued or reserved.
     #[inline]
     pub(crate) fn waiting(self) -> usize {
         self.held().saturating_sub(self.in_flight())
@@ -43,9 +45,10 @@ impl Counts {
         self.0 & PAUSED != 0
     }
 
-    pub(crate) fn may_go_direct(self, limit: usize, cost: usize) -> bool {
+    /// Whether a request of this cost may run without waiting, beside `own` places that its caller holds already.
+    pub(super) fn may_run_directly(self, limit: usize, cost: usize, own: usize) -> bool {
         self.0 & (PAUSED | DISPATCHING) == 0
-            && self.held() == self.in_flight()
+            && self.held() == self.in_flight() + own
             && self.in_flight() + cost <= limit
     }
 }

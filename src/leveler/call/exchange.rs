@@ -7,25 +7,49 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::leveler::lock;
+use crate::leveler::contain::lock;
 
-/// Where a request waits for its dispatch, and its caller for the answer: one place for both, as there is never one
-/// and the other at a time.
+/// The place in which a request waits for its dispatch, and its caller for the answer. Request and answer
+/// are never there at once, so one place does for both.
 ///
 /// ```text
-/// Waiting ⇄ InHand              taken up to be dispatched, to the end; back if it can't be
+/// Waiting ⇄ InHand              the drain task takes it up, to the end; back if it can't be dispatched
 /// Waiting ──▶ Gone              taken for good
 /// InHand  ──▶ Gone              its caller has given up meanwhile: not put back
 /// ```
 ///
-/// What is taken out is dropped by whoever takes it, outside of the lock: it is the user's.
+/// Whoever takes something out drops it outside of the lock: it is the user's.
 #[derive(Debug)]
-pub(crate) struct Exchange<W, A> {
-    // Both change only while the rest is locked, and are looked at without.
+pub(super) struct Exchange<W, A> {
+    // Both change only while the rest is locked, and are read without the lock.
     stage: AtomicU8,
-    /// Whether nobody will ask for the answer any more.
+    /// Whether the caller has gone, and nobody will ask for the answer.
     is_abandoned: AtomicBool,
     inside: Mutex<Inside<W, A>>,
+}
+
+/// Answers the caller if it is dropped before [`end`](Self::end): when the code between panics, as a
+/// subscriber of `tracing` may.
+#[derive(Debug)]
+pub(super) struct Unanswered<'a, W, A> {
+    /// `None` once ended.
+    exchange: Option<&'a Exchange<W, A>>,
+    lost: fn() -> A,
+}
+
+impl<W, A> Unanswered<'_, W, A> {
+    /// Ends the guard: the request is answered, put back, or runs.
+    pub(super) fn end(mut self) {
+        self.exchange = None;
+    }
+}
+
+impl<W, A> Drop for Unanswered<'_, W, A> {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.exchange {
+            drop(exchange.answer((self.lost)()));
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -43,14 +67,14 @@ enum Content<W, A> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(super) enum Stage {
     Waiting,
     InHand,
     Gone,
 }
 
 impl<W, A> Exchange<W, A> {
-    pub(crate) fn new(request: W) -> Self {
+    pub(super) fn new(request: W) -> Self {
         let content = Content::Request(request);
         let inside = Inside { content, caller: None, worker: None };
         Self {
@@ -60,20 +84,25 @@ impl<W, A> Exchange<W, A> {
         }
     }
 
-    pub(crate) fn is_at(&self, stage: Stage) -> bool {
+    pub(super) fn is_at(&self, stage: Stage) -> bool {
         self.stage.load(SeqCst) == stage as u8
     }
 
-    /// Takes up the request, if it waits.
-    pub(crate) fn take(&self, next: Stage) -> Option<W> {
+    /// Makes sure that the caller is answered, by `lost` if by nothing else.
+    pub(super) fn unanswered(&self, lost: fn() -> A) -> Unanswered<'_, W, A> {
+        Unanswered { exchange: Some(self), lost }
+    }
+
+    /// Takes the request out, if it waits.
+    pub(super) fn take(&self, next: Stage) -> Option<W> {
         let mut inside = lock(&self.inside);
         let request = inside.take_request()?;
         self.stage.store(next as u8, SeqCst);
         Some(request)
     }
 
-    /// Puts the request back. `Err` when its caller has given up meanwhile.
-    pub(crate) fn put_back(&self, request: W) -> Result<(), W> {
+    /// Puts the request back. `Err` if its caller has given up meanwhile.
+    pub(super) fn put_back(&self, request: W) -> Result<(), W> {
         let mut inside = lock(&self.inside);
         if self.is_at(Stage::Gone) {
             return Err(request);
@@ -83,15 +112,15 @@ impl<W, A> Exchange<W, A> {
         Ok(())
     }
 
-    /// Hands the answer to the caller. `Err` when that has gone.
-    pub(crate) fn answer(&self, answer: A) -> Result<(), A> {
+    /// Hands the answer to the caller. `Err` if the caller has gone.
+    pub(super) fn answer(&self, answer: A) -> Result<(), A> {
         let mut inside = lock(&self.inside);
         if self.is_abandoned() {
             return Err(answer);
         }
         inside.content = Content::Answer(answer);
         let caller = inside.caller.take();
-        // What is left of this in the line must not keep the task of the call.
+        // The tombstone in the queue must not keep the task of the call.
         let worker = inside.worker.take();
         drop(inside);
         drop(worker);
@@ -101,8 +130,8 @@ impl<W, A> Exchange<W, A> {
         Ok(())
     }
 
-    /// For the caller: the answer, once it is there. Cancel safe.
-    pub(crate) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<A> {
+    /// Polls for the answer, for the caller. Cancel safe.
+    pub(super) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<A> {
         let mut inside = lock(&self.inside);
         if let Some(answer) = inside.take_answer() {
             return Poll::Ready(answer);
@@ -113,9 +142,9 @@ impl<W, A> Exchange<W, A> {
         Poll::Pending
     }
 
-    /// The caller has gone. If it gives up the request with that, and the request waits, returns it; and tells the
-    /// worker, if that has it.
-    pub(crate) fn abandon(&self, gives_up: bool) -> Option<W> {
+    /// Takes note that the caller has gone. If the caller gives up its request, returns the request if it
+    /// waits, and tells the worker if that has it.
+    pub(super) fn abandon(&self, gives_up: bool) -> Option<W> {
         let mut inside = lock(&self.inside);
         self.is_abandoned.store(true, SeqCst);
         let request = if gives_up { inside.take_request() } else { None };
@@ -133,12 +162,12 @@ impl<W, A> Exchange<W, A> {
         request
     }
 
-    pub(crate) fn is_abandoned(&self) -> bool {
+    pub(super) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(SeqCst)
     }
 
-    /// For the worker: resolves when the caller has gone.
-    pub(crate) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Resolves when the caller has gone, for the worker.
+    pub(super) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inside = lock(&self.inside);
         if self.is_abandoned() {
             return Poll::Ready(());
@@ -173,7 +202,7 @@ impl<W, A> Inside<W, A> {
     }
 }
 
-/// Notes whom to wake; returns whom that replaces, to be dropped outside of the lock.
+/// Notes a waker. Returns the one that it replaces, to be dropped outside of the lock.
 fn note(place: &mut Option<Waker>, cx: &mut Context<'_>) -> Option<Waker> {
     if place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
         return None;

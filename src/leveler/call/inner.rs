@@ -1,36 +1,42 @@
-//! The inner service of one `layer()` call.
-
 use std::{
     any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, TryLockError, Weak},
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use tower::BoxError;
 use tower_service::Service;
-use tracing::Span;
+use tracing::{Span, span::Entered};
 
-use crate::leveler::{Core, contain, inline_poll::InCall, lock, places::Slots};
 use crate::{
-    class::ClassifyResponse,
+    bounds::Respond,
+    class::Prepare,
     error::ServiceError,
+    leveler::{
+        admission::{Admission, Granted, place::Unserved},
+        contain::{contain, lock},
+        core::Core,
+        inline_polling::InCall,
+    },
     limit::Outcome,
     queue::InnerId,
-    respond::{Call, HandOn, Responder},
+    respond::Call,
 };
 
-/// What a panic carries.
+/// The payload of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
-/// An inner service with what its calls need when they end. `S` needs to be `Send` only: the cell that is
-/// polled ready is the cell that is called, under one lock (law 8), and calls are made one at a time
-/// (law 7).
+/// The inner service of one `layer()` call, with what its calls need when they end.
+///
+/// `S` needs to be `Send` only: the service that is polled ready is the service that is called, under one
+/// lock (law 8), and calls are made one at a time (law 7).
 pub(crate) struct Inner<S, R> {
     pub(crate) core: Arc<Core>,
     responder: Arc<R>,
-    cell: Mutex<Guarded<S>>,
+    guarded: Mutex<Guarded<S>>,
 }
 
 struct Guarded<S> {
@@ -41,107 +47,122 @@ struct Guarded<S> {
     waker: Option<Waker>,
 }
 
-/// What became of the attempt to call the inner.
-pub(crate) enum Entered<Req, F> {
-    /// Called, with these slots.
-    Called(F, Slots),
-    /// Not ready; the drain task is told when that may have changed.
+/// The answer of an inner that was asked whether it is ready.
+pub(crate) enum Readiness<'a, S> {
+    Ready(ReadyInner<'a, S>),
+    /// Not ready. If the drain task asked, it is told when that may have changed.
+    Unready,
+    Failed(Failure),
+}
+
+/// An inner that is ready, locked until it is called.
+pub(crate) struct ReadyInner<'a, S> {
+    // In this order: out of the span first, and unlocked last.
+    _entered: Entered<'a>,
+    _in_call: InCall,
+    guarded: MutexGuard<'a, Guarded<S>>,
+}
+
+/// The result of an attempt to call an inner. The request comes back if it was not called.
+pub(crate) enum Attempt<Req, F> {
+    Called(F),
     Unready(Req),
-    /// Ready, but no slot was to be had.
     NoSlot(Req),
-    /// The request is lost, and may have got slots.
-    Failed { failure: Failure, slots: Option<Slots> },
+    Failed(Failure, Option<Req>),
+}
+
+impl<Req, F> Attempt<Req, F> {
+    pub(crate) fn called(result: Result<F, Panic>) -> Self {
+        match result {
+            Ok(future) => Self::Called(future),
+            Err(panic) => Self::Failed(Failure::Panicked(panic), None),
+        }
+    }
 }
 
 /// An end of a call that is neither a response nor an error of its future.
 pub(crate) enum Failure {
-    /// What the caller gets as it is: the error of the inner's `poll_ready`, or one of ours.
+    /// The error of the inner's `poll_ready`, or one of ours, which the caller gets as it is.
     Error(BoxError),
     Panicked(Panic),
 }
 
-impl<Req, F> Entered<Req, F> {
-    /// Ends a request that was not called, whatever its drop does: its slots and places are yet to be freed.
-    fn failed(failure: Failure, request: Req) -> Self {
-        contain(|| drop(request));
-        Self::Failed { failure, slots: None }
+impl Failure {
+    pub(crate) fn unserved(&self) -> Unserved {
+        match self {
+            Self::Error(_) => Unserved::Failed,
+            Self::Panicked(_) => Unserved::Panicked,
+        }
     }
 }
 
-/// Judges how a call ended, and hands on what it returned; what a running call keeps of its inner.
+/// Judges how a call ended, and hands on what it returned. A running call keeps its inner as this.
 pub(crate) trait Judge<O, A>: Send + Sync {
     fn core(&self) -> &Core;
-    fn judge(&self, output: &O) -> Outcome;
-    /// What the trailers of the response say instead.
+    /// Returns what a call says about the inner's health, and whether it returned a response.
+    fn judge(&self, output: &O) -> (Outcome, bool);
+    /// Returns what the trailers of the response say instead.
     #[cfg(feature = "http")]
     fn judge_trailers(&self, trailers: &http::HeaderMap) -> Option<Outcome>;
     /// Makes what the caller gets, which may keep the slot.
     fn hand_on(&self, output: O, call: &dyn Call) -> A;
 }
 
+/// How often to look whether another thread has made its call. Most calls only build a future, some tens
+/// of nanoseconds, and the way through the queue costs more than waiting for that.
+const SPINS: usize = 64;
+
 impl<S, R> Inner<S, R> {
     pub(crate) fn new(core: Arc<Core>, responder: Arc<R>, service: S) -> Self {
-        let cell = Mutex::new(Guarded { service, dead: None, waker: None });
-        Self { core, responder, cell }
+        let guarded = Mutex::new(Guarded { service, dead: None, waker: None });
+        Self { core, responder, guarded }
     }
 
-    /// Names this inner among those of its leveler: its address, since those that wait for it keep it.
-    pub(crate) fn lane(&self) -> InnerId {
+    /// Returns what names this inner among those of its leveler: its address, which is its own as long as
+    /// requests for it wait.
+    pub(crate) fn id(&self) -> InnerId {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Polls the inner ready and calls it, for the drain task: an inner that is not ready wakes it later.
-    ///
-    /// `prepare` is done to the request just before.
-    pub(crate) fn enter<Req>(
-        &self,
-        span: &Span,
-        request: Req,
-        prepare: impl Fn(&mut Req),
-        take_slots: impl Fn() -> Option<Slots>,
-    ) -> Entered<Req, S::Future>
+    /// Asks whether the inner is ready, for the drain task: an inner that is not wakes it later.
+    pub(crate) fn poll_ready<'a, Req>(&'a self, span: &'a Span) -> Readiness<'a, S>
     where
         S: Service<Req>,
         S::Error: Into<BoxError>,
     {
-        let mut cell = lock(&self.cell);
-        let waker = cell.waker.clone();
-        let waker = waker.unwrap_or_else(|| Waker::noop().clone());
-        match cell.enter(&waker, span, request, &prepare, &take_slots) {
-            // Polled with nobody to wake; the second poll leaves our waker.
-            Entered::Unready(request) if cell.waker.is_none() => {
-                let rouser = InnerWaker { core: Arc::downgrade(&self.core), lane: self.lane() };
-                let waker = Waker::from(Arc::new(rouser));
-                cell.waker = Some(waker.clone());
-                cell.enter(&waker, span, request, prepare, take_slots)
+        let mut guarded = lock(&self.guarded);
+        let waker = match &guarded.waker {
+            Some(waker) => waker.clone(),
+            None => {
+                // Most are ready at once, and need no waker. So the first poll is made without.
+                match guarded.poll_ready(Waker::noop(), span) {
+                    Polled::Unready => {}
+                    polled => return polled.with(guarded),
+                }
+                let waker = InnerWaker { core: Arc::downgrade(&self.core), inner: self.id() };
+                guarded.waker.insert(Waker::from(Arc::new(waker))).clone()
             }
-            entered => entered,
-        }
+        };
+        guarded.poll_ready(&waker, span).with(guarded)
     }
 
-    /// The same for a caller that already has slots and does not wait: not for readiness, nor for
-    /// another that is just calling the same inner (which may be this very call, further up).
-    pub(crate) fn try_enter<Req>(
-        &self,
-        span: &Span,
-        request: Req,
-        prepare: impl Fn(&mut Req),
-        slots: Slots,
-    ) -> Entered<Req, S::Future>
+    /// Asks the same for a caller that does not wait: not for readiness, nor for another thread that is
+    /// just calling the same inner (which may be this very call, further up).
+    pub(crate) fn try_poll_ready<'a, Req>(&'a self, span: &'a Span) -> Readiness<'a, S>
     where
         S: Service<Req>,
         S::Error: Into<BoxError>,
     {
         match self.try_lock() {
-            Some(mut cell) => cell.enter(Waker::noop(), span, request, prepare, || Some(slots)),
-            None => Entered::Unready(request),
+            Some(mut guarded) => guarded.poll_ready(Waker::noop(), span).with(guarded),
+            None => Readiness::Unready,
         }
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, Guarded<S>>> {
         for _ in 0..SPINS {
-            match self.cell.try_lock() {
-                Ok(cell) => return Some(cell),
+            match self.guarded.try_lock() {
+                Ok(guarded) => return Some(guarded),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
                 Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
             }
@@ -150,44 +171,43 @@ impl<S, R> Inner<S, R> {
     }
 }
 
-/// How often to look whether another thread has made its call. Most calls only build a future, some tens of
-/// nanoseconds, and the way through the queue costs more than waiting for that.
-const SPINS: usize = 64;
+/// The result of a poll, still without the lock that it was made under.
+enum Polled<'a> {
+    Ready(Entered<'a>, InCall),
+    Unready,
+    Failed(Failure),
+}
+
+impl<'a> Polled<'a> {
+    #[inline]
+    fn with<S>(self, guarded: MutexGuard<'a, Guarded<S>>) -> Readiness<'a, S> {
+        match self {
+            Self::Ready(_entered, _in_call) => {
+                Readiness::Ready(ReadyInner { _entered, _in_call, guarded })
+            }
+            Self::Unready => Readiness::Unready,
+            Self::Failed(failure) => Readiness::Failed(failure),
+        }
+    }
+}
 
 impl<S> Guarded<S> {
-    fn enter<Req>(
-        &mut self,
-        waker: &Waker,
-        span: &Span,
-        request: Req,
-        prepare: impl FnOnce(&mut Req),
-        take_slots: impl FnOnce() -> Option<Slots>,
-    ) -> Entered<Req, S::Future>
+    fn poll_ready<'a, Req>(&mut self, waker: &Waker, span: &'a Span) -> Polled<'a>
     where
         S: Service<Req>,
         S::Error: Into<BoxError>,
     {
         if let Some(dead) = &self.dead {
-            return Entered::failed(Failure::Error(dead.clone().into()), request);
+            return Polled::Failed(Failure::Error(dead.clone().into()));
         }
-        let _entered = span.enter();
-        let _in_call = InCall::begin();
+        let entered = span.enter();
+        let in_call = InCall::begin();
         let mut cx = Context::from_waker(waker);
         match catch_unwind(AssertUnwindSafe(|| self.service.poll_ready(&mut cx))) {
-            Err(panic) => return Entered::failed(Failure::Panicked(panic), request),
-            Ok(Poll::Pending) => return Entered::Unready(request),
-            Ok(Poll::Ready(Err(error))) => return Entered::failed(self.die(error), request),
-            Ok(Poll::Ready(Ok(()))) => {}
-        }
-        let Some(slots) = take_slots() else { return Entered::NoSlot(request) };
-        let call = || {
-            let mut request = request;
-            prepare(&mut request);
-            self.service.call(request)
-        };
-        match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(future) => Entered::Called(future, slots),
-            Err(panic) => Entered::Failed { failure: Failure::Panicked(panic), slots: Some(slots) },
+            Ok(Poll::Ready(Ok(()))) => Polled::Ready(entered, in_call),
+            Ok(Poll::Ready(Err(error))) => Polled::Failed(self.die(error)),
+            Ok(Poll::Pending) => Polled::Unready,
+            Err(panic) => Polled::Failed(Failure::Panicked(panic)),
         }
     }
 
@@ -199,8 +219,8 @@ impl<S> Guarded<S> {
         }));
         match described {
             Ok((error, text)) => {
+                self.dead = Some(ServiceError::new(text.as_str().into()));
                 tracing::warn!(error = %text, "inner service failed, its requests will be refused");
-                self.dead = Some(ServiceError::new(text.into()));
                 Failure::Error(error)
             }
             Err(panic) => {
@@ -211,27 +231,62 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S, R, H, T, E> Judge<Result<T, E>, Result<H::Response, E>> for Inner<S, Responder<R, H>>
+impl<S> ReadyInner<'_, S> {
+    /// Calls the inner, and keeps its panic from others. `prepare` is done to the request just before; it
+    /// learns how long the request has `waited`.
+    pub(crate) fn call<Req>(
+        mut self,
+        request: Req,
+        prepare: Option<Prepare<Req>>,
+        waited: Duration,
+    ) -> Result<S::Future, Panic>
+    where
+        S: Service<Req>,
+    {
+        catch_unwind(AssertUnwindSafe(|| {
+            let mut request = request;
+            if let Some(prepare) = prepare {
+                prepare(&mut request, waited);
+            }
+            self.guarded.service.call(request)
+        }))
+    }
+}
+
+impl<S, R, T, E> Judge<Result<T, E>, Result<R::Response, E>> for Inner<S, R>
 where
     S: Send,
-    R: ClassifyResponse<T, E> + Send + Sync,
-    H: HandOn<T> + Send + Sync,
+    R: Respond<T, E>,
 {
     fn core(&self) -> &Core {
         &self.core
     }
 
-    fn judge(&self, output: &Result<T, E>) -> Outcome {
-        self.responder.classifier.classify(output.as_ref())
+    fn judge(&self, output: &Result<T, E>) -> (Outcome, bool) {
+        (self.responder.classify(output.as_ref()), output.is_ok())
     }
 
     #[cfg(feature = "http")]
     fn judge_trailers(&self, trailers: &http::HeaderMap) -> Option<Outcome> {
-        self.responder.classifier.classify_trailers(trailers)
+        self.responder.classify_trailers(trailers)
     }
 
-    fn hand_on(&self, output: Result<T, E>, call: &dyn Call) -> Result<H::Response, E> {
-        output.map(|response| self.responder.hand.hand_on(response, call))
+    fn hand_on(&self, output: Result<T, E>, call: &dyn Call) -> Result<R::Response, E> {
+        output.map(|response| self.responder.hand_on(response, call))
+    }
+}
+
+impl<S, R> Granted for Arc<Inner<S, R>> {
+    #[inline]
+    fn admission(&self) -> &Admission {
+        &self.core.admission
+    }
+}
+
+impl<O, A> Granted for Arc<dyn Judge<O, A>> {
+    #[inline]
+    fn admission(&self) -> &Admission {
+        &self.core().admission
     }
 }
 
@@ -244,7 +299,7 @@ impl<S, R> fmt::Debug for Inner<S, R> {
 /// Tells the drain task that an inner may be ready. Weak, since the inner keeps it.
 struct InnerWaker {
     core: Weak<Core>,
-    lane: InnerId,
+    inner: InnerId,
 }
 
 impl Wake for InnerWaker {
@@ -254,7 +309,7 @@ impl Wake for InnerWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(core) = self.core.upgrade() {
-            core.ask_again(self.lane);
+            core.ask_again(self.inner);
             // The last reference to the core may be this one; what it drops is user code.
             contain(|| drop(core));
         }

@@ -1,5 +1,3 @@
-//! What a caller is told, and by which way.
-
 use std::{
     sync::Arc,
     task::{Context, Poll},
@@ -10,17 +8,18 @@ use std::{
 use tokio::sync::oneshot;
 use tower::BoxError;
 
-use crate::leveler::{contain, in_flight::Running, inner::Failure};
+use super::{inner::Failure, running::Running};
 use crate::{
     error::{Reason, Rejected},
+    leveler::contain::contain,
     retry_after::RetryAfter,
 };
 
 /// What the drain task, or the task of a call, sends to the caller.
 pub(crate) enum Reply<F: Future, A> {
     Done(A),
-    /// `Execution::Caller`: the inner has been called; run it. In a box, as there is room for a reply in every request
-    /// that waits, and in what is left of those that have gone.
+    /// The inner has been called, under `Execution::Caller`: run its future. Boxed, since there is room
+    /// for a reply in every request that waits, and in every tombstone.
     Run(Box<Running<F, A>>),
     Failed(Failure),
 }
@@ -30,8 +29,8 @@ impl<F: Future, A> Reply<F, A> {
         Self::Failed(Failure::Error(error.into()))
     }
 
-    /// When whoever had the request is gone without a word. That is for a bug of ours, or a panic in a subscriber of
-    /// `tracing`: better than a hang.
+    /// Returns the reply to a caller whose request was dropped unanswered. Only a bug here or a panicking
+    /// `tracing` subscriber leads to it; an error is better than a hang.
     pub(crate) fn lost() -> Self {
         let (reason, waited) = (Reason::Closed, Duration::ZERO);
         let over_share = false;
@@ -39,8 +38,8 @@ impl<F: Future, A> Reply<F, A> {
         Self::error(Rejected { reason, retry_after, waited, queued: 0, limit: 0, over_share })
     }
 
-    /// From what a call came to; `Err` is a panic.
-    pub(crate) fn from_result(result: thread::Result<A>) -> Self {
+    /// Returns the reply for the result of a call; `Err` is a panic.
+    pub(super) fn from_result(result: thread::Result<A>) -> Self {
         match result {
             Ok(output) => Self::Done(output),
             Err(panic) => Self::Failed(Failure::Panicked(panic)),
@@ -48,45 +47,45 @@ impl<F: Future, A> Reply<F, A> {
     }
 }
 
-/// A request that was queued, as its caller sees it, and the task that it becomes.
+/// The reply channel of a queued request: its caller receives, the task that the request becomes sends.
 pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
-    /// For the caller: the reply, once.
+    /// Polls for the reply, which comes once.
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>>;
-    /// The caller has gone, and the request with it if it gives that up.
+    /// Closes the receiving end: the caller has gone, and the request with it if it `gives_up`.
     fn close(&self, gives_up: bool);
     fn send(&self, reply: Reply<F, A>);
-    /// Whether the caller has gone.
+    /// Returns whether the receiving end is closed.
     fn is_closed(&self) -> bool;
-    /// For the task: resolves when the caller has gone.
+    /// Resolves when the receiving end is closed.
     fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 /// Where the task of a call sends its reply.
 pub(crate) enum ReplyTo<F: Future, A> {
-    /// It was made in `call`.
+    /// To a call that was made directly.
     Oneshot(oneshot::Sender<Reply<F, A>>),
-    /// It was queued.
+    /// To a call that was queued.
     Queued(Arc<dyn ReplyChannel<F, A>>),
 }
 
 impl<F: Future, A> ReplyTo<F, A> {
-    /// Whether nobody waits for it.
-    pub(crate) fn is_closed(&self) -> bool {
+    /// Returns whether nobody waits for the reply.
+    pub(super) fn is_closed(&self) -> bool {
         match self {
             Self::Oneshot(sender) => sender.is_closed(),
             Self::Queued(channel) => channel.is_closed(),
         }
     }
 
-    pub(crate) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Self::Oneshot(sender) => sender.poll_closed(cx),
             Self::Queued(channel) => channel.poll_closed(cx),
         }
     }
 
-    /// The caller may have gone just now; then nobody wants the reply, and its drop is contained.
-    pub(crate) fn send(self, reply: Reply<F, A>) {
+    /// Sends the reply. If the caller has gone just now, nobody wants it, and its drop is contained.
+    pub(super) fn send(self, reply: Reply<F, A>) {
         contain(|| match self {
             Self::Oneshot(sender) => drop(sender.send(reply)),
             Self::Queued(channel) => channel.send(reply),

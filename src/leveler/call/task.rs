@@ -1,6 +1,7 @@
-//! A call under `Execution::Spawn`: a first poll where it is made, perhaps, and then a task.
+//! A call under `Execution::Spawn`: perhaps an inline first poll, and then a task.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll, Waker},
     thread,
@@ -10,23 +11,28 @@ use pin_project_lite::pin_project;
 use tokio::{sync::oneshot, time::Instant};
 use tracing::Span;
 
-use crate::leveler::{
-    Core,
-    in_flight::{End, InFlight, IsOk, Running},
-    inline_poll::{FirstPoll, InCall},
+use super::{
+    in_flight::{End, InFlight},
     reply::{Reply, ReplyTo},
+    running::Running,
 };
-use crate::{error::ServiceError, options::Abandon};
+use crate::{
+    error::ServiceError,
+    leveler::{
+        core::Core,
+        inline_polling::{FirstPoll, InCall},
+    },
+    options::Abandon,
+};
 
-/// What became of a call that was started.
+/// The state of a call that was started.
 pub(crate) enum Started<F: Future, A> {
-    /// It has ended.
     Ended(Reply<F, A>),
-    /// It runs as a task.
     Spawned(oneshot::Receiver<Reply<F, A>>),
 }
 
-/// Starts a call that was just made, on the thread of its caller; not before [`Core::can_spawn`] has said yes.
+/// Starts a call that was just made, on the thread of its caller. Only after
+/// [`can_spawn`](crate::leveler::runtime::Runtime::can_spawn) has returned true.
 pub(crate) fn start<F, A>(
     core: &Core,
     future: F,
@@ -35,12 +41,12 @@ pub(crate) fn start<F, A>(
     first: FirstPoll,
 ) -> Started<F, A>
 where
-    F: Future + Send + 'static,
-    F::Output: IsOk + Send + 'static,
+    F: Future<Output: Send> + Send + 'static,
     A: Send + 'static,
 {
     let is_measured = first == FirstPoll::Measured;
-    if first == FirstPoll::OnTask || !core.polls_inline() {
+    let inline = first != FirstPoll::OnTask && core.inline_polling.is_on();
+    if !inline || !core.runtime.is_callers_task() {
         let running = Running::new(future, in_flight, span);
         return Started::Spawned(spawn(core, running, is_measured));
     }
@@ -54,15 +60,14 @@ where
     }
 }
 
-/// Polls a call for the first time, and takes note of what that is like.
+/// Polls a call for the first time, and records that if it is to be measured.
 fn first_poll<F, A>(
     running: Pin<&mut Running<F, A>>,
     cx: &mut Context<'_>,
     is_measured: bool,
 ) -> Poll<thread::Result<A>>
 where
-    F: Future,
-    F::Output: IsOk + 'static,
+    F: Future<Output: 'static>,
     A: 'static,
 {
     if !is_measured {
@@ -71,7 +76,9 @@ where
     let mut running = running;
     let began = Instant::now();
     let polled = running.as_mut().poll(cx);
-    running.core().inline_polling.record(polled.is_ready(), began.elapsed());
+    if let Some(core) = running.core() {
+        core.inline_polling.record(polled.is_ready(), began.elapsed());
+    }
     polled
 }
 
@@ -82,23 +89,22 @@ fn spawn<G, F, A>(
 ) -> oneshot::Receiver<Reply<F, A>>
 where
     G: Future<Output = F::Output> + Send + 'static,
-    F: Future + Send + 'static,
-    F::Output: IsOk + Send + 'static,
+    F: Future<Output: Send> + Send + 'static,
     A: Send + 'static,
 {
-    let (reply, answer) = oneshot::channel();
-    let reply = ReplyTo::Oneshot(reply);
-    core.spawn(Task::new(running, reply, core.settings.abandon, is_measured));
-    answer
+    let (sender, receiver) = oneshot::channel();
+    let reply = ReplyTo::Oneshot(sender);
+    core.runtime.spawn(Task::new(running, reply, core.settings.abandon, is_measured));
+    receiver
 }
 
 pin_project! {
-    /// The task of one call, whose future may have been boxed since.
+    /// The task of one call, whose future may have been boxed by an inline first poll.
     pub(crate) struct Task<G: Future, F: Future, A> {
         #[pin]
         running: Running<G, A>,
         reply: Option<ReplyTo<F, A>>,
-        // Whether the work is to stop when its caller has gone.
+        // Whether the work stops when its caller has gone.
         cancel: bool,
         // Whether the next poll is the first, and measured.
         is_measured: bool,
@@ -134,8 +140,7 @@ impl<G: Future, F: Future, A> Task<G, F, A> {
 impl<G, F, A> Future for Task<G, F, A>
 where
     G: Future<Output = F::Output>,
-    F: Future,
-    F::Output: IsOk + 'static,
+    F: Future<Output: 'static>,
     A: 'static,
 {
     type Output = ();
@@ -148,7 +153,7 @@ where
             this.running.stop(End::Cancelled);
             return Poll::Ready(());
         }
-        let is_measured = std::mem::take(this.is_measured);
+        let is_measured = mem::take(this.is_measured);
         match first_poll(this.running.as_mut(), cx, is_measured) {
             Poll::Ready(result) => {
                 if let Some(reply) = this.reply.take() {
@@ -156,7 +161,7 @@ where
                 }
                 Poll::Ready(())
             }
-            // Only now, since most calls that are short have ended: to be woken when the caller goes.
+            // Registered only now, since most short calls have ended: to be woken when the caller goes.
             Poll::Pending if *this.cancel && reply.poll_closed(cx).is_ready() => {
                 *this.reply = None;
                 this.running.stop(End::Cancelled);

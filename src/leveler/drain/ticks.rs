@@ -6,18 +6,18 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::leveler::Core;
+use crate::leveler::core::Core;
 
-/// Short beside the second or so in which an algorithm decides something, and no load: each costs a
-/// microsecond.
+/// The time between two ticks. Short beside the second or so in which an algorithm decides something, and
+/// no load: each tick costs a microsecond.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Ticks for the algorithm that finds the limit, while anything runs or waits.
 ///
-/// Its timer is on or off. It goes off when it fires and there is nothing to do any more, so it fires once
-/// after the end, however often a leveler turns idle and busy in between.
+/// The ticker stops at the first tick that finds nothing running or waiting. So it fires once after the
+/// end, however often a leveler turns idle and busy in between.
 #[derive(Default)]
-pub(crate) struct Ticker {
+pub(super) struct Ticker {
     /// Kept for its memory while it is off.
     timer: Option<Pin<Box<Sleep>>>,
     is_on: bool,
@@ -25,13 +25,13 @@ pub(crate) struct Ticker {
 }
 
 impl Ticker {
-    /// Ticks when it is time, and sees to it that the task is woken for the next one. Returns whether it did.
-    pub(crate) fn poll(&mut self, core: &Core, cx: &mut Context<'_>) -> bool {
-        if !core.is_adaptive() {
+    /// Ticks if it is time, and has the task woken for the next tick. Returns whether it ticked.
+    pub(super) fn poll(&mut self, core: &Core, cx: &mut Context<'_>) -> bool {
+        if !core.limiter.is_adaptive() {
             // A fixed limit, or fixed from now on.
             self.timer = None;
             self.overload.on_idle(core);
-            core.end_wanting_ticks();
+            core.limiter.end_wanting_ticks();
             return false;
         }
         let is_time = match &mut self.timer {
@@ -59,28 +59,29 @@ impl Ticker {
         is_time
     }
 
-    /// After a tick and the dispatch that followed: whether requests still wait, and for slots alone.
-    pub(crate) fn on_dispatched(&mut self, core: &Core, waits_for_slots: bool) {
+    /// Takes note, after a tick and a dispatch, whether requests still wait for slots alone.
+    pub(super) fn on_dispatched(&mut self, core: &Core, waits_for_slots: bool) {
         self.overload.on_tick(core, waits_for_slots);
     }
 }
 
-/// Tells an operator when a limit that is found begins to hold requests back for more than a moment, and
-/// when it does not any more.
+/// Tells an operator when an adaptive limit begins to hold requests back for more than a moment, and when
+/// that ends.
 #[derive(Default)]
 struct Overload {
-    /// The share of the ticks at which requests waited for slots, lately.
+    /// The recent share of ticks at which requests waited for slots.
     share: f64,
     is_on: bool,
 }
 
 impl Overload {
-    /// Said when requests wait at nine of ten ticks, and taken back when they do at one of ten: bursts pass
-    /// without a word, and a queue that is empty now and then is no end. Either takes about a second.
+    /// The event is said when requests wait at nine of ten ticks, and taken back when they wait at one of
+    /// ten. Bursts pass without a word, and a queue that is empty now and then is no end. Either takes
+    /// about a second.
     const ON: f64 = 0.9;
     const OFF: f64 = 0.1;
 
-    /// Of one tick: half a second back they weigh a third.
+    /// The weight of one tick. Ticks of half a second ago weigh a third.
     const WEIGHT: f64 = 0.02;
 
     fn on_tick(&mut self, core: &Core, waits_for_slots: bool) {
@@ -88,14 +89,15 @@ impl Overload {
         self.share += Self::WEIGHT * (now - self.share);
         if !self.is_on && self.share > Self::ON {
             self.is_on = true;
-            let (name, limit, queued) = (&*core.settings.name, core.places.limit(), core.queued());
+            let (name, limit, queued) =
+                (&*core.settings.name, core.admission.limit(), core.admission.occupancy.queued());
             tracing::info!(%name, limit, queued, "limit holds requests back");
         } else if self.share < Self::OFF {
             self.end(core);
         }
     }
 
-    /// Nothing runs or waits any more.
+    /// Takes note that nothing runs or waits any more.
     fn on_idle(&mut self, core: &Core) {
         self.share = 0.0;
         self.end(core);
@@ -103,7 +105,7 @@ impl Overload {
 
     fn end(&mut self, core: &Core) {
         if std::mem::take(&mut self.is_on) {
-            let (name, limit) = (&*core.settings.name, core.places.limit());
+            let (name, limit) = (&*core.settings.name, core.admission.limit());
             tracing::info!(%name, limit, "limit holds no requests back any more");
         }
     }

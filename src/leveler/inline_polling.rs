@@ -1,48 +1,50 @@
+//! Whether the first poll of a call is made in `call` itself, before there is a task for it.
+
 use std::{
     cell::Cell,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
-/// What the first polls of calls are like, and so whether the next one is made in `call` itself, before there is
-/// a task for it.
+/// Measures first polls, and decides by them whether the next call is polled inline.
 ///
-/// A task costs more than all else that this layer does to a call; one whose future is ready at its first poll
-/// needs none. But while `call` polls, nothing else of its caller goes on, so what is polled there has to be
-/// short. Every [`EVERY`]th direct call is measured, wherever it is polled.
+/// A task costs more than all else that this layer does to a call. A call whose future is ready at its first
+/// poll needs none. But while `call` polls, nothing else of its caller goes on, so what is polled inline
+/// has to be short. Every [`INTERVAL`]th direct call is measured, wherever it is polled.
 #[derive(Debug)]
 pub(crate) struct InlinePolling(AtomicU64);
 
-/// One in so many is measured: for the two looks at the clock that this takes.
-const EVERY: u64 = 16;
+/// Calls for one that is measured: a measurement reads the clock twice.
+const INTERVAL: u64 = 16;
 
-/// The mean of nanoseconds up to which first polls are short. Some thirty times what a task costs (`cargo bench -p
-/// overhead`): by no more, for each call, is one held up who makes many at once and could have them run on all cores.
+/// The mean up to which first polls are short, in nanoseconds. About thirty times the cost of a task (the
+/// bench `overhead`). This bounds the harm: a caller that makes many calls at once, which tasks would run
+/// in parallel, loses at most this much per call.
 const SHORT: f32 = 10_000.0;
 
-/// Of the calls so many have to be ready at their first poll. A box for the future costs a twentieth of a task; a
-/// poll in vain, what the inner makes of it.
-const ENOUGH: f32 = 0.25;
+/// The share of calls that has to be ready at the first poll. A box for the future costs a twentieth of a
+/// task; a poll in vain costs what the inner makes of it.
+const MIN_READY: f32 = 0.25;
 
-/// Of a new measurement. With nothing known, three calls that are ready at once are enough to begin with it; one
-/// that takes eight times as long as is short, to end it.
+/// The weight of a new measurement. From nothing, three calls that are ready at once switch inline polling
+/// on; one poll of eight times [`SHORT`] switches it off.
 const WEIGHT: f32 = 0.125;
 
-/// What is to be done about the first poll of a call.
+/// How the first poll of a call is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstPoll {
-    /// Not in `call`.
+    /// By the task of the call.
     OnTask,
-    /// In `call`, if others were short.
+    /// Inline, if others were short.
     Open,
-    /// The same, and it is measured.
+    /// Inline, if others were short, and measured.
     Measured,
 }
 
 impl FirstPoll {
-    /// Of the direct call after so many others.
+    /// Returns how to poll the direct call after so many others.
     pub(crate) fn of(nth: u64) -> Self {
-        if nth % EVERY == 0 { Self::Measured } else { Self::Open }
+        if nth % INTERVAL == 0 { Self::Measured } else { Self::Open }
     }
 }
 
@@ -50,9 +52,10 @@ thread_local! {
     static IN_CALL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this lives, no first poll is made in `call` on this thread: the inner of a leveler is being called, under a
-/// lock, and may be behind another leveler; or such a poll is being made, and others within would go on the same
-/// stack.
+/// While this lives, no first poll is made inline on this thread.
+///
+/// Either the inner of a leveler is being called, under a lock, and may be behind another leveler. Or an
+/// inline poll is being made, and others within would go on the same stack.
 #[derive(Debug)]
 pub(crate) struct InCall {
     before: bool,
@@ -76,14 +79,14 @@ impl InlinePolling {
         Self(AtomicU64::new(0))
     }
 
-    /// Whether to make the first poll in `call`.
+    /// Returns whether to make the next first poll inline.
     #[inline]
-    pub(crate) fn in_place(&self) -> bool {
+    pub(crate) fn is_on(&self) -> bool {
         let (ready, nanos) = self.load();
-        ready >= ENOUGH && nanos <= SHORT && !IN_CALL.get()
+        ready >= MIN_READY && nanos <= SHORT && !IN_CALL.get()
     }
 
-    /// A first poll took so long. Of two threads that record at once one may be lost.
+    /// Records a first poll. Of two threads that record at once one may be lost.
     pub(crate) fn record(&self, is_ready: bool, took: Duration) {
         let (ready, nanos) = self.load();
         let ready = ready + WEIGHT * (f32::from(u8::from(is_ready)) - ready);
@@ -91,7 +94,7 @@ impl InlinePolling {
         self.0.store(u64::from(ready.to_bits()) << 32 | u64::from(nanos.to_bits()), Relaxed);
     }
 
-    /// The share that was ready, and the mean.
+    /// Returns the share that was ready, and the mean time.
     #[inline]
     fn load(&self) -> (f32, f32) {
         let word = self.0.load(Relaxed);
@@ -109,7 +112,7 @@ mod tests {
     fn after(polls: impl IntoIterator<Item = (bool, Duration)>) -> bool {
         let inline_polling = InlinePolling::new();
         polls.into_iter().for_each(|(is_ready, took)| inline_polling.record(is_ready, took));
-        inline_polling.in_place()
+        inline_polling.is_on()
     }
 
     #[test]

@@ -7,8 +7,8 @@ use futures::task::AtomicWaker;
 
 /// Wakes the drain task, once however often it is asked for.
 ///
-/// Every call that ends wakes it while others wait; the second to the last of them find here that it has been woken
-/// and has not come to it.
+/// Every call that ends wakes it while others wait. All but the first find the flag set: the drain task
+/// has been woken and has not run yet.
 #[derive(Debug, Default)]
 pub(crate) struct Wakeup {
     waker: AtomicWaker,
@@ -16,18 +16,18 @@ pub(crate) struct Wakeup {
 }
 
 impl Wakeup {
-    /// To be called after the change that the drain task is to see.
+    /// Wakes the drain task; to be called after the change that it is to see.
     #[inline]
     pub(crate) fn wake(&self) {
-        // In the one order of all these operations the change comes before this look, and this look, if it finds
-        // the signal on, before it is taken back; the drain task looks at the state only after that.
+        // All these operations are `SeqCst`. If this load sees the flag set, the drain task has not cleared
+        // it yet. It clears the flag before it reads any state, so it will see the caller's change.
         if !self.is_on.load(SeqCst) {
             self.is_on.store(true, SeqCst);
             self.waker.wake();
         }
     }
 
-    /// The drain task is about to look at everything: what changes from now on wakes it.
+    /// Registers the drain task, which is about to look at everything. Later changes wake it again.
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
         self.is_on.store(false, SeqCst);

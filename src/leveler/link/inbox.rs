@@ -3,9 +3,9 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use crate::leveler::lock;
+use crate::leveler::contain::lock;
 
-/// What others leave for the drain task, which takes all of it at once and mostly finds nothing: that costs no lock.
+/// Messages to the drain task, which takes all of them at once and mostly finds none: that costs no lock.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox<T> {
     content: Mutex<T>,
@@ -19,7 +19,7 @@ impl<T> Inbox<T> {
         self.is_filled.store(true, SeqCst);
     }
 
-    /// Takes what there is, and leaves `empty` instead. Whoever is woken after a `put` finds it.
+    /// Takes the content, and leaves `empty` instead. A task that is woken after a `put` finds its message.
     pub(crate) fn swap(&self, empty: &mut T) {
         if self.is_filled.load(SeqCst) {
             let mut content = lock(&self.content);

@@ -6,13 +6,17 @@ use std::{
 
 use tokio::{sync::mpsc, time::Instant};
 
-use crate::leveler::{places::CHANNEL, queued::Job};
+use super::job::Job;
 use crate::{
     class::Priority,
     queue::{
         Charge, ChargeId, Entry, Expiry, FairQueue, InnerId, Next, Rules, Shape, Times, Victim,
     },
 };
+
+/// The capacity of the channel to the drain task, in requests. Also how far requests that displace others
+/// may exceed the bound: one channel's worth, which the drain task has not read yet.
+pub(crate) const CHANNEL: usize = 1024;
 
 pub(crate) type Queued = Entry<Arc<dyn Job>>;
 
@@ -61,7 +65,7 @@ impl Backlog {
         if let Some(late) = job.late() {
             self.expiry.push(late.at, Arc::clone(&job));
         }
-        self.line.push(job.lane(), job.rank(), job.admitted(), job);
+        self.line.push(job.inner_id(), job.rank(), job.admitted(), job);
     }
 
     pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<Arc<dyn Job>>> {

@@ -1,0 +1,98 @@
+//! The decision: to run, to wait, or to be refused.
+
+use std::time::Duration;
+
+use super::{
+    Admission, Granted,
+    arrival::Arrival,
+    place::Place,
+    places::{Denied, Taken},
+    prediction::predictor::Prediction,
+    refusal::Refusal,
+    reservation::Reserved,
+    slot::Slot,
+};
+use crate::{leveler::link::backlog::CHANNEL, options::Order};
+
+/// The right that an admitted request gets.
+#[derive(Debug)]
+pub(crate) enum Admitted<'a> {
+    /// Nothing waits and a slot is free: to be dispatched at once.
+    Run(Slot<&'a Admission>),
+    /// To wait in the queue.
+    Wait(Place<&'a Admission>),
+}
+
+/// Admits a request, or says why not. Uses the reserved place, if there is one.
+#[inline]
+pub(crate) fn admit<'a, G: Granted>(
+    admission: &'a Admission,
+    arrival: &mut Arrival,
+    reserved: Option<Reserved<G>>,
+) -> Result<Admitted<'a>, Refusal> {
+    if let Some(left) = arrival.left() {
+        predict(admission, arrival, left)?;
+    }
+    if !admission.shedder.admits(arrival, admission.limit(), &admission.occupancy) {
+        return Err(Refusal::CutOff);
+    }
+    match take(admission, arrival, reserved) {
+        Ok(Taken::Slots(slots)) => Ok(Admitted::Run(Slot::new(admission, slots))),
+        Ok(Taken::Places) => Ok(Admitted::Wait(Place::waiting(Some(admission), arrival.rank))),
+        Err(Denied::Full) => Err(Refusal::NoPlace),
+        Err(Denied::Closed) => Err(Refusal::Closed),
+    }
+}
+
+/// Admits a request that bypasses the queue, on the budget for such requests.
+pub(crate) fn admit_bypass(admission: &Admission) -> Result<Slot<&Admission>, Refusal> {
+    if admission.counts().is_closed() {
+        return Err(Refusal::Closed);
+    }
+    Slot::bypass(admission).ok_or(Refusal::Bypass)
+}
+
+/// Refuses a newcomer that would not be served by its deadline. The prediction rests on what goes
+/// before it, where nothing overtakes, and on the service time of requests with like deadlines.
+fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Result<(), Refusal> {
+    if left.is_zero() {
+        return Err(Refusal::Late);
+    }
+    let (budget, now) = (arrival.budget, arrival.now());
+    let mut wait = 0.0;
+    if admission.order == Order::Fifo && admission.occupancy.queued() > 0 {
+        let ahead = admission.occupancy.ahead_of(arrival.rank);
+        let time = admission.predictor.time_for(ahead, admission.exact_limit());
+        wait = time.seconds().unwrap_or(0.0);
+    }
+    let is_idle = admission.counts().in_flight() == 0;
+    match admission.predictor.predict(budget, wait, left, is_idle, now) {
+        Prediction::InTime => {}
+        Prediction::Probe => arrival.is_probe = true,
+        Prediction::TooLate => {
+            let by_itself = admission.predictor.takes_longer(budget, left);
+            return Err(Refusal::WouldMiss { by_itself });
+        }
+    }
+    Ok(())
+}
+
+fn take<G: Granted>(
+    admission: &Admission,
+    arrival: &Arrival,
+    reserved: Option<Reserved<G>>,
+) -> Result<Taken, Denied> {
+    let (rank, direct) = (arrival.rank, !admission.is_paced());
+    if let (1, Some(Reserved::Place(reservation))) = (rank.cost, reserved) {
+        return reservation.redeem(direct);
+    }
+    let cost = rank.cost as usize;
+    match admission.places.take(cost, direct, 0) {
+        // The queue is full. A request in it may have to give way.
+        Err(Denied::Full) => match admission.occupancy.yields_to(rank, admission.overflow) {
+            0 => Err(Denied::Full),
+            cost_ahead => admission.places.take(cost, direct, cost_ahead.min(CHANNEL)),
+        },
+        taken => taken,
+    }
+}

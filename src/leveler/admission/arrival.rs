@@ -1,0 +1,72 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    class::{Class, Rank},
+    leveler::budget::Budget,
+};
+
+/// A request that asks to come in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// The rank of the request. Its cost is what it takes places for: no more than the limit is now.
+    pub(crate) rank: Rank,
+    /// The cost that the request was given. It counts again at dispatch, since the limit may rise.
+    pub(crate) asked: u32,
+    pub(crate) deadline: Option<Instant>,
+    /// The time between arrival and deadline.
+    pub(crate) budget: Budget,
+    /// Whether the request runs against a prediction, to find out whether the prediction is right.
+    pub(crate) is_probe: bool,
+    /// The time of the arrival, once it is known.
+    now: Option<Instant>,
+}
+
+impl Arrival {
+    #[inline]
+    pub(crate) fn new(class: &Class, limit: usize) -> Self {
+        // The clock is read only if needed: reading it is a quarter of what a refusal costs.
+        let now = class.deadline.map(|_| Instant::now());
+        Self::seen(now, class, limit)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn at(now: Instant, class: &Class, limit: usize) -> Self {
+        Self::seen(Some(now), class, limit)
+    }
+
+    #[inline]
+    fn seen(now: Option<Instant>, class: &Class, limit: usize) -> Self {
+        let left = class.deadline.zip(now).map(|(at, now)| at.saturating_duration_since(now));
+        let asked = class.rank.cost;
+        // More than the limit could never run. The limit fits: it is a part of the admission word.
+        let rank = Rank { cost: asked.clamp(1, limit as u32), ..class.rank };
+        let budget = left.map_or(Budget::NONE, Budget::of);
+        Self { rank, asked, deadline: class.deadline, budget, is_probe: false, now }
+    }
+
+    /// Returns the time of the arrival, the same at every call.
+    #[inline]
+    pub(crate) fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(Instant::now)
+    }
+
+    /// Returns how long it was until the deadline when the request arrived.
+    pub(crate) fn left(&mut self) -> Option<Duration> {
+        let deadline = self.deadline?;
+        Some(deadline.saturating_duration_since(self.now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_heavier_than_the_limit_asks_for_no_more_than_that() {
+        let cost = |cost| Arrival::new(&Class::new().cost(cost), 4).rank.cost;
+        assert_eq!(cost(100), 4, "so it runs, alone");
+        assert_eq!([3, 0].map(cost), [3, 1]);
+    }
+}

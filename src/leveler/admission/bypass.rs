@@ -1,0 +1,28 @@
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// The budget of requests that bypass the queue.
+#[derive(Debug)]
+pub(super) struct Bypass {
+    running: AtomicUsize,
+    limit: usize,
+}
+
+impl Bypass {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { running: AtomicUsize::new(0), limit }
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.running.load(SeqCst)
+    }
+
+    /// Takes one of the budget. Returns whether one was left.
+    pub(super) fn begin(&self) -> bool {
+        let next = |now: usize| (now < self.limit).then_some(now + 1);
+        self.running.fetch_update(SeqCst, SeqCst, next).is_ok()
+    }
+
+    pub(super) fn end(&self) {
+        self.running.fetch_sub(1, SeqCst);
+    }
+}

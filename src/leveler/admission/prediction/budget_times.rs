@@ -1,0 +1,133 @@
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::mean::{MEMORY, Mean};
+use crate::leveler::budget::Budget;
+
+/// Means of the service time by budget, to predict which requests would miss their deadlines.
+///
+/// While nothing is in flight the means fade. Now and then a request may run against its prediction, as a
+/// probe: if all were refused, nothing would ever show that the mean is wrong.
+#[derive(Debug)]
+pub(super) struct BudgetTimes {
+    origin: Instant,
+    means: [Mean; Budget::KINDS],
+    /// When the last call ended, in microseconds after `origin`, plus one. Zero until there is a budget.
+    ended: AtomicU64,
+    /// By kind: when a probe was last let through; the same unit.
+    probed: [AtomicU64; Budget::KINDS],
+}
+
+/// Nobody is refused by a mean of fewer samples.
+const MIN_SAMPLES: u32 = 8;
+
+/// The least time between two probes of a kind, in seconds. It is the predicted time, if that is longer.
+/// More probes would find an error sooner, and miss more deadlines.
+const PROBE_INTERVAL: f32 = 0.1;
+
+impl BudgetTimes {
+    pub(super) fn new(origin: Instant) -> Self {
+        Self {
+            origin,
+            means: [const { Mean::NEW }; Budget::KINDS],
+            ended: AtomicU64::new(0),
+            probed: [const { AtomicU64::new(0) }; Budget::KINDS],
+        }
+    }
+
+    pub(super) fn record(&self, budget: Budget, nanos: f32) {
+        if budget != Budget::NONE {
+            self.means[budget.kind()].record(nanos);
+        }
+    }
+
+    /// Takes note that the last call has ended and nothing is in flight.
+    pub(super) fn on_idle(&self, budget: Budget, now: Instant) {
+        if budget != Budget::NONE || self.ended.load(Relaxed) > 0 {
+            self.ended.store(self.micros(now), Relaxed);
+        }
+    }
+
+    /// Returns how many seconds a call with such a budget will take, if enough is known to refuse by it.
+    pub(super) fn predicted(&self, budget: Budget) -> Option<f32> {
+        let (nanos, samples) = self.means[budget.kind()].load();
+        (samples >= MIN_SAMPLES).then_some(nanos / 1e9)
+    }
+
+    /// Returns whether a request that is predicted to miss its deadline may run as a probe. Its result
+    /// weighs more than earlier ones.
+    pub(super) fn may_probe(&self, budget: Budget, predicted: f32, now: Instant) -> bool {
+        let probed = &self.probed[budget.kind()];
+        let (last, now) = (probed.load(Relaxed), self.micros(now));
+        let apart = (predicted.max(PROBE_INTERVAL) * 1e6) as u64;
+        let may = now.saturating_sub(last) >= apart
+            && probed.compare_exchange(last, now, Relaxed, Relaxed).is_ok();
+        if may {
+            loosen_if_rare(&self.means[budget.kind()]);
+        }
+        may
+    }
+
+    /// Lets the means fade while nothing is in flight, by half for each service time that passes.
+    pub(super) fn fade(&self, now: Instant) {
+        let ended = self.ended.load(Relaxed);
+        let idle = Duration::from_micros(self.micros(now).saturating_sub(ended));
+        if ended > 0
+            && self.ended.compare_exchange(ended, self.micros(now), Relaxed, Relaxed).is_ok()
+        {
+            self.means.iter().for_each(|mean| fade(mean, idle));
+        }
+    }
+
+    fn micros(&self, now: Instant) -> u64 {
+        let since = now.saturating_duration_since(self.origin);
+        since.as_secs() * 1_000_000 + u64::from(since.subsec_micros()) + 1
+    }
+}
+
+/// Lets the next samples weigh more: an eighth if there were but few since the last probe.
+fn loosen_if_rare(mean: &Mean) {
+    let (nanos, samples) = mean.load();
+    let rare = samples < MEMORY + MIN_SAMPLES;
+    mean.store(nanos, samples.min(if rare { MIN_SAMPLES } else { MEMORY }));
+}
+
+fn fade(mean: &Mean, idle: Duration) {
+    let (nanos, samples) = mean.load();
+    if samples > 0 && nanos > 0.0 {
+        let halvings = idle.as_secs_f32() * 1e9 / nanos;
+        let samples = if halvings >= 1.0 { samples.min(MIN_SAMPLES) } else { samples };
+        mean.store(nanos * (-halvings).exp2(), samples);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn one_may_go_against_it_now_and_then() {
+        let start = Instant::now();
+        let times = BudgetTimes::new(start);
+        let may = |ms| times.may_probe(Budget::of(MS), 0.3, start + MS * ms);
+        assert_eq!([300, 310, 599, 600].map(may), [true, false, false, true]);
+    }
+
+    #[test]
+    fn who_goes_against_it_often_does_not_keep_others_from_it() {
+        let (start, mut often) = (Instant::now(), 0);
+        let times = BudgetTimes::new(start);
+        for ms in (0..60_000).step_by(50) {
+            let now = start + MS * ms;
+            times.may_probe(Budget::of(MS * 100), 0.2, now);
+            often += u32::from(times.may_probe(Budget::of(MS * 1000), 5.0, now));
+        }
+        assert_eq!(often, 11, "in a minute, every five seconds");
+    }
+}

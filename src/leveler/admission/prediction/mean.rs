@@ -1,0 +1,58 @@
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// A moving mean in one word: nanoseconds as the bits of an `f32`, and the number of samples.
+///
+/// The mean moves by a fiftieth of the difference with each sample, and by more at first, so it looks back
+/// over some 50 calls. Two threads that record at once may lose one of two samples.
+#[derive(Debug, Default)]
+pub(super) struct Mean(AtomicU64);
+
+/// The number of samples from which on each new sample weighs the same: a fiftieth. More of them would
+/// follow a change more slowly.
+pub(super) const MEMORY: u32 = 50;
+
+impl Mean {
+    pub(super) const NEW: Self = Self(AtomicU64::new(0));
+
+    /// Returns the mean in nanoseconds, and the number of samples.
+    pub(super) fn load(&self) -> (f32, u32) {
+        let word = self.0.load(Relaxed);
+        (f32::from_bits((word >> 32) as u32), word as u32)
+    }
+
+    pub(super) fn store(&self, nanos: f32, samples: u32) {
+        self.0.store(u64::from(nanos.to_bits()) << 32 | u64::from(samples), Relaxed);
+    }
+
+    pub(super) fn record(&self, nanos: f32) {
+        let (known, samples) = self.load();
+        let samples = samples.saturating_add(1);
+        self.store(known + (nanos - known) / samples.min(MEMORY) as f32, samples);
+    }
+
+    pub(super) fn get(&self) -> Option<Duration> {
+        let (nanos, samples) = self.load();
+        (samples > 0).then(|| Duration::from_nanos(nanos as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_mean_follows_what_is_measured() {
+        let mean = Mean::default();
+        (1..=9).for_each(|ms| mean.record(ms as f32 * 1e6));
+        let known = mean.get().expect("nine samples");
+        assert!(known.abs_diff(MS * 5) < MS / 100, "at first a plain mean: {known:?}");
+        (0..200).for_each(|_| mean.record(50e6));
+        let known = mean.get().expect("more");
+        assert!(known.abs_diff(MS * 50) < MS, "{known:?}");
+    }
+}

@@ -1,0 +1,133 @@
+use std::{
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{arrivals::Arrivals, cutoff::OPEN};
+use crate::{
+    class::{NO_FLOW, Priority, Rank},
+    leveler::admission::{arrival::Arrival, occupancy::Occupancy},
+    rng::{mix, seed},
+};
+
+/// The length of a window: as in DAGOR. A longer one reacts later, a shorter one to noise.
+pub(crate) const WINDOW: Duration = Duration::from_secs(1);
+
+/// The part of the limit that a priority keeps waiting while it is cut off, so that a request is there
+/// whenever its guaranteed share comes round.
+const KEPT_PART: usize = 4;
+
+/// Decides whether a newcomer is refused for its priority.
+#[derive(Debug)]
+pub(crate) struct Shedder {
+    /// Set once a request of another priority than the default has come. Until then nothing is counted.
+    has_priorities: AtomicBool,
+    pub(super) arrivals: Arrivals,
+    /// The first shed level that is refused.
+    cutoff: AtomicU32,
+    /// The instant up to which the cutoff holds, in microseconds after `origin`. The drain task, which
+    /// would lift it, does not run when nothing happens.
+    until: AtomicU64,
+    /// Hours since 1970, as of the last window. Cohorts change by the hour, the same in all services.
+    hour: AtomicU64,
+    /// The time since 1970 at `origin`.
+    since_1970: Duration,
+    origin: Instant,
+}
+
+impl Shedder {
+    pub(crate) fn new(origin: Instant) -> Self {
+        // A date. Durations are measured by tokio's clock (law 13).
+        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Self {
+            has_priorities: AtomicBool::new(false),
+            arrivals: Arrivals::new(),
+            cutoff: AtomicU32::new(OPEN),
+            until: AtomicU64::new(0),
+            hour: AtomicU64::new(since_1970.as_secs() / 3600),
+            since_1970,
+            origin,
+        }
+    }
+
+    /// Counts an arrival. Returns whether the request may come in, as far as its priority is concerned.
+    #[inline]
+    pub(crate) fn admits(
+        &self,
+        arrival: &mut Arrival,
+        limit: usize,
+        occupancy: &Occupancy,
+    ) -> bool {
+        let is_default = arrival.rank.priority == Priority::default();
+        if is_default && !self.has_priorities.load(Relaxed) {
+            return true;
+        }
+        self.admits_by_priority(arrival, limit, occupancy)
+    }
+
+    fn admits_by_priority(
+        &self,
+        arrival: &mut Arrival,
+        limit: usize,
+        occupancy: &Occupancy,
+    ) -> bool {
+        if !self.has_priorities.load(Relaxed) {
+            self.has_priorities.store(true, Relaxed);
+        }
+        let Rank { priority, flow, .. } = arrival.rank;
+        let cohort = if flow == NO_FLOW {
+            // Without a flow there is nobody to be fair to: every cohort gets its part.
+            mix(seed())
+        } else {
+            mix(flow ^ mix(self.hour.load(Relaxed)))
+        };
+        let level = self.arrivals.count(priority, flow, cohort);
+        level < self.cutoff.load(Relaxed)
+            || self.arrivals.is_light(priority, flow)
+            || occupancy.weight_of(priority) < limit.div_ceil(KEPT_PART) as u64
+            || self.micros(arrival.now()) > self.until.load(Relaxed)
+    }
+
+    pub(crate) fn has_priorities(&self) -> bool {
+        self.has_priorities.load(Relaxed)
+    }
+
+    /// Makes `level` the first shed level that is refused, for two windows at most.
+    pub(super) fn set_cutoff(&self, level: u32, now: Instant) {
+        self.cutoff.store(level, Relaxed);
+        self.until.store(self.micros(now + 2 * WINDOW), Relaxed);
+        let since_1970 = self.since_1970 + now.saturating_duration_since(self.origin);
+        self.hour.store(since_1970.as_secs() / 3600, Relaxed);
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.origin);
+        since.as_secs() * 1_000_000 + u64::from(since.subsec_micros())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::Class;
+
+    #[test]
+    fn a_priority_that_is_cut_off_keeps_a_little_waiting() {
+        let start = Instant::now();
+        let shedder = Shedder::new(start);
+        shedder.set_cutoff(0, start);
+        let occupancy = Occupancy::new();
+        let low = Class::new().priority(Priority::Low);
+        let admits = |limit: usize, now: Instant| {
+            let mut arrival = Arrival::at(now, &low, limit);
+            shedder.admits(&mut arrival, limit, &occupancy)
+        };
+        assert!(admits(4, start));
+        occupancy.on_queued(low.rank);
+        assert!(!admits(4, start));
+        assert!(admits(5, start));
+        assert!(admits(4, start + 3 * WINDOW), "nobody was there to lift the cutoff");
+    }
+}

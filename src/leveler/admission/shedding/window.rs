@@ -1,0 +1,53 @@
+use tokio::time::Instant;
+
+use super::{
+    cutoff::Cutoff,
+    demand::remembered_after,
+    shedder::{Shedder, WINDOW},
+};
+
+/// The time over which arrivals are compared with what is served. The drain task owns it.
+#[derive(Debug)]
+pub(crate) struct Window {
+    cutoff: Cutoff,
+    began: Instant,
+    /// Requests dispatched from the queue since `began`.
+    served: u64,
+    /// Whether something has been waiting all the time since `began`.
+    stood: bool,
+    /// The weight of all windows whose demand is remembered.
+    remembered: f64,
+}
+
+impl Window {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { cutoff: Cutoff::new(), began: now, served: 0, stood: false, remembered: 0.0 }
+    }
+
+    pub(crate) fn on_dispatched(&mut self) {
+        self.served += 1;
+    }
+
+    /// Takes note of how many requests wait and, at the end of a window, moves the cutoff. Returns
+    /// whether requests are shed now, if that has changed.
+    pub(crate) fn look(&mut self, shedder: &Shedder, waiting: usize, now: Instant) -> Option<bool> {
+        if !shedder.has_priorities() {
+            return None;
+        }
+        self.stood &= waiting > 0;
+        let length = now.saturating_duration_since(self.began);
+        if length < WINDOW {
+            return None;
+        }
+        let was_open = self.cutoff.is_open();
+        // Several, if the drain task did not run for so long.
+        let windows = length.as_secs_f64() / WINDOW.as_secs_f64();
+        let arrived = shedder.arrivals.take();
+        let cut = self.cutoff.on_window(&arrived, self.served, self.stood, windows);
+        self.remembered = remembered_after(self.remembered);
+        shedder.arrivals.on_window(cut, self.remembered);
+        shedder.set_cutoff(self.cutoff.level(), now);
+        (self.began, self.served, self.stood) = (now, 0, waiting > 0);
+        (self.cutoff.is_open() != was_open).then_some(was_open)
+    }
+}

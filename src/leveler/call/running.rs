@@ -1,0 +1,101 @@
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+    thread,
+};
+
+use pin_project_lite::pin_project;
+use tracing::Span;
+
+use super::{
+    held_slot::Returned,
+    in_flight::{End, InFlight},
+};
+use crate::leveler::{contain::contain, core::Core};
+
+pin_project! {
+    /// The inner's future, with its slot.
+    pub(crate) struct Running<F: Future, A> {
+        #[pin]
+        future: Option<F>,
+        // After the future: the slot is given back when the work has really ended, also when dropping the
+        // future panics.
+        in_flight: InFlight<F::Output, A>,
+        span: Span,
+    }
+
+    impl<F: Future, A> PinnedDrop for Running<F, A> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.future.is_none() {
+                return;
+            }
+            let _entered = this.span.enter();
+            this.future.set(None);
+        }
+    }
+}
+
+impl<F: Future, A> Running<F, A> {
+    pub(crate) fn new(future: F, in_flight: InFlight<F::Output, A>, span: Span) -> Self {
+        Self { future: Some(future), in_flight, span }
+    }
+
+    pub(super) fn core(&self) -> Option<&Core> {
+        self.in_flight.judge().map(|judge| judge.core())
+    }
+
+    /// Drops the inner's future where it is, and ends the call.
+    pub(super) fn stop(self: Pin<&mut Self>, end: End) {
+        let mut this = self.project();
+        contain(|| this.span.in_scope(|| this.future.set(None)));
+        this.in_flight.end(end);
+    }
+}
+
+/// Resolves when the call has ended; its slot is free, or goes with the response. `Err` carries the panic
+/// of the inner's future, or of the response classifier.
+impl<F, A> Future for Running<F, A>
+where
+    F: Future,
+    F::Output: 'static,
+    A: 'static,
+{
+    type Output = thread::Result<A>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let in_flight = this.in_flight;
+        let Some(judge) = in_flight.judge() else { return Poll::Pending };
+        let entered = this.span.enter();
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let future = this.future.as_mut().as_pin_mut()?;
+            Some(future.poll(cx).map(|output| {
+                let judged = judge.judge(&output);
+                (output, judged)
+            }))
+        }));
+        let returned = match polled {
+            // `None` only after the end, when nobody polls again.
+            Ok(None) | Ok(Some(Poll::Pending)) => return Poll::Pending,
+            Ok(Some(Poll::Ready(returned))) => Ok(returned),
+            Err(panic) => Err(panic),
+        };
+        contain(|| this.future.set(None));
+        drop(entered);
+        let (output, (outcome, ok)) = match returned {
+            Ok(returned) => returned,
+            Err(panic) => {
+                in_flight.end(End::Panicked);
+                return Poll::Ready(Err(panic));
+            }
+        };
+        let call = Returned::new(in_flight, ok, outcome);
+        let answer = catch_unwind(AssertUnwindSafe(|| judge.hand_on(output, &call)));
+        let panicked = answer.is_err();
+        // Unless the slot goes with the response.
+        in_flight.end(if panicked { End::Panicked } else { End::Returned { ok, outcome } });
+        Poll::Ready(answer)
+    }
+}

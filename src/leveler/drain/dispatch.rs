@@ -1,0 +1,149 @@
+use std::{task::Context, time::Duration};
+
+use tokio::time::Instant;
+
+use super::BATCH;
+use crate::{
+    error::Reason,
+    leveler::{
+        admission::{prediction::predictor::Prediction, shedding::window::Window},
+        contain::contain,
+        core::Core,
+        link::{backlog::Queued, job::Dispatched},
+        pace::Pace,
+    },
+    queue::{Charge, Entry, Next},
+    rng::draw,
+};
+
+/// Dispatches what may run, at the pace that was set.
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    pace: Pace,
+    /// Counts what is dispatched, for shedding by priority.
+    window: Window,
+}
+
+impl Dispatcher {
+    pub(super) fn new(core: &Core, now: Instant) -> Self {
+        Self { pace: Pace::new(core.settings.rate, now), window: Window::new(now) }
+    }
+
+    /// Dispatches as many requests as fit. Returns when the pace lets the next one go. `now` is read anew
+    /// for each request.
+    pub(super) fn dispatch(
+        &mut self,
+        core: &Core,
+        now: &mut Instant,
+        cx: &mut Context<'_>,
+    ) -> Option<Instant> {
+        let admission = &core.admission;
+        let (mut left, mut due) = (BATCH, None);
+        let times = admission.predictor.service_times.by_priority();
+        while left > 0 && admission.may_dispatch(1) {
+            *now = Instant::now();
+            due = self.pace.wait_until(*now, gap(core));
+            if due.is_some() {
+                break;
+            }
+            let next = core.link.backlog().pop(*now, &times);
+            let Some(next) = next else { break };
+            left -= 1;
+            match next {
+                Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
+                Next::Dispatch(entry, charge) => {
+                    if !self.try_dispatch(core, entry, charge, *now) {
+                        break;
+                    }
+                }
+            }
+        }
+        if left < BATCH {
+            core.measure_rate(*now);
+            admission.end_dispatching();
+        }
+        if left == 0 {
+            cx.waker().wake_by_ref();
+        } else if core.counts().waiting() == 0 {
+            core.on_queue_empty();
+        }
+        due
+    }
+
+    /// Dispatches a request, or removes it. Returns false if it has to wait for a slot, and all others
+    /// with it.
+    fn try_dispatch(&mut self, core: &Core, entry: Queued, charge: Charge, now: Instant) -> bool {
+        if let Some(reason) = too_late(core, &entry, now) {
+            core.link.backlog().refund(&charge);
+            contain(|| entry.item.remove(reason.into()));
+            return true;
+        }
+        if !core.admission.may_dispatch(entry.item.cost()) {
+            core.link.backlog().put_back(entry, &charge);
+            return false;
+        }
+        let Entry { seq, lane, rank, admitted, item } = entry;
+        let again = |item| Entry { seq, lane, rank, admitted, item };
+        match contain(|| item.dispatch(now, charge.bill)) {
+            Some(Dispatched::Started) => self.on_called(core, now),
+            Some(Dispatched::Panicked) => {
+                self.on_called(core, now);
+                core.link.backlog().keep_charge(&charge);
+            }
+            Some(Dispatched::Unready(item)) => core.link.backlog().stall(again(item), &charge),
+            Some(Dispatched::NoSlot(item)) => {
+                core.link.backlog().put_back(again(item), &charge);
+                return false;
+            }
+            Some(Dispatched::Ended) | None => core.link.backlog().refund(&charge),
+        }
+        true
+    }
+
+    fn on_called(&mut self, core: &Core, now: Instant) {
+        self.window.on_dispatched();
+        let is_spaced = core.admission.exact_limit() < 1.0;
+        let spread = if is_spaced { 0.75 + draw() / 2.0 } else { 1.0 };
+        self.pace.on_dispatched(now, spread);
+    }
+
+    /// Ends the window over which arrivals are counted, when it is over.
+    pub(super) fn look_back(&mut self, core: &Core, waiting: usize, now: Instant) {
+        if let Some(sheds) = self.window.look(&core.admission.shedder, waiting, now) {
+            let name = &*core.settings.name;
+            tracing::info!(%name, sheds, "lower priorities are refused");
+        }
+    }
+}
+
+/// Returns why a request at its turn is not to be dispatched any more.
+fn too_late(core: &Core, entry: &Queued, now: Instant) -> Option<Reason> {
+    let job = &entry.item;
+    if let Some(late) = job.late().filter(|late| late.at <= now) {
+        return Some(late.reason);
+    }
+    let left = job.deadline()?.saturating_duration_since(now);
+    let prediction = core.admission.predict(job.predicted_by(), left, now);
+    (prediction == Prediction::TooLate).then_some(Reason::WouldMissDeadline)
+}
+
+/// Returns the spacing of a limit below 1: by Little's law, the mean service time divided by the limit.
+fn gap(core: &Core) -> Option<Duration> {
+    let limit = core.admission.exact_limit();
+    if !(limit > 0.0 && limit < 1.0) {
+        return None;
+    }
+    let service_time = core.admission.predictor.service_times.mean()?;
+    Duration::try_from_secs_f64(service_time.as_secs_f64() / limit).ok()
+}
+
+/// Returns whether something waits after a dispatch, and for no other reason than the limit.
+pub(super) fn waits_for_slots(core: &Core, due: Option<Instant>) -> bool {
+    let admission = &core.admission;
+    let by_limit = match due {
+        // A limit below 1 is a pace.
+        Some(_) => core.settings.rate.is_none(),
+        None => !admission.may_dispatch(1),
+    };
+    by_limit && admission.occupancy.queued() > 0 && !admission.counts().is_paused()
+}

@@ -1,0 +1,33 @@
+use crate::{
+    error::Reason,
+    leveler::{admission::overrun::Overrun, contain::contain, core::Core, link::job::Removal},
+    options::Overflow,
+    queue::Victim,
+};
+
+/// Removes requests for those that were admitted over the bound.
+pub(super) fn evict(core: &Core) {
+    let admission = &core.admission;
+    let evicts_oldest = core.settings.overflow == Overflow::EvictOldest;
+    let mut overrun = Overrun::take(admission);
+    let is_over = || admission.counts().held() > admission.total();
+    while is_over() && (evicts_oldest || !overrun.is_settled()) {
+        let mut backlog = core.link.backlog();
+        let victim = if evicts_oldest {
+            backlog.pop_oldest().map(|job| (job, Reason::Evicted.into()))
+        } else {
+            backlog.pop_for_another().map(|victim| {
+                let Victim { entry, reason, over_share } = victim;
+                (entry.item, Removal { reason, over_share })
+            })
+        };
+        drop(backlog);
+        let Some((job, why)) = victim else {
+            // The requests that were admitted are not sent yet. The overrun goes on.
+            return;
+        };
+        overrun.on_evicted(job.rank().cost as usize);
+        contain(|| job.remove(why));
+    }
+    overrun.forgive();
+}

@@ -1,0 +1,27 @@
+use std::task::Context;
+
+use tokio::time::Instant;
+
+use super::BATCH;
+use crate::{
+    error::Reason,
+    leveler::{contain::contain, core::Core},
+};
+
+/// Removes the requests whose wait limit or deadline has passed. `now` is read anew for each.
+pub(super) fn expire(core: &Core, now: &mut Instant, cx: &mut Context<'_>) {
+    for _ in 0..BATCH {
+        let late = {
+            let mut backlog = core.link.backlog();
+            if backlog.next_late().is_none() {
+                return;
+            }
+            *now = Instant::now();
+            backlog.pop_late(*now)
+        };
+        let Some(job) = late else { return };
+        let reason = job.late().map_or(Reason::MaxWait, |late| late.reason);
+        contain(|| job.remove(reason.into()));
+    }
+    cx.waker().wake_by_ref();
+}

@@ -1,0 +1,43 @@
+use std::{
+    collections::BTreeSet,
+    mem,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::{leveler::link::Link, queue::ChargeId};
+
+/// Takes in what other threads have left.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    /// Empty between two turns; kept for its memory.
+    settlements: Vec<(ChargeId, Duration)>,
+}
+
+/// What the drain task finds when it looks.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Whether the channel is closed and empty.
+    pub(super) is_closed: bool,
+    /// Whether any request may be late.
+    pub(super) has_late: bool,
+}
+
+impl Intake {
+    /// Takes in the measured times of finished calls, inner services that may be ready again, and new
+    /// requests.
+    pub(super) fn take(&mut self, link: &Link, cx: &mut Context<'_>) -> Found {
+        let mut woken = BTreeSet::new();
+        link.woken.swap(&mut woken);
+        let mut settlements = mem::take(&mut self.settlements);
+        link.settlements.swap(&mut settlements);
+        let mut backlog = link.backlog();
+        settlements.drain(..).for_each(|(charge, time)| backlog.settle(charge, time));
+        woken.into_iter().for_each(|inner| backlog.wake(inner));
+        let is_closed = matches!(backlog.take_in(cx), Poll::Ready(()));
+        let has_late = backlog.next_late().is_some();
+        drop(backlog);
+        self.settlements = settlements;
+        Found { is_closed, has_late }
+    }
+}

@@ -1,0 +1,51 @@
+//! How long a request may wait.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::SeqCst},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// A time after an admission, or never. It has half the bytes of an `Instant`, and each request that waits
+/// has two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct After(u64);
+
+impl After {
+    const NEVER: Self = Self(u64::MAX);
+
+    /// Returns the time after an admission, in nanoseconds. Five centuries are never.
+    pub(crate) fn new(time: Option<Duration>) -> Self {
+        let nanos = time.and_then(|time| u64::try_from(time.as_nanos()).ok());
+        nanos.map_or(Self::NEVER, Self)
+    }
+
+    pub(crate) fn get(self) -> Option<Duration> {
+        (self != Self::NEVER).then(|| Duration::from_nanos(self.0))
+    }
+
+    /// Returns the instant that is so long after `admitted`.
+    pub(crate) fn of(self, admitted: Instant) -> Option<Instant> {
+        admitted.checked_add(self.get()?)
+    }
+}
+
+/// The limit that newcomers get, which a handle may change.
+#[derive(Debug)]
+pub(crate) struct MaxWait(AtomicU64);
+
+impl MaxWait {
+    pub(crate) fn new(limit: Option<Duration>) -> Self {
+        Self(AtomicU64::new(After::new(limit).0))
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> After {
+        After(self.0.load(SeqCst))
+    }
+
+    pub(crate) fn set(&self, limit: Option<Duration>) {
+        self.0.store(After::new(limit).0, SeqCst);
+    }
+}
