@@ -10,6 +10,7 @@ use super::{
     metrics::Metrics,
     runtime::Runtime,
     settings::Settings,
+    wait_limit::After,
 };
 use crate::{
     class::Rank,
@@ -64,11 +65,12 @@ impl Core {
 
     /// Takes note that a call was made on an inner service.
     #[inline]
-    pub(crate) fn on_dispatched(&self, wait: Duration) {
+    pub(crate) fn on_dispatched(&self, wait: After) {
         if self.limiter.wants_ticks() {
             self.wake();
         }
-        tracing::trace!(wait = wait.as_secs_f64(), "request dispatched");
+        let seconds = || wait.get().unwrap_or_default().as_secs_f64();
+        tracing::trace!(wait = seconds(), "request dispatched");
     }
 
     /// Takes note that a charged call has taken so long.

@@ -15,12 +15,16 @@ pub(crate) struct After(u64);
 impl After {
     const NEVER: Self = Self(u64::MAX);
 
+    pub(crate) const ZERO: Self = Self(0);
+
     /// Returns the time after an admission, in nanoseconds. Five centuries are never.
+    #[inline]
     pub(crate) fn new(time: Option<Duration>) -> Self {
         let nanos = time.and_then(|time| u64::try_from(time.as_nanos()).ok());
         nanos.map_or(Self::NEVER, Self)
     }
 
+    #[inline]
     pub(crate) fn get(self) -> Option<Duration> {
         (self != Self::NEVER).then(|| Duration::from_nanos(self.0))
     }

@@ -12,7 +12,7 @@ use super::{
     reservation::Reserved,
     slot::Slot,
 };
-use crate::{leveler::link::backlog::CHANNEL, options::Order};
+use crate::{class::Rank, leveler::link::backlog::CHANNEL, options::Order};
 
 /// The right that an admitted request gets.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum Admitted<'a> {
 }
 
 /// Admits a request, or says why not. Uses the reserved place, if there is one.
-#[inline]
+#[inline(always)]
 pub(crate) fn admit<'a, G: Granted>(
     admission: &'a Admission,
     arrival: &mut Arrival,
@@ -77,22 +77,31 @@ fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Resu
     Ok(())
 }
 
+#[inline(always)]
 fn take<G: Granted>(
     admission: &Admission,
     arrival: &Arrival,
     reserved: Option<Reserved<G>>,
 ) -> Result<Taken, Denied> {
-    let (rank, direct) = (arrival.rank, !admission.is_paced());
-    if let (1, Some(Reserved::Place(reservation))) = (rank.cost, reserved) {
-        return reservation.redeem(direct);
+    let (cost, direct) = (arrival.rank.cost as usize, !admission.is_paced());
+    if let Some(Reserved::Place(reservation)) = reserved {
+        if cost == 1 {
+            return reservation.redeem(direct);
+        }
     }
-    let cost = rank.cost as usize;
     match admission.places.take(cost, direct, 0) {
-        // The queue is full. A request in it may have to give way.
-        Err(Denied::Full) => match admission.occupancy.yields_to(rank, admission.overflow) {
-            0 => Err(Denied::Full),
-            cost_ahead => admission.places.take(cost, direct, cost_ahead.min(CHANNEL)),
-        },
+        // Whoever waits may have to give way.
+        Err(Denied::Full) if admission.counts().waiting() > 0 => {
+            take_over_bound(admission, arrival.rank, direct)
+        }
         taken => taken,
+    }
+}
+
+/// Admits over the bound, if requests in the full queue have to give way.
+fn take_over_bound(admission: &Admission, rank: Rank, direct: bool) -> Result<Taken, Denied> {
+    match admission.occupancy.yields_to(rank, admission.overflow) {
+        0 => Err(Denied::Full),
+        cost => admission.places.take(rank.cost as usize, direct, cost.min(CHANNEL)),
     }
 }

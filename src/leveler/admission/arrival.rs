@@ -53,6 +53,7 @@ impl Arrival {
     }
 
     /// Returns how long it was until the deadline when the request arrived.
+    #[inline]
     pub(crate) fn left(&mut self) -> Option<Duration> {
         let deadline = self.deadline?;
         Some(deadline.saturating_duration_since(self.now()))

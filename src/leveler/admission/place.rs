@@ -4,8 +4,12 @@ use std::{cell::Cell, thread};
 
 use tokio::time::Instant;
 
-use super::{Granted, places::Slots, slot::Slot};
-use crate::{class::Rank, error::Reason};
+use super::{Admission, Granted, places::Slots, slot::Slot};
+use crate::{
+    class::{Priority, Rank},
+    error::Reason,
+    stats::Counters,
+};
 
 /// The right of an admitted request to wait: as many places as it costs.
 ///
@@ -36,10 +40,19 @@ enum Stage {
 /// An end of an admitted request whose call was not made, or returned no future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unserved {
-    Cancelled,
     Removed(Reason),
     Failed,
     Panicked,
+}
+
+impl Unserved {
+    fn count(self, counters: &Counters, priority: Priority) -> u64 {
+        match self {
+            Self::Removed(reason) => counters.removed.add(priority, reason),
+            Self::Failed => counters.failed.add(),
+            Self::Panicked => counters.panicked.add(),
+        }
+    }
 }
 
 /// The drain task is woken once for so many cancelled requests, to look whether there are tombstones to
@@ -52,6 +65,7 @@ impl<G: Granted> Place<G> {
     }
 
     /// Goes on as the same place, by another way to the same admission.
+    #[inline]
     pub(crate) fn map<H: Granted>(mut self, to: impl FnOnce(G) -> H) -> Place<H> {
         let granted = self.granted.take().map(to);
         Place { granted, rank: self.rank, stage: Cell::new(self.stage.get()) }
@@ -63,6 +77,7 @@ impl<G: Granted> Place<G> {
     }
 
     /// Counts the request as admitted and queued.
+    #[inline]
     pub(crate) fn enqueue(&self, now: Instant) {
         let Some(granted) = &self.granted else { return };
         let (admission, rank) = (granted.admission(), self.rank);
@@ -77,18 +92,21 @@ impl<G: Granted> Place<G> {
 
     /// Takes slots for the cost `asked`, in place of the places held. Returns whether it got them. For
     /// the drain task alone.
+    #[inline]
     pub(crate) fn take_slot(&self, asked: usize) -> bool {
         let Some(granted) = &self.granted else { return false };
         let admission = granted.admission();
         let Some(slots) = admission.places.take_slots(self.rank.cost as usize, asked) else {
             return false;
         };
-        self.leave_queue(granted);
-        self.stage.set(Stage::Running(slots));
+        if let Stage::Queued = self.stage.replace(Stage::Running(slots)) {
+            admission.occupancy.on_dequeued(self.rank);
+        }
         true
     }
 
     /// Becomes the right to run, if slots were taken.
+    #[inline]
     pub(crate) fn into_slot(mut self) -> Option<Slot<G>> {
         match self.stage.get() {
             Stage::Running(slots) => Some(Slot::new(self.granted.take()?, slots)),
@@ -97,10 +115,12 @@ impl<G: Granted> Place<G> {
     }
 
     /// Gives back for a caller that has gone.
+    #[inline]
     pub(crate) fn cancel(mut self) {
         let Some(granted) = self.granted.take() else { return };
-        let before = self.give_back(&granted, Unserved::Cancelled);
         let admission = granted.admission();
+        let before = admission.counters.cancelled.add();
+        self.release(admission);
         let counts = admission.counts();
         // The request may have held up others, for want of slots; and the drain task may have been
         // waiting for it to end.
@@ -111,6 +131,7 @@ impl<G: Granted> Place<G> {
     }
 
     /// Gives back after an end without a response. Returns what led to the admission.
+    #[inline]
     pub(crate) fn end(mut self, how: Unserved) -> Option<G> {
         let granted = self.granted.take()?;
         self.give_back(&granted, how);
@@ -118,42 +139,44 @@ impl<G: Granted> Place<G> {
     }
 
     /// Counts the end, then gives back: whoever the free place wakes must find the books balanced.
-    /// Returns how many had ended this way before, as counted by this thread.
-    fn give_back(&self, granted: &G, how: Unserved) -> u64 {
+    fn give_back(&self, granted: &G, how: Unserved) {
         let admission = granted.admission();
-        let counters = &admission.counters;
-        let before = match (self.stage.get(), how) {
-            (Stage::Admitted, _) => 0,
-            (_, Unserved::Cancelled) => counters.cancelled.add(),
-            (_, Unserved::Removed(reason)) => counters.removed.add(self.rank.priority, reason),
-            (_, Unserved::Failed) => counters.failed.add(),
-            (_, Unserved::Panicked) => counters.panicked.add(),
-        };
-        self.leave_queue(granted);
-        let (listeners, reserved) = (&admission.listeners, admission.places.reserved());
-        if let Stage::Running(slots) = self.stage.get() {
-            listeners.on_slot_free(admission.places.release_running(slots.taken), reserved);
-        } else {
-            let after = admission.places.release_waiting(self.rank.cost);
-            listeners.on_place_free(after, reserved);
+        if !matches!(self.stage.get(), Stage::Admitted) {
+            how.count(&admission.counters, self.rank.priority);
         }
-        before
+        self.release(admission);
     }
 
-    fn leave_queue(&self, granted: &G) {
-        if let Stage::Queued = self.stage.get() {
-            granted.admission().occupancy.on_dequeued(self.rank);
+    #[inline]
+    fn release(&self, admission: &Admission) {
+        let (listeners, places) = (&admission.listeners, &admission.places);
+        match self.stage.get() {
+            Stage::Running(slots) => {
+                let after = places.release_running(slots.taken);
+                return listeners.on_slot_free(after, places.reserved());
+            }
+            Stage::Queued => admission.occupancy.on_dequeued(self.rank),
+            Stage::Admitted => {}
         }
+        let after = places.release_waiting(self.rank.cost);
+        listeners.on_place_free(after, places.reserved());
+    }
+
+    /// Gives back what nothing else has ended. A panic that unwinds through the dispatch counts as one. A
+    /// request that nobody has any more, not even its caller, counts as removed.
+    #[cold]
+    fn lose(&self, granted: &G) {
+        let panicked = thread::panicking() || matches!(self.stage.get(), Stage::Running(_));
+        let removed = Unserved::Removed(Reason::Closed);
+        self.give_back(granted, if panicked { Unserved::Panicked } else { removed });
     }
 }
 
-/// Gives back what nothing else has ended. A panic that unwinds through the dispatch counts as one; a
-/// request that nobody has any more, not even its caller, as removed.
 impl<G: Granted> Drop for Place<G> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(granted) = self.granted.take() else { return };
-        let panicked = thread::panicking() || matches!(self.stage.get(), Stage::Running(_));
-        let removed = Unserved::Removed(Reason::Closed);
-        self.give_back(&granted, if panicked { Unserved::Panicked } else { removed });
+        if let Some(granted) = self.granted.take() {
+            self.lose(&granted);
+        }
     }
 }

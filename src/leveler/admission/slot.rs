@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{
-    Granted,
+    Admission, Granted,
     place::{Place, Unserved},
     places::Slots,
     word::Counts,
@@ -42,11 +42,13 @@ impl<G: Granted> Slot<G> {
     }
 
     /// Returns how many slots this is.
+    #[inline]
     pub(crate) fn taken(&self) -> usize {
         self.slots.taken as usize
     }
 
     /// Returns how many slots were taken in all when this was, itself included.
+    #[inline]
     pub(crate) fn in_flight(&self) -> usize {
         self.slots.in_flight as usize
     }
@@ -90,7 +92,7 @@ impl<G: Granted> Slot<G> {
 
     /// Gives the slots and places back. Those who wait for them are told when the result is dropped.
     #[inline]
-    pub(crate) fn release(&self) -> Option<Released<'_, G>> {
+    pub(crate) fn release(&self) -> Option<Released<'_>> {
         let granted = self.granted.as_ref().filter(|_| self.end())?;
         let admission = granted.admission();
         let after = if self.is_bypass() {
@@ -99,7 +101,7 @@ impl<G: Granted> Slot<G> {
         } else {
             Some(admission.places.release_running(self.slots.taken))
         };
-        Some(Released { granted, after })
+        Some(Released { admission, after })
     }
 
     /// Gives back after an end without a response: the request is counted as admitted, and as ended.
@@ -135,24 +137,25 @@ impl<G: Granted> Drop for Slot<G> {
 
 /// A slot that is free again. Dropping this tells those who wait.
 #[derive(Debug)]
-pub(crate) struct Released<'a, G: Granted> {
-    granted: &'a G,
+pub(crate) struct Released<'a> {
+    admission: &'a Admission,
     after: Option<Counts>,
 }
 
-impl<G: Granted> Released<'_, G> {
+impl Released<'_> {
     /// Returns the counts after it; none for a slot of the bypass budget.
+    #[inline]
     pub(crate) fn after(&self) -> Option<Counts> {
         self.after
     }
 }
 
-impl<G: Granted> Drop for Released<'_, G> {
+impl Drop for Released<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(after) = self.after {
-            let admission = self.granted.admission();
-            admission.listeners.on_slot_free(after, admission.places.reserved());
+            let reserved = self.admission.places.reserved();
+            self.admission.listeners.on_slot_free(after, reserved);
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     pub(crate) at: Instant,
-    pub(crate) wait: Duration,
+    pub(crate) wait: After,
     pub(crate) priority: Priority,
     pub(crate) budget: Budget,
     /// The charge that is put right when the call ends, if there is one.
@@ -46,9 +46,10 @@ pub(crate) struct Start {
 
 impl Start {
     /// Returns the start of a call that need not wait.
+    #[inline]
     pub(crate) fn at_once(arrival: &mut Arrival) -> Self {
         let Arrival { rank, budget, .. } = *arrival;
-        let (wait, priority) = (Duration::ZERO, rank.priority);
+        let (wait, priority) = (After::ZERO, rank.priority);
         Self { at: arrival.now(), wait, priority, budget, charge: None }
     }
 }
@@ -111,15 +112,12 @@ impl<O, A> InFlight<O, A> {
     #[inline]
     fn new(slot: Slot<Arc<dyn Judge<O, A>>>, start: Start) -> Self {
         let Start { at, wait, priority, budget, charge } = start;
-        let limit = slot.granted().map_or(0, |judge| judge.core().admission.limit());
-        let limit_reached = !slot.is_bypass() && slot.in_flight() >= limit;
-        let marks = Marks::new(priority, limit_reached);
-        let this = Self { slot, at, wait: After::new(Some(wait)), charge, budget, marks };
+        let mut this = Self { slot, at, wait, charge, budget, marks: Marks::new(priority, false) };
         // From here on the slot is given back in `Drop`, whatever the event leads to.
-        if !this.slot.is_bypass() {
-            if let Some(judge) = this.judge() {
-                judge.core().on_dispatched(wait);
-            }
+        if let Some(judge) = this.slot.granted().filter(|_| !this.slot.is_bypass()) {
+            let core = judge.core();
+            this.marks = Marks::new(priority, this.slot.in_flight() >= core.admission.limit());
+            core.on_dispatched(wait);
         }
         this
     }

@@ -148,6 +148,7 @@ impl<S, R> Inner<S, R> {
 
     /// Asks the same for a caller that does not wait: not for readiness, nor for another thread that is
     /// just calling the same inner (which may be this very call, further up).
+    #[inline]
     pub(crate) fn try_poll_ready<'a, Req>(&'a self, span: &'a Span) -> Readiness<'a, S>
     where
         S: Service<Req>,
@@ -159,6 +160,7 @@ impl<S, R> Inner<S, R> {
         }
     }
 
+    #[inline]
     fn try_lock(&self) -> Option<MutexGuard<'_, Guarded<S>>> {
         for _ in 0..SPINS {
             match self.guarded.try_lock() {
@@ -192,6 +194,7 @@ impl<'a> Polled<'a> {
 }
 
 impl<S> Guarded<S> {
+    #[inline]
     fn poll_ready<'a, Req>(&mut self, waker: &Waker, span: &'a Span) -> Polled<'a>
     where
         S: Service<Req>,
@@ -234,6 +237,7 @@ impl<S> Guarded<S> {
 impl<S> ReadyInner<'_, S> {
     /// Calls the inner, and keeps its panic from others. `prepare` is done to the request just before; it
     /// learns how long the request has `waited`.
+    #[inline]
     pub(crate) fn call<Req>(
         mut self,
         request: Req,

@@ -65,6 +65,7 @@ struct Terms {
 }
 
 impl Terms {
+    #[inline]
     fn new(arrival: &mut Arrival, max_wait: After) -> Self {
         let deadline = After::new(arrival.left());
         let Arrival { rank, asked, budget, is_probe, .. } = *arrival;
@@ -83,6 +84,7 @@ impl Terms {
 
 impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     /// Queues a call: counts the request in, and makes what goes through the channel.
+    #[inline]
     pub(crate) fn new(
         inner: &Inner<S, R>,
         parts: CallParts<S, Req, R>,
@@ -190,7 +192,13 @@ where
         let execution = inner.core.settings.execution;
         let abandon = inner.core.settings.abandon;
         let Terms { rank, budget, .. } = self.terms;
-        let start = Start { at: now, wait, priority: rank.priority, budget, charge };
+        let start = Start {
+            at: now,
+            wait: After::new(Some(wait)),
+            priority: rank.priority,
+            budget,
+            charge,
+        };
         let Some(in_flight) = InFlight::queued(place, start) else { return Dispatched::Ended };
         let running = Running::new(future, in_flight, span);
         unanswered.end();
