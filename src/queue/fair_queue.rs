@@ -83,7 +83,7 @@ impl<T: QueueItem> FairQueue<T> {
         }
     }
 
-    pub(crate) fn push(&mut self, lane: InnerId, rank: Rank, admitted: Instant, item: T) {
+    pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
         let seq = self.next_seq;
         self.next_seq += 1;
         let level = rank.priority.index();
@@ -94,7 +94,7 @@ impl<T: QueueItem> FairQueue<T> {
                 self.known.see(mix(flow ^ level as u64))
             }
         };
-        let entry = Entry { seq, lane, rank, admitted, item };
+        let entry = Entry { seq, inner, rank, admitted, item };
         self.levels[level].push(entry, is_known, &self.rules);
     }
 
@@ -114,7 +114,7 @@ impl<T: QueueItem> FairQueue<T> {
                 Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
                 Taken::Next(entry) => entry,
             };
-            if self.is_blocked(entry.lane) {
+            if self.is_blocked(entry.inner) {
                 self.levels[level].refund(&charge);
                 self.stall(entry);
                 continue;
@@ -193,9 +193,9 @@ impl<T: QueueItem> FairQueue<T> {
     /// Puts back a request that was taken, since its inner is not ready. It, and those of the same inner
     /// behind it, are passed over until [`wake`](Self::wake).
     pub(crate) fn stall(&mut self, entry: Entry<T>) {
-        let (lane, level) = (entry.lane, entry.rank.priority.index());
+        let (inner, level) = (entry.inner, entry.rank.priority.index());
         let slot = self.levels[level].park(entry, &self.rules);
-        self.blocked.entry(lane).or_default().insert((level, slot));
+        self.blocked.entry(inner).or_default().insert((level, slot));
     }
 
     /// Puts back a request that was taken and could not be dispatched for want of slots. It is the next of
@@ -205,23 +205,23 @@ impl<T: QueueItem> FairQueue<T> {
     }
 
     /// Takes note that this inner may be ready again.
-    pub(crate) fn wake(&mut self, lane: InnerId) {
-        for (level, slot) in self.blocked.remove(&lane).unwrap_or_default() {
-            self.levels[level].wake(slot, lane);
+    pub(crate) fn wake(&mut self, inner: InnerId) {
+        for (level, slot) in self.blocked.remove(&inner).unwrap_or_default() {
+            self.levels[level].wake(slot, inner);
         }
     }
 
     /// Whether an inner is known to be unready. One for which nobody waits any more is to be asked anew: it
     /// may have been told meanwhile to wake somebody else.
-    fn is_blocked(&mut self, lane: InnerId) -> bool {
-        let Some(places) = self.blocked.get_mut(&lane) else { return false };
+    fn is_blocked(&mut self, inner: InnerId) -> bool {
+        let Some(places) = self.blocked.get_mut(&inner) else { return false };
         while let Some((level, slot)) = places.first().copied() {
-            if self.levels[level].has_parked(slot, lane) {
+            if self.levels[level].has_parked(slot, inner) {
                 return true;
             }
             places.pop_first();
         }
-        self.blocked.remove(&lane);
+        self.blocked.remove(&inner);
         false
     }
 
@@ -271,9 +271,9 @@ impl<T: QueueItem> FairQueue<T> {
 
     pub(super) fn sweep(&mut self) {
         self.levels.iter_mut().for_each(PriorityLevel::purge);
-        let lanes: Vec<_> = self.blocked.keys().copied().collect();
-        for lane in lanes {
-            self.is_blocked(lane);
+        let inner_ids: Vec<_> = self.blocked.keys().copied().collect();
+        for inner in inner_ids {
+            self.is_blocked(inner);
         }
     }
 

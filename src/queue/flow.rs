@@ -19,7 +19,7 @@ use super::{
 pub(super) struct Flow<T> {
     /// In order of arrival.
     main: VecDeque<Entry<T>>,
-    lanes: Option<Box<Parked<T>>>,
+    parked: Option<Box<Parked<T>>>,
     /// One whose turn it was and that could not be dispatched for want of slots: next again, so that
     /// lighter ones behind it do not keep taking what it waits for.
     next: Option<Entry<T>>,
@@ -53,7 +53,7 @@ impl<T: QueueItem> Flow<T> {
     pub(super) fn new() -> Self {
         Self {
             main: VecDeque::new(),
-            lanes: None,
+            parked: None,
             next: None,
             turn: AdaptiveLifo::default(),
             delay: ControlledDelay::default(),
@@ -63,13 +63,13 @@ impl<T: QueueItem> Flow<T> {
 
     /// Slots that those in here would take, shells included.
     pub(super) fn weight(&self) -> u64 {
-        let parked = self.lanes.as_ref().map_or(0, |lanes| lanes.weight());
+        let parked = self.parked.as_ref().map_or(0, |parked| parked.weight());
         self.weight + parked + self.next.as_ref().map_or(0, Entry::weight)
     }
 
     /// How many are in here, shells included.
     pub(super) fn len(&self) -> usize {
-        let parked = self.lanes.as_ref().map_or(0, |lanes| lanes.len());
+        let parked = self.parked.as_ref().map_or(0, |parked| parked.len());
         self.main.len() + parked + usize::from(self.next.is_some())
     }
 
@@ -102,7 +102,7 @@ impl<T: QueueItem> Flow<T> {
         while self.main.front().is_some_and(|entry| entry.item.is_gone()) {
             self.pop_main(End::Oldest);
         }
-        if rules.is_plain() && self.lanes.is_none() {
+        if rules.is_plain() && self.parked.is_none() {
             return self.pop_main(End::Oldest).map(Taken::Next);
         }
         let (first, parked) = (self.main.front(), self.parked(End::Oldest));
@@ -125,7 +125,7 @@ impl<T: QueueItem> Flow<T> {
     }
 
     fn parked(&self, end: End) -> Option<&Entry<T>> {
-        self.lanes.as_ref().and_then(|lanes| lanes.peek(end))
+        self.parked.as_ref().and_then(|parked| parked.peek(end))
     }
 
     /// Takes the entry at that end, of those whose inner is worth asking.
@@ -140,7 +140,7 @@ impl<T: QueueItem> Flow<T> {
             (None, _) => true,
         };
         if self.parked(end).is_some_and(is_first) {
-            let entry = self.lanes.as_mut().and_then(|lanes| lanes.pop(end));
+            let entry = self.parked.as_mut().and_then(|parked| parked.pop(end));
             self.tidy();
             entry
         } else {
@@ -162,7 +162,7 @@ impl<T: QueueItem> Flow<T> {
 
     /// Drops what holds the lanes when there are none.
     fn tidy(&mut self) {
-        self.lanes.take_if(|lanes| lanes.is_empty());
+        self.parked.take_if(|parked| parked.is_empty());
     }
 
     /// Puts back an entry that was taken and could not be dispatched for want of slots: it is next again.
@@ -174,19 +174,19 @@ impl<T: QueueItem> Flow<T> {
 
     /// Sets aside an entry whose inner is not ready, until [`wake`](Self::wake).
     pub(super) fn park(&mut self, entry: Entry<T>) {
-        self.lanes.get_or_insert_with(|| Box::new(Parked::new())).park(entry);
+        self.parked.get_or_insert_with(|| Box::new(Parked::new())).park(entry);
     }
 
-    pub(super) fn wake(&mut self, lane: InnerId) {
-        if let Some(lanes) = self.lanes.as_mut() {
-            lanes.wake(lane);
+    pub(super) fn wake(&mut self, inner: InnerId) {
+        if let Some(parked) = self.parked.as_mut() {
+            parked.wake(inner);
         }
     }
 
     /// Whether somebody still waits for this inner among those set aside.
-    pub(super) fn has_parked(&mut self, lane: InnerId) -> bool {
-        let Some(lanes) = self.lanes.as_mut() else { return false };
-        let found = lanes.has_live(lane);
+    pub(super) fn has_parked(&mut self, inner: InnerId) -> bool {
+        let Some(parked) = self.parked.as_mut() else { return false };
+        let found = parked.has_live(inner);
         self.tidy();
         found
     }
@@ -194,7 +194,7 @@ impl<T: QueueItem> Flow<T> {
     /// The oldest that still waits, ready or not.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         let main = self.main.iter().find(|entry| !entry.item.is_gone());
-        let parked = self.lanes.as_ref().and_then(|lanes| lanes.oldest_live());
+        let parked = self.parked.as_ref().and_then(|parked| parked.oldest_live());
         let next = self.next.as_ref().filter(|entry| !entry.item.is_gone());
         main.into_iter().chain(parked).chain(next).min_by_key(|entry| entry.seq)
     }
@@ -203,12 +203,12 @@ impl<T: QueueItem> Flow<T> {
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
         let seq = |entry: Option<&Entry<T>>| entry.map_or(u64::MAX, |entry| entry.seq);
         let main = seq(self.main.front());
-        let parked = seq(self.lanes.as_ref().and_then(|lanes| lanes.oldest()));
+        let parked = seq(self.parked.as_ref().and_then(|parked| parked.oldest()));
         let next = seq(self.next.as_ref());
         if next < main.min(parked) {
             self.next.take()
         } else if parked < main {
-            let entry = self.lanes.as_mut().and_then(|lanes| lanes.pop_oldest());
+            let entry = self.parked.as_mut().and_then(|parked| parked.pop_oldest());
             self.tidy();
             entry
         } else {
@@ -227,8 +227,8 @@ impl<T: QueueItem> Flow<T> {
         self.main.shrink_to(KEEP);
         self.weight = self.main.iter().map(Entry::weight).sum();
         self.next.take_if(|entry| entry.item.is_gone());
-        if let Some(lanes) = self.lanes.as_mut() {
-            lanes.purge();
+        if let Some(parked) = self.parked.as_mut() {
+            parked.purge();
         }
         self.tidy();
     }

@@ -57,7 +57,7 @@ pub(crate) trait QueueItem {
 pub(crate) struct Entry<T> {
     /// Position in the order of arrival; given by the line.
     pub(crate) seq: u64,
-    pub(crate) lane: InnerId,
+    pub(crate) inner: InnerId,
     pub(crate) rank: Rank,
     pub(crate) admitted: Instant,
     pub(crate) item: T,

@@ -10,7 +10,7 @@ use super::{Entry, InnerId, QueueItem, adaptive_lifo::End};
 /// however often its inner changes its mind.
 #[derive(Debug)]
 pub(super) struct Parked<T> {
-    lanes: HashMap<InnerId, Lane<T>>,
+    queues: HashMap<InnerId, InnerQueue<T>>,
     /// The oldest of each lane, by position.
     heads: BTreeSet<(u64, InnerId)>,
     /// The oldest and the newest of each lane whose inner is worth asking.
@@ -22,7 +22,7 @@ pub(super) struct Parked<T> {
 }
 
 #[derive(Debug)]
-struct Lane<T> {
+struct InnerQueue<T> {
     entries: BTreeMap<u64, Entry<T>>,
     ready: bool,
 }
@@ -30,7 +30,7 @@ struct Lane<T> {
 impl<T: QueueItem> Parked<T> {
     pub(super) fn new() -> Self {
         Self {
-            lanes: HashMap::new(),
+            queues: HashMap::new(),
             heads: BTreeSet::new(),
             oldest: BTreeSet::new(),
             newest: BTreeSet::new(),
@@ -40,7 +40,7 @@ impl<T: QueueItem> Parked<T> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.queues.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -53,21 +53,21 @@ impl<T: QueueItem> Parked<T> {
 
     /// Sets an entry aside, since its inner is not ready.
     pub(super) fn park(&mut self, entry: Entry<T>) {
-        let id = entry.lane;
+        let id = entry.inner;
         self.len += 1;
         self.weight += entry.weight();
-        self.change(id, |lanes| {
-            let lane = lanes.entry(id).or_insert_with(Lane::new);
-            lane.ready = false;
-            lane.entries.insert(entry.seq, entry);
+        self.change(id, |queues| {
+            let queue = queues.entry(id).or_insert_with(InnerQueue::new);
+            queue.ready = false;
+            queue.entries.insert(entry.seq, entry);
         });
     }
 
     /// Takes note that an inner may be ready again.
     pub(super) fn wake(&mut self, id: InnerId) {
-        self.change(id, |lanes| {
-            if let Some(lane) = lanes.get_mut(&id) {
-                lane.ready = true;
+        self.change(id, |queues| {
+            if let Some(queue) = queues.get_mut(&id) {
+                queue.ready = true;
             }
         });
     }
@@ -90,7 +90,7 @@ impl<T: QueueItem> Parked<T> {
     }
 
     fn get(&self, (seq, id): (u64, InnerId)) -> Option<&Entry<T>> {
-        self.lanes.get(&id)?.entries.get(&seq)
+        self.queues.get(&id)?.entries.get(&seq)
     }
 
     /// The oldest entry, ready or not, which may have gone.
@@ -100,10 +100,10 @@ impl<T: QueueItem> Parked<T> {
 
     /// The oldest that still waits, ready or not.
     pub(super) fn oldest_live(&self) -> Option<&Entry<T>> {
-        let live = |lane: &'_ Lane<T>| -> Option<u64> {
-            lane.entries.values().find(|entry| !entry.item.is_gone()).map(|entry| entry.seq)
+        let live = |queue: &'_ InnerQueue<T>| -> Option<u64> {
+            queue.entries.values().find(|entry| !entry.item.is_gone()).map(|entry| entry.seq)
         };
-        let oldest = self.lanes.iter().filter_map(|(id, lane)| Some((live(lane)?, *id))).min();
+        let oldest = self.queues.iter().filter_map(|(id, queue)| Some((live(queue)?, *id))).min();
         oldest.and_then(|at| self.get(at))
     }
 
@@ -115,8 +115,8 @@ impl<T: QueueItem> Parked<T> {
     /// Whether somebody still waits in this lane. Drops those at its head that have gone.
     pub(super) fn has_live(&mut self, id: InnerId) -> bool {
         loop {
-            let Some(lane) = self.lanes.get(&id) else { return false };
-            let Some((&seq, entry)) = lane.entries.iter().next() else { return false };
+            let Some(queue) = self.queues.get(&id) else { return false };
+            let Some((&seq, entry)) = queue.entries.iter().next() else { return false };
             if !entry.item.is_gone() {
                 return true;
             }
@@ -126,23 +126,23 @@ impl<T: QueueItem> Parked<T> {
 
     /// Drops the entries that have gone.
     pub(super) fn purge(&mut self) {
-        let ids: Vec<_> = self.lanes.keys().copied().collect();
+        let ids: Vec<_> = self.queues.keys().copied().collect();
         for id in ids {
-            self.change(id, |lanes| {
-                if let Some(lane) = lanes.get_mut(&id) {
-                    lane.entries.retain(|_, entry| !entry.item.is_gone());
+            self.change(id, |queues| {
+                if let Some(queue) = queues.get_mut(&id) {
+                    queue.entries.retain(|_, entry| !entry.item.is_gone());
                 }
             });
         }
-        let left = || self.lanes.values().flat_map(|lane| lane.entries.values());
+        let left = || self.queues.values().flat_map(|queue| queue.entries.values());
         self.len = left().count();
         self.weight = left().map(Entry::weight).sum();
     }
 
     fn remove(&mut self, (seq, id): (u64, InnerId)) -> Option<Entry<T>> {
         let mut entry = None;
-        self.change(id, |lanes| {
-            entry = lanes.get_mut(&id).and_then(|lane| lane.entries.remove(&seq));
+        self.change(id, |queues| {
+            entry = queues.get_mut(&id).and_then(|queue| queue.entries.remove(&seq));
         });
         if let Some(entry) = &entry {
             self.len -= 1;
@@ -152,27 +152,27 @@ impl<T: QueueItem> Parked<T> {
     }
 
     /// Changes one lane, and keeps both orders true to it.
-    fn change(&mut self, id: InnerId, change: impl FnOnce(&mut HashMap<InnerId, Lane<T>>)) {
-        if let Some((first, last)) = self.lanes.get(&id).and_then(Lane::ends) {
+    fn change(&mut self, id: InnerId, change: impl FnOnce(&mut HashMap<InnerId, InnerQueue<T>>)) {
+        if let Some((first, last)) = self.queues.get(&id).and_then(InnerQueue::ends) {
             self.heads.remove(&(first, id));
             self.oldest.remove(&(first, id));
             self.newest.remove(&(last, id));
         }
-        change(&mut self.lanes);
-        let Some(lane) = self.lanes.get(&id) else { return };
-        let Some((first, last)) = lane.ends() else {
-            self.lanes.remove(&id);
+        change(&mut self.queues);
+        let Some(queue) = self.queues.get(&id) else { return };
+        let Some((first, last)) = queue.ends() else {
+            self.queues.remove(&id);
             return;
         };
         self.heads.insert((first, id));
-        if lane.ready {
+        if queue.ready {
             self.oldest.insert((first, id));
             self.newest.insert((last, id));
         }
     }
 }
 
-impl<T> Lane<T> {
+impl<T> InnerQueue<T> {
     fn new() -> Self {
         Self { entries: BTreeMap::new(), ready: true }
     }

@@ -204,13 +204,13 @@ impl<T: QueueItem> PriorityLevel<T> {
         slot
     }
 
-    pub(super) fn wake(&mut self, slot: u32, lane: InnerId) {
-        self.change(slot, |queue| queue.flow.wake(lane));
+    pub(super) fn wake(&mut self, slot: u32, inner: InnerId) {
+        self.change(slot, |queue| queue.flow.wake(inner));
     }
 
     /// Whether somebody in this slot still waits for an inner that was not ready.
-    pub(super) fn has_parked(&mut self, slot: u32, lane: InnerId) -> bool {
-        self.change(slot, |queue| queue.flow.has_parked(lane)).unwrap_or(false)
+    pub(super) fn has_parked(&mut self, slot: u32, inner: InnerId) -> bool {
+        self.change(slot, |queue| queue.flow.has_parked(inner)).unwrap_or(false)
     }
 
     /// Whether there is another queue than that of those without a flow.

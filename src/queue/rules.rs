@@ -72,7 +72,7 @@ mod tests {
         let entry = |late: Option<u64>| {
             let late = late.map(|left| now + ms(left));
             let item = Item { late, ..Item::new(0) };
-            Entry { seq: 0, lane: 0, rank: Rank::default(), admitted: now, item }
+            Entry { seq: 0, inner: 0, rank: Rank::default(), admitted: now, item }
         };
         let rules = Rules::default();
         assert_eq!(rules.threshold(&entry(Some(500)), Some(ms(20))), ms(60));

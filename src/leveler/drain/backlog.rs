@@ -98,8 +98,8 @@ impl Backlog {
         self.line.pop_for_another()
     }
 
-    pub(crate) fn wake(&mut self, lane: InnerId) {
-        self.line.wake(lane);
+    pub(crate) fn wake(&mut self, inner: InnerId) {
+        self.line.wake(inner);
     }
 
     pub(crate) fn pop_late(&mut self, now: Instant) -> Option<Arc<dyn Job>> {

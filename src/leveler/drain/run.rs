@@ -139,7 +139,7 @@ impl<'a> Drain<'a> {
         self.core.settlements.swap(&mut self.settlements);
         let mut backlog = self.core.backlog();
         self.settlements.drain(..).for_each(|(bill, time)| backlog.settle(bill, time));
-        woken.into_iter().for_each(|lane| backlog.wake(lane));
+        woken.into_iter().for_each(|inner| backlog.wake(inner));
         let closed = backlog.take_in(cx);
         (closed, backlog.next_late().is_some())
     }
@@ -248,8 +248,8 @@ impl<'a> Drain<'a> {
             core.backlog().put_back(entry, &charge);
             return false;
         }
-        let Entry { seq, lane, rank, admitted, item } = entry;
-        let again = |item| Entry { seq, lane, rank, admitted, item };
+        let Entry { seq, inner, rank, admitted, item } = entry;
+        let again = |item| Entry { seq, inner, rank, admitted, item };
         match contain(|| item.dispatch(now, charge.bill)) {
             Some(Dispatched::Started) => self.on_called(now),
             Some(Dispatched::Panicked) => {

@@ -42,7 +42,7 @@ fn an_unready_inner_is_passed_over_by_the_newest_first_as_well() {
 }
 
 #[test]
-fn a_lane_in_which_all_have_gone_holds_up_nobody() {
+fn parked_requests_that_have_all_gone_hold_up_nobody() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_many(2, &Class::new());
     rig.stall();
@@ -89,8 +89,8 @@ fn shells_of_the_gone_are_dropped_when_they_outnumber_the_rest() {
 #[test]
 fn inner_services_for_which_nobody_waits_any_more_are_forgotten() {
     let mut rig = Rig::order(Order::Fifo);
-    for lane in 0..5000 {
-        let id = rig.push_for(lane, Class::new());
+    for inner in 0..5000 {
+        let id = rig.push_for(inner, Class::new());
         rig.stall();
         rig.leaves(id);
         rig.line.purge(0);

@@ -50,17 +50,17 @@ impl Rig {
         self.push_for(A, class)
     }
 
-    fn push_for(&mut self, lane: InnerId, class: Class) -> u32 {
+    fn push_for(&mut self, inner: InnerId, class: Class) -> u32 {
         let id = self.items.len() as u32;
         let item = Item::new(id);
         self.items.push(item.clone());
-        self.line.push(lane, class.rank, self.now, item);
+        self.line.push(inner, class.rank, self.now, item);
         id
     }
 
-    fn push_for_each(&mut self, lanes: &[InnerId]) {
-        for lane in lanes {
-            self.push_for(*lane, Class::new());
+    fn push_for_each(&mut self, inner_ids: &[InnerId]) {
+        for inner in inner_ids {
+            self.push_for(*inner, Class::new());
         }
     }
 

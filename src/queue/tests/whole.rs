@@ -20,12 +20,12 @@ impl Play {
 
     fn step(&mut self) {
         let (rig, random) = (&mut self.rig, &mut self.random);
-        let lane = 1 + random.below(3) as InnerId;
+        let inner = 1 + random.below(3) as InnerId;
         match random.below(13) {
             0..=4 => {
                 let class = Class::new().flow(random.below(12)).cost(random.below(5) as u32);
                 let class = class.priority(Priority::ALL[random.below(5) as usize]);
-                self.waiting.push(rig.push_for(lane, class));
+                self.waiting.push(rig.push_for(inner, class));
             }
             5 => {
                 let dispatched = rig.pop();
@@ -37,7 +37,7 @@ impl Play {
                 let at = random.below(self.waiting.len() as u64) as usize;
                 rig.leaves(self.waiting.swap_remove(at));
             }
-            9 => rig.line.wake(lane),
+            9 => rig.line.wake(inner),
             10 => rig.line.purge(self.waiting.len()),
             11 => rig.line.levels.iter_mut().for_each(|level| level.forget_idle(false)),
             _ => {
@@ -60,7 +60,7 @@ fn who_waits_is_dispatched_or_evicted_and_never_out_of_sight() {
         let mut play = Play::new(seed);
         (0..400).for_each(|_| play.step());
         let Play { mut rig, mut waiting, .. } = play;
-        (1..4).for_each(|lane| rig.line.wake(lane));
+        (1..4).for_each(|inner| rig.line.wake(inner));
         let mut left = rig.drain();
         left.sort_unstable();
         waiting.sort_unstable();
