@@ -24,7 +24,7 @@ pub(crate) struct Charge {
     pub(super) paid: f32,
     /// Where it is kept to be put right: if there was another flow, so that it matters what it will really
     /// have been.
-    pub(crate) bill: Option<ChargeId>,
+    pub(crate) id: Option<ChargeId>,
 }
 
 /// What a request is charged when nothing is known: as in KEP-1040.
@@ -63,7 +63,7 @@ impl<T: QueueItem> PriorityLevel<T> {
                 if is_free { 0 } else { (queue.estimate(service) * f64::from(cost)) as u64 };
             let (time, home, generation) = (queue.time, queue.home, queue.generation);
             queue.time = queue.time.saturating_add(nanos);
-            let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, bill: None };
+            let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, id: None };
             Some((taken, time, home, charge))
         })??;
         if charge.nanos > 0 {

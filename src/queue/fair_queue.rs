@@ -35,7 +35,7 @@ pub(crate) struct FairQueue<T> {
     pub(super) levels: [PriorityLevel<T>; LEVELS],
     /// What each level is owed of its guaranteed share, in nanoseconds of the inner's time.
     owed: [f64; LEVELS],
-    bills: OpenCharges,
+    open_charges: OpenCharges,
     known: HeavyHitters,
     /// Inner services that are not ready, and where requests were set aside for them: level and slot.
     pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, u32)>>,
@@ -74,7 +74,7 @@ impl<T: QueueItem> FairQueue<T> {
             rules,
             levels: std::array::from_fn(|_| PriorityLevel::new()),
             owed: [0.0; LEVELS],
-            bills: OpenCharges::default(),
+            open_charges: OpenCharges::default(),
             known: HeavyHitters::new(),
             blocked: HashMap::new(),
             next_seq: 0,
@@ -124,7 +124,7 @@ impl<T: QueueItem> FairQueue<T> {
             }
             charge.paid = self.share(&charge) as f32;
             if self.levels[level].has_flows() {
-                charge.bill = self.bills.open(charge);
+                charge.id = self.open_charges.open(charge);
             }
             return Some(Next::Dispatch(entry, charge));
         }
@@ -170,7 +170,7 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Takes back what a request was charged that was not dispatched after all.
     pub(crate) fn refund(&mut self, charge: &Charge) {
-        charge.bill.and_then(|bill| self.bills.close(bill));
+        charge.id.and_then(|id| self.open_charges.close(id));
         self.levels[usize::from(charge.level)].refund(charge);
         self.owed[usize::from(charge.level)] += f64::from(charge.paid);
         let gathered = charge.nanos as f64 * self.rules.share;
@@ -180,12 +180,12 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// A request was called and nothing will be known of how long it took: the charge stays an estimate.
     pub(crate) fn keep_charge(&mut self, charge: &Charge) {
-        charge.bill.and_then(|bill| self.bills.close(bill));
+        charge.id.and_then(|id| self.open_charges.close(id));
     }
 
     /// A request has finished that took so long: puts its charge right.
-    pub(crate) fn settle(&mut self, bill: ChargeId, time: Duration) {
-        if let Some(charge) = self.bills.close(bill) {
+    pub(crate) fn settle(&mut self, id: ChargeId, time: Duration) {
+        if let Some(charge) = self.open_charges.close(id) {
             self.levels[usize::from(charge.level)].settle(&charge, time);
         }
     }

@@ -86,8 +86,8 @@ impl Backlog {
         self.line.keep_charge(charge);
     }
 
-    pub(crate) fn settle(&mut self, bill: ChargeId, time: Duration) {
-        self.line.settle(bill, time);
+    pub(crate) fn settle(&mut self, id: ChargeId, time: Duration) {
+        self.line.settle(id, time);
     }
 
     pub(crate) fn shapes(&mut self) -> Option<[Shape; Priority::ALL.len()]> {

@@ -250,7 +250,7 @@ impl<'a> Drain<'a> {
         }
         let Entry { seq, inner, rank, admitted, item } = entry;
         let again = |item| Entry { seq, inner, rank, admitted, item };
-        match contain(|| item.dispatch(now, charge.bill)) {
+        match contain(|| item.dispatch(now, charge.id)) {
             Some(Dispatched::Started) => self.on_called(now),
             Some(Dispatched::Panicked) => {
                 self.on_called(now);

@@ -23,14 +23,14 @@ fn shares_are_of_time_and_put_right_when_the_calls_have_finished() {
         let Some(Next::Dispatch(entry, charge)) = rig.line.pop(rig.now, &UNKNOWN) else {
             panic!("both have one waiting")
         };
-        let bill = charge.bill.expect("there are two flows");
+        let id = charge.id.expect("there are two flows");
         rig.items.clear();
         if entry.rank == slow.rank {
-            rig.line.settle(bill, MS * 100);
+            rig.line.settle(id, MS * 100);
             slow_time += 100;
             rig.push(slow.clone());
         } else {
-            rig.line.settle(bill, MS * 5);
+            rig.line.settle(id, MS * 5);
             fast_time += 5;
             rig.push(fast.clone());
         }
