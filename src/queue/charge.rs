@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    ChargeId, QueueItem, Rules,
+    ChargeId, QueueId, QueueItem, Rules,
     flow::Taken,
     priority_level::{PriorityLevel, Queue},
 };
@@ -14,7 +14,7 @@ use super::{
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Charge {
     pub(super) level: u8,
-    pub(super) slot: u32,
+    pub(super) queue: QueueId,
     /// Of the queue that was in the slot.
     generation: u32,
     /// Estimate, in nanoseconds of one slot.
@@ -39,7 +39,7 @@ const WEIGHT: f64 = 0.1;
 impl<T: QueueItem> PriorityLevel<T> {
     /// What a request of the queue whose turn it is would be charged, at cost 1.
     pub(super) fn estimate(&self, service: Option<Duration>) -> f64 {
-        let queue = self.best().and_then(|slot| self.get(slot));
+        let queue = self.best().and_then(|id| self.get(id));
         queue.map_or(GUESS, |queue| queue.estimate(service))
     }
 
@@ -51,8 +51,8 @@ impl<T: QueueItem> PriorityLevel<T> {
         service: Option<Duration>,
         is_free: bool,
     ) -> Option<(Taken<T>, Charge)> {
-        let slot = self.best()?;
-        let (taken, time, home, charge) = self.change(slot, |queue| {
+        let id = self.best()?;
+        let (taken, time, home, charge) = self.change(id, |queue| {
             let taken = queue.flow.take(now, rules, service)?;
             let cost = match &taken {
                 Taken::Next(entry) => entry.rank.cost,
@@ -63,7 +63,8 @@ impl<T: QueueItem> PriorityLevel<T> {
                 if is_free { 0 } else { (queue.estimate(service) * f64::from(cost)) as u64 };
             let (time, home, generation) = (queue.time, queue.home, queue.generation);
             queue.time = queue.time.saturating_add(nanos);
-            let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, id: None };
+            let charge =
+                Charge { level: 0, queue: id, generation, nanos, cost, paid: 0.0, id: None };
             Some((taken, time, home, charge))
         })??;
         if charge.nanos > 0 {
@@ -91,14 +92,14 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     fn correct(&mut self, charge: &Charge, right: u64, change: impl FnOnce(&mut Queue<T>)) {
-        let Some(queue) = self.get(charge.slot) else { return };
+        let Some(queue) = self.get(charge.queue) else { return };
         if queue.generation != charge.generation {
             return;
         }
         let home = queue.home;
         let group = self.group(home);
         group.spent = group.spent.saturating_add(right).saturating_sub(charge.nanos);
-        self.change(charge.slot, |queue| {
+        self.change(charge.queue, |queue| {
             queue.time = queue.time.saturating_add(right).saturating_sub(charge.nanos);
             change(queue);
         });

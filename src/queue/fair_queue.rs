@@ -8,7 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    ChargeId, Entry, InnerId, QueueItem, Rules,
+    ChargeId, Entry, InnerId, QueueId, QueueItem, Rules,
     charge::Charge,
     flow::Taken,
     heavy_hitters::HeavyHitters,
@@ -38,7 +38,7 @@ pub(crate) struct FairQueue<T> {
     open_charges: OpenCharges,
     known: HeavyHitters,
     /// Inner services that are not ready, and where requests were set aside for them: level and slot.
-    pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, u32)>>,
+    pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, QueueId)>>,
     next_seq: u64,
     /// Whether a request with a flow has ever come.
     has_flows: bool,
@@ -194,8 +194,8 @@ impl<T: QueueItem> FairQueue<T> {
     /// behind it, are passed over until [`wake`](Self::wake).
     pub(crate) fn stall(&mut self, entry: Entry<T>) {
         let (inner, level) = (entry.inner, entry.rank.priority.index());
-        let slot = self.levels[level].park(entry, &self.rules);
-        self.blocked.entry(inner).or_default().insert((level, slot));
+        let id = self.levels[level].park(entry, &self.rules);
+        self.blocked.entry(inner).or_default().insert((level, id));
     }
 
     /// Puts back a request that was taken and could not be dispatched for want of slots. It is the next of
@@ -206,8 +206,8 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Takes note that this inner may be ready again.
     pub(crate) fn wake(&mut self, inner: InnerId) {
-        for (level, slot) in self.blocked.remove(&inner).unwrap_or_default() {
-            self.levels[level].wake(slot, inner);
+        for (level, id) in self.blocked.remove(&inner).unwrap_or_default() {
+            self.levels[level].wake(id, inner);
         }
     }
 
@@ -215,8 +215,8 @@ impl<T: QueueItem> FairQueue<T> {
     /// may have been told meanwhile to wake somebody else.
     fn is_blocked(&mut self, inner: InnerId) -> bool {
         let Some(places) = self.blocked.get_mut(&inner) else { return false };
-        while let Some((level, slot)) = places.first().copied() {
-            if self.levels[level].has_parked(slot, inner) {
+        while let Some((level, id)) = places.first().copied() {
+            if self.levels[level].has_parked(id, inner) {
                 return true;
             }
             places.pop_first();

@@ -3,7 +3,7 @@
 use std::{cell::Cell, hash::Hasher};
 
 use super::{
-    Entry, QueueItem, Rules,
+    Entry, QueueId, QueueItem, Rules,
     flow::Flow,
     priority_level::{PriorityLevel, Queue, judge},
 };
@@ -31,20 +31,20 @@ const HAND: u32 = 6;
 pub(super) const REMEMBERED: usize = 64;
 
 impl<T: QueueItem> PriorityLevel<T> {
-    pub(super) fn slot_for(&mut self, flow: u64, is_known: bool, rules: &Rules) -> u32 {
+    pub(super) fn queue_for(&mut self, flow: u64, is_known: bool, rules: &Rules) -> QueueId {
         if flow == NO_FLOW {
             return self.flowless.unwrap_or_else(|| {
-                let slot = self.add(Home::Flow(flow), true);
-                self.flowless = Some(slot);
-                slot
+                let id = self.add(Home::Flow(flow), true);
+                self.flowless = Some(id);
+                id
             });
         }
-        if let Some(slot) = self.own.get(&flow).copied() {
-            if let Some(queue) = self.queue(slot).filter(|queue| is_known && !queue.is_known) {
+        if let Some(id) = self.own.get(&flow).copied() {
+            if let Some(queue) = self.get_mut(id).filter(|queue| is_known && !queue.is_known) {
                 queue.is_known = true;
                 self.strangers -= 1;
             }
-            return slot;
+            return id;
         }
         self.newcomers += 1;
         if self.newcomers > self.own.len().max(REMEMBERED) {
@@ -58,53 +58,53 @@ impl<T: QueueItem> PriorityLevel<T> {
         }
         let is_crowded = self.crowd.active() > 0;
         if self.own.len() < most && (is_known || !is_crowded && self.strangers < most_strangers) {
-            let slot = self.add(Home::Flow(flow), is_known);
-            self.own.insert(flow, slot);
+            let id = self.add(Home::Flow(flow), is_known);
+            self.own.insert(flow, id);
             self.strangers += usize::from(!is_known);
-            return slot;
+            return id;
         }
-        self.shard_for(flow)
+        self.shared_queue_for(flow)
     }
 
     /// The shortest of the queues in the hand of this flow.
-    fn shard_for(&mut self, flow: u64) -> u32 {
+    fn shared_queue_for(&mut self, flow: u64) -> QueueId {
         self.shards.resize(SHARDS, None);
         let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARDS);
         let weight = |shard: &usize| {
-            let slot = self.shards.get(*shard).copied().flatten();
-            slot.and_then(|slot| self.get(slot)).map_or(0, |queue| queue.weight)
+            let id = self.shards.get(*shard).copied().flatten();
+            id.and_then(|id| self.get(id)).map_or(0, |queue| queue.weight)
         };
         let shard = hand.min_by_key(weight).unwrap_or(0);
-        if let Some(slot) = self.shards.get(shard).copied().flatten() {
-            return slot;
+        if let Some(id) = self.shards.get(shard).copied().flatten() {
+            return id;
         }
-        let slot = self.add(Home::Shard(shard as u8), false);
-        self.shards[shard] = Some(slot);
-        slot
+        let id = self.add(Home::Shard(shard as u8), false);
+        self.shards[shard] = Some(id);
+        id
     }
 
     /// Moves all who have not come before into the crowd: there are so many that they may be invented.
     fn crowd_strangers(&mut self) {
-        let slots = self.own.values().copied();
+        let ids = self.own.values().copied();
         let strangers: Vec<_> =
-            slots.filter(|slot| self.get(*slot).is_some_and(|queue| !queue.is_known)).collect();
+            ids.filter(|id| self.get(*id).is_some_and(|queue| !queue.is_known)).collect();
         let mut entries: Vec<Entry<T>> = Vec::new();
-        for slot in strangers {
-            let Some(queue) = self.remove(slot) else { continue };
+        for id in strangers {
+            let Some(queue) = self.remove(id) else { continue };
             let mut flow = queue.flow;
             entries.extend(std::iter::from_fn(|| flow.pop_oldest()));
         }
         entries.sort_by_key(|entry| entry.seq);
         for entry in entries {
-            let slot = self.shard_for(entry.rank.flow);
-            self.change(slot, |queue| queue.flow.push(entry));
+            let id = self.shared_queue_for(entry.rank.flow);
+            self.change(id, |queue| queue.flow.push(entry));
         }
     }
 
-    fn add(&mut self, home: Home, is_known: bool) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
+    fn add(&mut self, home: Home, is_known: bool) -> QueueId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.queues.push(None);
+            QueueId::new(self.queues.len() - 1)
         });
         self.generations = self.generations.wrapping_add(1);
         let queue = Queue {
@@ -120,13 +120,13 @@ impl<T: QueueItem> PriorityLevel<T> {
             weight: 0,
             len: 0,
         };
-        self.slots[slot as usize] = Some(Box::new(queue));
-        slot
+        self.queues[id.index()] = Some(Box::new(queue));
+        id
     }
 
-    pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Queue<T>>> {
-        let queue = self.slots.get_mut(slot as usize)?.take()?;
-        self.free.push(slot);
+    pub(super) fn remove(&mut self, id: QueueId) -> Option<Box<Queue<T>>> {
+        let queue = self.queues.get_mut(id.index())?.take()?;
+        self.free.push(id);
         self.len -= queue.len;
         self.in_use -= usize::from(queue.len > 0);
         if queue.is_active {
@@ -139,21 +139,21 @@ impl<T: QueueItem> PriorityLevel<T> {
             }
             Home::Shard(shard) => self.shards[usize::from(shard)] = None,
         }
-        let slots = &self.slots;
+        let queues = &self.queues;
         let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
         group.weight -= queue.weight;
-        group.tidy(|key| judge(slots, key));
+        group.tidy(|key| judge(queues, key));
         Some(queue)
     }
 
     /// Forgets empty queues that have had no more than the others, or all that are empty.
     pub(super) fn forget_idle(&mut self, all: bool) {
-        for slot in 0..self.slots.len() as u32 {
-            let Some(queue) = self.get(slot) else { continue };
+        for id in (0..self.queues.len()).map(QueueId::new) {
+            let Some(queue) = self.get(id) else { continue };
             let clock = if queue.home.is_crowd() { self.crowd.clock() } else { self.exact.clock() };
             let is_idle = queue.len == 0 && queue.home != Home::Flow(NO_FLOW);
             if is_idle && (all || queue.time <= clock) {
-                self.remove(slot);
+                self.remove(id);
             }
         }
     }

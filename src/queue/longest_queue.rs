@@ -2,19 +2,21 @@
 
 use std::{cell::Cell, collections::BinaryHeap};
 
+use super::QueueId;
+
 /// Queues by weight.
 ///
 /// A queue is listed with what it has not weighed more than since it was last looked at, which costs nothing while
 /// it goes up and down below that; what is listed too high is put right when it comes to the top.
 #[derive(Debug, Default)]
 pub(super) struct LongestQueue {
-    heap: BinaryHeap<(u64, u32)>,
+    heap: BinaryHeap<(u64, QueueId)>,
 }
 
 impl LongestQueue {
     /// A queue weighs more than it was listed with.
-    pub(super) fn push(&mut self, weight: u64, slot: u32) {
-        self.heap.push((weight, slot));
+    pub(super) fn push(&mut self, weight: u64, id: QueueId) {
+        self.heap.push((weight, id));
     }
 
     /// The longest of so many `queues`: its weight and slot. `queue` tells what a slot is listed with, and
@@ -22,24 +24,23 @@ impl LongestQueue {
     pub(super) fn first<'a>(
         &mut self,
         queues: usize,
-        queue: impl Fn(u32) -> Option<(&'a Cell<u64>, u64)>,
-    ) -> Option<(u64, u32)> {
+        queue: impl Fn(QueueId) -> Option<(&'a Cell<u64>, u64)>,
+    ) -> Option<(u64, QueueId)> {
         // Many are older listings of queues that have grown since.
         if self.heap.len() > 4 * queues + STALE {
-            self.heap.retain(|(listing, slot)| {
-                queue(*slot).is_some_and(|known| known.0.get() == *listing)
-            });
+            self.heap
+                .retain(|(listing, id)| queue(*id).is_some_and(|known| known.0.get() == *listing));
         }
         loop {
-            let (listing, slot) = *self.heap.peek()?;
-            let known = queue(slot).filter(|(listed, _)| listed.get() == listing);
+            let (listing, id) = *self.heap.peek()?;
+            let known = queue(id).filter(|(listed, _)| listed.get() == listing);
             match known {
-                Some((_, weight)) if weight == listing => return Some((weight, slot)),
+                Some((_, weight)) if weight == listing => return Some((weight, id)),
                 Some((listed, weight)) => {
                     listed.set(weight);
                     self.heap.pop();
                     if weight > 0 {
-                        self.heap.push((weight, slot));
+                        self.heap.push((weight, id));
                     }
                 }
                 None => drop(self.heap.pop()),
@@ -60,15 +61,15 @@ mod tests {
         let cells = |listed: [u64; 4]| listed.map(Cell::new);
         let (listed, mut weights) = (cells([5, 3, 9, 3]), [1, 3, 0, 3]);
         let mut lengths = LongestQueue::default();
-        for (slot, listed) in [(0, 2), (0, 5), (1, 3), (2, 9), (3, 3)] {
-            lengths.push(listed, slot);
+        for (id, listed) in [(0, 2), (0, 5), (1, 3), (2, 9), (3, 3)] {
+            lengths.push(listed, QueueId::new(id));
         }
         let mut first = |weights: [u64; 4]| {
-            lengths.first(4, |slot| Some((&listed[slot as usize], weights[slot as usize])))
+            lengths.first(4, |id| Some((&listed[id.index()], weights[id.index()])))
         };
-        assert_eq!(first(weights), Some((3, 3)));
-        assert_eq!(first(weights), Some((3, 3)), "it is only looked at");
+        assert_eq!(first(weights), Some((3, QueueId::new(3))));
+        assert_eq!(first(weights), Some((3, QueueId::new(3))), "it is only looked at");
         weights[3] = 0;
-        assert_eq!(first(weights), Some((3, 1)));
+        assert_eq!(first(weights), Some((3, QueueId::new(1))));
     }
 }

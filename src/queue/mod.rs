@@ -45,6 +45,22 @@ use crate::class::Rank;
 /// Names the inner service that a request is for.
 pub(crate) type InnerId = usize;
 
+/// Names a queue of a priority level; given to another queue when the first is removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct QueueId(u32);
+
+impl QueueId {
+    #[inline]
+    fn new(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    #[inline]
+    fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// Something that waits, and may have gone without saying so to the line.
 pub(crate) trait QueueItem {
     fn is_gone(&self) -> bool;

@@ -3,7 +3,7 @@
 use std::{cell::Cell, collections::HashMap, hash::BuildHasherDefault};
 
 use super::{
-    Entry, InnerId, QueueItem, Rules,
+    Entry, InnerId, QueueId, QueueItem, Rules,
     flow::Flow,
     flow_table::{Hashed, Home, REMEMBERED},
     virtual_time_heap::{Key, Verdict, VirtualTimeHeap},
@@ -21,14 +21,14 @@ use crate::class::NO_FLOW;
 /// its requests go to the shortest. Crowd and others take turns as if they were one flow each.
 #[derive(Debug)]
 pub(super) struct PriorityLevel<T> {
-    pub(super) slots: Vec<Option<Box<Queue<T>>>>,
-    pub(super) free: Vec<u32>,
+    pub(super) queues: Vec<Option<Box<Queue<T>>>>,
+    pub(super) free: Vec<QueueId>,
     /// Flows with a queue of their own.
-    pub(super) own: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    pub(super) own: HashMap<u64, QueueId, BuildHasherDefault<Hashed>>,
     /// The queue of those without a flow, which stays.
-    pub(super) flowless: Option<u32>,
+    pub(super) flowless: Option<QueueId>,
     /// Queues of the crowd; empty until there is one.
-    pub(super) shards: Vec<Option<u32>>,
+    pub(super) shards: Vec<Option<QueueId>>,
     pub(super) exact: VirtualTimeHeap,
     pub(super) crowd: VirtualTimeHeap,
     /// What the group had had that was served last.
@@ -79,7 +79,7 @@ pub(crate) struct Shape {
 impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn new() -> Self {
         Self {
-            slots: Vec::new(),
+            queues: Vec::new(),
             free: Vec::new(),
             own: HashMap::default(),
             flowless: None,
@@ -108,12 +108,12 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// How many queues there are, with something in them or not.
     #[cfg(test)]
     pub(super) fn flows(&self) -> usize {
-        self.slots.iter().flatten().count()
+        self.queues.iter().flatten().count()
     }
 
     pub(super) fn shape(&mut self) -> Shape {
         let longest = self.longest().map_or(0, |(weight, _)| weight);
-        let flowless = self.flowless.and_then(|slot| self.get(slot));
+        let flowless = self.flowless.and_then(|id| self.get(id));
         Shape {
             active: self.exact.active() + self.crowd.active(),
             longest,
@@ -122,16 +122,16 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     pub(super) fn push(&mut self, entry: Entry<T>, is_known: bool, rules: &Rules) {
-        let slot = self.slot_for(entry.rank.flow, is_known, rules);
-        self.change(slot, |queue| queue.flow.push(entry));
+        let id = self.queue_for(entry.rank.flow, is_known, rules);
+        self.change(id, |queue| queue.flow.push(entry));
     }
 
-    pub(super) fn get(&self, slot: u32) -> Option<&Queue<T>> {
-        self.slots.get(slot as usize)?.as_deref()
+    pub(super) fn get(&self, id: QueueId) -> Option<&Queue<T>> {
+        self.queues.get(id.index())?.as_deref()
     }
 
-    pub(super) fn queue(&mut self, slot: u32) -> Option<&mut Queue<T>> {
-        self.slots.get_mut(slot as usize)?.as_deref_mut()
+    pub(super) fn get_mut(&mut self, id: QueueId) -> Option<&mut Queue<T>> {
+        self.queues.get_mut(id.index())?.as_deref_mut()
     }
 
     pub(super) fn group(&mut self, home: Home) -> &mut VirtualTimeHeap {
@@ -141,10 +141,10 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// Changes a queue, and keeps what is known of it outside true.
     pub(super) fn change<R>(
         &mut self,
-        slot: u32,
+        id: QueueId,
         change: impl FnOnce(&mut Queue<T>) -> R,
     ) -> Option<R> {
-        let queue = self.slots.get_mut(slot as usize)?.as_mut()?;
+        let queue = self.queues.get_mut(id.index())?.as_mut()?;
         let before = queue.time;
         let result = change(queue);
         let (weight, len) = (queue.flow.weight(), queue.flow.len());
@@ -158,7 +158,7 @@ impl<T: QueueItem> PriorityLevel<T> {
             // With room to grow: a burst makes a few listings, not one for each request.
             let listing = weight.next_power_of_two();
             queue.listed.set(listing);
-            group.lengths.push(listing, slot);
+            group.lengths.push(listing, id);
         }
         let was_active = std::mem::replace(&mut queue.is_active, queue.flow.may_go());
         match (was_active, queue.is_active) {
@@ -171,51 +171,51 @@ impl<T: QueueItem> PriorityLevel<T> {
             (true, true) if queue.time == before => return Some(result),
             (true, true) => {}
         }
-        let had_turn = was_active && group.first() == Some(slot);
+        let had_turn = was_active && group.first() == Some(id);
         if queue.is_active && (!was_active || had_turn || queue.time < before) {
             self.ticks += 1;
             queue.tick = self.ticks;
-            let key = Key { time: queue.time, tick: queue.tick, slot };
+            let key = Key { time: queue.time, tick: queue.tick, queue: id };
             if had_turn { group.replace_first(key) } else { group.push(key) }
         }
-        let slots = &self.slots;
-        group.tidy(|key| judge(slots, key));
+        let queues = &self.queues;
+        group.tidy(|key| judge(queues, key));
         Some(result)
     }
 
     /// The queue whose turn it is.
-    pub(super) fn best(&self) -> Option<u32> {
+    pub(super) fn best(&self) -> Option<QueueId> {
         match (self.exact.first(), self.crowd.first()) {
-            (Some(_), Some(slot)) if self.crowd.spent < self.exact.spent => Some(slot),
+            (Some(_), Some(id)) if self.crowd.spent < self.exact.spent => Some(id),
             (exact, crowd) => exact.or(crowd),
         }
     }
 
     /// Puts back a request that could not be dispatched for want of slots.
     pub(super) fn put_back(&mut self, entry: Entry<T>, rules: &Rules) {
-        let slot = self.slot_for(entry.rank.flow, false, rules);
-        self.change(slot, |queue| queue.flow.put_back(entry));
+        let id = self.queue_for(entry.rank.flow, false, rules);
+        self.change(id, |queue| queue.flow.put_back(entry));
     }
 
     /// Sets aside a request whose inner is not ready; returns the slot it is in.
-    pub(super) fn park(&mut self, entry: Entry<T>, rules: &Rules) -> u32 {
-        let slot = self.slot_for(entry.rank.flow, false, rules);
-        self.change(slot, |queue| queue.flow.park(entry));
-        slot
+    pub(super) fn park(&mut self, entry: Entry<T>, rules: &Rules) -> QueueId {
+        let id = self.queue_for(entry.rank.flow, false, rules);
+        self.change(id, |queue| queue.flow.park(entry));
+        id
     }
 
-    pub(super) fn wake(&mut self, slot: u32, inner: InnerId) {
-        self.change(slot, |queue| queue.flow.wake(inner));
+    pub(super) fn wake(&mut self, id: QueueId, inner: InnerId) {
+        self.change(id, |queue| queue.flow.wake(inner));
     }
 
     /// Whether somebody in this slot still waits for an inner that was not ready.
-    pub(super) fn has_parked(&mut self, slot: u32, inner: InnerId) -> bool {
-        self.change(slot, |queue| queue.flow.has_parked(inner)).unwrap_or(false)
+    pub(super) fn has_parked(&mut self, id: QueueId, inner: InnerId) -> bool {
+        self.change(id, |queue| queue.flow.has_parked(inner)).unwrap_or(false)
     }
 
     /// Whether there is another queue than that of those without a flow.
     pub(super) fn has_flows(&self) -> bool {
-        self.slots.len() - self.free.len() > 1
+        self.queues.len() - self.free.len() > 1
     }
 
     /// Whether the longest flow can give way to another: there is more than one.
@@ -231,19 +231,19 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// The queue that gives way to others: what it weighs, and its slot. The longest, of the crowd if that is
     /// longer than all others together; then what counts is what the crowd weighs.
-    fn longest(&mut self) -> Option<(u64, u32)> {
+    fn longest(&mut self) -> Option<(u64, QueueId)> {
         if self.crowd.weight > self.exact.weight {
-            let (_, slot) = self.longest_of(Home::Shard(0))?;
-            return Some((self.crowd.weight, slot));
+            let (_, id) = self.longest_of(Home::Shard(0))?;
+            return Some((self.crowd.weight, id));
         }
         self.longest_of(Home::Flow(NO_FLOW))
     }
 
-    fn longest_of(&mut self, home: Home) -> Option<(u64, u32)> {
-        let slots = &self.slots;
+    fn longest_of(&mut self, home: Home) -> Option<(u64, QueueId)> {
+        let queues = &self.queues;
         let group = if home.is_crowd() { &mut self.crowd } else { &mut self.exact };
-        group.lengths.first(slots.len() - self.free.len(), |slot| {
-            let queue = slots.get(slot as usize)?.as_deref()?;
+        group.lengths.first(queues.len() - self.free.len(), |id| {
+            let queue = queues.get(id.index())?.as_deref()?;
             // The slot may once have been one of this group.
             let is_here = queue.home.is_crowd() == home.is_crowd();
             is_here.then_some((&queue.listed, queue.weight))
@@ -262,8 +262,8 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     fn pop_longest(&mut self, pop: impl Fn(&mut Flow<T>) -> Option<Entry<T>>) -> Option<Entry<T>> {
         while self.len > 0 {
-            let (_, slot) = self.longest()?;
-            let entry = self.change(slot, |queue| pop(&mut queue.flow))??;
+            let (_, id) = self.longest()?;
+            let entry = self.change(id, |queue| pop(&mut queue.flow))??;
             // Shells made their flow seem longer than it is: look again which is the longest.
             if !entry.item.is_gone() {
                 return Some(entry);
@@ -274,14 +274,14 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// The oldest request that still waits.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
-        let queues = self.slots.iter().flatten();
+        let queues = self.queues.iter().flatten();
         queues.filter_map(|queue| queue.flow.oldest()).min_by_key(|entry| entry.seq)
     }
 
     /// Drops the shells of those that have gone.
     pub(super) fn purge(&mut self) {
-        for slot in 0..self.slots.len() as u32 {
-            self.change(slot, |queue| queue.flow.purge());
+        for id in (0..self.queues.len()).map(QueueId::new) {
+            self.change(id, |queue| queue.flow.purge());
         }
     }
 
@@ -294,8 +294,8 @@ impl<T: QueueItem> PriorityLevel<T> {
 }
 
 /// Whether a queue still stands in its group as this key says.
-pub(super) fn judge<T>(slots: &[Option<Box<Queue<T>>>], key: &Key) -> Verdict {
-    let queue = slots.get(key.slot as usize).and_then(Option::as_ref);
+pub(super) fn judge<T>(queues: &[Option<Box<Queue<T>>>], key: &Key) -> Verdict {
+    let queue = queues.get(key.queue.index()).and_then(Option::as_ref);
     match queue.filter(|queue| queue.is_active && queue.tick == key.tick) {
         Some(queue) if queue.time > key.time => Verdict::Later(Key { time: queue.time, ..*key }),
         Some(_) => Verdict::True,

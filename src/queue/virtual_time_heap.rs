@@ -5,6 +5,7 @@ use std::{
     collections::{BinaryHeap, binary_heap::PeekMut},
 };
 
+use super::QueueId;
 use super::longest_queue::LongestQueue;
 
 /// Where a queue stands in its group: by what it has had, and at the same, by who has been there longer.
@@ -13,7 +14,7 @@ pub(super) struct Key {
     /// Virtual time, in nanoseconds of the inner's time.
     pub(super) time: u64,
     pub(super) tick: u64,
-    pub(super) slot: u32,
+    pub(super) queue: QueueId,
 }
 
 /// What is to become of a key.
@@ -48,8 +49,8 @@ pub(super) struct VirtualTimeHeap {
 const STALE: usize = 64;
 
 impl VirtualTimeHeap {
-    pub(super) fn first(&self) -> Option<u32> {
-        self.heap.peek().map(|key| key.0.slot)
+    pub(super) fn first(&self) -> Option<QueueId> {
+        self.heap.peek().map(|key| key.0.queue)
     }
 
     pub(super) fn active(&self) -> usize {
