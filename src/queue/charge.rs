@@ -52,7 +52,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         is_free: bool,
     ) -> Option<(Taken<T>, Charge)> {
         let id = self.best()?;
-        let (taken, time, home, charge) = self.change(id, |queue| {
+        let (taken, virtual_time, home, charge) = self.change(id, |queue| {
             let taken = queue.flow.take(now, rules, service)?;
             let cost = match &taken {
                 Taken::Next(entry) => entry.rank.cost,
@@ -61,18 +61,19 @@ impl<T: QueueItem> PriorityLevel<T> {
             let is_free = is_free || cost == 0;
             let nanos =
                 if is_free { 0 } else { (queue.estimate(service) * f64::from(cost)) as u64 };
-            let (time, home, generation) = (queue.time, queue.home, queue.generation);
-            queue.time = queue.time.saturating_add(nanos);
+            let (virtual_time, home, generation) =
+                (queue.virtual_time, queue.home, queue.generation);
+            queue.virtual_time = queue.virtual_time.saturating_add(nanos);
             let charge =
                 Charge { level: 0, queue: id, generation, nanos, cost, paid: 0.0, id: None };
-            Some((taken, time, home, charge))
+            Some((taken, virtual_time, home, charge))
         })??;
         if charge.nanos > 0 {
             let group = self.group(home);
-            group.advance(time);
-            let spent = group.spent;
-            group.spent = group.spent.saturating_add(charge.nanos);
-            self.clock = self.clock.max(spent);
+            group.advance(virtual_time);
+            let group_time = group.virtual_time;
+            group.virtual_time = group.virtual_time.saturating_add(charge.nanos);
+            self.virtual_clock = self.virtual_clock.max(group_time);
         }
         Some((taken, charge))
     }
@@ -83,8 +84,8 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     /// Puts a charge right: the request took so long.
-    pub(super) fn settle(&mut self, charge: &Charge, time: Duration) {
-        let each = time.as_secs_f64() * 1e9;
+    pub(super) fn settle(&mut self, charge: &Charge, service_time: Duration) {
+        let each = service_time.as_secs_f64() * 1e9;
         self.correct(charge, (each * f64::from(charge.cost)) as u64, |queue| {
             let known = queue.estimate.unwrap_or(each);
             queue.estimate = Some(known + WEIGHT * (each - known));
@@ -98,9 +99,10 @@ impl<T: QueueItem> PriorityLevel<T> {
         }
         let home = queue.home;
         let group = self.group(home);
-        group.spent = group.spent.saturating_add(right).saturating_sub(charge.nanos);
+        group.virtual_time = group.virtual_time.saturating_add(right).saturating_sub(charge.nanos);
         self.change(charge.queue, |queue| {
-            queue.time = queue.time.saturating_add(right).saturating_sub(charge.nanos);
+            queue.virtual_time =
+                queue.virtual_time.saturating_add(right).saturating_sub(charge.nanos);
             change(queue);
         });
     }

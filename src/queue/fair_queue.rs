@@ -184,9 +184,9 @@ impl<T: QueueItem> FairQueue<T> {
     }
 
     /// A request has finished that took so long: puts its charge right.
-    pub(crate) fn settle(&mut self, id: ChargeId, time: Duration) {
+    pub(crate) fn settle(&mut self, id: ChargeId, service_time: Duration) {
         if let Some(charge) = self.open_charges.close(id) {
-            self.levels[usize::from(charge.level)].settle(&charge, time);
+            self.levels[usize::from(charge.level)].settle(&charge, service_time);
         }
     }
 

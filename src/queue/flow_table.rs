@@ -112,10 +112,10 @@ impl<T: QueueItem> PriorityLevel<T> {
             home,
             generation: self.generations,
             is_known,
-            time: 0,
+            virtual_time: 0,
             estimate: None,
             is_active: false,
-            tick: 0,
+            key_seq: 0,
             listed: Cell::new(0),
             weight: 0,
             len: 0,
@@ -150,9 +150,13 @@ impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn forget_idle(&mut self, all: bool) {
         for id in (0..self.queues.len()).map(QueueId::new) {
             let Some(queue) = self.get(id) else { continue };
-            let clock = if queue.home.is_crowd() { self.crowd.clock() } else { self.exact.clock() };
+            let virtual_clock = if queue.home.is_crowd() {
+                self.crowd.virtual_clock()
+            } else {
+                self.exact.virtual_clock()
+            };
             let is_idle = queue.len == 0 && queue.home != Home::Flow(NO_FLOW);
-            if is_idle && (all || queue.time <= clock) {
+            if is_idle && (all || queue.virtual_time <= virtual_clock) {
                 self.remove(id);
             }
         }

@@ -32,7 +32,7 @@ pub(super) struct PriorityLevel<T> {
     pub(super) exact: VirtualTimeHeap,
     pub(super) crowd: VirtualTimeHeap,
     /// What the group had had that was served last.
-    pub(super) clock: u64,
+    pub(super) virtual_clock: u64,
     /// How many queues have something in them.
     pub(super) in_use: usize,
     /// How many flows with queues of their own have not come before.
@@ -41,7 +41,7 @@ pub(super) struct PriorityLevel<T> {
     pub(super) newcomers: usize,
     /// All entries, shells included.
     pub(super) len: usize,
-    ticks: u64,
+    last_key_seq: u64,
     pub(super) generations: u32,
 }
 
@@ -53,13 +53,13 @@ pub(super) struct Queue<T> {
     pub(super) generation: u32,
     pub(super) is_known: bool,
     /// Virtual time.
-    pub(super) time: u64,
+    pub(super) virtual_time: u64,
     /// Mean time in the inner of a request of cost 1, in nanoseconds.
     pub(super) estimate: Option<f64>,
     // What is known of it outside: in its group, among the lengths, and in the counts of the level.
     pub(super) is_active: bool,
     /// Tells its key from older ones.
-    pub(super) tick: u64,
+    pub(super) key_seq: u64,
     pub(super) listed: Cell<u64>,
     pub(super) weight: u64,
     pub(super) len: usize,
@@ -86,12 +86,12 @@ impl<T: QueueItem> PriorityLevel<T> {
             shards: Vec::new(),
             exact: VirtualTimeHeap::default(),
             crowd: VirtualTimeHeap::default(),
-            clock: 0,
+            virtual_clock: 0,
             in_use: 0,
             strangers: 0,
             newcomers: 0,
             len: 0,
-            ticks: 0,
+            last_key_seq: 0,
             generations: 0,
         }
     }
@@ -145,7 +145,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         change: impl FnOnce(&mut Queue<T>) -> R,
     ) -> Option<R> {
         let queue = self.queues.get_mut(id.index())?.as_mut()?;
-        let before = queue.time;
+        let before = queue.virtual_time;
         let result = change(queue);
         let (weight, len) = (queue.flow.weight(), queue.flow.len());
         self.len = self.len + len - queue.len;
@@ -164,18 +164,18 @@ impl<T: QueueItem> PriorityLevel<T> {
         match (was_active, queue.is_active) {
             (false, false) => return Some(result),
             (false, true) => {
-                group.activate(self.clock);
-                queue.time = queue.time.max(group.clock());
+                group.activate(self.virtual_clock);
+                queue.virtual_time = queue.virtual_time.max(group.virtual_clock());
             }
             (true, false) => group.deactivate(),
-            (true, true) if queue.time == before => return Some(result),
+            (true, true) if queue.virtual_time == before => return Some(result),
             (true, true) => {}
         }
         let had_turn = was_active && group.first() == Some(id);
-        if queue.is_active && (!was_active || had_turn || queue.time < before) {
-            self.ticks += 1;
-            queue.tick = self.ticks;
-            let key = Key { time: queue.time, tick: queue.tick, queue: id };
+        if queue.is_active && (!was_active || had_turn || queue.virtual_time < before) {
+            self.last_key_seq += 1;
+            queue.key_seq = self.last_key_seq;
+            let key = Key { virtual_time: queue.virtual_time, seq: queue.key_seq, queue: id };
             if had_turn { group.replace_first(key) } else { group.push(key) }
         }
         let queues = &self.queues;
@@ -186,7 +186,7 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// The queue whose turn it is.
     pub(super) fn best(&self) -> Option<QueueId> {
         match (self.exact.first(), self.crowd.first()) {
-            (Some(_), Some(id)) if self.crowd.spent < self.exact.spent => Some(id),
+            (Some(_), Some(id)) if self.crowd.virtual_time < self.exact.virtual_time => Some(id),
             (exact, crowd) => exact.or(crowd),
         }
     }
@@ -296,8 +296,10 @@ impl<T: QueueItem> PriorityLevel<T> {
 /// Whether a queue still stands in its group as this key says.
 pub(super) fn judge<T>(queues: &[Option<Box<Queue<T>>>], key: &Key) -> Verdict {
     let queue = queues.get(key.queue.index()).and_then(Option::as_ref);
-    match queue.filter(|queue| queue.is_active && queue.tick == key.tick) {
-        Some(queue) if queue.time > key.time => Verdict::Later(Key { time: queue.time, ..*key }),
+    match queue.filter(|queue| queue.is_active && queue.key_seq == key.seq) {
+        Some(queue) if queue.virtual_time > key.virtual_time => {
+            Verdict::Later(Key { virtual_time: queue.virtual_time, ..*key })
+        }
         Some(_) => Verdict::True,
         None => Verdict::Gone,
     }

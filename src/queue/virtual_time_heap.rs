@@ -12,8 +12,8 @@ use super::longest_queue::LongestQueue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     /// Virtual time, in nanoseconds of the inner's time.
-    pub(super) time: u64,
-    pub(super) tick: u64,
+    pub(super) virtual_time: u64,
+    pub(super) seq: u64,
     pub(super) queue: QueueId,
 }
 
@@ -37,9 +37,9 @@ pub(super) struct VirtualTimeHeap {
     /// How many queues take turns.
     active: usize,
     /// The virtual time of the last one that was dispatched from.
-    clock: u64,
+    virtual_clock: u64,
     /// What the group has had, to be compared with another group.
-    pub(super) spent: u64,
+    pub(super) virtual_time: u64,
     /// What its queues weigh together.
     pub(super) weight: u64,
     pub(super) lengths: LongestQueue,
@@ -60,19 +60,19 @@ impl VirtualTimeHeap {
     /// The virtual time at which a queue that comes back starts at least, so that it can't save up what it did
     /// not use: what the one had had that was served last, which is the least that any has had by then (as
     /// in start-time fair queueing).
-    pub(super) fn clock(&self) -> u64 {
-        self.clock
+    pub(super) fn virtual_clock(&self) -> u64 {
+        self.virtual_clock
     }
 
-    pub(super) fn advance(&mut self, time: u64) {
-        self.clock = self.clock.max(time);
+    pub(super) fn advance(&mut self, virtual_time: u64) {
+        self.virtual_clock = self.virtual_clock.max(virtual_time);
     }
 
     /// A queue comes back. If it is the first of the group, the group starts where the other is, for the same
     /// reason.
-    pub(super) fn activate(&mut self, clock: u64) {
+    pub(super) fn activate(&mut self, virtual_clock: u64) {
         if self.active == 0 {
-            self.spent = self.spent.max(clock);
+            self.virtual_time = self.virtual_time.max(virtual_clock);
         }
         self.active += 1;
     }
