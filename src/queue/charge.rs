@@ -52,7 +52,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         is_free: bool,
     ) -> Option<(Taken<T>, Charge)> {
         let id = self.best()?;
-        let (taken, virtual_time, home, charge) = self.change(id, |queue| {
+        let (taken, virtual_time, kind, charge) = self.change(id, |queue| {
             let taken = queue.flow.take(now, rules, service)?;
             let cost = match &taken {
                 Taken::Next(entry) => entry.rank.cost,
@@ -61,18 +61,18 @@ impl<T: QueueItem> PriorityLevel<T> {
             let is_free = is_free || cost == 0;
             let nanos =
                 if is_free { 0 } else { (queue.estimate(service) * f64::from(cost)) as u64 };
-            let (virtual_time, home, generation) =
-                (queue.virtual_time, queue.home, queue.generation);
+            let (virtual_time, kind, generation) =
+                (queue.virtual_time, queue.kind, queue.generation);
             queue.virtual_time = queue.virtual_time.saturating_add(nanos);
             let charge =
                 Charge { level: 0, queue: id, generation, nanos, cost, paid: 0.0, id: None };
-            Some((taken, virtual_time, home, charge))
+            Some((taken, virtual_time, kind, charge))
         })??;
         if charge.nanos > 0 {
-            let group = self.group(home);
-            group.advance(virtual_time);
-            let group_time = group.virtual_time;
-            group.virtual_time = group.virtual_time.saturating_add(charge.nanos);
+            let heap = self.heap(kind);
+            heap.advance(virtual_time);
+            let group_time = heap.virtual_time;
+            heap.virtual_time = heap.virtual_time.saturating_add(charge.nanos);
             self.virtual_clock = self.virtual_clock.max(group_time);
         }
         Some((taken, charge))
@@ -97,9 +97,9 @@ impl<T: QueueItem> PriorityLevel<T> {
         if queue.generation != charge.generation {
             return;
         }
-        let home = queue.home;
-        let group = self.group(home);
-        group.virtual_time = group.virtual_time.saturating_add(right).saturating_sub(charge.nanos);
+        let kind = queue.kind;
+        let heap = self.heap(kind);
+        heap.virtual_time = heap.virtual_time.saturating_add(right).saturating_sub(charge.nanos);
         self.change(charge.queue, |queue| {
             queue.virtual_time =
                 queue.virtual_time.saturating_add(right).saturating_sub(charge.nanos);

@@ -36,14 +36,14 @@ pub(crate) struct FairQueue<T> {
     /// What each level is owed of its guaranteed share, in nanoseconds of the inner's time.
     owed: [f64; LEVELS],
     open_charges: OpenCharges,
-    known: HeavyHitters,
+    heavy_hitters: HeavyHitters,
     /// Inner services that are not ready, and where requests were set aside for them: level and slot.
     pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, QueueId)>>,
     next_seq: u64,
     /// Whether a request with a flow has ever come.
     has_flows: bool,
     /// Whether anybody is owed anything.
-    owes: bool,
+    is_owing: bool,
 }
 
 /// Mean service time of each priority, once known.
@@ -75,11 +75,11 @@ impl<T: QueueItem> FairQueue<T> {
             levels: std::array::from_fn(|_| PriorityLevel::new()),
             owed: [0.0; LEVELS],
             open_charges: OpenCharges::default(),
-            known: HeavyHitters::new(),
+            heavy_hitters: HeavyHitters::new(),
             blocked: HashMap::new(),
             next_seq: 0,
             has_flows: false,
-            owes: false,
+            is_owing: false,
         }
     }
 
@@ -87,15 +87,15 @@ impl<T: QueueItem> FairQueue<T> {
         let seq = self.next_seq;
         self.next_seq += 1;
         let level = rank.priority.index();
-        let is_known = match rank.flow {
+        let is_proven = match rank.flow {
             NO_FLOW => true,
             flow => {
                 self.has_flows = true;
-                self.known.see(mix(flow ^ level as u64))
+                self.heavy_hitters.observe(mix(flow ^ level as u64))
             }
         };
         let entry = Entry { seq, inner, rank, admitted, item };
-        self.levels[level].push(entry, is_known, &self.rules);
+        self.levels[level].push(entry, is_proven, &self.rules);
     }
 
     /// Takes the request whose turn it is. One that is to be dispatched has been charged to its flow and its
@@ -104,7 +104,7 @@ impl<T: QueueItem> FairQueue<T> {
         loop {
             let (level, is_only) = self.next_level(times)?;
             // Then there is nobody to be fair to.
-            let is_free = is_only && !self.owes && !self.levels[level].has_flows();
+            let is_free = is_only && !self.is_owing && !self.levels[level].has_flows();
             let taken = self.levels[level].take(now, &self.rules, times[level], is_free);
             // Nothing but shells; they are gone now.
             let Some((taken, mut charge)) = taken else { continue };
@@ -122,7 +122,7 @@ impl<T: QueueItem> FairQueue<T> {
             if is_free {
                 return Some(Next::Dispatch(entry, charge));
             }
-            charge.paid = self.share(&charge) as f32;
+            charge.paid = self.accrue_shares(&charge) as f32;
             if self.levels[level].has_flows() {
                 charge.id = self.open_charges.open(charge);
             }
@@ -155,16 +155,16 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Counts a dispatch for what the other levels are owed, and against what its own is. Returns how much of
     /// that it has used up.
-    fn share(&mut self, charge: &Charge) -> f64 {
+    fn accrue_shares(&mut self, charge: &Charge) -> f64 {
         let nanos = charge.nanos as f64;
         for (index, (level, owed)) in self.levels.iter().zip(&mut self.owed).enumerate() {
             let takes_part = index == usize::from(charge.level) || level.may_go();
-            *owed = if takes_part { *owed + nanos * self.rules.share } else { 0.0 };
+            *owed = if takes_part { *owed + nanos * self.rules.guaranteed_share } else { 0.0 };
         }
         let owed = &mut self.owed[usize::from(charge.level)];
         let paid = nanos.min(*owed);
         *owed -= paid;
-        self.owes = self.owed.iter().any(|owed| *owed > 0.0);
+        self.is_owing = self.owed.iter().any(|owed| *owed > 0.0);
         paid
     }
 
@@ -173,9 +173,9 @@ impl<T: QueueItem> FairQueue<T> {
         charge.id.and_then(|id| self.open_charges.close(id));
         self.levels[usize::from(charge.level)].refund(charge);
         self.owed[usize::from(charge.level)] += f64::from(charge.paid);
-        let gathered = charge.nanos as f64 * self.rules.share;
+        let gathered = charge.nanos as f64 * self.rules.guaranteed_share;
         self.owed.iter_mut().for_each(|owed| *owed = (*owed - gathered).max(0.0));
-        self.owes = self.owed.iter().any(|owed| *owed > 0.0);
+        self.is_owing = self.owed.iter().any(|owed| *owed > 0.0);
     }
 
     /// A request was called and nothing will be known of how long it took: the charge stays an estimate.

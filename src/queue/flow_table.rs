@@ -11,56 +11,58 @@ use crate::{class::NO_FLOW, rng::mix};
 
 /// Whose a queue is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Home {
-    Flow(u64),
-    Shard(u8),
+pub(super) enum QueueKind {
+    Dedicated(u64),
+    Shared(u8),
 }
 
-impl Home {
-    pub(super) fn is_crowd(self) -> bool {
-        matches!(self, Self::Shard(_))
+impl QueueKind {
+    pub(super) fn is_shared(self) -> bool {
+        matches!(self, Self::Shared(_))
     }
 }
 
 /// As in KEP-1040.
-const SHARDS: usize = 128;
+const SHARED_QUEUES: usize = 128;
 const HAND: u32 = 6;
 
 /// So many flows may be remembered while none has anything here, so that a calm does not make and drop the
 /// same few all the time.
-pub(super) const REMEMBERED: usize = 64;
+pub(super) const MAX_IDLE_FLOWS: usize = 64;
 
 impl<T: QueueItem> PriorityLevel<T> {
-    pub(super) fn queue_for(&mut self, flow: u64, is_known: bool, rules: &Rules) -> QueueId {
+    pub(super) fn queue_for(&mut self, flow: u64, is_proven: bool, rules: &Rules) -> QueueId {
         if flow == NO_FLOW {
             return self.flowless.unwrap_or_else(|| {
-                let id = self.add(Home::Flow(flow), true);
+                let id = self.add(QueueKind::Dedicated(flow), true);
                 self.flowless = Some(id);
                 id
             });
         }
-        if let Some(id) = self.own.get(&flow).copied() {
-            if let Some(queue) = self.get_mut(id).filter(|queue| is_known && !queue.is_known) {
-                queue.is_known = true;
-                self.strangers -= 1;
+        if let Some(id) = self.dedicated_ids.get(&flow).copied() {
+            if let Some(queue) = self.get_mut(id).filter(|queue| is_proven && !queue.is_proven) {
+                queue.is_proven = true;
+                self.unproven -= 1;
             }
             return id;
         }
-        self.newcomers += 1;
-        if self.newcomers > self.own.len().max(REMEMBERED) {
-            self.newcomers = 0;
+        self.new_flows += 1;
+        if self.new_flows > self.dedicated_ids.len().max(MAX_IDLE_FLOWS) {
+            self.new_flows = 0;
             self.forget_idle(false);
         }
-        let most = rules.exact_flows;
-        let most_strangers = (most / 16).max(most.min(16));
-        if !is_known && self.strangers >= most_strangers {
-            self.crowd_strangers();
+        let max_dedicated = rules.dedicated_queues;
+        let max_unproven = (max_dedicated / 16).max(max_dedicated.min(16));
+        if !is_proven && self.unproven >= max_unproven {
+            self.share_unproven();
         }
-        let is_crowded = self.crowd.active() > 0;
-        if self.own.len() < most && (is_known || !is_crowded && self.strangers < most_strangers) {
-            let id = self.add(Home::Flow(flow), is_known);
-            self.own.insert(flow, id);
-            self.strangers += usize::from(!is_known);
+        let is_sharing = self.shared.active() > 0;
+        if self.dedicated_ids.len() < max_dedicated
+            && (is_proven || !is_sharing && self.unproven < max_unproven)
+        {
+            let id = self.add(QueueKind::Dedicated(flow), is_proven);
+            self.dedicated_ids.insert(flow, id);
+            self.unproven += usize::from(!is_proven);
             return id;
         }
         self.shared_queue_for(flow)
@@ -68,28 +70,28 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// The shortest of the queues in the hand of this flow.
     fn shared_queue_for(&mut self, flow: u64) -> QueueId {
-        self.shards.resize(SHARDS, None);
-        let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARDS);
-        let weight = |shard: &usize| {
-            let id = self.shards.get(*shard).copied().flatten();
+        self.shared_ids.resize(SHARED_QUEUES, None);
+        let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARED_QUEUES);
+        let weight = |shared: &usize| {
+            let id = self.shared_ids.get(*shared).copied().flatten();
             id.and_then(|id| self.get(id)).map_or(0, |queue| queue.weight)
         };
-        let shard = hand.min_by_key(weight).unwrap_or(0);
-        if let Some(id) = self.shards.get(shard).copied().flatten() {
+        let shared = hand.min_by_key(weight).unwrap_or(0);
+        if let Some(id) = self.shared_ids.get(shared).copied().flatten() {
             return id;
         }
-        let id = self.add(Home::Shard(shard as u8), false);
-        self.shards[shard] = Some(id);
+        let id = self.add(QueueKind::Shared(shared as u8), false);
+        self.shared_ids[shared] = Some(id);
         id
     }
 
     /// Moves all who have not come before into the crowd: there are so many that they may be invented.
-    fn crowd_strangers(&mut self) {
-        let ids = self.own.values().copied();
-        let strangers: Vec<_> =
-            ids.filter(|id| self.get(*id).is_some_and(|queue| !queue.is_known)).collect();
+    fn share_unproven(&mut self) {
+        let ids = self.dedicated_ids.values().copied();
+        let unproven: Vec<_> =
+            ids.filter(|id| self.get(*id).is_some_and(|queue| !queue.is_proven)).collect();
         let mut entries: Vec<Entry<T>> = Vec::new();
-        for id in strangers {
+        for id in unproven {
             let Some(queue) = self.remove(id) else { continue };
             let mut flow = queue.flow;
             entries.extend(std::iter::from_fn(|| flow.pop_oldest()));
@@ -101,7 +103,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         }
     }
 
-    fn add(&mut self, home: Home, is_known: bool) -> QueueId {
+    fn add(&mut self, kind: QueueKind, is_proven: bool) -> QueueId {
         let id = self.free.pop().unwrap_or_else(|| {
             self.queues.push(None);
             QueueId::new(self.queues.len() - 1)
@@ -109,9 +111,9 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.generations = self.generations.wrapping_add(1);
         let queue = Queue {
             flow: Flow::new(),
-            home,
+            kind,
             generation: self.generations,
-            is_known,
+            is_proven,
             virtual_time: 0,
             estimate: None,
             is_active: false,
@@ -130,19 +132,19 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.len -= queue.len;
         self.in_use -= usize::from(queue.len > 0);
         if queue.is_active {
-            self.group(queue.home).deactivate();
+            self.heap(queue.kind).deactivate();
         }
-        match queue.home {
-            Home::Flow(flow) => {
-                self.own.remove(&flow);
-                self.strangers -= usize::from(!queue.is_known);
+        match queue.kind {
+            QueueKind::Dedicated(flow) => {
+                self.dedicated_ids.remove(&flow);
+                self.unproven -= usize::from(!queue.is_proven);
             }
-            Home::Shard(shard) => self.shards[usize::from(shard)] = None,
+            QueueKind::Shared(shared) => self.shared_ids[usize::from(shared)] = None,
         }
         let queues = &self.queues;
-        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
-        group.weight -= queue.weight;
-        group.tidy(|key| judge(queues, key));
+        let heap = if queue.kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
+        heap.weight -= queue.weight;
+        heap.tidy(|key| judge(queues, key));
         Some(queue)
     }
 
@@ -150,12 +152,12 @@ impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn forget_idle(&mut self, all: bool) {
         for id in (0..self.queues.len()).map(QueueId::new) {
             let Some(queue) = self.get(id) else { continue };
-            let virtual_clock = if queue.home.is_crowd() {
-                self.crowd.virtual_clock()
+            let virtual_clock = if queue.kind.is_shared() {
+                self.shared.virtual_clock()
             } else {
-                self.exact.virtual_clock()
+                self.dedicated.virtual_clock()
             };
-            let is_idle = queue.len == 0 && queue.home != Home::Flow(NO_FLOW);
+            let is_idle = queue.len == 0 && queue.kind != QueueKind::Dedicated(NO_FLOW);
             if is_idle && (all || queue.virtual_time <= virtual_clock) {
                 self.remove(id);
             }

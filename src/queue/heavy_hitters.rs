@@ -22,9 +22,9 @@ struct Cell {
 /// Four for each flow that may have a queue of its own by default: 32 KiB.
 const CELLS: usize = 4096;
 /// So many requests must have come before for a flow to be known: an invented one hardly comes twice.
-const ENOUGH: u8 = 2;
+const PROVEN_COUNT: u8 = 2;
 /// How many requests of others a flow outlives in its cell.
-const MOST: u8 = 15;
+const MAX_COUNT: u8 = 15;
 
 impl HeavyHitters {
     pub(super) fn new() -> Self {
@@ -32,7 +32,7 @@ impl HeavyHitters {
     }
 
     /// Takes note of a request of this flow; returns whether the flow was known before it.
-    pub(super) fn see(&mut self, flow: u64) -> bool {
+    pub(super) fn observe(&mut self, flow: u64) -> bool {
         if self.cells.is_empty() {
             self.cells = vec![Cell::default(); CELLS];
         }
@@ -43,9 +43,9 @@ impl HeavyHitters {
             return false;
         }
         if cell.tag == tag {
-            let known = cell.count >= ENOUGH;
-            cell.count = (cell.count + 1).min(MOST);
-            return known;
+            let is_proven = cell.count >= PROVEN_COUNT;
+            cell.count = (cell.count + 1).min(MAX_COUNT);
+            return is_proven;
         }
         cell.count -= 1;
         false
@@ -59,20 +59,20 @@ mod tests {
 
     #[test]
     fn a_flow_is_known_when_it_comes_for_the_third_time() {
-        let mut known = HeavyHitters::new();
-        assert_eq!([7, 7, 7, 8].map(|flow| known.see(flow)), [false, false, true, false]);
+        let mut heavy = HeavyHitters::new();
+        assert_eq!([7, 7, 7, 8].map(|flow| heavy.observe(flow)), [false, false, true, false]);
     }
 
     #[test]
     fn flows_that_come_once_do_not_push_out_one_that_comes_again_and_again() {
-        let (mut known, mut random) = (HeavyHitters::new(), Random::new(1));
+        let (mut heavy, mut random) = (HeavyHitters::new(), Random::new(1));
         let mine = random.next();
         let seen = (0..1000).map(|_| {
             // Between two of mine there come 250 of others, each once.
             for _ in 0..250 {
-                known.see(random.next());
+                heavy.observe(random.next());
             }
-            known.see(mine)
+            heavy.observe(mine)
         });
         assert!(seen.filter(|known| *known).count() > 950);
     }

@@ -5,7 +5,7 @@ use std::{cell::Cell, collections::HashMap, hash::BuildHasherDefault};
 use super::{
     Entry, InnerId, QueueId, QueueItem, Rules,
     flow::Flow,
-    flow_table::{Hashed, Home, REMEMBERED},
+    flow_table::{Hashed, MAX_IDLE_FLOWS, QueueKind},
     virtual_time_heap::{Key, Verdict, VirtualTimeHeap},
 };
 use crate::class::NO_FLOW;
@@ -24,21 +24,21 @@ pub(super) struct PriorityLevel<T> {
     pub(super) queues: Vec<Option<Box<Queue<T>>>>,
     pub(super) free: Vec<QueueId>,
     /// Flows with a queue of their own.
-    pub(super) own: HashMap<u64, QueueId, BuildHasherDefault<Hashed>>,
+    pub(super) dedicated_ids: HashMap<u64, QueueId, BuildHasherDefault<Hashed>>,
     /// The queue of those without a flow, which stays.
     pub(super) flowless: Option<QueueId>,
     /// Queues of the crowd; empty until there is one.
-    pub(super) shards: Vec<Option<QueueId>>,
-    pub(super) exact: VirtualTimeHeap,
-    pub(super) crowd: VirtualTimeHeap,
+    pub(super) shared_ids: Vec<Option<QueueId>>,
+    pub(super) dedicated: VirtualTimeHeap,
+    pub(super) shared: VirtualTimeHeap,
     /// What the group had had that was served last.
     pub(super) virtual_clock: u64,
     /// How many queues have something in them.
     pub(super) in_use: usize,
     /// How many flows with queues of their own have not come before.
-    pub(super) strangers: usize,
+    pub(super) unproven: usize,
     /// New flows since those were last forgotten that have nothing here and are not ahead of others.
-    pub(super) newcomers: usize,
+    pub(super) new_flows: usize,
     /// All entries, shells included.
     pub(super) len: usize,
     last_key_seq: u64,
@@ -48,10 +48,10 @@ pub(super) struct PriorityLevel<T> {
 #[derive(Debug)]
 pub(super) struct Queue<T> {
     pub(super) flow: Flow<T>,
-    pub(super) home: Home,
+    pub(super) kind: QueueKind,
     /// Tells it from others that were in the same slot before.
     pub(super) generation: u32,
-    pub(super) is_known: bool,
+    pub(super) is_proven: bool,
     /// Virtual time.
     pub(super) virtual_time: u64,
     /// Mean time in the inner of a request of cost 1, in nanoseconds.
@@ -81,15 +81,15 @@ impl<T: QueueItem> PriorityLevel<T> {
         Self {
             queues: Vec::new(),
             free: Vec::new(),
-            own: HashMap::default(),
+            dedicated_ids: HashMap::default(),
             flowless: None,
-            shards: Vec::new(),
-            exact: VirtualTimeHeap::default(),
-            crowd: VirtualTimeHeap::default(),
+            shared_ids: Vec::new(),
+            dedicated: VirtualTimeHeap::default(),
+            shared: VirtualTimeHeap::default(),
             virtual_clock: 0,
             in_use: 0,
-            strangers: 0,
-            newcomers: 0,
+            unproven: 0,
+            new_flows: 0,
             len: 0,
             last_key_seq: 0,
             generations: 0,
@@ -102,7 +102,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Whether there is a request whose inner is worth asking.
     pub(super) fn may_go(&self) -> bool {
-        self.exact.active() + self.crowd.active() > 0
+        self.dedicated.active() + self.shared.active() > 0
     }
 
     /// How many queues there are, with something in them or not.
@@ -115,14 +115,14 @@ impl<T: QueueItem> PriorityLevel<T> {
         let longest = self.longest().map_or(0, |(weight, _)| weight);
         let flowless = self.flowless.and_then(|id| self.get(id));
         Shape {
-            active: self.exact.active() + self.crowd.active(),
+            active: self.dedicated.active() + self.shared.active(),
             longest,
             flowless: flowless.map_or(0, |queue| queue.weight),
         }
     }
 
-    pub(super) fn push(&mut self, entry: Entry<T>, is_known: bool, rules: &Rules) {
-        let id = self.queue_for(entry.rank.flow, is_known, rules);
+    pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
+        let id = self.queue_for(entry.rank.flow, is_proven, rules);
         self.change(id, |queue| queue.flow.push(entry));
     }
 
@@ -134,8 +134,8 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.queues.get_mut(id.index())?.as_deref_mut()
     }
 
-    pub(super) fn group(&mut self, home: Home) -> &mut VirtualTimeHeap {
-        if home.is_crowd() { &mut self.crowd } else { &mut self.exact }
+    pub(super) fn heap(&mut self, kind: QueueKind) -> &mut VirtualTimeHeap {
+        if kind.is_shared() { &mut self.shared } else { &mut self.dedicated }
     }
 
     /// Changes a queue, and keeps what is known of it outside true.
@@ -151,43 +151,45 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.len = self.len + len - queue.len;
         self.in_use = self.in_use + usize::from(len > 0) - usize::from(queue.len > 0);
         queue.len = len;
-        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
-        group.weight = group.weight + weight - queue.weight;
+        let heap = if queue.kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
+        heap.weight = heap.weight + weight - queue.weight;
         queue.weight = weight;
         if weight > queue.listed.get() {
             // With room to grow: a burst makes a few listings, not one for each request.
             let listing = weight.next_power_of_two();
             queue.listed.set(listing);
-            group.lengths.push(listing, id);
+            heap.longest.push(listing, id);
         }
         let was_active = std::mem::replace(&mut queue.is_active, queue.flow.may_go());
         match (was_active, queue.is_active) {
             (false, false) => return Some(result),
             (false, true) => {
-                group.activate(self.virtual_clock);
-                queue.virtual_time = queue.virtual_time.max(group.virtual_clock());
+                heap.activate(self.virtual_clock);
+                queue.virtual_time = queue.virtual_time.max(heap.virtual_clock());
             }
-            (true, false) => group.deactivate(),
+            (true, false) => heap.deactivate(),
             (true, true) if queue.virtual_time == before => return Some(result),
             (true, true) => {}
         }
-        let had_turn = was_active && group.first() == Some(id);
+        let had_turn = was_active && heap.first() == Some(id);
         if queue.is_active && (!was_active || had_turn || queue.virtual_time < before) {
             self.last_key_seq += 1;
             queue.key_seq = self.last_key_seq;
             let key = Key { virtual_time: queue.virtual_time, seq: queue.key_seq, queue: id };
-            if had_turn { group.replace_first(key) } else { group.push(key) }
+            if had_turn { heap.replace_first(key) } else { heap.push(key) }
         }
         let queues = &self.queues;
-        group.tidy(|key| judge(queues, key));
+        heap.tidy(|key| judge(queues, key));
         Some(result)
     }
 
     /// The queue whose turn it is.
     pub(super) fn best(&self) -> Option<QueueId> {
-        match (self.exact.first(), self.crowd.first()) {
-            (Some(_), Some(id)) if self.crowd.virtual_time < self.exact.virtual_time => Some(id),
-            (exact, crowd) => exact.or(crowd),
+        match (self.dedicated.first(), self.shared.first()) {
+            (Some(_), Some(id)) if self.shared.virtual_time < self.dedicated.virtual_time => {
+                Some(id)
+            }
+            (dedicated, shared) => dedicated.or(shared),
         }
     }
 
@@ -226,26 +228,26 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// Whether the longest flow has more than all have on average.
     pub(super) fn is_uneven(&mut self) -> bool {
         let longest = self.longest().map_or(0, |(weight, _)| weight);
-        longest * self.in_use as u64 > self.exact.weight + self.crowd.weight
+        longest * self.in_use as u64 > self.dedicated.weight + self.shared.weight
     }
 
     /// The queue that gives way to others: what it weighs, and its slot. The longest, of the crowd if that is
     /// longer than all others together; then what counts is what the crowd weighs.
     fn longest(&mut self) -> Option<(u64, QueueId)> {
-        if self.crowd.weight > self.exact.weight {
-            let (_, id) = self.longest_of(Home::Shard(0))?;
-            return Some((self.crowd.weight, id));
+        if self.shared.weight > self.dedicated.weight {
+            let (_, id) = self.longest_of(QueueKind::Shared(0))?;
+            return Some((self.shared.weight, id));
         }
-        self.longest_of(Home::Flow(NO_FLOW))
+        self.longest_of(QueueKind::Dedicated(NO_FLOW))
     }
 
-    fn longest_of(&mut self, home: Home) -> Option<(u64, QueueId)> {
+    fn longest_of(&mut self, kind: QueueKind) -> Option<(u64, QueueId)> {
         let queues = &self.queues;
-        let group = if home.is_crowd() { &mut self.crowd } else { &mut self.exact };
-        group.lengths.first(queues.len() - self.free.len(), |id| {
+        let heap = if kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
+        heap.longest.first(queues.len() - self.free.len(), |id| {
             let queue = queues.get(id.index())?.as_deref()?;
             // The slot may once have been one of this group.
-            let is_here = queue.home.is_crowd() == home.is_crowd();
+            let is_here = queue.kind.is_shared() == kind.is_shared();
             is_here.then_some((&queue.listed, queue.weight))
         })
     }
@@ -287,7 +289,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Forgets the flows, when none has anything here and they are many.
     pub(super) fn rest(&mut self) {
-        if self.len == 0 && self.own.len() > REMEMBERED {
+        if self.len == 0 && self.dedicated_ids.len() > MAX_IDLE_FLOWS {
             self.forget_idle(true);
         }
     }

@@ -11,13 +11,19 @@ pub(crate) struct Rules {
     /// Whether there is controlled delay, and its target if that is set.
     pub(crate) delay: Option<Option<Duration>>,
     /// What a priority keeps while higher ones wait, as a share of the inner's time.
-    pub(crate) share: f64,
-    pub(crate) exact_flows: usize,
+    pub(crate) guaranteed_share: f64,
+    pub(crate) dedicated_queues: usize,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { order: Order::Fifo, lifo_after: None, delay: None, share: 0.05, exact_flows: 1024 }
+        Self {
+            order: Order::Fifo,
+            lifo_after: None,
+            delay: None,
+            guaranteed_share: 0.05,
+            dedicated_queues: 1024,
+        }
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct VirtualTimeHeap {
     pub(super) virtual_time: u64,
     /// What its queues weigh together.
     pub(super) weight: u64,
-    pub(super) lengths: LongestQueue,
+    pub(super) longest: LongestQueue,
 }
 
 /// So many keys that are not true any more may stay in the heap, and as many as are.

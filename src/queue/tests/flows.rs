@@ -125,7 +125,7 @@ fn invented_flows_are_bounded_and_take_no_more_than_half() {
 
 #[test]
 fn beyond_the_bound_flows_share_queues_and_are_served_all_the_same() {
-    let mut rig = Rig::new(Rules { exact_flows: 4, ..Rules::default() });
+    let mut rig = Rig::new(Rules { dedicated_queues: 4, ..Rules::default() });
     for nth in 0..1000_u32 {
         rig.push_many(3, &Class::new().flow(nth));
     }

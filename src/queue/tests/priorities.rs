@@ -5,7 +5,7 @@ use Priority::*;
 
 #[test]
 fn higher_ones_go_first() {
-    let mut rig = Rig::new(Rules { share: 0.0, ..Rules::default() });
+    let mut rig = Rig::new(Rules { guaranteed_share: 0.0, ..Rules::default() });
     for one in [Background, Low, Normal, High, Critical] {
         rig.push_many(2, &priority(one));
     }

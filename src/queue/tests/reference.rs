@@ -81,7 +81,7 @@ fn the_line_does_what_the_reference_does() {
         let mut random = Random::new(seed);
         let newest_first = random.below(2) == 1;
         let order = if newest_first { Order::Lifo } else { Order::Fifo };
-        let mut rig = Rig::new(Rules { order, share: 0.0, ..Rules::default() });
+        let mut rig = Rig::new(Rules { order, guaranteed_share: 0.0, ..Rules::default() });
         let mut reference = Reference {
             newest_first,
             waiting: Vec::new(),

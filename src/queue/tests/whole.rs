@@ -13,8 +13,8 @@ struct Play {
 impl Play {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let exact_flows = 1 + random.below(6) as usize;
-        let rig = Rig::new(Rules { exact_flows, ..Rules::default() });
+        let dedicated_queues = 1 + random.below(6) as usize;
+        let rig = Rig::new(Rules { dedicated_queues, ..Rules::default() });
         Self { rig, random, waiting: Vec::new() }
     }
 
