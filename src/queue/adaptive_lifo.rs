@@ -23,7 +23,7 @@ pub(super) enum End {
 pub(super) struct AdaptiveLifo {
     newest_first: bool,
     /// Position of the last one that was old at its turn.
-    old: Option<u64>,
+    last_old: Option<u64>,
 }
 
 impl AdaptiveLifo {
@@ -41,10 +41,10 @@ impl AdaptiveLifo {
             Order::AdaptiveLifo if self.newest_first => age >= threshold() / 2,
             // Most are young, and it need not be known what would be old.
             Order::AdaptiveLifo if age > MIN_THRESHOLD && age > threshold() => {
-                self.old.replace(seq).is_some_and(|other| other != seq)
+                self.last_old.replace(seq).is_some_and(|other| other != seq)
             }
             Order::AdaptiveLifo => {
-                self.old = None;
+                self.last_old = None;
                 false
             }
         };
@@ -61,26 +61,26 @@ mod tests {
 
     const AFTER: Duration = Duration::from_millis(60);
 
-    fn end(turn: &mut AdaptiveLifo, seq: u64, age: u64) -> End {
-        turn.end(Order::AdaptiveLifo, seq, Duration::from_millis(age), || AFTER)
+    fn end(lifo: &mut AdaptiveLifo, seq: u64, age: u64) -> End {
+        lifo.end(Order::AdaptiveLifo, seq, Duration::from_millis(age), || AFTER)
     }
 
     #[test]
     fn turns_when_two_in_a_row_are_old_and_back_when_the_oldest_is_young_again() {
-        let mut turn = AdaptiveLifo::default();
-        assert_eq!(end(&mut turn, 1, 61), End::Oldest);
-        assert_eq!(end(&mut turn, 2, 61), End::Newest);
-        assert_eq!(end(&mut turn, 2, 59), End::Newest, "not back at once");
-        assert_eq!(end(&mut turn, 3, 30), End::Newest);
-        assert_eq!(end(&mut turn, 4, 29), End::Oldest);
+        let mut lifo = AdaptiveLifo::default();
+        assert_eq!(end(&mut lifo, 1, 61), End::Oldest);
+        assert_eq!(end(&mut lifo, 2, 61), End::Newest);
+        assert_eq!(end(&mut lifo, 2, 59), End::Newest, "not back at once");
+        assert_eq!(end(&mut lifo, 3, 30), End::Newest);
+        assert_eq!(end(&mut lifo, 4, 29), End::Oldest);
     }
 
     #[test]
     fn one_stale_request_does_not_turn_it() {
-        let mut turn = AdaptiveLifo::default();
-        assert_eq!(end(&mut turn, 1, 10_000), End::Oldest);
-        assert_eq!(end(&mut turn, 1, 10_001), End::Oldest, "it is the same one, put back");
-        assert_eq!(end(&mut turn, 2, 1), End::Oldest, "those behind it are fresh");
-        assert_eq!(end(&mut turn, 3, 70), End::Oldest);
+        let mut lifo = AdaptiveLifo::default();
+        assert_eq!(end(&mut lifo, 1, 10_000), End::Oldest);
+        assert_eq!(end(&mut lifo, 1, 10_001), End::Oldest, "it is the same one, put back");
+        assert_eq!(end(&mut lifo, 2, 1), End::Oldest, "those behind it are fresh");
+        assert_eq!(end(&mut lifo, 3, 70), End::Oldest);
     }
 }

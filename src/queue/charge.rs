@@ -28,19 +28,19 @@ pub(crate) struct Charge {
 }
 
 /// What a request is charged when nothing is known: as in KEP-1040.
-const GUESS: f64 = 3e6;
+const DEFAULT_CHARGE: f64 = 3e6;
 
 /// No request is free, or those of one flow could go on for ever.
-const LEAST: f64 = 1e3;
+const MIN_CHARGE: f64 = 1e3;
 
 /// Weight of a new sample in the estimate of a flow.
-const WEIGHT: f64 = 0.1;
+const SAMPLE_WEIGHT: f64 = 0.1;
 
 impl<T: QueueItem> PriorityLevel<T> {
     /// What a request of the queue whose turn it is would be charged, at cost 1.
     pub(super) fn estimate(&self, service: Option<Duration>) -> f64 {
         let queue = self.best().and_then(|id| self.get(id));
-        queue.map_or(GUESS, |queue| queue.estimate(service))
+        queue.map_or(DEFAULT_CHARGE, |queue| queue.estimate(service))
     }
 
     /// Takes the request whose turn it is, and charges it to its queue unless it is free.
@@ -56,7 +56,7 @@ impl<T: QueueItem> PriorityLevel<T> {
             let taken = queue.flow.take(now, rules, service)?;
             let cost = match &taken {
                 Taken::Next(entry) => entry.rank.cost,
-                Taken::Overdue(_) | Taken::Shell => 0,
+                Taken::Overdue(_) | Taken::Tombstone => 0,
             };
             let is_free = is_free || cost == 0;
             let nanos =
@@ -88,7 +88,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         let each = service_time.as_secs_f64() * 1e9;
         self.correct(charge, (each * f64::from(charge.cost)) as u64, |queue| {
             let known = queue.estimate.unwrap_or(each);
-            queue.estimate = Some(known + WEIGHT * (each - known));
+            queue.estimate = Some(known + SAMPLE_WEIGHT * (each - known));
         });
     }
 
@@ -111,6 +111,6 @@ impl<T: QueueItem> PriorityLevel<T> {
 impl<T: QueueItem> Queue<T> {
     fn estimate(&self, service: Option<Duration>) -> f64 {
         let known = self.estimate.or_else(|| service.map(|service| service.as_secs_f64() * 1e9));
-        known.unwrap_or(GUESS).max(LEAST)
+        known.unwrap_or(DEFAULT_CHARGE).max(MIN_CHARGE)
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct ControlledDelay {
     until: Option<Instant>,
     /// The shortest wait in it so far.
     shortest: Duration,
-    standing: bool,
+    is_standing: bool,
 }
 
 /// As in folly.
@@ -28,15 +28,15 @@ impl ControlledDelay {
             Some(until) if now < until => self.shortest = self.shortest.min(age),
             until => {
                 // After a time in which nobody came to its turn, one old request proves nothing.
-                let looked = until.is_some_and(|until| now < until + INTERVAL);
-                self.standing = looked && self.shortest > target;
+                let is_recent = until.is_some_and(|until| now < until + INTERVAL);
+                self.is_standing = is_recent && self.shortest > target;
                 self.until = Some(now + INTERVAL);
                 self.shortest = age;
                 // The first of an interval is spared: it may be the one that shows that the queue is short.
                 return false;
             }
         }
-        self.standing && age > target * 2
+        self.is_standing && age > target * 2
     }
 
     /// Nothing waits any more.

@@ -13,7 +13,7 @@ use super::QueueItem;
 ///
 /// With one `max_wait` for all, requests are late in the order in which they came, so most of them sit in
 /// a plain queue; only those that are late earlier than one before them need the heap. Requests that have
-/// left the line by another way leave a shell, dropped when its time comes or by [`purge`](Self::purge).
+/// left the line by another way leave a tombstone, dropped when its time comes or by [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct Expiry<T> {
     ordered: VecDeque<Late<T>>,
@@ -26,7 +26,7 @@ struct Late<T> {
     item: T,
 }
 
-const KEEP: usize = 1024;
+const PURGE_ABOVE: usize = 1024;
 
 impl<T: QueueItem> Expiry<T> {
     pub(crate) fn new() -> Self {
@@ -65,13 +65,13 @@ impl<T: QueueItem> Expiry<T> {
         }
     }
 
-    /// Drops the shells of those that have gone, once they outnumber the `live` ones.
-    pub(crate) fn purge(&mut self, live: usize, is_shell: impl Fn(&T) -> bool) {
-        if self.ordered.len() + self.others.len() > 2 * live + KEEP {
-            self.ordered.retain(|late| !is_shell(&late.item));
-            self.ordered.shrink_to(2 * live + KEEP);
-            self.others.retain(|late| !is_shell(&late.0.item));
-            self.others.shrink_to(2 * live + KEEP);
+    /// Drops the tombstones of those that have gone, once they outnumber the `live` ones.
+    pub(crate) fn purge(&mut self, live: usize, is_tombstone: impl Fn(&T) -> bool) {
+        if self.ordered.len() + self.others.len() > 2 * live + PURGE_ABOVE {
+            self.ordered.retain(|late| !is_tombstone(&late.item));
+            self.ordered.shrink_to(2 * live + PURGE_ABOVE);
+            self.others.retain(|late| !is_tombstone(&late.0.item));
+            self.others.shrink_to(2 * live + PURGE_ABOVE);
         }
     }
 }

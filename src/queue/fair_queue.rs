@@ -13,7 +13,7 @@ use super::{
     flow::Taken,
     heavy_hitters::HeavyHitters,
     open_charges::OpenCharges,
-    priority_level::{PriorityLevel, Shape},
+    priority_level::{LevelSummary, PriorityLevel},
 };
 use crate::{
     class::{NO_FLOW, Priority, Rank},
@@ -27,7 +27,7 @@ const LEVELS: usize = Priority::ALL.len();
 ///
 /// The highest with something to dispatch goes first. Each of the others meanwhile gathers a small share of
 /// what is dispatched, and goes first when that is worth a request. Every operation is O(log n) in the number
-/// of flows or of unready inner services. Requests that have gone leave an empty shell, dropped when it comes
+/// of flows or of unready inner services. Requests that have gone leave an empty tombstone, dropped when it comes
 /// to its turn or by [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
@@ -65,8 +65,8 @@ pub(crate) struct Victim<T> {
     pub(crate) over_share: bool,
 }
 
-/// Above this many shells are swept out when they outnumber the rest.
-const KEEP: usize = 1024;
+/// Above this many tombstones are swept out when they outnumber the rest.
+const PURGE_ABOVE: usize = 1024;
 
 impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn new(rules: Rules) -> Self {
@@ -106,17 +106,17 @@ impl<T: QueueItem> FairQueue<T> {
             // Then there is nobody to be fair to.
             let is_free = is_only && !self.is_owing && !self.levels[level].has_flows();
             let taken = self.levels[level].take(now, &self.rules, times[level], is_free);
-            // Nothing but shells; they are gone now.
+            // Nothing but tombstones; they are gone now.
             let Some((taken, mut charge)) = taken else { continue };
             charge.level = level as u8;
             let entry = match taken {
-                Taken::Shell => continue,
+                Taken::Tombstone => continue,
                 Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
                 Taken::Next(entry) => entry,
             };
             if self.is_blocked(entry.inner) {
                 self.levels[level].refund(&charge);
-                self.stall(entry);
+                self.park(entry);
                 continue;
             }
             if is_free {
@@ -192,7 +192,7 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Puts back a request that was taken, since its inner is not ready. It, and those of the same inner
     /// behind it, are passed over until [`wake`](Self::wake).
-    pub(crate) fn stall(&mut self, entry: Entry<T>) {
+    pub(crate) fn park(&mut self, entry: Entry<T>) {
         let (inner, level) = (entry.inner, entry.rank.priority.index());
         let id = self.levels[level].park(entry, &self.rules);
         self.blocked.entry(inner).or_default().insert((level, id));
@@ -240,7 +240,7 @@ impl<T: QueueItem> FairQueue<T> {
             let over_share = !for_higher && lowest.is_uneven();
             let gives_way = for_higher || lowest.has_several();
             let victim = if gives_way { lowest.pop_oldest() } else { lowest.pop_newest() };
-            // None where there were only shells, which are gone now.
+            // None where there were only tombstones, which are gone now.
             if let Some(entry) = victim {
                 let reason = if gives_way { Reason::Evicted } else { Reason::Full };
                 let over_share = over_share && entry.rank.flow != NO_FLOW;
@@ -255,17 +255,17 @@ impl<T: QueueItem> FairQueue<T> {
     }
 
     /// What each level looks like, once there are flows.
-    pub(crate) fn shapes(&mut self) -> Option<[Shape; LEVELS]> {
-        self.has_flows.then(|| self.levels.each_mut().map(PriorityLevel::shape))
+    pub(crate) fn summaries(&mut self) -> Option<[LevelSummary; LEVELS]> {
+        self.has_flows.then(|| self.levels.each_mut().map(PriorityLevel::summary))
     }
 
-    /// Drops the shells of those that have gone, once they outnumber the `live` ones.
+    /// Drops the tombstones of those that have gone, once they outnumber the `live` ones.
     pub(crate) fn purge(&mut self, live: usize) {
-        if self.len().max(self.blocked.len()) > 2 * live + KEEP {
+        if self.len().max(self.blocked.len()) > 2 * live + PURGE_ABOVE {
             self.sweep();
         }
         if self.has_flows {
-            self.levels.iter_mut().for_each(PriorityLevel::rest);
+            self.levels.iter_mut().for_each(PriorityLevel::forget_if_empty);
         }
     }
 

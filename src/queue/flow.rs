@@ -13,7 +13,7 @@ use super::{
 
 /// A queue that is taken from at either end, past those whose inner is not ready.
 ///
-/// Requests that have gone leave an empty shell, dropped when it comes to its turn or by
+/// Requests that have gone leave an empty tombstone, dropped when it comes to its turn or by
 /// [`purge`](Self::purge).
 #[derive(Debug)]
 pub(super) struct Flow<T> {
@@ -23,7 +23,7 @@ pub(super) struct Flow<T> {
     /// One whose turn it was and that could not be dispatched for want of slots: next again, so that
     /// lighter ones behind it do not keep taking what it waits for.
     next: Option<Entry<T>>,
-    turn: AdaptiveLifo,
+    lifo: AdaptiveLifo,
     delay: ControlledDelay,
     /// Slots that those in `main` would take.
     weight: u64,
@@ -36,16 +36,16 @@ pub(super) enum Taken<T> {
     /// To be removed by controlled delay.
     Overdue(Entry<T>),
     /// It has gone.
-    Shell,
+    Tombstone,
 }
 
 impl<T: QueueItem> Taken<T> {
     fn next(entry: Entry<T>) -> Self {
-        if entry.item.is_gone() { Self::Shell } else { Self::Next(entry) }
+        if entry.item.is_gone() { Self::Tombstone } else { Self::Next(entry) }
     }
 
     fn overdue(entry: Entry<T>) -> Self {
-        if entry.item.is_gone() { Self::Shell } else { Self::Overdue(entry) }
+        if entry.item.is_gone() { Self::Tombstone } else { Self::Overdue(entry) }
     }
 }
 
@@ -55,19 +55,19 @@ impl<T: QueueItem> Flow<T> {
             main: VecDeque::new(),
             parked: None,
             next: None,
-            turn: AdaptiveLifo::default(),
+            lifo: AdaptiveLifo::default(),
             delay: ControlledDelay::default(),
             weight: 0,
         }
     }
 
-    /// Slots that those in here would take, shells included.
+    /// Slots that those in here would take, tombstones included.
     pub(super) fn weight(&self) -> u64 {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.weight());
         self.weight + parked + self.next.as_ref().map_or(0, Entry::weight)
     }
 
-    /// How many are in here, shells included.
+    /// How many are in here, tombstones included.
     pub(super) fn len(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.len());
         self.main.len() + parked + usize::from(self.next.is_some())
@@ -106,12 +106,12 @@ impl<T: QueueItem> Flow<T> {
             return self.pop_main(End::Oldest).map(Taken::Next);
         }
         let (first, parked) = (self.main.front(), self.parked(End::Oldest));
-        let waits = first.map(|entry| entry.seq);
+        let live_seq = first.map(|entry| entry.seq);
         let oldest = first.into_iter().chain(parked).min_by_key(|entry| entry.seq)?;
         let (seq, age) = (oldest.seq, now.saturating_duration_since(oldest.admitted));
-        let mut turn = self.turn;
-        let end = turn.end(rules.order, seq, age, || rules.threshold(oldest, service));
-        self.turn = turn;
+        let mut lifo = self.lifo;
+        let end = lifo.end(rules.order, seq, age, || rules.threshold(oldest, service));
+        self.lifo = lifo;
         if let Some(target) = rules.delay_target(service) {
             if self.delay.is_overdue(now, age, target) {
                 return self.remove(End::Oldest).map(Taken::overdue);
@@ -121,7 +121,7 @@ impl<T: QueueItem> Flow<T> {
         if !self.may_go() {
             self.delay.on_empty();
         }
-        Some(if waits == Some(entry.seq) { Taken::Next(entry) } else { Taken::next(entry) })
+        Some(if live_seq == Some(entry.seq) { Taken::Next(entry) } else { Taken::next(entry) })
     }
 
     fn parked(&self, end: End) -> Option<&Entry<T>> {
@@ -155,7 +155,7 @@ impl<T: QueueItem> Flow<T> {
         };
         self.weight -= entry.as_ref().map_or(0, Entry::weight);
         if self.main.is_empty() {
-            self.main.shrink_to(KEEP);
+            self.main.shrink_to(KEPT_CAPACITY);
         }
         entry
     }
@@ -221,10 +221,10 @@ impl<T: QueueItem> Flow<T> {
         self.pop_main(End::Newest)
     }
 
-    /// Drops the shells of those that have gone.
+    /// Drops the tombstones of those that have gone.
     pub(super) fn purge(&mut self) {
         self.main.retain(|entry| !entry.item.is_gone());
-        self.main.shrink_to(KEEP);
+        self.main.shrink_to(KEPT_CAPACITY);
         self.weight = self.main.iter().map(Entry::weight).sum();
         self.next.take_if(|entry| entry.item.is_gone());
         if let Some(parked) = self.parked.as_mut() {
@@ -235,4 +235,4 @@ impl<T: QueueItem> Flow<T> {
 }
 
 /// Above this the memory of an emptied queue is given back.
-const KEEP: usize = 1024;
+const KEPT_CAPACITY: usize = 1024;

@@ -5,7 +5,7 @@ use std::{cell::Cell, hash::Hasher};
 use super::{
     Entry, QueueId, QueueItem, Rules,
     flow::Flow,
-    priority_level::{PriorityLevel, Queue, judge},
+    priority_level::{PriorityLevel, Queue, key_state},
 };
 use crate::{class::NO_FLOW, rng::mix};
 
@@ -144,7 +144,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         let queues = &self.queues;
         let heap = if queue.kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
         heap.weight -= queue.weight;
-        heap.tidy(|key| judge(queues, key));
+        heap.tidy(|key| key_state(queues, key));
         Some(queue)
     }
 

@@ -27,7 +27,7 @@ impl LongestQueue {
         queue: impl Fn(QueueId) -> Option<(&'a Cell<u64>, u64)>,
     ) -> Option<(u64, QueueId)> {
         // Many are older listings of queues that have grown since.
-        if self.heap.len() > 4 * queues + STALE {
+        if self.heap.len() > 4 * queues + MAX_STALE {
             self.heap
                 .retain(|(listing, id)| queue(*id).is_some_and(|known| known.0.get() == *listing));
         }
@@ -49,7 +49,7 @@ impl LongestQueue {
     }
 }
 
-const STALE: usize = 64;
+const MAX_STALE: usize = 64;
 
 #[cfg(test)]
 mod tests {

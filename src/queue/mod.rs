@@ -34,7 +34,7 @@ pub(crate) use self::{
     expiry::Expiry,
     fair_queue::{FairQueue, Next, Times, Victim},
     open_charges::ChargeId,
-    priority_level::Shape,
+    priority_level::LevelSummary,
     rules::Rules,
 };
 

@@ -6,7 +6,7 @@ use super::{
     Entry, InnerId, QueueId, QueueItem, Rules,
     flow::Flow,
     flow_table::{Hashed, MAX_IDLE_FLOWS, QueueKind},
-    virtual_time_heap::{Key, Verdict, VirtualTimeHeap},
+    virtual_time_heap::{Key, KeyState, VirtualTimeHeap},
 };
 use crate::class::NO_FLOW;
 
@@ -39,7 +39,7 @@ pub(super) struct PriorityLevel<T> {
     pub(super) unproven: usize,
     /// New flows since those were last forgotten that have nothing here and are not ahead of others.
     pub(super) new_flows: usize,
-    /// All entries, shells included.
+    /// All entries, tombstones included.
     pub(super) len: usize,
     last_key_seq: u64,
     pub(super) generations: u32,
@@ -67,7 +67,7 @@ pub(super) struct Queue<T> {
 
 /// What a level looks like from outside.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shape {
+pub(crate) struct LevelSummary {
     /// How many queues take turns.
     pub(crate) active: usize,
     /// What the longest weighs.
@@ -111,10 +111,10 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.queues.iter().flatten().count()
     }
 
-    pub(super) fn shape(&mut self) -> Shape {
+    pub(super) fn summary(&mut self) -> LevelSummary {
         let longest = self.longest().map_or(0, |(weight, _)| weight);
         let flowless = self.flowless.and_then(|id| self.get(id));
-        Shape {
+        LevelSummary {
             active: self.dedicated.active() + self.shared.active(),
             longest,
             flowless: flowless.map_or(0, |queue| queue.weight),
@@ -179,7 +179,7 @@ impl<T: QueueItem> PriorityLevel<T> {
             if had_turn { heap.replace_first(key) } else { heap.push(key) }
         }
         let queues = &self.queues;
-        heap.tidy(|key| judge(queues, key));
+        heap.tidy(|key| key_state(queues, key));
         Some(result)
     }
 
@@ -280,7 +280,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         queues.filter_map(|queue| queue.flow.oldest()).min_by_key(|entry| entry.seq)
     }
 
-    /// Drops the shells of those that have gone.
+    /// Drops the tombstones of those that have gone.
     pub(super) fn purge(&mut self) {
         for id in (0..self.queues.len()).map(QueueId::new) {
             self.change(id, |queue| queue.flow.purge());
@@ -288,7 +288,7 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     /// Forgets the flows, when none has anything here and they are many.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn forget_if_empty(&mut self) {
         if self.len == 0 && self.dedicated_ids.len() > MAX_IDLE_FLOWS {
             self.forget_idle(true);
         }
@@ -296,13 +296,13 @@ impl<T: QueueItem> PriorityLevel<T> {
 }
 
 /// Whether a queue still stands in its group as this key says.
-pub(super) fn judge<T>(queues: &[Option<Box<Queue<T>>>], key: &Key) -> Verdict {
+pub(super) fn key_state<T>(queues: &[Option<Box<Queue<T>>>], key: &Key) -> KeyState {
     let queue = queues.get(key.queue.index()).and_then(Option::as_ref);
     match queue.filter(|queue| queue.is_active && queue.key_seq == key.seq) {
         Some(queue) if queue.virtual_time > key.virtual_time => {
-            Verdict::Later(Key { virtual_time: queue.virtual_time, ..*key })
+            KeyState::Outdated(Key { virtual_time: queue.virtual_time, ..*key })
         }
-        Some(_) => Verdict::True,
-        None => Verdict::Gone,
+        Some(_) => KeyState::Current,
+        None => KeyState::Stale,
     }
 }

@@ -28,11 +28,11 @@ impl Default for Rules {
 }
 
 /// Below this, waits are noise. Also folly's target for controlled delay.
-const SHORT: Duration = Duration::from_millis(5);
+const MIN_STANDING_WAIT: Duration = Duration::from_millis(5);
 
 /// The threshold of adaptive LIFO when nothing is known: what the simulations behind this crate had, with a
 /// service time of 20 ms.
-const UNKNOWN: Duration = Duration::from_millis(50);
+const DEFAULT_THRESHOLD: Duration = Duration::from_millis(50);
 
 impl Rules {
     /// Whether it is always the oldest who goes, however long it has waited.
@@ -52,14 +52,15 @@ impl Rules {
                 oldest.item.late().map(|at| at.saturating_duration_since(oldest.admitted) / 4);
             let standing = service.map(|service| service.saturating_mul(3));
             let known = may_wait.into_iter().chain(standing).min();
-            known.unwrap_or(UNKNOWN).max(SHORT)
+            known.unwrap_or(DEFAULT_THRESHOLD).max(MIN_STANDING_WAIT)
         })
     }
 
     /// Which shortest wait controlled delay lets stand, if it is on. Folly's 5 ms would be wrong where a single
     /// call takes 100.
     pub(super) fn delay_target(&self, service: Option<Duration>) -> Option<Duration> {
-        let by_service = || service.map_or(SHORT, |service| (service / 2).max(SHORT));
+        let by_service =
+            || service.map_or(MIN_STANDING_WAIT, |service| (service / 2).max(MIN_STANDING_WAIT));
         self.delay.map(|target| target.unwrap_or_else(by_service))
     }
 }
@@ -84,11 +85,11 @@ mod tests {
         assert_eq!(rules.threshold(&entry(Some(500)), Some(ms(20))), ms(60));
         assert_eq!(rules.threshold(&entry(Some(100)), Some(ms(20))), ms(25));
         assert_eq!(rules.threshold(&entry(Some(100)), None), ms(25));
-        assert_eq!(rules.threshold(&entry(None), Some(ms(1))), SHORT);
-        assert_eq!(rules.threshold(&entry(None), None), UNKNOWN);
+        assert_eq!(rules.threshold(&entry(None), Some(ms(1))), MIN_STANDING_WAIT);
+        assert_eq!(rules.threshold(&entry(None), None), DEFAULT_THRESHOLD);
         let set = Rules { lifo_after: Some(ms(1)), delay: Some(None), ..rules };
         assert_eq!(set.threshold(&entry(Some(500)), Some(ms(20))), ms(1));
         assert_eq!(set.delay_target(Some(ms(100))), Some(ms(50)));
-        assert_eq!(set.delay_target(None), Some(SHORT));
+        assert_eq!(set.delay_target(None), Some(MIN_STANDING_WAIT));
     }
 }

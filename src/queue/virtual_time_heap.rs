@@ -19,11 +19,11 @@ pub(super) struct Key {
 
 /// What is to become of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    True,
+pub(super) enum KeyState {
+    Current,
     /// Its queue has had more since, and stands there now.
-    Later(Key),
-    Gone,
+    Outdated(Key),
+    Stale,
 }
 
 /// The queues of a level that share alike, each with its virtual time: what it has had of the inner's time
@@ -46,7 +46,7 @@ pub(super) struct VirtualTimeHeap {
 }
 
 /// So many keys that are not true any more may stay in the heap, and as many as are.
-const STALE: usize = 64;
+const MAX_STALE: usize = 64;
 
 impl VirtualTimeHeap {
     pub(super) fn first(&self) -> Option<QueueId> {
@@ -95,16 +95,16 @@ impl VirtualTimeHeap {
     }
 
     /// Puts the top right, and drops the keys that are not true any more when they are many.
-    pub(super) fn tidy(&mut self, mut judge: impl FnMut(&Key) -> Verdict) {
+    pub(super) fn tidy(&mut self, mut state_of: impl FnMut(&Key) -> KeyState) {
         while let Some(mut top) = self.heap.peek_mut() {
-            match judge(&top.0) {
-                Verdict::True => break,
-                Verdict::Later(key) => top.0 = key,
-                Verdict::Gone => drop(PeekMut::pop(top)),
+            match state_of(&top.0) {
+                KeyState::Current => break,
+                KeyState::Outdated(key) => top.0 = key,
+                KeyState::Stale => drop(PeekMut::pop(top)),
             }
         }
-        if self.heap.len() > 2 * self.active + STALE {
-            self.heap.retain(|key| !matches!(judge(&key.0), Verdict::Gone));
+        if self.heap.len() > 2 * self.active + MAX_STALE {
+            self.heap.retain(|key| !matches!(state_of(&key.0), KeyState::Stale));
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         shedder::{Arrivals, Cut},
     },
     options::Overflow,
-    queue::Shape,
+    queue::LevelSummary,
     rng::{mix, seed},
 };
 
@@ -263,7 +263,7 @@ impl Occupancy {
     }
 
     /// Takes over what the line knows of each priority.
-    pub(crate) fn publish(&self, shapes: [Shape; LEVELS]) {
+    pub(crate) fn publish(&self, shapes: [LevelSummary; LEVELS]) {
         for (index, shape) in shapes.into_iter().enumerate() {
             self.active[index].store(shape.active, Relaxed);
             self.longest[index].store(shape.longest, Relaxed);
@@ -281,8 +281,8 @@ mod tests {
     use crate::class::Class;
 
     /// The default priority has this shape, and the others are empty.
-    fn shapes(normal: Shape) -> [Shape; LEVELS] {
-        let mut shapes = [Shape::default(); LEVELS];
+    fn shapes(normal: LevelSummary) -> [LevelSummary; LEVELS] {
+        let mut shapes = [LevelSummary::default(); LEVELS];
         shapes[Priority::Normal.index()] = normal;
         shapes
     }
@@ -301,11 +301,11 @@ mod tests {
 
         let long = Class::new().flow("long");
         (0..5).for_each(|_| door.on_queued(long.rank));
-        door.publish(shapes(Shape { active: 1, longest: 5, flowless: 0 }));
+        door.publish(shapes(LevelSummary { active: 1, longest: 5, flowless: 0 }));
         assert_eq!(when_full(long), WhenFull::Refuse);
         assert_eq!(when_full(Class::new().flow("short")), WhenFull::Evict);
         assert_eq!(when_full(Class::new()), WhenFull::Evict, "those without a flow are one");
-        door.publish(shapes(Shape { active: 2, longest: 5, flowless: 5 }));
+        door.publish(shapes(LevelSummary { active: 2, longest: 5, flowless: 5 }));
         assert_eq!(when_full(Class::new()), WhenFull::Refuse);
     }
 
@@ -315,7 +315,7 @@ mod tests {
         let long = Class::new().flow("long").rank;
         (0..100).for_each(|_| door.on_queued(long));
         door.on_queued(Class::new().priority(Priority::High).rank);
-        door.publish(shapes(Shape { active: 2, longest: 100, flowless: 0 }));
+        door.publish(shapes(LevelSummary { active: 2, longest: 100, flowless: 0 }));
         let ahead_of = |rank| door.ahead_of(rank).requests;
         assert_eq!(ahead_of(long), 101);
         assert_eq!(ahead_of(Class::new().flow("short").rank), 3);

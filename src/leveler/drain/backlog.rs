@@ -10,7 +10,8 @@ use crate::leveler::{places::CHANNEL, queued::Job};
 use crate::{
     class::Priority,
     queue::{
-        Charge, ChargeId, Entry, Expiry, FairQueue, InnerId, Next, Rules, Shape, Times, Victim,
+        Charge, ChargeId, Entry, Expiry, FairQueue, InnerId, LevelSummary, Next, Rules, Times,
+        Victim,
     },
 };
 
@@ -75,7 +76,7 @@ impl Backlog {
 
     pub(crate) fn stall(&mut self, entry: Queued, charge: &Charge) {
         self.line.refund(charge);
-        self.line.stall(entry);
+        self.line.park(entry);
     }
 
     pub(crate) fn refund(&mut self, charge: &Charge) {
@@ -90,8 +91,8 @@ impl Backlog {
         self.line.settle(id, time);
     }
 
-    pub(crate) fn shapes(&mut self) -> Option<[Shape; Priority::ALL.len()]> {
-        self.line.shapes()
+    pub(crate) fn shapes(&mut self) -> Option<[LevelSummary; Priority::ALL.len()]> {
+        self.line.summaries()
     }
 
     pub(crate) fn pop_for_another(&mut self) -> Option<Victim<Arc<dyn Job>>> {

@@ -20,7 +20,7 @@ fn shares_are_of_time_and_put_right_when_the_calls_have_finished() {
     rig.push(fast.clone());
     let (mut slow_time, mut fast_time) = (0, 0);
     for _ in 0..10_000 {
-        let Some(Next::Dispatch(entry, charge)) = rig.line.pop(rig.now, &UNKNOWN) else {
+        let Some(Next::Dispatch(entry, charge)) = rig.line.pop(rig.now, &NO_TIMES) else {
             panic!("both have one waiting")
         };
         let id = charge.id.expect("there are two flows");

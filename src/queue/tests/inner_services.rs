@@ -14,7 +14,7 @@ fn leaves_in_order_of_arrival_and_skips_the_gone() {
 fn an_unready_inner_is_passed_over_and_keeps_its_order() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_for_each(&[A, B, A, B, A]);
-    rig.stall();
+    rig.park();
     assert_eq!(rig.pop_many(2), [1, 3], "2 is for the unready inner");
     assert_eq!(rig.pop(), None);
     rig.line.wake(A);
@@ -25,7 +25,7 @@ fn an_unready_inner_is_passed_over_and_keeps_its_order() {
 fn a_woken_inner_goes_before_younger_requests_of_others() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_for_each(&[A, B, B]);
-    rig.stall();
+    rig.park();
     rig.line.wake(A);
     assert_eq!(rig.drain(), [0, 1, 2]);
 }
@@ -34,7 +34,7 @@ fn a_woken_inner_goes_before_younger_requests_of_others() {
 fn an_unready_inner_is_passed_over_by_the_newest_first_as_well() {
     let mut rig = Rig::order(Order::Lifo);
     rig.push_for_each(&[A, B, A, B, A]);
-    rig.stall();
+    rig.park();
     assert_eq!(rig.pop_many(2), [3, 1]);
     rig.line.wake(A);
     rig.push_for(B, Class::new());
@@ -45,7 +45,7 @@ fn an_unready_inner_is_passed_over_by_the_newest_first_as_well() {
 fn parked_requests_that_have_all_gone_hold_up_nobody() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_many(2, &Class::new());
-    rig.stall();
+    rig.park();
     rig.leaves(0);
     assert_eq!(rig.drain(), [1], "the inner is to be asked anew");
 }
@@ -57,7 +57,7 @@ fn an_inner_that_is_unready_for_one_flow_is_not_asked_for_the_others() {
         rig.push(flow(name));
     }
     rig.push_for(B, flow("d"));
-    rig.stall();
+    rig.park();
     assert_eq!(rig.drain(), [3]);
     rig.line.wake(A);
     let mut left = rig.drain();
@@ -78,7 +78,7 @@ fn an_entry_put_back_is_next_again() {
 }
 
 #[test]
-fn shells_of_the_gone_are_dropped_when_they_outnumber_the_rest() {
+fn tombstones_are_dropped_when_they_outnumber_the_rest() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_many(5000, &Class::new());
     (10..5000).for_each(|id| rig.leaves(id));
@@ -91,7 +91,7 @@ fn inner_services_for_which_nobody_waits_any_more_are_forgotten() {
     let mut rig = Rig::order(Order::Fifo);
     for inner in 0..5000 {
         let id = rig.push_for(inner, Class::new());
-        rig.stall();
+        rig.park();
         rig.leaves(id);
         rig.line.purge(0);
     }

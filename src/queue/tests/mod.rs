@@ -26,7 +26,7 @@ const A: InnerId = 1;
 const B: InnerId = 2;
 
 const MS: Duration = Duration::from_millis(1);
-const UNKNOWN: Times = [None; Priority::ALL.len()];
+const NO_TIMES: Times = [None; Priority::ALL.len()];
 
 /// A line with a clock, and requests by number.
 struct Rig {
@@ -38,7 +38,12 @@ struct Rig {
 
 impl Rig {
     fn new(rules: Rules) -> Self {
-        Self { line: FairQueue::new(rules), now: Instant::now(), times: UNKNOWN, items: Vec::new() }
+        Self {
+            line: FairQueue::new(rules),
+            now: Instant::now(),
+            times: NO_TIMES,
+            items: Vec::new(),
+        }
     }
 
     fn order(order: Order) -> Self {
@@ -92,9 +97,9 @@ impl Rig {
     }
 
     /// Takes the next, and sets it aside since its inner is not ready.
-    fn stall(&mut self) {
+    fn park(&mut self) {
         let entry = self.take_back().expect("one should be waiting");
-        self.line.stall(entry);
+        self.line.park(entry);
     }
 
     fn put_back(&mut self) {

@@ -132,9 +132,9 @@ fn evict(rig: &mut Rig, reference: &mut Reference, seed: u64, step: u32) {
     let at = reference.waiting.iter().position(|one| one.0 == victim).expect("it was waiting");
     let (_, level, flow, ..) = reference.waiting[at];
     assert_eq!(level, lowest, "{case}");
-    let weight = |flow: u64, shells: bool| -> u32 {
+    let weight = |flow: u64, tombstones: bool| -> u32 {
         let all = reference.waiting.iter().filter(|one| (one.1, one.2) == (level, flow));
-        all.filter(|one| shells || !one.4).map(|one| one.3).sum()
+        all.filter(|one| tombstones || !one.4).map(|one| one.3).sum()
     };
     let all_flows = reference.waiting.iter().map(|one| one.2);
     assert!(all_flows.clone().all(|other| weight(flow, true) >= weight(other, false)), "{case}");

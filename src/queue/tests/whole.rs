@@ -31,7 +31,7 @@ impl Play {
                 let dispatched = rig.pop();
                 self.waiting.retain(|id| Some(*id) != dispatched);
             }
-            6 => rig.take_back().into_iter().for_each(|entry| rig.line.stall(entry)),
+            6 => rig.take_back().into_iter().for_each(|entry| rig.line.park(entry)),
             7 => rig.take_back().into_iter().for_each(|entry| rig.line.put_back(entry)),
             8 if !self.waiting.is_empty() => {
                 let at = random.below(self.waiting.len() as u64) as usize;
