@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use super::{
     ChargeId, QueueId, QueueItem, Rules,
-    flow::Taken,
     priority_level::{PriorityLevel, Queue},
+    requests::Taken,
 };
 
 /// What a dispatched request was charged, and whom.
@@ -53,7 +53,7 @@ impl<T: QueueItem> PriorityLevel<T> {
     ) -> Option<(Taken<T>, Charge)> {
         let id = self.best()?;
         let (taken, virtual_time, kind, charge) = self.change(id, |queue| {
-            let taken = queue.flow.take(now, rules, service)?;
+            let taken = queue.requests.take(now, rules, service)?;
             let cost = match &taken {
                 Taken::Next(entry) => entry.rank.cost,
                 Taken::Overdue(_) | Taken::Tombstone => 0,

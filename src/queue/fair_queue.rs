@@ -10,10 +10,10 @@ use tokio::time::Instant;
 use super::{
     ChargeId, Entry, InnerId, QueueId, QueueItem, Rules,
     charge::Charge,
-    flow::Taken,
     heavy_hitters::HeavyHitters,
     open_charges::OpenCharges,
     priority_level::{LevelSummary, PriorityLevel},
+    requests::Taken,
 };
 use crate::{
     class::{NO_FLOW, Priority, Rank},

@@ -4,8 +4,8 @@ use std::{cell::Cell, hash::Hasher};
 
 use super::{
     Entry, QueueId, QueueItem, Rules,
-    flow::Flow,
     priority_level::{PriorityLevel, Queue, key_state},
+    requests::Requests,
 };
 use crate::{class::NO_FLOW, rng::mix};
 
@@ -93,13 +93,13 @@ impl<T: QueueItem> PriorityLevel<T> {
         let mut entries: Vec<Entry<T>> = Vec::new();
         for id in unproven {
             let Some(queue) = self.remove(id) else { continue };
-            let mut flow = queue.flow;
-            entries.extend(std::iter::from_fn(|| flow.pop_oldest()));
+            let mut requests = queue.requests;
+            entries.extend(std::iter::from_fn(|| requests.pop_oldest()));
         }
         entries.sort_by_key(|entry| entry.seq);
         for entry in entries {
             let id = self.shared_queue_for(entry.rank.flow);
-            self.change(id, |queue| queue.flow.push(entry));
+            self.change(id, |queue| queue.requests.push(entry));
         }
     }
 
@@ -110,7 +110,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         });
         self.generations = self.generations.wrapping_add(1);
         let queue = Queue {
-            flow: Flow::new(),
+            requests: Requests::new(),
             kind,
             generation: self.generations,
             is_proven,

@@ -5,7 +5,7 @@
 //!
 //! - [`FairQueue`]: five levels, one for each priority. Higher ones first, each with its guaranteed share.
 //! - [`PriorityLevel`](level::PriorityLevel): flows. The one that has had least of the inner's time first.
-//! - [`Flow`](flow::Flow): requests, the oldest or the newest first, as [`AdaptiveLifo`](turn::AdaptiveLifo) says, and past
+//! - [`Requests`](requests::Requests): requests, the oldest or the newest first, as [`AdaptiveLifo`](turn::AdaptiveLifo) says, and past
 //!   those in [`Parked`](lanes::Parked), whose inner is not ready.
 //!
 //! [`Expiry`] is beside it: who is late, whatever the order. [`Pace`] says when the next may go, and
@@ -16,13 +16,13 @@ mod charge;
 mod controlled_delay;
 mod expiry;
 mod fair_queue;
-mod flow;
 mod flow_table;
 mod heavy_hitters;
 mod longest_queue;
 mod open_charges;
 mod parked;
 mod priority_level;
+mod requests;
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,8 @@ use std::{cell::Cell, collections::HashMap, hash::BuildHasherDefault};
 
 use super::{
     Entry, InnerId, QueueId, QueueItem, Rules,
-    flow::Flow,
     flow_table::{Hashed, MAX_IDLE_FLOWS, QueueKind},
+    requests::Requests,
     virtual_time_heap::{Key, KeyState, VirtualTimeHeap},
 };
 use crate::class::NO_FLOW;
@@ -47,7 +47,7 @@ pub(super) struct PriorityLevel<T> {
 
 #[derive(Debug)]
 pub(super) struct Queue<T> {
-    pub(super) flow: Flow<T>,
+    pub(super) requests: Requests<T>,
     pub(super) kind: QueueKind,
     /// Tells it from others that were in the same slot before.
     pub(super) generation: u32,
@@ -123,7 +123,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
         let id = self.queue_for(entry.rank.flow, is_proven, rules);
-        self.change(id, |queue| queue.flow.push(entry));
+        self.change(id, |queue| queue.requests.push(entry));
     }
 
     pub(super) fn get(&self, id: QueueId) -> Option<&Queue<T>> {
@@ -147,7 +147,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         let queue = self.queues.get_mut(id.index())?.as_mut()?;
         let before = queue.virtual_time;
         let result = change(queue);
-        let (weight, len) = (queue.flow.weight(), queue.flow.len());
+        let (weight, len) = (queue.requests.weight(), queue.requests.len());
         self.len = self.len + len - queue.len;
         self.in_use = self.in_use + usize::from(len > 0) - usize::from(queue.len > 0);
         queue.len = len;
@@ -160,7 +160,7 @@ impl<T: QueueItem> PriorityLevel<T> {
             queue.listed.set(listing);
             heap.longest.push(listing, id);
         }
-        let was_active = std::mem::replace(&mut queue.is_active, queue.flow.may_go());
+        let was_active = std::mem::replace(&mut queue.is_active, queue.requests.may_go());
         match (was_active, queue.is_active) {
             (false, false) => return Some(result),
             (false, true) => {
@@ -196,23 +196,23 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// Puts back a request that could not be dispatched for want of slots.
     pub(super) fn put_back(&mut self, entry: Entry<T>, rules: &Rules) {
         let id = self.queue_for(entry.rank.flow, false, rules);
-        self.change(id, |queue| queue.flow.put_back(entry));
+        self.change(id, |queue| queue.requests.put_back(entry));
     }
 
     /// Sets aside a request whose inner is not ready; returns the slot it is in.
     pub(super) fn park(&mut self, entry: Entry<T>, rules: &Rules) -> QueueId {
         let id = self.queue_for(entry.rank.flow, false, rules);
-        self.change(id, |queue| queue.flow.park(entry));
+        self.change(id, |queue| queue.requests.park(entry));
         id
     }
 
     pub(super) fn wake(&mut self, id: QueueId, inner: InnerId) {
-        self.change(id, |queue| queue.flow.wake(inner));
+        self.change(id, |queue| queue.requests.wake(inner));
     }
 
     /// Whether somebody in this slot still waits for an inner that was not ready.
     pub(super) fn has_parked(&mut self, id: QueueId, inner: InnerId) -> bool {
-        self.change(id, |queue| queue.flow.has_parked(inner)).unwrap_or(false)
+        self.change(id, |queue| queue.requests.has_parked(inner)).unwrap_or(false)
     }
 
     /// Whether there is another queue than that of those without a flow.
@@ -254,18 +254,21 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Takes the oldest request of the longest flow.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        self.pop_longest(Flow::pop_oldest)
+        self.pop_longest(Requests::pop_oldest)
     }
 
     /// Takes the newest request of the longest flow.
     pub(super) fn pop_newest(&mut self) -> Option<Entry<T>> {
-        self.pop_longest(|flow| flow.pop_newest().or_else(|| flow.pop_oldest()))
+        self.pop_longest(|requests| requests.pop_newest().or_else(|| requests.pop_oldest()))
     }
 
-    fn pop_longest(&mut self, pop: impl Fn(&mut Flow<T>) -> Option<Entry<T>>) -> Option<Entry<T>> {
+    fn pop_longest(
+        &mut self,
+        pop: impl Fn(&mut Requests<T>) -> Option<Entry<T>>,
+    ) -> Option<Entry<T>> {
         while self.len > 0 {
             let (_, id) = self.longest()?;
-            let entry = self.change(id, |queue| pop(&mut queue.flow))??;
+            let entry = self.change(id, |queue| pop(&mut queue.requests))??;
             // Shells made their flow seem longer than it is: look again which is the longest.
             if !entry.item.is_gone() {
                 return Some(entry);
@@ -277,13 +280,13 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// The oldest request that still waits.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         let queues = self.queues.iter().flatten();
-        queues.filter_map(|queue| queue.flow.oldest()).min_by_key(|entry| entry.seq)
+        queues.filter_map(|queue| queue.requests.oldest()).min_by_key(|entry| entry.seq)
     }
 
     /// Drops the tombstones of those that have gone.
     pub(super) fn purge(&mut self) {
         for id in (0..self.queues.len()).map(QueueId::new) {
-            self.change(id, |queue| queue.flow.purge());
+            self.change(id, |queue| queue.requests.purge());
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
 /// Requests that have gone leave an empty tombstone, dropped when it comes to its turn or by
 /// [`purge`](Self::purge).
 #[derive(Debug)]
-pub(super) struct Flow<T> {
+pub(super) struct Requests<T> {
     /// In order of arrival.
     main: VecDeque<Entry<T>>,
     parked: Option<Box<Parked<T>>>,
@@ -49,7 +49,7 @@ impl<T: QueueItem> Taken<T> {
     }
 }
 
-impl<T: QueueItem> Flow<T> {
+impl<T: QueueItem> Requests<T> {
     pub(super) fn new() -> Self {
         Self {
             main: VecDeque::new(),
