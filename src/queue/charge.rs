@@ -1,13 +1,14 @@
 //! What requests are charged.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    ChargeId, QueueId, QueueItem, Rules,
+    item::{QueueId, QueueItem},
     priority_level::{PriorityLevel, Queue},
     requests::Taken,
+    rules::Rules,
 };
 
 /// What a dispatched request was charged, and whom.
@@ -25,6 +26,22 @@ pub(crate) struct Charge {
     /// Where it is kept to be put right: if there was another flow, so that it matters what it will really
     /// have been.
     pub(crate) id: Option<ChargeId>,
+}
+
+/// Names an open bill; four bytes that a running call carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChargeId(NonZeroU32);
+
+impl ChargeId {
+    #[inline]
+    pub(super) fn new(number: NonZeroU32) -> Self {
+        Self(number)
+    }
+
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
 }
 
 /// What a request is charged when nothing is known: as in KEP-1040.

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::QueueItem;
+use super::item::QueueItem;
 
 /// The requests that may not wait for ever, by the instant at which they are late.
 ///

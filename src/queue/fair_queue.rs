@@ -8,12 +8,13 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    ChargeId, Entry, InnerId, QueueId, QueueItem, Rules,
-    charge::Charge,
+    charge::{Charge, ChargeId},
     heavy_hitters::HeavyHitters,
+    item::{Entry, InnerId, QueueId, QueueItem},
     open_charges::OpenCharges,
     priority_level::{LevelSummary, PriorityLevel},
     requests::Taken,
+    rules::Rules,
 };
 use crate::{
     class::{NO_FLOW, Priority, Rank},

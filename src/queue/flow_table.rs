@@ -3,9 +3,10 @@
 use std::{cell::Cell, hash::Hasher};
 
 use super::{
-    Entry, QueueId, QueueItem, Rules,
+    item::{Entry, QueueId, QueueItem},
     priority_level::{PriorityLevel, Queue, key_state},
     requests::Requests,
+    rules::Rules,
 };
 use crate::{class::NO_FLOW, rng::mix};
 

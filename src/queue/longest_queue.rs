@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, collections::BinaryHeap};
 
-use super::QueueId;
+use super::item::QueueId;
 
 /// Queues by weight.
 ///

@@ -2,11 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::Charge;
-
-/// Names an open bill; four bytes that a running call carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChargeId(NonZeroU32);
+use super::charge::{Charge, ChargeId};
 
 /// Open bills, by number.
 #[derive(Debug, Default)]
@@ -24,19 +20,13 @@ impl OpenCharges {
         }
         let number = u32::try_from(self.charges.len() + 1).ok().and_then(NonZeroU32::new)?;
         self.charges.push(Some(charge));
-        Some(ChargeId(number))
+        Some(ChargeId::new(number))
     }
 
     pub(super) fn close(&mut self, id: ChargeId) -> Option<Charge> {
         let charge = self.charges.get_mut(id.index())?.take()?;
         self.free.push(id);
         Some(charge)
-    }
-}
-
-impl ChargeId {
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
     }
 }
 

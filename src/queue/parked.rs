@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Entry, InnerId, QueueItem, adaptive_lifo::End};
+use super::{
+    adaptive_lifo::End,
+    item::{Entry, InnerId, QueueItem},
+};
 
 /// A lane per inner service that was found unready and still has requests here.
 ///

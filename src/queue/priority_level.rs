@@ -3,9 +3,10 @@
 use std::{cell::Cell, collections::HashMap, hash::BuildHasherDefault};
 
 use super::{
-    Entry, InnerId, QueueId, QueueItem, Rules,
     flow_table::{Hashed, MAX_IDLE_FLOWS, QueueKind},
+    item::{Entry, InnerId, QueueId, QueueItem},
     requests::Requests,
+    rules::Rules,
     virtual_time_heap::{Key, KeyState, VirtualTimeHeap},
 };
 use crate::class::NO_FLOW;

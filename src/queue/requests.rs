@@ -5,10 +5,11 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Entry, InnerId, QueueItem, Rules,
     adaptive_lifo::{AdaptiveLifo, End},
     controlled_delay::ControlledDelay,
+    item::{Entry, InnerId, QueueItem},
     parked::Parked,
+    rules::Rules,
 };
 
 /// A queue that is taken from at either end, past those whose inner is not ready.

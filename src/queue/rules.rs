@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Entry, QueueItem};
+use super::item::{Entry, QueueItem};
 use crate::options::Order;
 
 /// What the user has set about the line.

@@ -5,8 +5,7 @@ use std::{
     collections::{BinaryHeap, binary_heap::PeekMut},
 };
 
-use super::QueueId;
-use super::longest_queue::LongestQueue;
+use super::{item::QueueId, longest_queue::LongestQueue};
 
 /// Where a queue stands in its group: by what it has had, and at the same, by who has been there longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,50 @@
+//! What the tests of queues share.
+
+use std::{cell::Cell, rc::Rc};
+
+use tokio::time::Instant;
+
+use super::item::QueueItem;
+
+/// A request that can be told to have gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) id: u32,
+    pub(crate) gone: Rc<Cell<bool>>,
+    pub(crate) late: Option<Instant>,
+}
+
+impl Item {
+    pub(crate) fn new(id: u32) -> Self {
+        Self { id, gone: Rc::default(), late: None }
+    }
+}
+
+impl QueueItem for Item {
+    fn is_gone(&self) -> bool {
+        self.gone.get()
+    }
+
+    fn late(&self) -> Option<Instant> {
+        self.late
+    }
+}
+
+/// SplitMix64: the same numbers for the same seed, on every machine.
+#[derive(Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        crate::rng::mix(self.0)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
