@@ -1,107 +1,174 @@
 //! Which queue a flow has.
 
-use std::{cell::Cell, hash::Hasher};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use super::{
-    item::{Entry, QueueId, QueueItem},
-    priority_level::{PriorityLevel, Queue, key_state},
-    requests::Requests,
+    flow_queue::{FlowQueue, QueueKind},
+    item::{QueueId, QueueItem},
     rules::Rules,
 };
 use crate::{class::NO_FLOW, rng::mix};
 
-/// Whose a queue is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum QueueKind {
-    Dedicated(u64),
-    Shared(u8),
+/// The queues of a priority level, and which of them each flow has.
+///
+/// - Requests without a flow have one queue, which stays.
+/// - A *proven* flow has come before, as [`HeavyHitters`](super::heavy_hitters) remembers. It has a
+///   *dedicated* queue, up to [`Rules::dedicated_queues`].
+/// - Some *unproven* flows have dedicated queues as well, up to a sixteenth of that bound. If there
+///   are more, somebody may be inventing them.
+/// - All other flows use *shared* queues, dealt by shuffle sharding (as in KEP-1040): each flow has
+///   a hand of six queues, and each of its requests goes to the lightest of the hand.
+#[derive(Debug)]
+pub(super) struct FlowTable<T> {
+    queues: Vec<Option<Box<FlowQueue<T>>>>,
+    /// The ids of removed queues, to be used again.
+    free: Vec<QueueId>,
+    /// The dedicated queues, by the hash of their flow.
+    dedicated: HashMap<u64, QueueId, BuildHasherDefault<IdentityHasher>>,
+    flowless: Option<QueueId>,
+    /// The shared queues; empty until a flow needs one.
+    shared: Vec<Option<QueueId>>,
+    /// The number of dedicated queues of unproven flows.
+    unproven: usize,
+    /// Flows that came without a dedicated queue, since idle queues were last forgotten.
+    new_flows: usize,
+    generations: u32,
 }
 
-impl QueueKind {
-    pub(super) fn is_shared(self) -> bool {
-        matches!(self, Self::Shared(_))
-    }
-}
-
-/// As in KEP-1040.
+/// The number of shared queues, as in KEP-1040.
 const SHARED_QUEUES: usize = 128;
+
+/// The number of shared queues of each flow, as in KEP-1040.
 const HAND: u32 = 6;
 
-/// So many flows may be remembered while none has anything here, so that a calm does not make and drop the
-/// same few all the time.
-pub(super) const MAX_IDLE_FLOWS: usize = 64;
+/// The number of idle flows that may be remembered. With fewer, a calm level would drop and make
+/// the queues of the same few flows all the time.
+const MAX_IDLE_FLOWS: usize = 64;
 
-impl<T: QueueItem> PriorityLevel<T> {
-    pub(super) fn queue_for(&mut self, flow: u64, is_proven: bool, rules: &Rules) -> QueueId {
-        if flow == NO_FLOW {
-            return self.flowless.unwrap_or_else(|| {
-                let id = self.add(QueueKind::Dedicated(flow), true);
-                self.flowless = Some(id);
-                id
-            });
+impl<T: QueueItem> FlowTable<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            queues: Vec::new(),
+            free: Vec::new(),
+            dedicated: HashMap::default(),
+            flowless: None,
+            shared: Vec::new(),
+            unproven: 0,
+            new_flows: 0,
+            generations: 0,
         }
-        if let Some(id) = self.dedicated_ids.get(&flow).copied() {
-            if let Some(queue) = self.get_mut(id).filter(|queue| is_proven && !queue.is_proven) {
-                queue.is_proven = true;
-                self.unproven -= 1;
-            }
-            return id;
-        }
-        self.new_flows += 1;
-        if self.new_flows > self.dedicated_ids.len().max(MAX_IDLE_FLOWS) {
-            self.new_flows = 0;
-            self.forget_idle(false);
-        }
-        let max_dedicated = rules.dedicated_queues;
-        let max_unproven = (max_dedicated / 16).max(max_dedicated.min(16));
-        if !is_proven && self.unproven >= max_unproven {
-            self.share_unproven();
-        }
-        let is_sharing = self.shared.active() > 0;
-        if self.dedicated_ids.len() < max_dedicated
-            && (is_proven || !is_sharing && self.unproven < max_unproven)
-        {
-            let id = self.add(QueueKind::Dedicated(flow), is_proven);
-            self.dedicated_ids.insert(flow, id);
-            self.unproven += usize::from(!is_proven);
-            return id;
-        }
-        self.shared_queue_for(flow)
     }
 
-    /// The shortest of the queues in the hand of this flow.
-    fn shared_queue_for(&mut self, flow: u64) -> QueueId {
-        self.shared_ids.resize(SHARED_QUEUES, None);
-        let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARED_QUEUES);
-        let weight = |shared: &usize| {
-            let id = self.shared_ids.get(*shared).copied().flatten();
-            id.and_then(|id| self.get(id)).map_or(0, |queue| queue.weight)
-        };
-        let shared = hand.min_by_key(weight).unwrap_or(0);
-        if let Some(id) = self.shared_ids.get(shared).copied().flatten() {
-            return id;
+    /// The number of queues, empty or not.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.queues.len() - self.free.len()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: QueueId) -> Option<&FlowQueue<T>> {
+        self.queues.get(id.index())?.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: QueueId) -> Option<&mut FlowQueue<T>> {
+        self.queues.get_mut(id.index())?.as_deref_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &FlowQueue<T>> {
+        self.queues.iter().flatten().map(|queue| &**queue)
+    }
+
+    /// Every id that a queue may have now; those of removed queues are among them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = QueueId> + use<T> {
+        (0..self.queues.len()).map(QueueId::new)
+    }
+
+    /// The queue of requests without a flow, if there has been any.
+    pub(super) fn flowless(&self) -> Option<&FlowQueue<T>> {
+        self.get(self.flowless?)
+    }
+
+    /// Returns the queue of requests without a flow, and makes it for the first.
+    pub(super) fn flowless_id(&mut self) -> QueueId {
+        self.flowless.unwrap_or_else(|| {
+            let id = self.add(QueueKind::Dedicated(NO_FLOW), true);
+            self.flowless = Some(id);
+            id
+        })
+    }
+
+    /// Finds the dedicated queue of a flow, and notes whether the flow is proven by now.
+    #[inline]
+    pub(super) fn find(&mut self, flow: u64, is_proven: bool) -> Option<QueueId> {
+        let id = self.dedicated.get(&flow).copied()?;
+        if let Some(queue) = self.get_mut(id).filter(|queue| is_proven && !queue.is_proven) {
+            queue.is_proven = true;
+            self.unproven -= 1;
         }
-        let id = self.add(QueueKind::Shared(shared as u8), false);
-        self.shared_ids[shared] = Some(id);
+        Some(id)
+    }
+
+    /// Counts a flow that came without a dedicated queue. Returns whether there have been enough
+    /// to [forget idle queues](Self::forget_idle), which takes time linear in the queues.
+    pub(super) fn count_new_flow(&mut self) -> bool {
+        self.new_flows += 1;
+        let is_time = self.new_flows > self.dedicated.len().max(MAX_IDLE_FLOWS);
+        if is_time {
+            self.new_flows = 0;
+        }
+        is_time
+    }
+
+    /// Returns whether another unproven flow may have a dedicated queue.
+    pub(super) fn has_room_for_unproven(&self, rules: &Rules) -> bool {
+        let max = rules.dedicated_queues;
+        self.unproven < (max / 16).max(max.min(16))
+    }
+
+    /// The dedicated queues of unproven flows.
+    pub(super) fn unproven(&self) -> Vec<QueueId> {
+        let ids = self.dedicated.values().copied();
+        ids.filter(|id| self.get(*id).is_some_and(|queue| !queue.is_proven)).collect()
+    }
+
+    /// Returns the queue of a flow that has none: a new dedicated queue, or a shared one. An
+    /// unproven flow gets no dedicated queue while shared queues are active (`is_sharing`).
+    pub(super) fn assign(
+        &mut self,
+        flow: u64,
+        is_proven: bool,
+        is_sharing: bool,
+        rules: &Rules,
+    ) -> QueueId {
+        let may_be_dedicated = is_proven || !is_sharing && self.has_room_for_unproven(rules);
+        if self.dedicated.len() >= rules.dedicated_queues || !may_be_dedicated {
+            return self.assign_shared(flow);
+        }
+        let id = self.add(QueueKind::Dedicated(flow), is_proven);
+        self.dedicated.insert(flow, id);
+        self.unproven += usize::from(!is_proven);
         id
     }
 
-    /// Moves all who have not come before into the crowd: there are so many that they may be invented.
-    fn share_unproven(&mut self) {
-        let ids = self.dedicated_ids.values().copied();
-        let unproven: Vec<_> =
-            ids.filter(|id| self.get(*id).is_some_and(|queue| !queue.is_proven)).collect();
-        let mut entries: Vec<Entry<T>> = Vec::new();
-        for id in unproven {
-            let Some(queue) = self.remove(id) else { continue };
-            let mut requests = queue.requests;
-            entries.extend(std::iter::from_fn(|| requests.pop_oldest()));
+    /// Returns the lightest of the shared queues in the hand of this flow.
+    pub(super) fn assign_shared(&mut self, flow: u64) -> QueueId {
+        self.shared.resize(SHARED_QUEUES, None);
+        let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARED_QUEUES);
+        let weight = |card: &usize| {
+            let id = self.shared.get(*card).copied().flatten();
+            id.and_then(|id| self.get(id)).map_or(0, |queue| queue.weight)
+        };
+        let card = hand.min_by_key(weight).unwrap_or(0);
+        if let Some(id) = self.shared.get(card).copied().flatten() {
+            return id;
         }
-        entries.sort_by_key(|entry| entry.seq);
-        for entry in entries {
-            let id = self.shared_queue_for(entry.rank.flow);
-            self.change(id, |queue| queue.requests.push(entry));
-        }
+        let id = self.add(QueueKind::Shared(card as u8), false);
+        self.shared[card] = Some(id);
+        id
     }
 
     fn add(&mut self, kind: QueueKind, is_proven: bool) -> QueueId {
@@ -110,67 +177,48 @@ impl<T: QueueItem> PriorityLevel<T> {
             QueueId::new(self.queues.len() - 1)
         });
         self.generations = self.generations.wrapping_add(1);
-        let queue = Queue {
-            requests: Requests::new(),
-            kind,
-            generation: self.generations,
-            is_proven,
-            virtual_time: 0,
-            estimate: None,
-            is_active: false,
-            key_seq: 0,
-            listed: Cell::new(0),
-            weight: 0,
-            len: 0,
-        };
+        let queue = FlowQueue::new(kind, self.generations, is_proven);
         self.queues[id.index()] = Some(Box::new(queue));
         id
     }
 
-    pub(super) fn remove(&mut self, id: QueueId) -> Option<Box<Queue<T>>> {
+    /// Removes a queue, with the requests in it.
+    pub(super) fn remove(&mut self, id: QueueId) -> Option<Box<FlowQueue<T>>> {
         let queue = self.queues.get_mut(id.index())?.take()?;
         self.free.push(id);
-        self.len -= queue.len;
-        self.in_use -= usize::from(queue.len > 0);
-        if queue.is_active {
-            self.heap(queue.kind).deactivate();
-        }
         match queue.kind {
             QueueKind::Dedicated(flow) => {
-                self.dedicated_ids.remove(&flow);
+                self.dedicated.remove(&flow);
                 self.unproven -= usize::from(!queue.is_proven);
             }
-            QueueKind::Shared(shared) => self.shared_ids[usize::from(shared)] = None,
+            QueueKind::Shared(card) => self.shared[usize::from(card)] = None,
         }
-        let queues = &self.queues;
-        let heap = if queue.kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
-        heap.weight -= queue.weight;
-        heap.tidy(|key| key_state(queues, key));
         Some(queue)
     }
 
-    /// Forgets empty queues that have had no more than the others, or all that are empty.
-    pub(super) fn forget_idle(&mut self, all: bool) {
-        for id in (0..self.queues.len()).map(QueueId::new) {
+    /// Returns whether more idle flows may be remembered than is worth it.
+    pub(super) fn has_many_flows(&self) -> bool {
+        self.dedicated.len() > MAX_IDLE_FLOWS
+    }
+
+    /// Removes the empty queues for which `may_forget` says yes. The queue of requests without a
+    /// flow stays.
+    pub(super) fn forget_idle(&mut self, may_forget: impl Fn(&FlowQueue<T>) -> bool) {
+        for id in self.ids() {
             let Some(queue) = self.get(id) else { continue };
-            let virtual_clock = if queue.kind.is_shared() {
-                self.shared.virtual_clock()
-            } else {
-                self.dedicated.virtual_clock()
-            };
             let is_idle = queue.len == 0 && queue.kind != QueueKind::Dedicated(NO_FLOW);
-            if is_idle && (all || queue.virtual_time <= virtual_clock) {
+            if is_idle && may_forget(queue) {
                 self.remove(id);
             }
         }
     }
 }
 
-/// The hasher for what is a hash already.
+/// The hasher for keys that are hashes already.
 #[derive(Debug, Default)]
-pub(super) struct Hashed(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for Hashed {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }

@@ -16,6 +16,7 @@ mod charge;
 mod controlled_delay;
 mod expiry;
 mod fair_queue;
+mod flow_queue;
 mod flow_table;
 mod heavy_hitters;
 mod item;
@@ -29,6 +30,7 @@ mod rules;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod virtual_time_heap;
 
 pub(crate) use self::{

@@ -39,7 +39,7 @@ impl Play {
             }
             9 => rig.line.wake(inner),
             10 => rig.line.purge(self.waiting.len()),
-            11 => rig.line.levels.iter_mut().for_each(|level| level.forget_idle(false)),
+            11 => rig.line.levels.iter_mut().for_each(|level| level.forget_idle()),
             _ => {
                 let all = random.below(2) == 0;
                 let victim = match all {
