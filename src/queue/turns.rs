@@ -60,7 +60,8 @@ impl Turns {
     /// Records a change of a queue: its new `weight`, whether it takes turns, and its virtual time,
     /// which was `before`. Returns whether keys may be stale now, so that [`tidy`](Self::tidy) has
     /// to follow.
-    #[inline]
+    // Always inlined, as is `tidy`: a call of its own costs 1 % of a queued call's instructions.
+    #[inline(always)]
     pub(super) fn update<T: QueueItem>(
         &mut self,
         id: QueueId,
@@ -99,7 +100,7 @@ impl Turns {
     }
 
     /// Makes the first key of the queue's group true again.
-    #[inline]
+    #[inline(always)]
     pub(super) fn tidy<T: QueueItem>(&mut self, kind: QueueKind, table: &FlowTable<T>) {
         self.heap(kind).tidy(|key| key_state(table, key));
     }
