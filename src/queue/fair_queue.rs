@@ -22,7 +22,7 @@ use crate::{
     rng::mix,
 };
 
-const LEVELS: usize = Priority::ALL.len();
+pub(crate) const LEVELS: usize = Priority::ALL.len();
 
 /// The ordered backlog: a [`PriorityLevel`] for each priority.
 ///
@@ -233,7 +233,7 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Makes room for one who was let in for the sake of its priority or its flow. Where nobody should give
     /// way any more, since others were faster, the newest goes.
-    pub(crate) fn pop_for_another(&mut self) -> Option<Victim<T>> {
+    pub(crate) fn evict(&mut self) -> Option<Victim<T>> {
         loop {
             let mut waiting = self.levels.iter_mut().filter(|level| level.len() > 0).rev();
             let lowest = waiting.next()?;

@@ -23,10 +23,19 @@ impl QueueId {
     }
 }
 
-/// Something that waits, and may have gone without saying so to the line.
+/// A request that waits. The queue is not told when it ends, and asks.
 pub(crate) trait QueueItem {
+    /// Returns whether the request does not wait now: it has ended, or whoever popped it has it in
+    /// hand.
     fn is_gone(&self) -> bool;
-    /// Until when it may wait.
+
+    /// Returns whether the request has left for good and cannot be put back. The default is right
+    /// for items that are never put back.
+    fn has_left(&self) -> bool {
+        self.is_gone()
+    }
+
+    /// Returns when the request is late.
     fn late(&self) -> Option<Instant>;
 }
 

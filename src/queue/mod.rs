@@ -24,6 +24,8 @@ mod longest_queue;
 mod open_charges;
 mod parked;
 mod priority_level;
+#[expect(clippy::module_inception, reason = "it is the file of the type `Queue`")]
+mod queue;
 mod requests;
 mod rules;
 #[cfg(test)]
@@ -40,5 +42,6 @@ pub(crate) use self::{
     fair_queue::{FairQueue, Next, Times, Victim},
     item::{Entry, InnerId, QueueItem},
     priority_level::LevelSummary,
+    queue::Queue,
     rules::Rules,
 };

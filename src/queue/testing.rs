@@ -11,18 +11,23 @@ use super::item::QueueItem;
 pub(crate) struct Item {
     pub(crate) id: u32,
     pub(crate) gone: Rc<Cell<bool>>,
+    pub(crate) left: Rc<Cell<bool>>,
     pub(crate) late: Option<Instant>,
 }
 
 impl Item {
     pub(crate) fn new(id: u32) -> Self {
-        Self { id, gone: Rc::default(), late: None }
+        Self { id, gone: Rc::default(), left: Rc::default(), late: None }
     }
 }
 
 impl QueueItem for Item {
     fn is_gone(&self) -> bool {
         self.gone.get()
+    }
+
+    fn has_left(&self) -> bool {
+        self.left.get()
     }
 
     fn late(&self) -> Option<Instant> {

@@ -72,8 +72,7 @@ fn the_longest_flow_gives_way_with_its_oldest() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push(flow("short"));
     rig.push_many(3, &flow("long"));
-    let mut victim =
-        || rig.line.pop_for_another().map(|victim| (victim.entry.item.id, victim.reason));
+    let mut victim = || rig.line.evict().map(|victim| (victim.entry.item.id, victim.reason));
     assert_eq!(victim(), Some((1, Reason::Evicted)));
     assert_eq!(victim(), Some((2, Reason::Evicted)));
 }
@@ -114,7 +113,7 @@ fn invented_flows_are_bounded_and_take_no_more_than_half() {
         let next = rig.pop_many(2);
         served += u32::from(next.contains(&id));
         while rig.line.len() > 2000 {
-            let victim = rig.line.pop_for_another().expect("many wait").entry;
+            let victim = rig.line.evict().expect("many wait").entry;
             assert_ne!(victim.item.id, id, "an honest one gives way to none of those");
         }
     }

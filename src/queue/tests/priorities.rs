@@ -56,8 +56,7 @@ fn whoever_comes_for_a_higher_one_or_a_shorter_flow_pushes_out_the_oldest_of_the
     let mut rig = Rig::new(Rules::default());
     rig.push_many(2, &priority(High));
     rig.push_many(2, &priority(Low));
-    let mut victim =
-        || rig.line.pop_for_another().map(|victim| (victim.entry.item.id, victim.reason));
+    let mut victim = || rig.line.evict().map(|victim| (victim.entry.item.id, victim.reason));
     assert_eq!(victim(), Some((2, Reason::Evicted)));
     assert_eq!(victim(), Some((3, Reason::Evicted)));
     assert_eq!(victim(), Some((1, Reason::Full)), "among equals it is the newcomer that goes");
@@ -69,6 +68,6 @@ fn a_level_in_which_all_have_gone_has_nobody_to_push_out() {
     rig.push_many(2, &priority(High));
     let gone = rig.push(priority(Low));
     rig.leaves(gone);
-    let victim = rig.line.pop_for_another().map(|victim| (victim.entry.item.id, victim.reason));
+    let victim = rig.line.evict().map(|victim| (victim.entry.item.id, victim.reason));
     assert_eq!(victim, Some((1, Reason::Full)));
 }

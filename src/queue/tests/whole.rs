@@ -44,7 +44,7 @@ impl Play {
                 let all = random.below(2) == 0;
                 let victim = match all {
                     true => rig.line.pop_oldest(),
-                    false => rig.line.pop_for_another().map(|victim| victim.entry),
+                    false => rig.line.evict().map(|victim| victim.entry),
                 };
                 assert_eq!(victim.is_some(), !self.waiting.is_empty(), "{:?}", self.waiting);
                 let victim = victim.map(|entry| entry.item.id);
