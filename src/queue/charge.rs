@@ -10,19 +10,19 @@ pub(crate) struct Charge {
     /// The index of the priority level.
     pub(super) level: u8,
     pub(super) queue: QueueId,
-    /// The generation of that queue. If it has changed, the queue is gone and so is the charge.
+    /// The generation of the queue. If the generation has changed, the queue that paid is gone.
     pub(super) generation: u32,
     /// The amount: an estimate, in nanoseconds of one slot, times the cost.
     pub(super) nanos: u64,
     pub(super) cost: u32,
-    /// How much of its guaranteed share the level spent on the request, in nanoseconds.
+    /// The part of the amount that the level's guaranteed share covered, in nanoseconds.
     pub(super) paid: f32,
-    /// The id under which the charge is kept until the real time is known. `None` without other
-    /// flows: then an exact charge would change nothing.
+    /// The id of the open charge, until the real time is known. `None` without other flows: an
+    /// exact charge would then change nothing.
     pub(crate) id: Option<ChargeId>,
 }
 
-/// Names an open charge. A running call carries these four bytes.
+/// Names an open charge. Four bytes, since each running call carries an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ChargeId(NonZeroU32);
 
@@ -40,7 +40,7 @@ impl ChargeId {
 
 /// The mean service time of a queue's requests at cost 1, in nanoseconds, once any has finished.
 ///
-/// A dispatch is charged by this estimate, and the real time corrects the charge afterwards (as in
+/// A dispatch is charged by the estimate, and the real time corrects the charge afterwards (as in
 /// KEP-1040, and in the virtual token counter of OSDI '24).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Estimate(Option<f64>);
@@ -48,7 +48,7 @@ pub(super) struct Estimate(Option<f64>);
 /// The charge when neither the queue nor its priority has a mean: 3 ms, as in KEP-1040.
 const DEFAULT_CHARGE: f64 = 3e6;
 
-/// The least charge: 1 µs. If requests were free, those of one flow could go on for ever.
+/// The least charge: 1 µs. If requests were free, a flow could go on for ever.
 const MIN_CHARGE: f64 = 1e3;
 
 /// The weight of a new sample in the mean.

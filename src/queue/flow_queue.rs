@@ -1,11 +1,10 @@
-//! One queue of a priority level.
+//! A queue of a priority level.
 
 use std::cell::Cell;
 
 use super::{charge::Estimate, item::QueueItem, requests::Requests};
 
-/// A queue that takes turns with the others of its level: its requests, its virtual time, and its
-/// mean service time.
+/// A queue of a priority level: the requests, the virtual time, and the mean service time.
 #[derive(Debug)]
 pub(super) struct FlowQueue<T> {
     pub(super) requests: Requests<T>,
@@ -14,27 +13,27 @@ pub(super) struct FlowQueue<T> {
     pub(super) generation: u32,
     /// Whether the flow of a dedicated queue is proven; see [`FlowTable`](super::flow_table).
     pub(super) is_proven: bool,
-    /// The virtual time: nanoseconds of the inner's time that the queue has been charged.
+    /// The virtual time: all charges to the queue, in nanoseconds of the inner's time.
     pub(super) virtual_time: u64,
     pub(super) estimate: Estimate,
-    /// Whether the queue takes turns, as the heap of its group knows.
+    /// Whether the heap counts the queue as active: as having an eligible request.
     pub(super) is_active: bool,
     /// The number of the queue's current key in the heap; keys with other numbers are stale.
     pub(super) key_seq: u64,
-    /// The weight that the queue is listed with among the longest.
+    /// The upper bound of the weight in the [`LongestQueue`](super::longest_queue::LongestQueue).
     pub(super) listed: Cell<u64>,
-    /// The slots that the requests would take, as the level has counted them.
+    /// The slots that the requests would take, as last counted by the level.
     pub(super) weight: u64,
-    /// The number of entries, as the level has counted them.
+    /// The number of entries, as last counted by the level.
     pub(super) len: usize,
 }
 
-/// The flows that a queue is for.
+/// The flows of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QueueKind {
-    /// One flow, named by its hash.
+    /// A single flow, named by its hash.
     Dedicated(u64),
-    /// Every flow that was dealt this card by shuffle sharding.
+    /// Every flow with the card in its hand (shuffle sharding).
     Shared(u8),
 }
 

@@ -1,4 +1,4 @@
-//! Which queue a flow has.
+//! The table of flows and queues.
 
 use std::{
     collections::HashMap,
@@ -12,28 +12,29 @@ use super::{
 };
 use crate::{class::NO_FLOW, rng::mix};
 
-/// The queues of a priority level, and which of them each flow has.
+/// The queues of a priority level, by flow.
 ///
-/// - Requests without a flow have one queue, which stays.
-/// - A *proven* flow has come before, as [`HeavyHitters`](super::heavy_hitters) remembers. It has a
-///   *dedicated* queue, up to [`Rules::dedicated_queues`].
-/// - Some *unproven* flows have dedicated queues as well, up to a sixteenth of that bound. If there
-///   are more, somebody may be inventing them.
+/// - Requests without a flow have a queue of their own, which stays.
+/// - A *proven* flow has come before, as [`HeavyHitters`](super::heavy_hitters) remembers. Proven
+///   flows have *dedicated* queues, up to [`Rules::dedicated_queues`].
+/// - *Unproven* flows have dedicated queues as well, up to a sixteenth of the bound. If there are
+///   more, a client may be inventing flows.
 /// - All other flows use *shared* queues, dealt by shuffle sharding (as in KEP-1040): each flow has
-///   a hand of six queues, and each of its requests goes to the lightest of the hand.
+///   a hand of six queues, and each request goes to the lightest of the hand.
 #[derive(Debug)]
 pub(super) struct FlowTable<T> {
     queues: Vec<Option<Box<FlowQueue<T>>>>,
     /// The ids of removed queues, to be used again.
     free: Vec<QueueId>,
-    /// The dedicated queues, by the hash of their flow.
+    /// The dedicated queues, by the hash of the flow.
     dedicated: HashMap<u64, QueueId, BuildHasherDefault<IdentityHasher>>,
     flowless: Option<QueueId>,
     /// The shared queues; empty until a flow needs one.
     shared: Vec<Option<QueueId>>,
     /// The number of dedicated queues of unproven flows.
     unproven: usize,
-    /// Flows that came without a dedicated queue, since idle queues were last forgotten.
+    /// The number of flows that came without a dedicated queue since idle queues were last
+    /// forgotten.
     new_flows: usize,
     generations: u32,
 }
@@ -82,17 +83,17 @@ impl<T: QueueItem> FlowTable<T> {
         self.queues.iter().flatten().map(|queue| &**queue)
     }
 
-    /// Every id that a queue may have now; those of removed queues are among them.
+    /// The ids given out so far, some perhaps to removed queues.
     pub(super) fn ids(&self) -> impl Iterator<Item = QueueId> + use<T> {
         (0..self.queues.len()).map(QueueId::new)
     }
 
-    /// The queue of requests without a flow, if there has been any.
+    /// The queue of requests without a flow, once it is made.
     pub(super) fn flowless(&self) -> Option<&FlowQueue<T>> {
         self.get(self.flowless?)
     }
 
-    /// Returns the queue of requests without a flow, and makes it for the first.
+    /// Returns the queue of requests without a flow. Makes the queue at the first request.
     pub(super) fn flowless_id(&mut self) -> QueueId {
         self.flowless.unwrap_or_else(|| {
             let id = self.add(QueueKind::Dedicated(NO_FLOW), true);
@@ -112,8 +113,9 @@ impl<T: QueueItem> FlowTable<T> {
         Some(id)
     }
 
-    /// Counts a flow that came without a dedicated queue. Returns whether there have been enough
-    /// to [forget idle queues](Self::forget_idle), which takes time linear in the queues.
+    /// Counts a flow without a dedicated queue. Returns whether to
+    /// [forget idle queues](Self::forget_idle) now. Their removal is linear in the queues, so it is
+    /// due after about as many new flows.
     pub(super) fn count_new_flow(&mut self) -> bool {
         self.new_flows += 1;
         let is_time = self.new_flows > self.dedicated.len().max(MAX_IDLE_FLOWS);
@@ -123,7 +125,7 @@ impl<T: QueueItem> FlowTable<T> {
         is_time
     }
 
-    /// Returns whether another unproven flow may have a dedicated queue.
+    /// Returns whether one more unproven flow may have a dedicated queue.
     pub(super) fn has_room_for_unproven(&self, rules: &Rules) -> bool {
         let max = rules.dedicated_queues;
         self.unproven < (max / 16).max(max.min(16))
@@ -135,8 +137,8 @@ impl<T: QueueItem> FlowTable<T> {
         ids.filter(|id| self.get(*id).is_some_and(|queue| !queue.is_proven)).collect()
     }
 
-    /// Returns the queue of a flow that has none: a new dedicated queue, or a shared one. An
-    /// unproven flow gets no dedicated queue while shared queues are active (`is_sharing`).
+    /// Gives a queue to a flow without a dedicated queue: a new dedicated queue, or a shared queue.
+    /// An unproven flow gets no dedicated queue while shared queues are active (`is_sharing`).
     pub(super) fn assign(
         &mut self,
         flow: u64,
@@ -196,13 +198,13 @@ impl<T: QueueItem> FlowTable<T> {
         Some(queue)
     }
 
-    /// Returns whether more idle flows may be remembered than is worth it.
+    /// Returns whether the flows are more than may be remembered while idle.
     pub(super) fn has_many_flows(&self) -> bool {
         self.dedicated.len() > MAX_IDLE_FLOWS
     }
 
-    /// Removes the empty queues for which `may_forget` says yes. The queue of requests without a
-    /// flow stays.
+    /// Removes the empty queues that `may_forget` picks. The queue of requests without a flow
+    /// stays.
     pub(super) fn forget_idle(&mut self, may_forget: impl Fn(&FlowQueue<T>) -> bool) {
         for id in self.ids() {
             let Some(queue) = self.get(id) else { continue };
@@ -214,7 +216,7 @@ impl<T: QueueItem> FlowTable<T> {
     }
 }
 
-/// The hasher for keys that are hashes already.
+/// The hasher of keys that are hashes already.
 #[derive(Debug, Default)]
 struct IdentityHasher(u64);
 

@@ -1,13 +1,13 @@
-//! What waits in a queue, and what names it.
+//! The entries of a queue, and the names of queues and inner services.
 
 use tokio::time::Instant;
 
 use crate::class::Rank;
 
-/// Names the inner service that a request is for.
+/// Names the inner service of a request.
 pub(crate) type InnerId = usize;
 
-/// Names a queue of a priority level; given to another queue when the first is removed.
+/// Names a queue of a priority level. The id of a removed queue is used again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct QueueId(u32);
 
@@ -23,14 +23,14 @@ impl QueueId {
     }
 }
 
-/// A request that waits. The queue is not told when it ends, and asks.
+/// A waiting request. Nobody tells the queue when a request ends; the queue asks.
 pub(crate) trait QueueItem {
-    /// Returns whether the request does not wait now: it has ended, or whoever popped it has it in
+    /// Returns whether the request has stopped waiting: it has ended, or the drain task has it in
     /// hand.
     fn is_gone(&self) -> bool;
 
-    /// Returns whether the request has left for good and cannot be put back. The default is right
-    /// for items that are never put back.
+    /// Returns whether the request has left for good and cannot be put back. The default suits
+    /// items that are never put back.
     fn has_left(&self) -> bool {
         self.is_gone()
     }
@@ -39,10 +39,10 @@ pub(crate) trait QueueItem {
     fn late(&self) -> Option<Instant>;
 }
 
-/// One request in the line.
+/// A request in the queue.
 #[derive(Debug)]
 pub(crate) struct Entry<T> {
-    /// Position in the order of arrival; given by the line.
+    /// The position in the order of arrival.
     pub(crate) seq: u64,
     pub(crate) inner: InnerId,
     pub(crate) rank: Rank,
@@ -51,7 +51,7 @@ pub(crate) struct Entry<T> {
 }
 
 impl<T> Entry<T> {
-    /// Slots that it takes.
+    /// The number of slots that the request takes.
     pub(crate) fn weight(&self) -> u64 {
         u64::from(self.rank.cost)
     }

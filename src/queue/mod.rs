@@ -1,15 +1,30 @@
-//! The line: what waits, in which order, and until when.
+//! The queue: the waiting requests, in the order of dispatch, with the instants of their expiry.
 //!
-//! Plain structs. Time comes in as an argument; there is no clock, lock or `await` here, so all of it is
-//! tested without a runtime. From the outside in:
+//! Plain structs without clock, lock, atomics or `await`. The time is an argument, so the tests
+//! need no runtime. From the outside in:
 //!
-//! - [`FairQueue`]: five levels, one for each priority. Higher ones first, each with its guaranteed share.
-//! - [`PriorityLevel`](level::PriorityLevel): flows. The one that has had least of the inner's time first.
-//! - [`Requests`](requests::Requests): requests, the oldest or the newest first, as [`AdaptiveLifo`](turn::AdaptiveLifo) says, and past
-//!   those in [`Parked`](lanes::Parked), whose inner is not ready.
+//! - [`Queue`] holds all waiting requests: in a [`FairQueue`] for the order, and in an [`Expiry`]
+//!   for the instants at which requests are late. A request that has gone leaves a tombstone in
+//!   both, dropped later.
+//! - [`FairQueue`] has a level for each priority. Higher levels are first, and each lower level
+//!   keeps a guaranteed share of the inner's time.
+//! - [`PriorityLevel`](priority_level::PriorityLevel) is fair between flows, by start-time fair
+//!   queueing: [`Turns`](turns::Turns) keeps the queues in the order of the inner's time each has
+//!   had, in a [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is
+//!   [charged](Charge) by an estimate, and the real time corrects the charge when the call ends (as
+//!   in Kubernetes' API Priority and Fairness, KEP-1040, and in the virtual token counter of OSDI
+//!   '24). A full queue evicts from the [`LongestQueue`](longest_queue::LongestQueue).
+//! - [`FlowTable`](flow_table::FlowTable) finds the queue of a flow. Flows that come again and
+//!   again have dedicated queues; [`HeavyHitters`](heavy_hitters::HeavyHitters) recognizes such
+//!   flows by the majority vote of Boyer and Moore. All other flows share queues by shuffle
+//!   sharding (KEP-1040).
+//! - [`Requests`](requests::Requests) are the requests of a queue.
+//!   [`AdaptiveLifo`](adaptive_lifo::AdaptiveLifo) chooses the end to take from,
+//!   [`ControlledDelay`](controlled_delay::ControlledDelay) removes requests from a standing queue
+//!   (as folly's `Codel` does), and [`Parked`](parked::Parked) holds the requests of unready
+//!   inners.
 //!
-//! [`Expiry`] is beside it: who is late, whatever the order. [`Pace`] says when the next may go, and
-//! [`Cut`] who is not even let in under lasting overload.
+//! Imports run one way, from `queue` down to the leaves `item`, `charge` and `rules`.
 
 mod adaptive_lifo;
 mod charge;

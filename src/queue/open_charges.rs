@@ -1,10 +1,10 @@
-//! Charges that are to be put right when the call has finished.
+//! The charges of running calls.
 
 use std::num::NonZeroU32;
 
 use super::charge::{Charge, ChargeId};
 
-/// Open bills, by number.
+/// Charges by id. Ids of closed charges are used again.
 #[derive(Debug, Default)]
 pub(super) struct OpenCharges {
     charges: Vec<Option<Charge>>,
@@ -12,7 +12,8 @@ pub(super) struct OpenCharges {
 }
 
 impl OpenCharges {
-    /// `None` when there are more than can be numbered: then this one stays an estimate.
+    /// Keeps a charge for a later correction. Returns `None` if no id is left: the charge then
+    /// stays an estimate.
     pub(super) fn open(&mut self, charge: Charge) -> Option<ChargeId> {
         if let Some(id) = self.free.pop() {
             self.charges[id.index()] = Some(charge);
@@ -23,6 +24,7 @@ impl OpenCharges {
         Some(ChargeId::new(number))
     }
 
+    /// Takes a charge out, unless closed before.
     pub(super) fn close(&mut self, id: ChargeId) -> Option<Charge> {
         let charge = self.charges.get_mut(id.index())?.take()?;
         self.free.push(id);

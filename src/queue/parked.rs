@@ -1,4 +1,4 @@
-//! Requests set aside because their inner service was not ready.
+//! The requests of unready inner services.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -7,27 +7,32 @@ use super::{
     item::{Entry, InnerId, QueueItem},
 };
 
-/// A lane per inner service that was found unready and still has requests here.
+/// The parked requests of a queue, by inner service.
 ///
-/// A lane stays until it is empty, even when its inner becomes ready, so each request is moved at most once,
-/// however often its inner changes its mind.
+/// An inner found unready gets a queue of its own, which stays until it is empty, even if the inner
+/// becomes ready. So each request moves at most once, however often the inner changes its mind. The
+/// requests of an inner are *eligible* unless the inner is known to be unready.
 #[derive(Debug)]
 pub(super) struct Parked<T> {
     queues: HashMap<InnerId, InnerQueue<T>>,
-    /// The oldest of each lane, by position.
+    /// The oldest entry of each inner, by position.
     heads: BTreeSet<(u64, InnerId)>,
-    /// The oldest and the newest of each lane whose inner is worth asking.
+    /// The oldest entry of each eligible inner.
     oldest: BTreeSet<(u64, InnerId)>,
+    /// The newest entry of each eligible inner.
     newest: BTreeSet<(u64, InnerId)>,
     len: usize,
-    /// Slots that those in here would take.
+    /// The weight of all entries, in slots.
     weight: u64,
 }
 
+/// The parked requests of an inner.
 #[derive(Debug)]
 struct InnerQueue<T> {
+    /// By position.
     entries: BTreeMap<u64, Entry<T>>,
-    ready: bool,
+    /// Whether the inner may be ready again.
+    is_eligible: bool,
 }
 
 impl<T: QueueItem> Parked<T> {
@@ -54,33 +59,33 @@ impl<T: QueueItem> Parked<T> {
         self.weight
     }
 
-    /// Sets an entry aside, since its inner is not ready.
+    /// Parks an entry of an unready inner.
     pub(super) fn park(&mut self, entry: Entry<T>) {
         let id = entry.inner;
         self.len += 1;
         self.weight += entry.weight();
         self.change(id, |queues| {
             let queue = queues.entry(id).or_insert_with(InnerQueue::new);
-            queue.ready = false;
+            queue.is_eligible = false;
             queue.entries.insert(entry.seq, entry);
         });
     }
 
-    /// Takes note that an inner may be ready again.
+    /// Makes the requests of an inner eligible again.
     pub(super) fn wake(&mut self, id: InnerId) {
         self.change(id, |queues| {
             if let Some(queue) = queues.get_mut(&id) {
-                queue.ready = true;
+                queue.is_eligible = true;
             }
         });
     }
 
-    /// The entry at that end, of those whose inner is worth asking.
+    /// The first eligible entry from `end`.
     pub(super) fn peek(&self, end: End) -> Option<&Entry<T>> {
         self.at(end).and_then(|at| self.get(at))
     }
 
-    /// Takes that entry.
+    /// Takes the first eligible entry from `end`.
     pub(super) fn pop(&mut self, end: End) -> Option<Entry<T>> {
         self.at(end).and_then(|at| self.remove(at))
     }
@@ -96,12 +101,12 @@ impl<T: QueueItem> Parked<T> {
         self.queues.get(&id)?.entries.get(&seq)
     }
 
-    /// The oldest entry, ready or not, which may have gone.
+    /// The oldest entry, eligible or not, perhaps a tombstone.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         self.heads.first().and_then(|at| self.get(*at))
     }
 
-    /// The oldest that still waits, ready or not.
+    /// The oldest live entry, eligible or not.
     pub(super) fn oldest_live(&self) -> Option<&Entry<T>> {
         let live = |queue: &'_ InnerQueue<T>| -> Option<u64> {
             queue.entries.values().find(|entry| !entry.item.is_gone()).map(|entry| entry.seq)
@@ -110,12 +115,12 @@ impl<T: QueueItem> Parked<T> {
         oldest.and_then(|at| self.get(at))
     }
 
-    /// Takes the oldest, ready or not, which may have gone.
+    /// Takes the oldest entry, eligible or not, perhaps a tombstone.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
         self.heads.first().copied().and_then(|at| self.remove(at))
     }
 
-    /// Whether somebody still waits in this lane. Drops those at its head that have gone.
+    /// Returns whether an inner has live requests. Drops the tombstones before the first.
     pub(super) fn has_live(&mut self, id: InnerId) -> bool {
         loop {
             let Some(queue) = self.queues.get(&id) else { return false };
@@ -127,7 +132,7 @@ impl<T: QueueItem> Parked<T> {
         }
     }
 
-    /// Drops the entries that have gone.
+    /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
         let ids: Vec<_> = self.queues.keys().copied().collect();
         for id in ids {
@@ -154,7 +159,7 @@ impl<T: QueueItem> Parked<T> {
         entry
     }
 
-    /// Changes one lane, and keeps both orders true to it.
+    /// Changes the queue of an inner, and corrects the indexes.
     fn change(&mut self, id: InnerId, change: impl FnOnce(&mut HashMap<InnerId, InnerQueue<T>>)) {
         if let Some((first, last)) = self.queues.get(&id).and_then(InnerQueue::ends) {
             self.heads.remove(&(first, id));
@@ -168,7 +173,7 @@ impl<T: QueueItem> Parked<T> {
             return;
         };
         self.heads.insert((first, id));
-        if queue.ready {
+        if queue.is_eligible {
             self.oldest.insert((first, id));
             self.newest.insert((last, id));
         }
@@ -177,10 +182,10 @@ impl<T: QueueItem> Parked<T> {
 
 impl<T> InnerQueue<T> {
     fn new() -> Self {
-        Self { entries: BTreeMap::new(), ready: true }
+        Self { entries: BTreeMap::new(), is_eligible: true }
     }
 
-    /// Positions of the oldest and the newest.
+    /// The positions of the oldest and the newest entry.
     fn ends(&self) -> Option<(u64, u64)> {
         let (first, _) = self.entries.first_key_value()?;
         let (last, _) = self.entries.last_key_value()?;

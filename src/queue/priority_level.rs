@@ -1,4 +1,4 @@
-//! The requests of one priority, fair between flows.
+//! The requests of a priority, fair between flows.
 
 use std::time::Duration;
 
@@ -15,27 +15,27 @@ use super::{
 };
 use crate::class::NO_FLOW;
 
-/// The queues of one priority, in the order of their virtual time.
+/// The queues of a priority, in the order of virtual time.
 ///
-/// [`FlowTable`] finds the queue of a request; [`Turns`] says which queue is next: the one that has
-/// had least of the inner's time (start-time fair queueing). A dispatched request is charged to its
-/// queue by an [`Estimate`], which the real time corrects when the call ends.
+/// [`FlowTable`] finds the queue of a request, and [`Turns`] finds the next queue: the queue that
+/// has had least of the inner's time (start-time fair queueing). A dispatched request is charged to
+/// its queue by an [`Estimate`]. When the call ends, the real time corrects the charge.
 #[derive(Debug)]
 pub(super) struct PriorityLevel<T> {
     table: FlowTable<T>,
     turns: Turns,
-    /// The number of queues that are not empty.
+    /// The number of nonempty queues.
     in_use: usize,
     /// The number of entries, tombstones included.
     len: usize,
 }
 
-/// The state of a level that newcomers are measured by.
+/// The state of a level, by which the admission of newcomers is decided.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LevelSummary {
-    /// The number of queues that take turns.
+    /// The number of active queues.
     pub(crate) active: usize,
-    /// The weight of the queue that gives way first.
+    /// The weight of the first queue to evict from.
     pub(crate) longest: u64,
     /// The weight of the requests without a flow.
     pub(crate) flowless: u64,
@@ -52,7 +52,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.len
     }
 
-    /// Returns whether there is a request whose inner is worth asking.
+    /// Returns whether there is an eligible request.
     #[inline]
     pub(super) fn may_go(&self) -> bool {
         self.turns.active() > 0
@@ -64,13 +64,13 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.table.len()
     }
 
-    /// Returns whether there is a queue beside that of requests without a flow.
+    /// Returns whether there are queues beside the queue of requests without a flow.
     #[inline]
     pub(super) fn has_flows(&self) -> bool {
         self.table.len() > 1
     }
 
-    /// Returns whether several queues have entries, so that one can give way to another.
+    /// Returns whether several queues have entries, and the longest can give way to the rest.
     pub(super) fn has_several(&self) -> bool {
         self.in_use > 1
     }
@@ -94,7 +94,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.change(id, |queue| queue.requests.push(entry));
     }
 
-    /// Returns the queue of a flow; makes it if there is none.
+    /// Returns the queue of a flow, a new queue if need be.
     fn queue_for(&mut self, flow: u64, is_proven: bool, rules: &Rules) -> QueueId {
         if flow == NO_FLOW {
             return self.table.flowless_id();
@@ -111,8 +111,8 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.table.assign(flow, is_proven, self.turns.is_sharing(), rules)
     }
 
-    /// Moves the requests of all unproven flows to shared queues: the flows are so many that they
-    /// may be invented.
+    /// Moves the requests of all unproven flows to shared queues. The flows are so many that a
+    /// client may be inventing flows.
     fn share_unproven(&mut self) {
         let mut entries: Vec<Entry<T>> = Vec::new();
         for id in self.table.unproven() {
@@ -130,14 +130,14 @@ impl<T: QueueItem> PriorityLevel<T> {
         }
     }
 
-    /// Forgets the empty queues that have had no more than the others. One that has had more would
-    /// come back with a clean slate.
+    /// Forgets the empty queues with a virtual time no later than the virtual clock. A queue ahead
+    /// of the clock stays: otherwise its flow would come back with a clean slate.
     pub(super) fn forget_idle(&mut self) {
         let turns = &self.turns;
         self.table.forget_idle(|queue| queue.virtual_time <= turns.virtual_clock(queue.kind));
     }
 
-    /// Forgets the flows of an empty level, if they are many.
+    /// Forgets all flows of an empty level, if the flows are many.
     pub(super) fn forget_if_empty(&mut self) {
         if self.len == 0 && self.table.has_many_flows() {
             self.table.forget_idle(|_| true);
@@ -160,13 +160,13 @@ impl<T: QueueItem> PriorityLevel<T> {
         Some(result)
     }
 
-    /// The charge of the request whose turn it is, if its cost is 1.
+    /// The charge of the next request, at a cost of 1.
     pub(super) fn estimate(&self, service: Option<Duration>) -> f64 {
         let queue = self.turns.first().and_then(|id| self.table.get(id));
         queue.map_or(Estimate::default().nanos(None), |queue| queue.estimate.nanos(service))
     }
 
-    /// Takes the request whose turn it is, and charges it to its queue unless `is_free`.
+    /// Takes the next request, and charges the queue unless `is_free`.
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -196,12 +196,12 @@ impl<T: QueueItem> PriorityLevel<T> {
         Some((taken, charge))
     }
 
-    /// Takes back the charge of a request that was not dispatched after all.
+    /// Takes back the charge of a request after its dispatch failed.
     pub(super) fn refund(&mut self, charge: &Charge) {
         self.correct(charge, 0, |_| {});
     }
 
-    /// Corrects the charge of a request by its real time.
+    /// Corrects a charge by the real time of the request.
     pub(super) fn settle(&mut self, charge: &Charge, service_time: Duration) {
         let each = service_time.as_secs_f64() * 1e9;
         self.correct(charge, (each * f64::from(charge.cost)) as u64, |queue| {
@@ -222,25 +222,25 @@ impl<T: QueueItem> PriorityLevel<T> {
         });
     }
 
-    /// Puts back a request that could not be dispatched for want of slots.
+    /// Puts back a popped request for want of slots.
     pub(super) fn put_back(&mut self, entry: Entry<T>, rules: &Rules) {
         let id = self.queue_for(entry.rank.flow, false, rules);
         self.change(id, |queue| queue.requests.put_back(entry));
     }
 
-    /// Parks a request whose inner is not ready; returns the queue that it is in.
+    /// Parks a popped request of an unready inner. Returns the id of the queue.
     pub(super) fn park(&mut self, entry: Entry<T>, rules: &Rules) -> QueueId {
         let id = self.queue_for(entry.rank.flow, false, rules);
         self.change(id, |queue| queue.requests.park(entry));
         id
     }
 
-    /// Takes note that an inner may be ready again for the requests parked in this queue.
+    /// Makes the requests of an inner that are parked in the queue eligible again.
     pub(super) fn wake(&mut self, id: QueueId, inner: InnerId) {
         self.change(id, |queue| queue.requests.wake(inner));
     }
 
-    /// Returns whether a live request in this queue is parked for this inner.
+    /// Returns whether live requests of an inner are parked in the queue.
     pub(super) fn has_parked(&mut self, id: QueueId, inner: InnerId) -> bool {
         self.change(id, |queue| queue.requests.has_parked(inner)).unwrap_or(false)
     }
@@ -262,7 +262,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         while self.len > 0 {
             let (_, id) = self.turns.longest(&self.table)?;
             let entry = self.change(id, |queue| pop(&mut queue.requests))??;
-            // Tombstones made the queue seem longer than it is: look for the longest again.
+            // Tombstones made the queue seem too long. Look for the longest again.
             if !entry.item.is_gone() {
                 return Some(entry);
             }

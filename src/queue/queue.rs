@@ -1,4 +1,4 @@
-//! All that waits.
+//! The waiting requests.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::{
 };
 use crate::class::Rank;
 
-/// The waiting requests: [`FairQueue`] for whose turn it is, [`Expiry`] for which are late.
+/// The waiting requests: a [`FairQueue`] for the order, and an [`Expiry`] for the late requests.
 ///
-/// The two share the items. A request that one of them gives out, or that is cancelled, leaves a
-/// tombstone in the other: an entry whose item [is gone](QueueItem::is_gone). Tombstones are
-/// dropped when they reach the front, or by [`purge`](Self::purge).
+/// Both hold each request. A request popped from either, or cancelled, leaves a tombstone: an entry
+/// with an item that [is gone](QueueItem::is_gone). Tombstones are dropped at the front, or by
+/// [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
     order: FairQueue<T>,
@@ -30,7 +30,7 @@ impl<T: QueueItem + Clone> Queue<T> {
         Self { order: FairQueue::new(rules), expiry: Expiry::new() }
     }
 
-    /// Adds a request, and registers when it is late.
+    /// Adds a request, and registers the expiry.
     pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
         if let Some(at) = item.late() {
             self.expiry.push(at, item.clone());
@@ -38,7 +38,7 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.push(inner, rank, admitted, item);
     }
 
-    /// Takes the request whose turn it is. `times` are the mean service times of the priorities.
+    /// Takes the next request. `times` are the mean service times of the priorities.
     ///
     /// A request to [dispatch](Next::Dispatch) comes with a charge, and ends by one of:
     /// [`put_back`](Self::put_back), [`park`](Self::park), [`refund`](Self::refund),
@@ -47,41 +47,41 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.pop(now, times)
     }
 
-    /// Puts back a popped request for which no slot is free. It is the next of its flow, even if
-    /// lighter requests come.
+    /// Puts back a popped request for want of slots, as the next of its flow, even if lighter
+    /// requests come. Refunds the charge.
     pub(crate) fn put_back(&mut self, entry: Entry<T>, charge: &Charge) {
         self.order.refund(charge);
         self.order.put_back(entry);
     }
 
-    /// Puts back a popped request whose inner is not ready. It waits aside, with those of the same
-    /// inner behind it, until [`wake`](Self::wake).
+    /// Parks a popped request of an unready inner. The queue passes over all requests of the inner
+    /// until [`wake`](Self::wake). Refunds the charge.
     pub(crate) fn park(&mut self, entry: Entry<T>, charge: &Charge) {
         self.order.refund(charge);
         self.order.park(entry);
     }
 
-    /// Takes note that an inner may be ready again.
+    /// Makes the requests of an inner eligible again: it may be ready.
     pub(crate) fn wake(&mut self, inner: InnerId) {
         self.order.wake(inner);
     }
 
-    /// Takes back the charge of a popped request that was not dispatched after all.
+    /// Takes back the charge of a popped request after its dispatch failed.
     pub(crate) fn refund(&mut self, charge: &Charge) {
         self.order.refund(charge);
     }
 
-    /// Keeps the charge of a dispatched request as it is: its real time will never be known.
+    /// Keeps the charge of a dispatched request as an estimate: the real time will not be known.
     pub(crate) fn keep_charge(&mut self, charge: &Charge) {
         self.order.keep_charge(charge);
     }
 
-    /// Corrects the charge of a dispatched request by its real time.
+    /// Corrects a charge by the real time of the request.
     pub(crate) fn settle(&mut self, id: ChargeId, service_time: Duration) {
         self.order.settle(id, service_time);
     }
 
-    /// Takes a request that is late. An instant that is exactly `now` has passed.
+    /// Takes a late request. An instant of exactly `now` has passed.
     pub(crate) fn pop_late(&mut self, now: Instant) -> Option<T> {
         self.expiry.pop(now)
     }
@@ -96,12 +96,12 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.pop_oldest()
     }
 
-    /// Evicts a request, to make room for one that was admitted over the bound.
+    /// Makes room for a request admitted over the bound.
     pub(crate) fn evict(&mut self) -> Option<Victim<T>> {
         self.order.evict()
     }
 
-    /// The oldest request that waits.
+    /// The oldest live request.
     pub(crate) fn oldest(&self) -> Option<&Entry<T>> {
         self.order.oldest()
     }
@@ -111,15 +111,17 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.summaries()
     }
 
-    /// Drops the tombstones, if they outnumber the `live` requests. Not for use while a popped
-    /// request may be put back: that request looks gone, and would lose its expiry.
+    /// Drops the tombstones, if the entries are more than twice the `live` requests. A popped
+    /// request looks gone as well. If the request is put back later, it has lost its expiry: for
+    /// that case use [`purge_left`](Self::purge_left).
     pub(crate) fn purge(&mut self, live: usize) {
         self.order.purge(live);
         self.expiry.purge(live, QueueItem::is_gone);
     }
 
-    /// Drops the tombstones, as [`purge`](Self::purge) does, while a popped request may be put
-    /// back: its expiry stays, unless it [has left](QueueItem::has_left) for good.
+    /// Drops the tombstones like [`purge`](Self::purge), but keeps the expiry of popped requests
+    /// that may be put back. Only a request that [has left](QueueItem::has_left) for good loses its
+    /// expiry.
     pub(crate) fn purge_left(&mut self, live: usize) {
         self.order.purge(live);
         self.expiry.purge(live, QueueItem::has_left);

@@ -1,4 +1,4 @@
-//! The requests of one flow, or of one shared queue.
+//! The requests of a queue.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,21 +12,22 @@ use super::{
     rules::Rules,
 };
 
-/// A queue that is taken from at either end, past those whose inner is not ready.
+/// The requests of a queue, taken from either end.
 ///
-/// Requests that have gone leave an empty tombstone, dropped when it comes to its turn or by
-/// [`purge`](Self::purge).
+/// A request is *eligible* unless its inner is known to be unready. Requests that have gone leave
+/// tombstones, dropped at their turn or by [`purge`](Self::purge).
 #[derive(Debug)]
 pub(super) struct Requests<T> {
     /// In order of arrival.
     main: VecDeque<Entry<T>>,
+    /// The requests of unready inners. Boxed, since most queues never have any.
     parked: Option<Box<Parked<T>>>,
-    /// One whose turn it was and that could not be dispatched for want of slots: next again, so that
-    /// lighter ones behind it do not keep taking what it waits for.
+    /// A request put back for want of slots, which is next again. Otherwise lighter requests behind
+    /// would keep taking the slots that come free.
     next: Option<Entry<T>>,
     lifo: AdaptiveLifo,
     delay: ControlledDelay,
-    /// Slots that those in `main` would take.
+    /// The weight of the entries in `main`, in slots.
     weight: u64,
 }
 
@@ -34,9 +35,9 @@ pub(super) struct Requests<T> {
 #[derive(Debug)]
 pub(super) enum Taken<T> {
     Next(Entry<T>),
-    /// To be removed by controlled delay.
+    /// Controlled delay removes the request.
     Overdue(Entry<T>),
-    /// It has gone.
+    /// The request has gone.
     Tombstone,
 }
 
@@ -62,19 +63,19 @@ impl<T: QueueItem> Requests<T> {
         }
     }
 
-    /// Slots that those in here would take, tombstones included.
+    /// The weight of all entries in slots, tombstones included.
     pub(super) fn weight(&self) -> u64 {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.weight());
         self.weight + parked + self.next.as_ref().map_or(0, Entry::weight)
     }
 
-    /// How many are in here, tombstones included.
+    /// The number of entries, tombstones included.
     pub(super) fn len(&self) -> usize {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.len());
         self.main.len() + parked + usize::from(self.next.is_some())
     }
 
-    /// Whether there is one whose inner is worth asking.
+    /// Returns whether there is an eligible request.
     pub(super) fn may_go(&self) -> bool {
         self.next.is_some() || !self.main.is_empty() || self.parked(End::Oldest).is_some()
     }
@@ -90,7 +91,7 @@ impl<T: QueueItem> Requests<T> {
         }
     }
 
-    /// Takes the entry whose turn it is, if any is worth asking for. `service` is the mean service time, once it is known.
+    /// Takes the next eligible entry. `service` is the mean service time, once known.
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -125,11 +126,12 @@ impl<T: QueueItem> Requests<T> {
         Some(if live_seq == Some(entry.seq) { Taken::Next(entry) } else { Taken::next(entry) })
     }
 
+    /// The first eligible of the parked entries from `end`.
     fn parked(&self, end: End) -> Option<&Entry<T>> {
         self.parked.as_ref().and_then(|parked| parked.peek(end))
     }
 
-    /// Takes the entry at that end, of those whose inner is worth asking.
+    /// Takes the first eligible entry from `end`.
     fn remove(&mut self, end: End) -> Option<Entry<T>> {
         let main = match end {
             End::Oldest => self.main.front(),
@@ -149,6 +151,7 @@ impl<T: QueueItem> Requests<T> {
         }
     }
 
+    /// Takes the first entry from `end` that is not parked.
     fn pop_main(&mut self, end: End) -> Option<Entry<T>> {
         let entry = match end {
             End::Oldest => self.main.pop_front(),
@@ -161,30 +164,31 @@ impl<T: QueueItem> Requests<T> {
         entry
     }
 
-    /// Drops what holds the lanes when there are none.
+    /// Drops the box of parked requests once empty.
     fn tidy(&mut self) {
         self.parked.take_if(|parked| parked.is_empty());
     }
 
-    /// Puts back an entry that was taken and could not be dispatched for want of slots: it is next again.
+    /// Puts back an entry for want of slots, as the next.
     pub(super) fn put_back(&mut self, entry: Entry<T>) {
         if let Some(other) = self.next.replace(entry) {
             self.push(other);
         }
     }
 
-    /// Sets aside an entry whose inner is not ready, until [`wake`](Self::wake).
+    /// Parks an entry of an unready inner, until [`wake`](Self::wake).
     pub(super) fn park(&mut self, entry: Entry<T>) {
         self.parked.get_or_insert_with(|| Box::new(Parked::new())).park(entry);
     }
 
+    /// Makes the requests of an inner eligible again.
     pub(super) fn wake(&mut self, inner: InnerId) {
         if let Some(parked) = self.parked.as_mut() {
             parked.wake(inner);
         }
     }
 
-    /// Whether somebody still waits for this inner among those set aside.
+    /// Returns whether live requests of an inner are parked.
     pub(super) fn has_parked(&mut self, inner: InnerId) -> bool {
         let Some(parked) = self.parked.as_mut() else { return false };
         let found = parked.has_live(inner);
@@ -192,7 +196,7 @@ impl<T: QueueItem> Requests<T> {
         found
     }
 
-    /// The oldest that still waits, ready or not.
+    /// The oldest live entry, eligible or not.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         let main = self.main.iter().find(|entry| !entry.item.is_gone());
         let parked = self.parked.as_ref().and_then(|parked| parked.oldest_live());
@@ -200,7 +204,7 @@ impl<T: QueueItem> Requests<T> {
         main.into_iter().chain(parked).chain(next).min_by_key(|entry| entry.seq)
     }
 
-    /// Takes the oldest, ready or not, which may have gone.
+    /// Takes the oldest entry, eligible or not, perhaps a tombstone.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
         let seq = |entry: Option<&Entry<T>>| entry.map_or(u64::MAX, |entry| entry.seq);
         let main = seq(self.main.front());
@@ -217,12 +221,12 @@ impl<T: QueueItem> Requests<T> {
         }
     }
 
-    /// Takes the newest of those that were not set aside, which may have gone.
+    /// Takes the newest entry that is not parked, perhaps a tombstone.
     pub(super) fn pop_newest(&mut self) -> Option<Entry<T>> {
         self.pop_main(End::Newest)
     }
 
-    /// Drops the tombstones of those that have gone.
+    /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
         self.main.retain(|entry| !entry.item.is_gone());
         self.main.shrink_to(KEPT_CAPACITY);
@@ -235,5 +239,5 @@ impl<T: QueueItem> Requests<T> {
     }
 }
 
-/// Above this the memory of an emptied queue is given back.
+/// The number of entries for which an emptied queue keeps memory. The rest is freed.
 const KEPT_CAPACITY: usize = 1024;

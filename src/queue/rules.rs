@@ -1,17 +1,21 @@
+//! The settings of a queue.
+
 use std::time::Duration;
 
 use super::item::{Entry, QueueItem};
 use crate::options::Order;
 
-/// What the user has set about the line.
+/// The settings of a queue, as the user has chosen them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) order: Order,
+    /// The threshold of adaptive LIFO, if set.
     pub(crate) lifo_after: Option<Duration>,
-    /// Whether there is controlled delay, and its target if that is set.
+    /// Controlled delay: `None` is off, `Some(None)` is a target that follows the service time.
     pub(crate) delay: Option<Option<Duration>>,
-    /// What a priority keeps while higher ones wait, as a share of the inner's time.
+    /// The share of the inner's time for each priority while higher priorities wait.
     pub(crate) guaranteed_share: f64,
+    /// The number of flows of a priority that may have a dedicated queue.
     pub(crate) dedicated_queues: usize,
 }
 
@@ -27,21 +31,23 @@ impl Default for Rules {
     }
 }
 
-/// Below this, waits are noise. Also folly's target for controlled delay.
+/// The shortest wait that shows a standing queue: 5 ms, the target of folly's controlled delay.
+/// Shorter waits are noise.
 const MIN_STANDING_WAIT: Duration = Duration::from_millis(5);
 
-/// The threshold of adaptive LIFO when nothing is known: what the simulations behind this crate had, with a
-/// service time of 20 ms.
+/// The threshold of adaptive LIFO while neither service time nor deadline is known: 50 ms, as in
+/// the simulations behind this crate, with a service time of 20 ms.
 const DEFAULT_THRESHOLD: Duration = Duration::from_millis(50);
 
 impl Rules {
-    /// Whether it is always the oldest who goes, however long it has waited.
+    /// Returns whether the oldest request is always next, however long it has waited.
     pub(super) fn is_plain(&self) -> bool {
         self.order == Order::Fifo && self.delay.is_none()
     }
 
-    /// How long the oldest may have waited before the newest go first: three service times are a queue that
-    /// stands, and after a quarter of its time it must not be too late for those behind it.
+    /// The wait of the oldest request above which the newest go first. Three service times show a
+    /// standing queue. The threshold is at most a quarter of the time that the oldest may wait, or
+    /// the requests behind would be too late.
     pub(super) fn threshold<T: QueueItem>(
         &self,
         oldest: &Entry<T>,
@@ -56,8 +62,8 @@ impl Rules {
         })
     }
 
-    /// Which shortest wait controlled delay lets stand, if it is on. Folly's 5 ms would be wrong where a single
-    /// call takes 100.
+    /// The target of controlled delay, if on: half a service time unless set. Folly's 5 ms would be
+    /// wrong for calls of 100 ms.
     pub(super) fn delay_target(&self, service: Option<Duration>) -> Option<Duration> {
         let by_service =
             || service.map_or(MIN_STANDING_WAIT, |service| (service / 2).max(MIN_STANDING_WAIT));

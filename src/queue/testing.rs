@@ -1,4 +1,4 @@
-//! What the tests of queues share.
+//! Items and random numbers for tests.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::item::QueueItem;
 
-/// A request that can be told to have gone.
+/// A request for tests, with the answers to give.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) id: u32,

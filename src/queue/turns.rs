@@ -1,4 +1,4 @@
-//! Whose turn it is among the queues of a level.
+//! The turns of the queues of a level.
 
 use super::{
     flow_queue::{FlowQueue, QueueKind},
@@ -7,9 +7,9 @@ use super::{
     virtual_time_heap::{Key, KeyState, VirtualTimeHeap},
 };
 
-/// Two groups of queues, the dedicated and the shared ones, each with its own virtual time. The
-/// groups take turns as if each were one flow, so invented flows, which end in shared queues, get
-/// half of the level at most.
+/// Two groups of queues, dedicated and shared, each with a virtual time as well. The groups take
+/// turns as if each were a flow. So invented flows, which end in shared queues, get half of the
+/// level at most.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     dedicated: VirtualTimeHeap,
@@ -20,13 +20,13 @@ pub(super) struct Turns {
 }
 
 impl Turns {
-    /// The number of queues that take turns.
+    /// The number of active queues.
     #[inline]
     pub(super) fn active(&self) -> usize {
         self.dedicated.active() + self.shared.active()
     }
 
-    /// Returns whether shared queues take turns.
+    /// Returns whether shared queues are active.
     pub(super) fn is_sharing(&self) -> bool {
         self.shared.active() > 0
     }
@@ -36,7 +36,7 @@ impl Turns {
         self.dedicated.weight + self.shared.weight
     }
 
-    /// The virtual clock of a queue's group.
+    /// The virtual clock of a group.
     pub(super) fn virtual_clock(&self, kind: QueueKind) -> u64 {
         if kind.is_shared() { self.shared.virtual_clock() } else { self.dedicated.virtual_clock() }
     }
@@ -46,7 +46,7 @@ impl Turns {
         if kind.is_shared() { &mut self.shared } else { &mut self.dedicated }
     }
 
-    /// The queue whose turn it is.
+    /// The next queue.
     #[inline]
     pub(super) fn first(&self) -> Option<QueueId> {
         match (self.dedicated.first(), self.shared.first()) {
@@ -57,10 +57,10 @@ impl Turns {
         }
     }
 
-    /// Records a change of a queue: its new `weight`, whether it takes turns, and its virtual time,
-    /// which was `before`. Returns whether keys may be stale now, so that [`tidy`](Self::tidy) has
-    /// to follow.
-    // Always inlined, as is `tidy`: a call of its own costs 1 % of a queued call's instructions.
+    /// Records a change of a queue: the new `weight`, and the virtual time, until now `before`.
+    /// Activates or deactivates the queue. Returns whether keys may be stale now; if so,
+    /// [`tidy`](Self::tidy) has to follow.
+    // Always inlined, like `tidy`: two more calls would cost 1 % of a queued call's instructions.
     #[inline(always)]
     pub(super) fn update<T: QueueItem>(
         &mut self,
@@ -73,7 +73,7 @@ impl Turns {
         heap.weight = heap.weight + weight - queue.weight;
         queue.weight = weight;
         if weight > queue.listed.get() {
-            // With room to grow: a burst makes a few listings, not one for each request.
+            // With room to grow: otherwise each request of a burst would make a listing.
             let listing = weight.next_power_of_two();
             queue.listed.set(listing);
             heap.longest.push(listing, id);
@@ -99,13 +99,13 @@ impl Turns {
         true
     }
 
-    /// Makes the first key of the queue's group true again.
+    /// Corrects the first key of a group.
     #[inline(always)]
     pub(super) fn tidy<T: QueueItem>(&mut self, kind: QueueKind, table: &FlowTable<T>) {
         self.heap(kind).tidy(|key| key_state(table, key));
     }
 
-    /// Records that a queue was removed from the table.
+    /// Records the removal of a queue from the table.
     pub(super) fn remove<T: QueueItem>(&mut self, queue: &FlowQueue<T>, table: &FlowTable<T>) {
         let heap = self.heap(queue.kind);
         if queue.is_active {
@@ -115,7 +115,7 @@ impl Turns {
         self.tidy(queue.kind, table);
     }
 
-    /// Records that a queue was served at `virtual_time` and charged so many nanoseconds.
+    /// Records the service of a queue at `virtual_time`, and a charge of `nanos` nanoseconds.
     #[inline]
     pub(super) fn charge(&mut self, kind: QueueKind, virtual_time: u64, nanos: u64) {
         let heap = self.heap(kind);
@@ -125,7 +125,7 @@ impl Turns {
         self.virtual_clock = self.virtual_clock.max(group_time);
     }
 
-    /// Replaces a charge of `charged` nanoseconds by one of `nanos`.
+    /// Replaces a charge of `charged` nanoseconds by `nanos`.
     #[inline]
     pub(super) fn correct(&mut self, kind: QueueKind, charged: u64, nanos: u64) {
         let heap = self.heap(kind);
@@ -133,14 +133,14 @@ impl Turns {
     }
 
     /// The queue to evict from, and its weight: the heaviest dedicated queue. If the shared queues
-    /// outweigh all dedicated ones together, the heaviest shared queue, with the weight of all of
-    /// them.
+    /// outweigh all dedicated queues together, the heaviest shared queue, with the weight of the
+    /// whole group.
     pub(super) fn longest<T: QueueItem>(&mut self, table: &FlowTable<T>) -> Option<(u64, QueueId)> {
         let is_shared = self.shared.weight > self.dedicated.weight;
         let heap = if is_shared { &mut self.shared } else { &mut self.dedicated };
         let (weight, id) = heap.longest.first(table.len(), |id| {
             let queue = table.get(id)?;
-            // The id may once have named a queue of this group.
+            // The id may come from an earlier queue, of this group.
             let is_here = queue.kind.is_shared() == is_shared;
             is_here.then_some((&queue.listed, queue.weight))
         })?;
@@ -148,7 +148,7 @@ impl Turns {
     }
 }
 
-/// Returns whether a key still says the truth about its queue.
+/// Compares a key with the queue.
 #[inline]
 fn key_state<T: QueueItem>(table: &FlowTable<T>, key: &Key) -> KeyState {
     match table.get(key.queue).filter(|queue| queue.is_active && queue.key_seq == key.seq) {
