@@ -95,13 +95,17 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     /// Returns the queue of a flow, a new queue if need be.
+    #[inline]
     fn queue_for(&mut self, flow: u64, is_proven: bool, rules: &Rules) -> QueueId {
         if flow == NO_FLOW {
             return self.table.flowless_id();
         }
-        if let Some(id) = self.table.find(flow, is_proven) {
-            return id;
-        }
+        let id = self.table.find(flow, is_proven);
+        id.unwrap_or_else(|| self.assign(flow, is_proven, rules))
+    }
+
+    /// Gives a queue to a flow without a dedicated queue.
+    fn assign(&mut self, flow: u64, is_proven: bool, rules: &Rules) -> QueueId {
         if self.table.count_new_flow() {
             self.forget_idle();
         }
