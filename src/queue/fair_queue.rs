@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     charge::{Charge, ChargeId},
+    guaranteed_share::{GuaranteedShare, LEVELS},
     heavy_hitters::HeavyHitters,
     item::{Entry, InnerId, QueueId, QueueItem},
     open_charges::OpenCharges,
@@ -17,12 +18,10 @@ use super::{
     rules::Rules,
 };
 use crate::{
-    class::{NO_FLOW, Priority, Rank},
+    class::{NO_FLOW, Rank},
     error::Reason,
     rng::mix,
 };
-
-pub(crate) const LEVELS: usize = Priority::ALL.len();
 
 /// The requests in the order of dispatch: a [`PriorityLevel`] for each priority.
 ///
@@ -35,10 +34,7 @@ pub(crate) const LEVELS: usize = Priority::ALL.len();
 pub(crate) struct FairQueue<T> {
     rules: Rules,
     pub(super) levels: [PriorityLevel<T>; LEVELS],
-    /// The debt to each level from its guaranteed share, in nanoseconds of the inner's time.
-    owed: [f64; LEVELS],
-    /// Whether any level is owed anything.
-    is_owing: bool,
+    guaranteed_share: GuaranteedShare,
     open_charges: OpenCharges,
     heavy_hitters: HeavyHitters,
     /// The unready inner services, each with the queues of its parked requests, as level and id.
@@ -78,8 +74,7 @@ impl<T: QueueItem> FairQueue<T> {
         Self {
             rules,
             levels: std::array::from_fn(|_| PriorityLevel::new()),
-            owed: [0.0; LEVELS],
-            is_owing: false,
+            guaranteed_share: GuaranteedShare::new(rules.guaranteed_share),
             open_charges: OpenCharges::default(),
             heavy_hitters: HeavyHitters::new(),
             blocked: HashMap::new(),
@@ -110,7 +105,8 @@ impl<T: QueueItem> FairQueue<T> {
         loop {
             let (level, is_only) = self.next_level(times)?;
             // A single flow has no rival, and needs no charge.
-            let is_free = is_only && !self.is_owing && !self.levels[level].has_flows();
+            let is_free =
+                is_only && !self.guaranteed_share.is_owing() && !self.levels[level].has_flows();
             let taken = self.levels[level].take(now, &self.rules, times[level], is_free);
             // The queue held only tombstones, all dropped now.
             let Some((taken, mut charge)) = taken else { continue };
@@ -128,7 +124,10 @@ impl<T: QueueItem> FairQueue<T> {
             if is_free {
                 return Some(Next::Dispatch(entry, charge));
             }
-            charge.paid = self.accrue_shares(&charge) as f32;
+            let levels = &self.levels;
+            let is_waiting = |level: usize| levels[level].may_go();
+            let paid = self.guaranteed_share.on_dispatch(level, charge.nanos, is_waiting);
+            charge.paid = paid as f32;
             if self.levels[level].has_flows() {
                 charge.id = self.open_charges.open(charge);
             }
@@ -152,8 +151,9 @@ impl<T: QueueItem> FairQueue<T> {
                 continue;
             }
             is_only = false;
-            if self.owed[index] >= level.estimate(times[index])
-                && owed.is_none_or(|other| self.owed[other] < self.owed[index])
+            let debt = self.guaranteed_share.owed(index);
+            if debt >= level.estimate(times[index])
+                && owed.is_none_or(|other| self.guaranteed_share.owed(other) < debt)
             {
                 owed = Some(index);
             }
@@ -161,29 +161,12 @@ impl<T: QueueItem> FairQueue<T> {
         Some((owed.or(first)?, is_only))
     }
 
-    /// Adds the guaranteed share of a dispatch to the debt to each waiting level, and pays off the
-    /// debt to its own. Returns how much was paid.
-    fn accrue_shares(&mut self, charge: &Charge) -> f64 {
-        let nanos = charge.nanos as f64;
-        for (index, (level, owed)) in self.levels.iter().zip(&mut self.owed).enumerate() {
-            let takes_part = index == usize::from(charge.level) || level.may_go();
-            *owed = if takes_part { *owed + nanos * self.rules.guaranteed_share } else { 0.0 };
-        }
-        let owed = &mut self.owed[usize::from(charge.level)];
-        let paid = nanos.min(*owed);
-        *owed -= paid;
-        self.is_owing = self.owed.iter().any(|owed| *owed > 0.0);
-        paid
-    }
-
     /// Takes back the charge of a request after its dispatch failed.
     pub(crate) fn refund(&mut self, charge: &Charge) {
         charge.id.and_then(|id| self.open_charges.close(id));
-        self.levels[usize::from(charge.level)].refund(charge);
-        self.owed[usize::from(charge.level)] += f64::from(charge.paid);
-        let gathered = charge.nanos as f64 * self.rules.guaranteed_share;
-        self.owed.iter_mut().for_each(|owed| *owed = (*owed - gathered).max(0.0));
-        self.is_owing = self.owed.iter().any(|owed| *owed > 0.0);
+        let level = usize::from(charge.level);
+        self.levels[level].refund(charge);
+        self.guaranteed_share.refund(level, charge.nanos, f64::from(charge.paid));
     }
 
     /// Closes the charge of a dispatched request as an estimate: the real time will not be known.

@@ -7,7 +7,7 @@
 //!   for the instants at which requests are late. A request that has gone leaves a tombstone in
 //!   both, dropped later.
 //! - [`FairQueue`] has a level for each priority. Higher levels are first, and each lower level
-//!   keeps a guaranteed share of the inner's time.
+//!   keeps a [`GuaranteedShare`](guaranteed_share::GuaranteedShare) of the inner's time.
 //! - [`PriorityLevel`](priority_level::PriorityLevel) is fair between flows, by start-time fair
 //!   queueing: [`Turns`](turns::Turns) keeps the queues in the order of the inner's time each has
 //!   had, in a [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is
@@ -33,6 +33,7 @@ mod expiry;
 mod fair_queue;
 mod flow_queue;
 mod flow_table;
+mod guaranteed_share;
 mod heavy_hitters;
 mod item;
 mod longest_queue;

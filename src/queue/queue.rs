@@ -7,7 +7,8 @@ use tokio::time::Instant;
 use super::{
     charge::{Charge, ChargeId},
     expiry::Expiry,
-    fair_queue::{FairQueue, LEVELS, Next, Times, Victim},
+    fair_queue::{FairQueue, Next, Times, Victim},
+    guaranteed_share::LEVELS,
     item::{Entry, InnerId, QueueItem},
     priority_level::LevelSummary,
     rules::Rules,
