@@ -153,7 +153,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// At most 0.25, so that there is something left for the highest. At 0 a lower priority is dispatched only
     /// when no higher one waits. Default is `0.05`: too little to be noticed above, enough to go on below.
     pub fn guaranteed_share(mut self, share: f64) -> Self {
-        self.config.line.share = share;
+        self.config.line.guaranteed_share = share;
         self
     }
 
@@ -165,7 +165,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// inner's time against all those together. Default is `1024`, at some 500 bytes for each that has
     /// something in the queue.
     pub fn exact_flows(mut self, flows: usize) -> Self {
-        self.config.line.exact_flows = flows;
+        self.config.line.dedicated_queues = flows;
         self
     }
 

@@ -103,11 +103,15 @@ impl Config {
             let allowed = "more than zero (for no waiting at all, set `capacity` to 0)";
             return Err(BuildError::new("max_wait", "0ns", allowed));
         }
-        if !(0.0..=0.25).contains(&line.share) {
-            return Err(BuildError::new("guaranteed_share", line.share, "0 to 0.25"));
+        if !(0.0..=0.25).contains(&line.guaranteed_share) {
+            return Err(BuildError::new("guaranteed_share", line.guaranteed_share, "0 to 0.25"));
         }
-        if line.exact_flows == 0 || line.exact_flows > MAX {
-            return Err(BuildError::new("exact_flows", line.exact_flows, format!("1 to {MAX}")));
+        if line.dedicated_queues == 0 || line.dedicated_queues > MAX {
+            return Err(BuildError::new(
+                "exact_flows",
+                line.dedicated_queues,
+                format!("1 to {MAX}"),
+            ));
         }
         if let Some(age) = line.lifo_after.filter(|age| *age < MIN_THRESHOLD) {
             let allowed = "1 ms or more (for always the newest first, set `Order::Lifo`)";

@@ -1,113 +1,71 @@
-//! What requests are charged.
+//! The price of a dispatch, in nanoseconds of the inner's time.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
-use tokio::time::Instant;
+use super::item::QueueId;
 
-use super::{
-    ChargeId, QueueItem, Rules,
-    flow::Taken,
-    priority_level::{PriorityLevel, Queue},
-};
-
-/// What a dispatched request was charged, and whom.
+/// The record of a charge: how much a dispatched request was charged, and which queue paid.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Charge {
+    /// The index of the priority level.
     pub(super) level: u8,
-    pub(super) slot: u32,
-    /// Of the queue that was in the slot.
-    generation: u32,
-    /// Estimate, in nanoseconds of one slot.
+    pub(super) queue: QueueId,
+    /// The generation of the queue. If the generation has changed, the queue that paid is gone.
+    pub(super) generation: u32,
+    /// The amount: an estimate, in nanoseconds of one slot, times the cost.
     pub(super) nanos: u64,
-    cost: u32,
-    /// How much of what its level was owed it has used up.
+    pub(super) cost: u32,
+    /// The part of the amount that the level's guaranteed share covered, in nanoseconds.
     pub(super) paid: f32,
-    /// Where it is kept to be put right: if there was another flow, so that it matters what it will really
-    /// have been.
-    pub(crate) bill: Option<ChargeId>,
+    /// The id of the open charge, until the real time is known. `None` without other flows: an
+    /// exact charge would then change nothing.
+    pub(crate) id: Option<ChargeId>,
 }
 
-/// What a request is charged when nothing is known: as in KEP-1040.
-const GUESS: f64 = 3e6;
+/// Names an open charge. Four bytes, since each running call carries an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ChargeId(NonZeroU32);
 
-/// No request is free, or those of one flow could go on for ever.
-const LEAST: f64 = 1e3;
-
-/// Weight of a new sample in the estimate of a flow.
-const WEIGHT: f64 = 0.1;
-
-impl<T: QueueItem> PriorityLevel<T> {
-    /// What a request of the queue whose turn it is would be charged, at cost 1.
-    pub(super) fn estimate(&self, service: Option<Duration>) -> f64 {
-        let queue = self.best().and_then(|slot| self.get(slot));
-        queue.map_or(GUESS, |queue| queue.estimate(service))
+impl ChargeId {
+    #[inline]
+    pub(super) fn new(number: NonZeroU32) -> Self {
+        Self(number)
     }
 
-    /// Takes the request whose turn it is, and charges it to its queue unless it is free.
-    pub(super) fn take(
-        &mut self,
-        now: Instant,
-        rules: &Rules,
-        service: Option<Duration>,
-        is_free: bool,
-    ) -> Option<(Taken<T>, Charge)> {
-        let slot = self.best()?;
-        let (taken, time, home, charge) = self.change(slot, |queue| {
-            let taken = queue.flow.take(now, rules, service)?;
-            let cost = match &taken {
-                Taken::Next(entry) => entry.rank.cost,
-                Taken::Overdue(_) | Taken::Shell => 0,
-            };
-            let is_free = is_free || cost == 0;
-            let nanos =
-                if is_free { 0 } else { (queue.estimate(service) * f64::from(cost)) as u64 };
-            let (time, home, generation) = (queue.time, queue.home, queue.generation);
-            queue.time = queue.time.saturating_add(nanos);
-            let charge = Charge { level: 0, slot, generation, nanos, cost, paid: 0.0, bill: None };
-            Some((taken, time, home, charge))
-        })??;
-        if charge.nanos > 0 {
-            let group = self.group(home);
-            group.advance(time);
-            let spent = group.spent;
-            group.spent = group.spent.saturating_add(charge.nanos);
-            self.clock = self.clock.max(spent);
-        }
-        Some((taken, charge))
-    }
-
-    /// Takes a charge back: the request was not dispatched after all.
-    pub(super) fn refund(&mut self, charge: &Charge) {
-        self.correct(charge, 0, |_| {});
-    }
-
-    /// Puts a charge right: the request took so long.
-    pub(super) fn settle(&mut self, charge: &Charge, time: Duration) {
-        let each = time.as_secs_f64() * 1e9;
-        self.correct(charge, (each * f64::from(charge.cost)) as u64, |queue| {
-            let known = queue.estimate.unwrap_or(each);
-            queue.estimate = Some(known + WEIGHT * (each - known));
-        });
-    }
-
-    fn correct(&mut self, charge: &Charge, right: u64, change: impl FnOnce(&mut Queue<T>)) {
-        let Some(queue) = self.get(charge.slot) else { return };
-        if queue.generation != charge.generation {
-            return;
-        }
-        let home = queue.home;
-        let group = self.group(home);
-        group.spent = group.spent.saturating_add(right).saturating_sub(charge.nanos);
-        self.change(charge.slot, |queue| {
-            queue.time = queue.time.saturating_add(right).saturating_sub(charge.nanos);
-            change(queue);
-        });
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        self.0.get() as usize - 1
     }
 }
 
-impl<T: QueueItem> Queue<T> {
-    fn estimate(&self, service: Option<Duration>) -> f64 {
-        let known = self.estimate.or_else(|| service.map(|service| service.as_secs_f64() * 1e9));
-        known.unwrap_or(GUESS).max(LEAST)
+/// The mean service time of a queue's requests at cost 1, in nanoseconds, once any has finished.
+///
+/// A dispatch is charged by the estimate, and the real time corrects the charge afterwards (as in
+/// KEP-1040, and in the virtual token counter of OSDI '24).
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Estimate(Option<f64>);
+
+/// The charge when neither the queue nor its priority has a mean: 3 ms, as in KEP-1040.
+const DEFAULT_CHARGE: f64 = 3e6;
+
+/// The least charge: 1 µs. If requests were free, a flow could go on for ever.
+const MIN_CHARGE: f64 = 1e3;
+
+/// The weight of a new sample in the mean.
+const SAMPLE_WEIGHT: f64 = 0.1;
+
+impl Estimate {
+    /// The charge of a request of cost 1. `service` is the mean service time of the priority.
+    #[inline]
+    pub(super) fn nanos(self, service: Option<Duration>) -> f64 {
+        let mean = self.0.or_else(|| service.map(|service| service.as_secs_f64() * 1e9));
+        mean.unwrap_or(DEFAULT_CHARGE).max(MIN_CHARGE)
+    }
+
+    /// Takes in the real time of a request, in nanoseconds for each slot.
+    #[inline]
+    pub(super) fn record(&mut self, nanos: f64) {
+        let mean = self.0.unwrap_or(nanos);
+        self.0 = Some(mean + SAMPLE_WEIGHT * (nanos - mean));
     }
 }

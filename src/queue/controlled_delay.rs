@@ -1,45 +1,47 @@
-//! Controlled delay: what stood too long in a queue that never empties is removed.
+//! Controlled delay: the removal of requests from a standing queue.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The rule of folly's `Codel` class: when the *shortest* wait of an interval was above the target, the queue
-/// is a standing one, and those that have waited more than twice the target are removed, until an interval
-/// shows that it is one no more. A burst that drains within an interval is left alone.
+/// The rule of folly's `Codel` class. If the *shortest* wait of an interval was above the target,
+/// the queue is standing. Then the drain task removes requests with waits of more than twice the
+/// target, until the shortest wait of an interval is no longer above the target. A burst that
+/// drains within an interval is left alone.
 ///
-/// Unlike the square-root law of RFC 8289 it does not wait for senders to slow down, which requests do not.
+/// The square-root law of RFC 8289 waits for senders to slow down, and requests do not.
 #[derive(Debug, Default)]
 pub(super) struct ControlledDelay {
-    /// End of the interval.
+    /// The end of the interval.
     until: Option<Instant>,
-    /// The shortest wait in it so far.
+    /// The shortest wait in the interval, up to now.
     shortest: Duration,
-    standing: bool,
+    /// Whether the shortest wait of the last interval was above the target.
+    is_standing: bool,
 }
 
-/// As in folly.
+/// The length of an interval: 100 ms, as in folly. A burst that drains faster loses nothing.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 impl ControlledDelay {
-    /// Whether the oldest request, waiting for `age` at its turn, is to be removed.
+    /// Returns whether to remove the oldest request. Its wait at its turn is `age`.
     pub(super) fn is_overdue(&mut self, now: Instant, age: Duration, target: Duration) -> bool {
         match self.until {
             Some(until) if now < until => self.shortest = self.shortest.min(age),
             until => {
-                // After a time in which nobody came to its turn, one old request proves nothing.
-                let looked = until.is_some_and(|until| now < until + INTERVAL);
-                self.standing = looked && self.shortest > target;
+                // If no request had a turn for an interval, a long wait proves nothing.
+                let is_recent = until.is_some_and(|until| now < until + INTERVAL);
+                self.is_standing = is_recent && self.shortest > target;
                 self.until = Some(now + INTERVAL);
                 self.shortest = age;
-                // The first of an interval is spared: it may be the one that shows that the queue is short.
+                // The first request of an interval is spared. Its wait may show a short queue.
                 return false;
             }
         }
-        self.standing && age > target * 2
+        self.is_standing && age > target * 2
     }
 
-    /// Nothing waits any more.
+    /// Records an empty queue, as a wait of zero.
     pub(super) fn on_empty(&mut self) {
         self.shortest = Duration::ZERO;
     }

@@ -1,4 +1,4 @@
-//! Until when each request may wait.
+//! The instants at which requests are late.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -7,16 +7,19 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::QueueItem;
+use super::item::QueueItem;
 
 /// The requests that may not wait for ever, by the instant at which they are late.
 ///
-/// With one `max_wait` for all, requests are late in the order in which they came, so most of them sit in
-/// a plain queue; only those that are late earlier than one before them need the heap. Requests that have
-/// left the line by another way leave a shell, dropped when its time comes or by [`purge`](Self::purge).
+/// With the same `max_wait` for all, requests are late in the order of arrival, so a plain queue
+/// holds most of the entries. The heap holds the requests with an earlier instant than a request
+/// before. A dispatched or cancelled request leaves a tombstone, dropped at the front or by
+/// [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct Expiry<T> {
+    /// In the order of arrival, which is the order of the instants as well.
     ordered: VecDeque<Late<T>>,
+    /// The entries that would break the order of the plain queue.
     others: BinaryHeap<Reverse<Late<T>>>,
 }
 
@@ -26,13 +29,15 @@ struct Late<T> {
     item: T,
 }
 
-const KEEP: usize = 1024;
+/// The number of tombstones below which a purge, linear in the entries, is not worth the time.
+const PURGE_ABOVE: usize = 1024;
 
 impl<T: QueueItem> Expiry<T> {
     pub(crate) fn new() -> Self {
         Self { ordered: VecDeque::new(), others: BinaryHeap::new() }
     }
 
+    /// Adds a request, late from the instant `at` on.
     pub(crate) fn push(&mut self, at: Instant, item: T) {
         let late = Late { at, item };
         if self.ordered.back().is_none_or(|last| last.at <= at) {
@@ -55,7 +60,7 @@ impl<T: QueueItem> Expiry<T> {
         ordered.into_iter().chain(others).min()
     }
 
-    /// Takes a request that is late: an instant that is exactly `now` has passed.
+    /// Takes a late request. An instant of exactly `now` has passed.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<T> {
         let at = self.next().filter(|at| *at <= now)?;
         if self.ordered.front().is_some_and(|late| late.at == at) {
@@ -65,13 +70,13 @@ impl<T: QueueItem> Expiry<T> {
         }
     }
 
-    /// Drops the shells of those that have gone, once they outnumber the `live` ones.
-    pub(crate) fn purge(&mut self, live: usize, is_shell: impl Fn(&T) -> bool) {
-        if self.ordered.len() + self.others.len() > 2 * live + KEEP {
-            self.ordered.retain(|late| !is_shell(&late.item));
-            self.ordered.shrink_to(2 * live + KEEP);
-            self.others.retain(|late| !is_shell(&late.0.item));
-            self.others.shrink_to(2 * live + KEEP);
+    /// Drops the tombstones, if the entries are more than twice the `live` requests.
+    pub(crate) fn purge(&mut self, live: usize, is_tombstone: impl Fn(&T) -> bool) {
+        if self.ordered.len() + self.others.len() > 2 * live + PURGE_ABOVE {
+            self.ordered.retain(|late| !is_tombstone(&late.item));
+            self.ordered.shrink_to(2 * live + PURGE_ABOVE);
+            self.others.retain(|late| !is_tombstone(&late.0.item));
+            self.others.shrink_to(2 * live + PURGE_ABOVE);
         }
     }
 }
@@ -119,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_have_gone_are_forgotten() {
+    fn tombstones_are_dropped() {
         let now = Instant::now();
         let mut expiry = Expiry::new();
         let items: Vec<_> = (0..3000).map(Item::new).collect();

@@ -8,129 +8,136 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    ChargeId, Entry, InnerId, QueueItem, Rules,
-    charge::Charge,
-    flow::Taken,
+    charge::{Charge, ChargeId},
+    guaranteed_share::{GuaranteedShare, LEVELS},
     heavy_hitters::HeavyHitters,
+    item::{Entry, InnerId, QueueId, QueueItem},
     open_charges::OpenCharges,
-    priority_level::{PriorityLevel, Shape},
+    priority_level::{LevelSummary, PriorityLevel},
+    requests::Taken,
+    rules::Rules,
 };
 use crate::{
-    class::{NO_FLOW, Priority, Rank},
+    class::{NO_FLOW, Rank},
     error::Reason,
     rng::mix,
 };
 
-const LEVELS: usize = Priority::ALL.len();
-
-/// The ordered backlog: a [`PriorityLevel`] for each priority.
+/// The requests in the order of dispatch: a [`PriorityLevel`] for each priority.
 ///
-/// The highest with something to dispatch goes first. Each of the others meanwhile gathers a small share of
-/// what is dispatched, and goes first when that is worth a request. Every operation is O(log n) in the number
-/// of flows or of unready inner services. Requests that have gone leave an empty shell, dropped when it comes
-/// to its turn or by [`purge`](Self::purge).
+/// The highest level with something to dispatch is next. Meanwhile each other level is owed a
+/// guaranteed share of the inner's time, and is next once the debt is worth a request.
+///
+/// Every operation is O(log n) in the number of flows or of unready inner services. Requests
+/// that have gone leave tombstones, dropped at their turn or by [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     rules: Rules,
     pub(super) levels: [PriorityLevel<T>; LEVELS],
-    /// What each level is owed of its guaranteed share, in nanoseconds of the inner's time.
-    owed: [f64; LEVELS],
-    bills: OpenCharges,
-    known: HeavyHitters,
-    /// Inner services that are not ready, and where requests were set aside for them: level and slot.
-    pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, u32)>>,
+    guaranteed_share: GuaranteedShare,
+    open_charges: OpenCharges,
+    heavy_hitters: HeavyHitters,
+    /// The unready inner services, each with the queues of its parked requests, as level and id.
+    pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, QueueId)>>,
     next_seq: u64,
     /// Whether a request with a flow has ever come.
     has_flows: bool,
-    /// Whether anybody is owed anything.
-    owes: bool,
 }
 
-/// Mean service time of each priority, once known.
+/// The mean service time of each priority, once known.
 pub(crate) type Times = [Option<Duration>; LEVELS];
 
-/// A request at its turn.
+/// The next request, and the action to take.
 #[derive(Debug)]
 pub(crate) enum Next<T> {
+    /// To be called, and charged already.
     Dispatch(Entry<T>, Charge),
+    /// To be rejected with the reason.
     Remove(Entry<T>, Reason),
 }
 
-/// Who makes room for another.
+/// An evicted request.
 #[derive(Debug)]
 pub(crate) struct Victim<T> {
     pub(crate) entry: Entry<T>,
     pub(crate) reason: Reason,
-    /// Whether it gave way to one of its own priority, and its flow had more waiting than the others.
+    /// Whether the flow had used up its share: the victim gave way to a request of the same
+    /// priority, and its flow had more waiting than the mean.
     pub(crate) over_share: bool,
 }
 
-/// Above this many shells are swept out when they outnumber the rest.
-const KEEP: usize = 1024;
+/// The number of tombstones below which a purge, linear in the entries, is not worth the time.
+const PURGE_ABOVE: usize = 1024;
 
 impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
             levels: std::array::from_fn(|_| PriorityLevel::new()),
-            owed: [0.0; LEVELS],
-            bills: OpenCharges::default(),
-            known: HeavyHitters::new(),
+            guaranteed_share: GuaranteedShare::new(rules.guaranteed_share),
+            open_charges: OpenCharges::default(),
+            heavy_hitters: HeavyHitters::new(),
             blocked: HashMap::new(),
             next_seq: 0,
             has_flows: false,
-            owes: false,
         }
     }
 
-    pub(crate) fn push(&mut self, lane: InnerId, rank: Rank, admitted: Instant, item: T) {
+    /// Adds a request.
+    pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
         let seq = self.next_seq;
         self.next_seq += 1;
         let level = rank.priority.index();
-        let is_known = match rank.flow {
+        let is_proven = match rank.flow {
             NO_FLOW => true,
             flow => {
                 self.has_flows = true;
-                self.known.see(mix(flow ^ level as u64))
+                self.heavy_hitters.observe(mix(flow ^ level as u64))
             }
         };
-        let entry = Entry { seq, lane, rank, admitted, item };
-        self.levels[level].push(entry, is_known, &self.rules);
+        let entry = Entry { seq, inner, rank, admitted, item };
+        self.levels[level].push(entry, is_proven, &self.rules);
     }
 
-    /// Takes the request whose turn it is. One that is to be dispatched has been charged to its flow and its
-    /// level; if it is not dispatched after all, [`refund`](Self::refund) that.
+    /// Takes the next request. A request to dispatch has been charged to its flow and level; if the
+    /// dispatch fails, [`refund`](Self::refund) the charge.
     pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
         loop {
             let (level, is_only) = self.next_level(times)?;
-            // Then there is nobody to be fair to.
-            let is_free = is_only && !self.owes && !self.levels[level].has_flows();
+            // A single flow has no rival, and needs no charge.
+            let is_free =
+                is_only && !self.guaranteed_share.is_owing() && !self.levels[level].has_flows();
             let taken = self.levels[level].take(now, &self.rules, times[level], is_free);
-            // Nothing but shells; they are gone now.
+            // The queue held only tombstones, all dropped now.
             let Some((taken, mut charge)) = taken else { continue };
             charge.level = level as u8;
             let entry = match taken {
-                Taken::Shell => continue,
+                Taken::Tombstone => continue,
                 Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
                 Taken::Next(entry) => entry,
             };
-            if self.is_blocked(entry.lane) {
+            if self.is_blocked(entry.inner) {
                 self.levels[level].refund(&charge);
-                self.stall(entry);
+                self.park(entry);
                 continue;
             }
             if is_free {
                 return Some(Next::Dispatch(entry, charge));
             }
-            charge.paid = self.share(&charge) as f32;
+            let levels = &self.levels;
+            let is_waiting = |level: usize| levels[level].may_go();
+            let paid = self.guaranteed_share.on_dispatch(level, charge.nanos, is_waiting);
+            charge.paid = paid as f32;
             if self.levels[level].has_flows() {
-                charge.bill = self.bills.open(charge);
+                charge.id = self.open_charges.open(charge);
             }
             return Some(Next::Dispatch(entry, charge));
         }
     }
 
-    /// The highest level with something to dispatch, or the one that is owed most; and whether it is the only one.
+    /// Returns the level to take from, and whether no other level has an eligible request. The
+    /// level is the highest with an eligible request, unless a lower level is owed the charge of
+    /// its next request. Of several such levels, the one with the greatest debt is next.
     fn next_level(&self, times: &Times) -> Option<(usize, bool)> {
         let mut first = None;
         let mut owed: Option<usize> = None;
@@ -144,8 +151,9 @@ impl<T: QueueItem> FairQueue<T> {
                 continue;
             }
             is_only = false;
-            if self.owed[index] >= level.estimate(times[index])
-                && owed.is_none_or(|other| self.owed[other] < self.owed[index])
+            let debt = self.guaranteed_share.owed(index);
+            if debt >= level.estimate(times[index])
+                && owed.is_none_or(|other| self.guaranteed_share.owed(other) < debt)
             {
                 owed = Some(index);
             }
@@ -153,86 +161,70 @@ impl<T: QueueItem> FairQueue<T> {
         Some((owed.or(first)?, is_only))
     }
 
-    /// Counts a dispatch for what the other levels are owed, and against what its own is. Returns how much of
-    /// that it has used up.
-    fn share(&mut self, charge: &Charge) -> f64 {
-        let nanos = charge.nanos as f64;
-        for (index, (level, owed)) in self.levels.iter().zip(&mut self.owed).enumerate() {
-            let takes_part = index == usize::from(charge.level) || level.may_go();
-            *owed = if takes_part { *owed + nanos * self.rules.share } else { 0.0 };
-        }
-        let owed = &mut self.owed[usize::from(charge.level)];
-        let paid = nanos.min(*owed);
-        *owed -= paid;
-        self.owes = self.owed.iter().any(|owed| *owed > 0.0);
-        paid
-    }
-
-    /// Takes back what a request was charged that was not dispatched after all.
+    /// Takes back the charge of a request after its dispatch failed.
     pub(crate) fn refund(&mut self, charge: &Charge) {
-        charge.bill.and_then(|bill| self.bills.close(bill));
-        self.levels[usize::from(charge.level)].refund(charge);
-        self.owed[usize::from(charge.level)] += f64::from(charge.paid);
-        let gathered = charge.nanos as f64 * self.rules.share;
-        self.owed.iter_mut().for_each(|owed| *owed = (*owed - gathered).max(0.0));
-        self.owes = self.owed.iter().any(|owed| *owed > 0.0);
+        charge.id.and_then(|id| self.open_charges.close(id));
+        let level = usize::from(charge.level);
+        self.levels[level].refund(charge);
+        self.guaranteed_share.refund(level, charge.nanos, f64::from(charge.paid));
     }
 
-    /// A request was called and nothing will be known of how long it took: the charge stays an estimate.
+    /// Closes the charge of a dispatched request as an estimate: the real time will not be known.
     pub(crate) fn keep_charge(&mut self, charge: &Charge) {
-        charge.bill.and_then(|bill| self.bills.close(bill));
+        charge.id.and_then(|id| self.open_charges.close(id));
     }
 
-    /// A request has finished that took so long: puts its charge right.
-    pub(crate) fn settle(&mut self, bill: ChargeId, time: Duration) {
-        if let Some(charge) = self.bills.close(bill) {
-            self.levels[usize::from(charge.level)].settle(&charge, time);
+    /// Corrects a charge by the real time of the request.
+    pub(crate) fn settle(&mut self, id: ChargeId, service_time: Duration) {
+        if let Some(charge) = self.open_charges.close(id) {
+            self.levels[usize::from(charge.level)].settle(&charge, service_time);
         }
     }
 
-    /// Puts back a request that was taken, since its inner is not ready. It, and those of the same inner
-    /// behind it, are passed over until [`wake`](Self::wake).
-    pub(crate) fn stall(&mut self, entry: Entry<T>) {
-        let (lane, level) = (entry.lane, entry.rank.priority.index());
-        let slot = self.levels[level].park(entry, &self.rules);
-        self.blocked.entry(lane).or_default().insert((level, slot));
+    /// Parks a popped request of an unready inner. The queue passes over all requests of the inner
+    /// until [`wake`](Self::wake).
+    pub(crate) fn park(&mut self, entry: Entry<T>) {
+        let (inner, level) = (entry.inner, entry.rank.priority.index());
+        let id = self.levels[level].park(entry, &self.rules);
+        self.blocked.entry(inner).or_default().insert((level, id));
     }
 
-    /// Puts back a request that was taken and could not be dispatched for want of slots. It is the next of
-    /// its flow, whoever comes.
+    /// Puts back a popped request for want of slots, as the next of its flow, even if lighter
+    /// requests come.
     pub(crate) fn put_back(&mut self, entry: Entry<T>) {
         self.levels[entry.rank.priority.index()].put_back(entry, &self.rules);
     }
 
-    /// Takes note that this inner may be ready again.
-    pub(crate) fn wake(&mut self, lane: InnerId) {
-        for (level, slot) in self.blocked.remove(&lane).unwrap_or_default() {
-            self.levels[level].wake(slot, lane);
+    /// Makes the requests of an inner eligible again: it may be ready.
+    pub(crate) fn wake(&mut self, inner: InnerId) {
+        for (level, id) in self.blocked.remove(&inner).unwrap_or_default() {
+            self.levels[level].wake(id, inner);
         }
     }
 
-    /// Whether an inner is known to be unready. One for which nobody waits any more is to be asked anew: it
-    /// may have been told meanwhile to wake somebody else.
-    fn is_blocked(&mut self, lane: InnerId) -> bool {
-        let Some(places) = self.blocked.get_mut(&lane) else { return false };
-        while let Some((level, slot)) = places.first().copied() {
-            if self.levels[level].has_parked(slot, lane) {
+    /// Returns whether the inner was found unready and live requests are parked for it. Without
+    /// live requests the inner is polled again: its waker may have been replaced by then.
+    fn is_blocked(&mut self, inner: InnerId) -> bool {
+        let Some(queues) = self.blocked.get_mut(&inner) else { return false };
+        while let Some((level, id)) = queues.first().copied() {
+            if self.levels[level].has_parked(id, inner) {
                 return true;
             }
-            places.pop_first();
+            queues.pop_first();
         }
-        self.blocked.remove(&lane);
+        self.blocked.remove(&inner);
         false
     }
 
-    /// Takes the oldest request of the longest flow of the lowest level.
+    /// Takes the oldest request of the longest queue of the lowest level.
     pub(crate) fn pop_oldest(&mut self) -> Option<Entry<T>> {
         self.levels.iter_mut().rev().find_map(PriorityLevel::pop_oldest)
     }
 
-    /// Makes room for one who was let in for the sake of its priority or its flow. Where nobody should give
-    /// way any more, since others were faster, the newest goes.
-    pub(crate) fn pop_for_another(&mut self) -> Option<Victim<T>> {
+    /// Makes room for a request admitted over the bound. Takes the oldest request of the longest
+    /// queue in the lowest level. If no request should give way any more (two newcomers counted on
+    /// the same victim), takes the newest.
+    pub(crate) fn evict(&mut self) -> Option<Victim<T>> {
         loop {
             let mut waiting = self.levels.iter_mut().filter(|level| level.len() > 0).rev();
             let lowest = waiting.next()?;
@@ -240,7 +232,7 @@ impl<T: QueueItem> FairQueue<T> {
             let over_share = !for_higher && lowest.is_uneven();
             let gives_way = for_higher || lowest.has_several();
             let victim = if gives_way { lowest.pop_oldest() } else { lowest.pop_newest() };
-            // None where there were only shells, which are gone now.
+            // Without a victim, the level held only tombstones, all dropped now.
             if let Some(entry) = victim {
                 let reason = if gives_way { Reason::Evicted } else { Reason::Full };
                 let over_share = over_share && entry.rank.flow != NO_FLOW;
@@ -254,29 +246,31 @@ impl<T: QueueItem> FairQueue<T> {
         self.levels.iter().filter_map(PriorityLevel::oldest).min_by_key(|entry| entry.seq)
     }
 
-    /// What each level looks like, once there are flows.
-    pub(crate) fn shapes(&mut self) -> Option<[Shape; LEVELS]> {
-        self.has_flows.then(|| self.levels.each_mut().map(PriorityLevel::shape))
+    /// The state of each level, once a request with a flow has come.
+    pub(crate) fn summaries(&mut self) -> Option<[LevelSummary; LEVELS]> {
+        self.has_flows.then(|| self.levels.each_mut().map(PriorityLevel::summary))
     }
 
-    /// Drops the shells of those that have gone, once they outnumber the `live` ones.
+    /// Drops the tombstones, if the entries are more than twice the `live` requests.
     pub(crate) fn purge(&mut self, live: usize) {
-        if self.len().max(self.blocked.len()) > 2 * live + KEEP {
+        if self.len().max(self.blocked.len()) > 2 * live + PURGE_ABOVE {
             self.sweep();
         }
         if self.has_flows {
-            self.levels.iter_mut().for_each(PriorityLevel::rest);
+            self.levels.iter_mut().for_each(PriorityLevel::forget_if_empty);
         }
     }
 
+    /// Drops the tombstones, and forgets the unready inners without live requests.
     pub(super) fn sweep(&mut self) {
         self.levels.iter_mut().for_each(PriorityLevel::purge);
-        let lanes: Vec<_> = self.blocked.keys().copied().collect();
-        for lane in lanes {
-            self.is_blocked(lane);
+        let inner_ids: Vec<_> = self.blocked.keys().copied().collect();
+        for inner in inner_ids {
+            self.is_blocked(inner);
         }
     }
 
+    /// The number of entries, tombstones included.
     pub(super) fn len(&self) -> usize {
         self.levels.iter().map(PriorityLevel::len).sum()
     }

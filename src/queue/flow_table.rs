@@ -1,169 +1,226 @@
-//! Which queue a flow has.
+//! The table of flows and queues.
 
-use std::{cell::Cell, hash::Hasher};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
+};
 
 use super::{
-    Entry, QueueItem, Rules,
-    flow::Flow,
-    priority_level::{PriorityLevel, Queue, judge},
+    flow_queue::{FlowQueue, QueueKind},
+    item::{QueueId, QueueItem},
+    rules::Rules,
 };
 use crate::{class::NO_FLOW, rng::mix};
 
-/// Whose a queue is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Home {
-    Flow(u64),
-    Shard(u8),
+/// The queues of a priority level, by flow.
+///
+/// - Requests without a flow have a queue of their own, which stays.
+/// - A *proven* flow has come before, as [`HeavyHitters`](super::heavy_hitters) remembers. Proven
+///   flows have *dedicated* queues, up to [`Rules::dedicated_queues`].
+/// - *Unproven* flows have dedicated queues as well, up to a sixteenth of the bound. If there are
+///   more, a client may be inventing flows.
+/// - All other flows use *shared* queues, dealt by shuffle sharding (as in KEP-1040): each flow has
+///   a hand of six queues, and each request goes to the lightest of the hand.
+#[derive(Debug)]
+pub(super) struct FlowTable<T> {
+    queues: Vec<Option<Box<FlowQueue<T>>>>,
+    /// The ids of removed queues, to be used again.
+    free: Vec<QueueId>,
+    /// The dedicated queues, by the hash of the flow.
+    dedicated: HashMap<u64, QueueId, BuildHasherDefault<IdentityHasher>>,
+    flowless: Option<QueueId>,
+    /// The shared queues; empty until a flow needs one.
+    shared: Vec<Option<QueueId>>,
+    /// The number of dedicated queues of unproven flows.
+    unproven: usize,
+    /// The number of flows that came without a dedicated queue since idle queues were last
+    /// forgotten.
+    new_flows: usize,
+    generations: u32,
 }
 
-impl Home {
-    pub(super) fn is_crowd(self) -> bool {
-        matches!(self, Self::Shard(_))
-    }
-}
+/// The number of shared queues, as in KEP-1040.
+const SHARED_QUEUES: usize = 128;
 
-/// As in KEP-1040.
-const SHARDS: usize = 128;
+/// The number of shared queues of each flow, as in KEP-1040.
 const HAND: u32 = 6;
 
-/// So many flows may be remembered while none has anything here, so that a calm does not make and drop the
-/// same few all the time.
-pub(super) const REMEMBERED: usize = 64;
+/// The number of idle flows that may be remembered. With fewer, a calm level would drop and make
+/// the queues of the same few flows all the time.
+const MAX_IDLE_FLOWS: usize = 64;
 
-impl<T: QueueItem> PriorityLevel<T> {
-    pub(super) fn slot_for(&mut self, flow: u64, is_known: bool, rules: &Rules) -> u32 {
-        if flow == NO_FLOW {
-            return self.flowless.unwrap_or_else(|| {
-                let slot = self.add(Home::Flow(flow), true);
-                self.flowless = Some(slot);
-                slot
-            });
+impl<T: QueueItem> FlowTable<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            queues: Vec::new(),
+            free: Vec::new(),
+            dedicated: HashMap::default(),
+            flowless: None,
+            shared: Vec::new(),
+            unproven: 0,
+            new_flows: 0,
+            generations: 0,
         }
-        if let Some(slot) = self.own.get(&flow).copied() {
-            if let Some(queue) = self.queue(slot).filter(|queue| is_known && !queue.is_known) {
-                queue.is_known = true;
-                self.strangers -= 1;
-            }
-            return slot;
-        }
-        self.newcomers += 1;
-        if self.newcomers > self.own.len().max(REMEMBERED) {
-            self.newcomers = 0;
-            self.forget_idle(false);
-        }
-        let most = rules.exact_flows;
-        let most_strangers = (most / 16).max(most.min(16));
-        if !is_known && self.strangers >= most_strangers {
-            self.crowd_strangers();
-        }
-        let is_crowded = self.crowd.active() > 0;
-        if self.own.len() < most && (is_known || !is_crowded && self.strangers < most_strangers) {
-            let slot = self.add(Home::Flow(flow), is_known);
-            self.own.insert(flow, slot);
-            self.strangers += usize::from(!is_known);
-            return slot;
-        }
-        self.shard_for(flow)
     }
 
-    /// The shortest of the queues in the hand of this flow.
-    fn shard_for(&mut self, flow: u64) -> u32 {
-        self.shards.resize(SHARDS, None);
-        let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARDS);
-        let weight = |shard: &usize| {
-            let slot = self.shards.get(*shard).copied().flatten();
-            slot.and_then(|slot| self.get(slot)).map_or(0, |queue| queue.weight)
+    /// The number of queues, empty or not.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.queues.len() - self.free.len()
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: QueueId) -> Option<&FlowQueue<T>> {
+        self.queues.get(id.index())?.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: QueueId) -> Option<&mut FlowQueue<T>> {
+        self.queues.get_mut(id.index())?.as_deref_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &FlowQueue<T>> {
+        self.queues.iter().flatten().map(|queue| &**queue)
+    }
+
+    /// The ids given out so far, some perhaps to removed queues.
+    pub(super) fn ids(&self) -> impl Iterator<Item = QueueId> + use<T> {
+        (0..self.queues.len()).map(QueueId::new)
+    }
+
+    /// The queue of requests without a flow, once it is made.
+    pub(super) fn flowless(&self) -> Option<&FlowQueue<T>> {
+        self.get(self.flowless?)
+    }
+
+    /// Returns the queue of requests without a flow. Makes the queue at the first request.
+    pub(super) fn flowless_id(&mut self) -> QueueId {
+        self.flowless.unwrap_or_else(|| {
+            let id = self.add(QueueKind::Dedicated(NO_FLOW), true);
+            self.flowless = Some(id);
+            id
+        })
+    }
+
+    /// Finds the dedicated queue of a flow, and notes whether the flow is proven by now.
+    #[inline]
+    pub(super) fn find(&mut self, flow: u64, is_proven: bool) -> Option<QueueId> {
+        let id = self.dedicated.get(&flow).copied()?;
+        if let Some(queue) = self.get_mut(id).filter(|queue| is_proven && !queue.is_proven) {
+            queue.is_proven = true;
+            self.unproven -= 1;
+        }
+        Some(id)
+    }
+
+    /// Counts a flow without a dedicated queue. Returns whether to
+    /// [forget idle queues](Self::forget_idle) now. Their removal is linear in the queues, so it is
+    /// due after about as many new flows.
+    pub(super) fn count_new_flow(&mut self) -> bool {
+        self.new_flows += 1;
+        let is_time = self.new_flows > self.dedicated.len().max(MAX_IDLE_FLOWS);
+        if is_time {
+            self.new_flows = 0;
+        }
+        is_time
+    }
+
+    /// Returns whether one more unproven flow may have a dedicated queue.
+    pub(super) fn has_room_for_unproven(&self, rules: &Rules) -> bool {
+        let max = rules.dedicated_queues;
+        self.unproven < (max / 16).max(max.min(16))
+    }
+
+    /// The dedicated queues of unproven flows.
+    pub(super) fn unproven(&self) -> Vec<QueueId> {
+        let ids = self.dedicated.values().copied();
+        ids.filter(|id| self.get(*id).is_some_and(|queue| !queue.is_proven)).collect()
+    }
+
+    /// Gives a queue to a flow without a dedicated queue: a new dedicated queue, or a shared queue.
+    /// An unproven flow gets no dedicated queue while shared queues are active (`is_sharing`).
+    pub(super) fn assign(
+        &mut self,
+        flow: u64,
+        is_proven: bool,
+        is_sharing: bool,
+        rules: &Rules,
+    ) -> QueueId {
+        let may_be_dedicated = is_proven || !is_sharing && self.has_room_for_unproven(rules);
+        if self.dedicated.len() >= rules.dedicated_queues || !may_be_dedicated {
+            return self.assign_shared(flow);
+        }
+        let id = self.add(QueueKind::Dedicated(flow), is_proven);
+        self.dedicated.insert(flow, id);
+        self.unproven += usize::from(!is_proven);
+        id
+    }
+
+    /// Returns the lightest of the shared queues in the hand of this flow.
+    pub(super) fn assign_shared(&mut self, flow: u64) -> QueueId {
+        self.shared.resize(SHARED_QUEUES, None);
+        let hand = (0..HAND).map(|card| (mix(flow) >> (card * 7)) as usize % SHARED_QUEUES);
+        let weight = |card: &usize| {
+            let id = self.shared.get(*card).copied().flatten();
+            id.and_then(|id| self.get(id)).map_or(0, |queue| queue.weight)
         };
-        let shard = hand.min_by_key(weight).unwrap_or(0);
-        if let Some(slot) = self.shards.get(shard).copied().flatten() {
-            return slot;
+        let card = hand.min_by_key(weight).unwrap_or(0);
+        if let Some(id) = self.shared.get(card).copied().flatten() {
+            return id;
         }
-        let slot = self.add(Home::Shard(shard as u8), false);
-        self.shards[shard] = Some(slot);
-        slot
+        let id = self.add(QueueKind::Shared(card as u8), false);
+        self.shared[card] = Some(id);
+        id
     }
 
-    /// Moves all who have not come before into the crowd: there are so many that they may be invented.
-    fn crowd_strangers(&mut self) {
-        let slots = self.own.values().copied();
-        let strangers: Vec<_> =
-            slots.filter(|slot| self.get(*slot).is_some_and(|queue| !queue.is_known)).collect();
-        let mut entries: Vec<Entry<T>> = Vec::new();
-        for slot in strangers {
-            let Some(queue) = self.remove(slot) else { continue };
-            let mut flow = queue.flow;
-            entries.extend(std::iter::from_fn(|| flow.pop_oldest()));
-        }
-        entries.sort_by_key(|entry| entry.seq);
-        for entry in entries {
-            let slot = self.shard_for(entry.rank.flow);
-            self.change(slot, |queue| queue.flow.push(entry));
-        }
-    }
-
-    fn add(&mut self, home: Home, is_known: bool) -> u32 {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            self.slots.len() as u32 - 1
+    fn add(&mut self, kind: QueueKind, is_proven: bool) -> QueueId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.queues.push(None);
+            QueueId::new(self.queues.len() - 1)
         });
         self.generations = self.generations.wrapping_add(1);
-        let queue = Queue {
-            flow: Flow::new(),
-            home,
-            generation: self.generations,
-            is_known,
-            time: 0,
-            estimate: None,
-            is_active: false,
-            tick: 0,
-            listed: Cell::new(0),
-            weight: 0,
-            len: 0,
-        };
-        self.slots[slot as usize] = Some(Box::new(queue));
-        slot
+        let queue = FlowQueue::new(kind, self.generations, is_proven);
+        self.queues[id.index()] = Some(Box::new(queue));
+        id
     }
 
-    pub(super) fn remove(&mut self, slot: u32) -> Option<Box<Queue<T>>> {
-        let queue = self.slots.get_mut(slot as usize)?.take()?;
-        self.free.push(slot);
-        self.len -= queue.len;
-        self.in_use -= usize::from(queue.len > 0);
-        if queue.is_active {
-            self.group(queue.home).deactivate();
-        }
-        match queue.home {
-            Home::Flow(flow) => {
-                self.own.remove(&flow);
-                self.strangers -= usize::from(!queue.is_known);
+    /// Removes a queue, with the requests in it.
+    pub(super) fn remove(&mut self, id: QueueId) -> Option<Box<FlowQueue<T>>> {
+        let queue = self.queues.get_mut(id.index())?.take()?;
+        self.free.push(id);
+        match queue.kind {
+            QueueKind::Dedicated(flow) => {
+                self.dedicated.remove(&flow);
+                self.unproven -= usize::from(!queue.is_proven);
             }
-            Home::Shard(shard) => self.shards[usize::from(shard)] = None,
+            QueueKind::Shared(card) => self.shared[usize::from(card)] = None,
         }
-        let slots = &self.slots;
-        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
-        group.weight -= queue.weight;
-        group.tidy(|key| judge(slots, key));
         Some(queue)
     }
 
-    /// Forgets empty queues that have had no more than the others, or all that are empty.
-    pub(super) fn forget_idle(&mut self, all: bool) {
-        for slot in 0..self.slots.len() as u32 {
-            let Some(queue) = self.get(slot) else { continue };
-            let clock = if queue.home.is_crowd() { self.crowd.clock() } else { self.exact.clock() };
-            let is_idle = queue.len == 0 && queue.home != Home::Flow(NO_FLOW);
-            if is_idle && (all || queue.time <= clock) {
-                self.remove(slot);
+    /// Returns whether the flows are more than may be remembered while idle.
+    pub(super) fn has_many_flows(&self) -> bool {
+        self.dedicated.len() > MAX_IDLE_FLOWS
+    }
+
+    /// Removes the empty queues that `may_forget` picks. The queue of requests without a flow
+    /// stays.
+    pub(super) fn forget_idle(&mut self, may_forget: impl Fn(&FlowQueue<T>) -> bool) {
+        for id in self.ids() {
+            let Some(queue) = self.get(id) else { continue };
+            let is_idle = queue.len == 0 && queue.kind != QueueKind::Dedicated(NO_FLOW);
+            if is_idle && may_forget(queue) {
+                self.remove(id);
             }
         }
     }
 }
 
-/// The hasher for what is a hash already.
+/// The hasher of keys that are hashes already.
 #[derive(Debug, Default)]
-pub(super) struct Hashed(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for Hashed {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }

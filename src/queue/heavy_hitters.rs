@@ -1,38 +1,39 @@
-//! Which flows have been seen before.
+//! The flows that come again and again.
 
-/// Remembers flows that come again and again, in fixed memory, so that those who invent flows cannot push
-/// them out.
+/// A table of the heavy hitters among flows, in fixed memory. Invented flows cannot displace heavy
+/// hitters.
 ///
-/// Each flow has one cell that it shares with others, and a cell keeps the one that has the most to say: its
-/// count rises with each request of the flow that is in it and falls with each of another, which takes over
-/// when it is at zero (the majority vote of Boyer and Moore, one for each cell).
+/// Each flow is hashed to one cell. A cell keeps the flow of most of its requests, by the majority
+/// vote of Boyer and Moore: the count rises with a request of the flow in the cell and falls with a
+/// request of any other flow. At zero the next flow takes the cell over.
 #[derive(Debug)]
 pub(super) struct HeavyHitters {
-    /// Empty until there is a flow.
+    /// Empty until the first flow comes.
     cells: Vec<Cell>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
-    /// The part of the hash that does not choose the cell.
+    /// The upper half of the flow's hash; the lower half chooses the cell.
     tag: u32,
     count: u8,
 }
 
-/// Four for each flow that may have a queue of its own by default: 32 KiB.
+/// The number of cells: four for each of the 1024 flows that may have a dedicated queue by default.
+/// The table takes 32 KiB. With fewer, more flows collide and stay unproven.
 const CELLS: usize = 4096;
-/// So many requests must have come before for a flow to be known: an invented one hardly comes twice.
-const ENOUGH: u8 = 2;
-/// How many requests of others a flow outlives in its cell.
-const MOST: u8 = 15;
+/// The number of earlier requests of a proven flow. An invented flow hardly comes twice.
+const PROVEN_COUNT: u8 = 2;
+/// The highest count: how many requests of other flows a flow outlives in its cell.
+const MAX_COUNT: u8 = 15;
 
 impl HeavyHitters {
     pub(super) fn new() -> Self {
         Self { cells: Vec::new() }
     }
 
-    /// Takes note of a request of this flow; returns whether the flow was known before it.
-    pub(super) fn see(&mut self, flow: u64) -> bool {
+    /// Counts a request of a flow. Returns whether the flow was proven before.
+    pub(super) fn observe(&mut self, flow: u64) -> bool {
         if self.cells.is_empty() {
             self.cells = vec![Cell::default(); CELLS];
         }
@@ -43,9 +44,9 @@ impl HeavyHitters {
             return false;
         }
         if cell.tag == tag {
-            let known = cell.count >= ENOUGH;
-            cell.count = (cell.count + 1).min(MOST);
-            return known;
+            let is_proven = cell.count >= PROVEN_COUNT;
+            cell.count = (cell.count + 1).min(MAX_COUNT);
+            return is_proven;
         }
         cell.count -= 1;
         false
@@ -58,21 +59,21 @@ mod tests {
     use crate::queue::testing::Random;
 
     #[test]
-    fn a_flow_is_known_when_it_comes_for_the_third_time() {
-        let mut known = HeavyHitters::new();
-        assert_eq!([7, 7, 7, 8].map(|flow| known.see(flow)), [false, false, true, false]);
+    fn a_flow_is_proven_when_it_comes_for_the_third_time() {
+        let mut heavy = HeavyHitters::new();
+        assert_eq!([7, 7, 7, 8].map(|flow| heavy.observe(flow)), [false, false, true, false]);
     }
 
     #[test]
     fn flows_that_come_once_do_not_push_out_one_that_comes_again_and_again() {
-        let (mut known, mut random) = (HeavyHitters::new(), Random::new(1));
+        let (mut heavy, mut random) = (HeavyHitters::new(), Random::new(1));
         let mine = random.next();
         let seen = (0..1000).map(|_| {
-            // Between two of mine there come 250 of others, each once.
+            // Between two requests of mine, 250 other flows come once each.
             for _ in 0..250 {
-                known.see(random.next());
+                heavy.observe(random.next());
             }
-            known.see(mine)
+            heavy.observe(mine)
         });
         assert!(seen.filter(|known| *known).count() > 950);
     }

@@ -1,123 +1,63 @@
-//! The line: what waits, in which order, and until when.
+//! The queue: the waiting requests, in the order of dispatch, with the instants of their expiry.
 //!
-//! Plain structs. Time comes in as an argument; there is no clock, lock or `await` here, so all of it is
-//! tested without a runtime. From the outside in:
+//! Plain structs without clock, lock, atomics or `await`. The time is an argument, so the tests
+//! need no runtime. From the outside in:
 //!
-//! - [`FairQueue`]: five levels, one for each priority. Higher ones first, each with its guaranteed share.
-//! - [`PriorityLevel`](level::PriorityLevel): flows. The one that has had least of the inner's time first.
-//! - [`Flow`](flow::Flow): requests, the oldest or the newest first, as [`AdaptiveLifo`](turn::AdaptiveLifo) says, and past
-//!   those in [`Parked`](lanes::Parked), whose inner is not ready.
+//! - [`Queue`] holds all waiting requests: in a [`FairQueue`] for the order, and in an [`Expiry`]
+//!   for the instants at which requests are late. A request that has gone leaves a tombstone in
+//!   both, dropped later.
+//! - [`FairQueue`] has a level for each priority. Higher levels are first, and each lower level
+//!   keeps a [`GuaranteedShare`](guaranteed_share::GuaranteedShare) of the inner's time.
+//! - [`PriorityLevel`](priority_level::PriorityLevel) is fair between flows, by start-time fair
+//!   queueing: [`Turns`](turns::Turns) keeps the queues in the order of the inner's time each has
+//!   had, in a [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is
+//!   [charged](Charge) by an estimate, and the real time corrects the charge when the call ends (as
+//!   in Kubernetes' API Priority and Fairness, KEP-1040, and in the virtual token counter of OSDI
+//!   '24). A full queue evicts from the [`LongestQueue`](longest_queue::LongestQueue).
+//! - [`FlowTable`](flow_table::FlowTable) finds the queue of a flow. Flows that come again and
+//!   again have dedicated queues; [`HeavyHitters`](heavy_hitters::HeavyHitters) recognizes such
+//!   flows by the majority vote of Boyer and Moore. All other flows share queues by shuffle
+//!   sharding (KEP-1040).
+//! - [`Requests`](requests::Requests) are the requests of a queue.
+//!   [`AdaptiveLifo`](adaptive_lifo::AdaptiveLifo) chooses the end to take from,
+//!   [`ControlledDelay`](controlled_delay::ControlledDelay) removes requests from a standing queue
+//!   (as folly's `Codel` does), and [`Parked`](parked::Parked) holds the requests of unready
+//!   inners.
 //!
-//! [`Expiry`] is beside it: who is late, whatever the order. [`Pace`] says when the next may go, and
-//! [`Cut`] who is not even let in under lasting overload.
+//! Imports run one way, from `queue` down to the leaves `item`, `charge` and `rules`.
 
 mod adaptive_lifo;
 mod charge;
 mod controlled_delay;
 mod expiry;
 mod fair_queue;
-mod flow;
+mod flow_queue;
 mod flow_table;
+mod guaranteed_share;
 mod heavy_hitters;
+mod item;
 mod longest_queue;
 mod open_charges;
 mod parked;
 mod priority_level;
+#[expect(clippy::module_inception, reason = "it is the file of the type `Queue`")]
+mod queue;
+mod requests;
 mod rules;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
+mod turns;
 mod virtual_time_heap;
 
 pub(crate) use self::{
     adaptive_lifo::MIN_THRESHOLD,
-    charge::Charge,
+    charge::{Charge, ChargeId},
     expiry::Expiry,
     fair_queue::{FairQueue, Next, Times, Victim},
-    open_charges::ChargeId,
-    priority_level::Shape,
+    item::{Entry, InnerId, QueueItem},
+    priority_level::LevelSummary,
+    queue::Queue,
     rules::Rules,
 };
-
-use tokio::time::Instant;
-
-use crate::class::Rank;
-
-/// Names the inner service that a request is for.
-pub(crate) type InnerId = usize;
-
-/// Something that waits, and may have gone without saying so to the line.
-pub(crate) trait QueueItem {
-    fn is_gone(&self) -> bool;
-    /// Until when it may wait.
-    fn late(&self) -> Option<Instant>;
-}
-
-/// One request in the line.
-#[derive(Debug)]
-pub(crate) struct Entry<T> {
-    /// Position in the order of arrival; given by the line.
-    pub(crate) seq: u64,
-    pub(crate) lane: InnerId,
-    pub(crate) rank: Rank,
-    pub(crate) admitted: Instant,
-    pub(crate) item: T,
-}
-
-impl<T> Entry<T> {
-    /// Slots that it takes.
-    pub(crate) fn weight(&self) -> u64 {
-        u64::from(self.rank.cost)
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod testing {
-    use std::{cell::Cell, rc::Rc};
-
-    use tokio::time::Instant;
-
-    use super::QueueItem;
-
-    /// A request that can be told to have gone.
-    #[derive(Clone, Debug)]
-    pub(crate) struct Item {
-        pub(crate) id: u32,
-        pub(crate) gone: Rc<Cell<bool>>,
-        pub(crate) late: Option<Instant>,
-    }
-
-    impl Item {
-        pub(crate) fn new(id: u32) -> Self {
-            Self { id, gone: Rc::default(), late: None }
-        }
-    }
-
-    impl QueueItem for Item {
-        fn is_gone(&self) -> bool {
-            self.gone.get()
-        }
-
-        fn late(&self) -> Option<Instant> {
-            self.late
-        }
-    }
-
-    /// SplitMix64: the same numbers for the same seed, on every machine.
-    #[derive(Debug)]
-    pub(crate) struct Random(u64);
-
-    impl Random {
-        pub(crate) fn new(seed: u64) -> Self {
-            Self(seed)
-        }
-
-        pub(crate) fn next(&mut self) -> u64 {
-            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            crate::rng::mix(self.0)
-        }
-
-        pub(crate) fn below(&mut self, end: u64) -> u64 {
-            self.next() % end
-        }
-    }
-}

@@ -1,14 +1,10 @@
-//! Charges that are to be put right when the call has finished.
+//! The charges of running calls.
 
 use std::num::NonZeroU32;
 
-use super::Charge;
+use super::charge::{Charge, ChargeId};
 
-/// Names an open bill; four bytes that a running call carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ChargeId(NonZeroU32);
-
-/// Open bills, by number.
+/// Charges by id. Ids of closed charges are used again.
 #[derive(Debug, Default)]
 pub(super) struct OpenCharges {
     charges: Vec<Option<Charge>>,
@@ -16,27 +12,23 @@ pub(super) struct OpenCharges {
 }
 
 impl OpenCharges {
-    /// `None` when there are more than can be numbered: then this one stays an estimate.
+    /// Keeps a charge for a later correction. Returns `None` if no id is left: the charge then
+    /// stays an estimate.
     pub(super) fn open(&mut self, charge: Charge) -> Option<ChargeId> {
-        if let Some(bill) = self.free.pop() {
-            self.charges[bill.index()] = Some(charge);
-            return Some(bill);
+        if let Some(id) = self.free.pop() {
+            self.charges[id.index()] = Some(charge);
+            return Some(id);
         }
         let number = u32::try_from(self.charges.len() + 1).ok().and_then(NonZeroU32::new)?;
         self.charges.push(Some(charge));
-        Some(ChargeId(number))
+        Some(ChargeId::new(number))
     }
 
-    pub(super) fn close(&mut self, bill: ChargeId) -> Option<Charge> {
-        let charge = self.charges.get_mut(bill.index())?.take()?;
-        self.free.push(bill);
+    /// Takes a charge out, unless closed before.
+    pub(super) fn close(&mut self, id: ChargeId) -> Option<Charge> {
+        let charge = self.charges.get_mut(id.index())?.take()?;
+        self.free.push(id);
         Some(charge)
-    }
-}
-
-impl ChargeId {
-    fn index(self) -> usize {
-        self.0.get() as usize - 1
     }
 }
 
@@ -45,14 +37,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bill_is_closed_once_and_its_number_used_again() {
-        let mut bills = OpenCharges::default();
+    fn a_charge_is_closed_once_and_its_number_used_again() {
+        let mut open = OpenCharges::default();
         let charge = Charge::default();
-        let (first, second) = (bills.open(charge), bills.open(charge));
+        let (first, second) = (open.open(charge), open.open(charge));
         assert_ne!(first, second);
         let first = first.expect("numbered");
-        assert!(bills.close(first).is_some());
-        assert!(bills.close(first).is_none());
-        assert_eq!(bills.open(charge), Some(first));
+        assert!(open.close(first).is_some());
+        assert!(open.close(first).is_none());
+        assert_eq!(open.open(charge), Some(first));
     }
 }

@@ -1,36 +1,44 @@
-//! Requests set aside because their inner service was not ready.
+//! The requests of unready inner services.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Entry, InnerId, QueueItem, adaptive_lifo::End};
+use super::{
+    adaptive_lifo::End,
+    item::{Entry, InnerId, QueueItem},
+};
 
-/// A lane per inner service that was found unready and still has requests here.
+/// The parked requests of a queue, by inner service.
 ///
-/// A lane stays until it is empty, even when its inner becomes ready, so each request is moved at most once,
-/// however often its inner changes its mind.
+/// An inner found unready gets a queue of its own, which stays until it is empty, even if the inner
+/// becomes ready. So each request moves at most once, however often the inner changes its mind. The
+/// requests of an inner are *eligible* unless the inner is known to be unready.
 #[derive(Debug)]
 pub(super) struct Parked<T> {
-    lanes: HashMap<InnerId, Lane<T>>,
-    /// The oldest of each lane, by position.
+    queues: HashMap<InnerId, InnerQueue<T>>,
+    /// The oldest entry of each inner, by position.
     heads: BTreeSet<(u64, InnerId)>,
-    /// The oldest and the newest of each lane whose inner is worth asking.
+    /// The oldest entry of each eligible inner.
     oldest: BTreeSet<(u64, InnerId)>,
+    /// The newest entry of each eligible inner.
     newest: BTreeSet<(u64, InnerId)>,
     len: usize,
-    /// Slots that those in here would take.
+    /// The weight of all entries, in slots.
     weight: u64,
 }
 
+/// The parked requests of an inner.
 #[derive(Debug)]
-struct Lane<T> {
+struct InnerQueue<T> {
+    /// By position.
     entries: BTreeMap<u64, Entry<T>>,
-    ready: bool,
+    /// Whether the inner may be ready again.
+    is_eligible: bool,
 }
 
 impl<T: QueueItem> Parked<T> {
     pub(super) fn new() -> Self {
         Self {
-            lanes: HashMap::new(),
+            queues: HashMap::new(),
             heads: BTreeSet::new(),
             oldest: BTreeSet::new(),
             newest: BTreeSet::new(),
@@ -40,7 +48,7 @@ impl<T: QueueItem> Parked<T> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.queues.is_empty()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -51,33 +59,33 @@ impl<T: QueueItem> Parked<T> {
         self.weight
     }
 
-    /// Sets an entry aside, since its inner is not ready.
+    /// Parks an entry of an unready inner.
     pub(super) fn park(&mut self, entry: Entry<T>) {
-        let id = entry.lane;
+        let id = entry.inner;
         self.len += 1;
         self.weight += entry.weight();
-        self.change(id, |lanes| {
-            let lane = lanes.entry(id).or_insert_with(Lane::new);
-            lane.ready = false;
-            lane.entries.insert(entry.seq, entry);
+        self.change(id, |queues| {
+            let queue = queues.entry(id).or_insert_with(InnerQueue::new);
+            queue.is_eligible = false;
+            queue.entries.insert(entry.seq, entry);
         });
     }
 
-    /// Takes note that an inner may be ready again.
+    /// Makes the requests of an inner eligible again.
     pub(super) fn wake(&mut self, id: InnerId) {
-        self.change(id, |lanes| {
-            if let Some(lane) = lanes.get_mut(&id) {
-                lane.ready = true;
+        self.change(id, |queues| {
+            if let Some(queue) = queues.get_mut(&id) {
+                queue.is_eligible = true;
             }
         });
     }
 
-    /// The entry at that end, of those whose inner is worth asking.
+    /// The first eligible entry from `end`.
     pub(super) fn peek(&self, end: End) -> Option<&Entry<T>> {
         self.at(end).and_then(|at| self.get(at))
     }
 
-    /// Takes that entry.
+    /// Takes the first eligible entry from `end`.
     pub(super) fn pop(&mut self, end: End) -> Option<Entry<T>> {
         self.at(end).and_then(|at| self.remove(at))
     }
@@ -90,33 +98,33 @@ impl<T: QueueItem> Parked<T> {
     }
 
     fn get(&self, (seq, id): (u64, InnerId)) -> Option<&Entry<T>> {
-        self.lanes.get(&id)?.entries.get(&seq)
+        self.queues.get(&id)?.entries.get(&seq)
     }
 
-    /// The oldest entry, ready or not, which may have gone.
+    /// The oldest entry, eligible or not, perhaps a tombstone.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         self.heads.first().and_then(|at| self.get(*at))
     }
 
-    /// The oldest that still waits, ready or not.
+    /// The oldest live entry, eligible or not.
     pub(super) fn oldest_live(&self) -> Option<&Entry<T>> {
-        let live = |lane: &'_ Lane<T>| -> Option<u64> {
-            lane.entries.values().find(|entry| !entry.item.is_gone()).map(|entry| entry.seq)
+        let live = |queue: &'_ InnerQueue<T>| -> Option<u64> {
+            queue.entries.values().find(|entry| !entry.item.is_gone()).map(|entry| entry.seq)
         };
-        let oldest = self.lanes.iter().filter_map(|(id, lane)| Some((live(lane)?, *id))).min();
+        let oldest = self.queues.iter().filter_map(|(id, queue)| Some((live(queue)?, *id))).min();
         oldest.and_then(|at| self.get(at))
     }
 
-    /// Takes the oldest, ready or not, which may have gone.
+    /// Takes the oldest entry, eligible or not, perhaps a tombstone.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
         self.heads.first().copied().and_then(|at| self.remove(at))
     }
 
-    /// Whether somebody still waits in this lane. Drops those at its head that have gone.
+    /// Returns whether an inner has live requests. Drops the tombstones before the first.
     pub(super) fn has_live(&mut self, id: InnerId) -> bool {
         loop {
-            let Some(lane) = self.lanes.get(&id) else { return false };
-            let Some((&seq, entry)) = lane.entries.iter().next() else { return false };
+            let Some(queue) = self.queues.get(&id) else { return false };
+            let Some((&seq, entry)) = queue.entries.iter().next() else { return false };
             if !entry.item.is_gone() {
                 return true;
             }
@@ -124,25 +132,25 @@ impl<T: QueueItem> Parked<T> {
         }
     }
 
-    /// Drops the entries that have gone.
+    /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
-        let ids: Vec<_> = self.lanes.keys().copied().collect();
+        let ids: Vec<_> = self.queues.keys().copied().collect();
         for id in ids {
-            self.change(id, |lanes| {
-                if let Some(lane) = lanes.get_mut(&id) {
-                    lane.entries.retain(|_, entry| !entry.item.is_gone());
+            self.change(id, |queues| {
+                if let Some(queue) = queues.get_mut(&id) {
+                    queue.entries.retain(|_, entry| !entry.item.is_gone());
                 }
             });
         }
-        let left = || self.lanes.values().flat_map(|lane| lane.entries.values());
+        let left = || self.queues.values().flat_map(|queue| queue.entries.values());
         self.len = left().count();
         self.weight = left().map(Entry::weight).sum();
     }
 
     fn remove(&mut self, (seq, id): (u64, InnerId)) -> Option<Entry<T>> {
         let mut entry = None;
-        self.change(id, |lanes| {
-            entry = lanes.get_mut(&id).and_then(|lane| lane.entries.remove(&seq));
+        self.change(id, |queues| {
+            entry = queues.get_mut(&id).and_then(|queue| queue.entries.remove(&seq));
         });
         if let Some(entry) = &entry {
             self.len -= 1;
@@ -151,33 +159,33 @@ impl<T: QueueItem> Parked<T> {
         entry
     }
 
-    /// Changes one lane, and keeps both orders true to it.
-    fn change(&mut self, id: InnerId, change: impl FnOnce(&mut HashMap<InnerId, Lane<T>>)) {
-        if let Some((first, last)) = self.lanes.get(&id).and_then(Lane::ends) {
+    /// Changes the queue of an inner, and corrects the indexes.
+    fn change(&mut self, id: InnerId, change: impl FnOnce(&mut HashMap<InnerId, InnerQueue<T>>)) {
+        if let Some((first, last)) = self.queues.get(&id).and_then(InnerQueue::ends) {
             self.heads.remove(&(first, id));
             self.oldest.remove(&(first, id));
             self.newest.remove(&(last, id));
         }
-        change(&mut self.lanes);
-        let Some(lane) = self.lanes.get(&id) else { return };
-        let Some((first, last)) = lane.ends() else {
-            self.lanes.remove(&id);
+        change(&mut self.queues);
+        let Some(queue) = self.queues.get(&id) else { return };
+        let Some((first, last)) = queue.ends() else {
+            self.queues.remove(&id);
             return;
         };
         self.heads.insert((first, id));
-        if lane.ready {
+        if queue.is_eligible {
             self.oldest.insert((first, id));
             self.newest.insert((last, id));
         }
     }
 }
 
-impl<T> Lane<T> {
+impl<T> InnerQueue<T> {
     fn new() -> Self {
-        Self { entries: BTreeMap::new(), ready: true }
+        Self { entries: BTreeMap::new(), is_eligible: true }
     }
 
-    /// Positions of the oldest and the newest.
+    /// The positions of the oldest and the newest entry.
     fn ends(&self) -> Option<(u64, u64)> {
         let (first, _) = self.entries.first_key_value()?;
         let (last, _) = self.entries.last_key_value()?;

@@ -1,270 +1,272 @@
-//! The requests of one priority: fair between flows.
+//! The requests of a priority, fair between flows.
 
-use std::{cell::Cell, collections::HashMap, hash::BuildHasherDefault};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{
-    Entry, InnerId, QueueItem, Rules,
-    flow::Flow,
-    flow_table::{Hashed, Home, REMEMBERED},
-    virtual_time_heap::{Key, Verdict, VirtualTimeHeap},
+    charge::{Charge, Estimate},
+    flow_queue::FlowQueue,
+    flow_table::FlowTable,
+    item::{Entry, InnerId, QueueId, QueueItem},
+    requests::{Requests, Taken},
+    rules::Rules,
+    turns::Turns,
 };
 use crate::class::NO_FLOW;
 
-/// Flows, the one that has had least of the inner's time first.
+/// The queues of a priority, in the order of virtual time.
 ///
-/// A request is charged to its flow when it is dispatched, by an estimate, and the charge is put right when it
-/// has finished (as in Kubernetes' priority and fairness, KEP-1040, and the virtual token counter of OSDI'24).
-/// A flow that comes back starts where the one is that has had least.
-///
-/// Flows that have come before have queues of their own, up to a bound; so have a few that have not. When
-/// there are more, those share a *crowd* of queues, dealt by shuffle sharding: each flow has a hand of six, and
-/// its requests go to the shortest. Crowd and others take turns as if they were one flow each.
+/// [`FlowTable`] finds the queue of a request, and [`Turns`] finds the next queue: the queue that
+/// has had least of the inner's time (start-time fair queueing). A dispatched request is charged to
+/// its queue by an [`Estimate`]. When the call ends, the real time corrects the charge.
 #[derive(Debug)]
 pub(super) struct PriorityLevel<T> {
-    pub(super) slots: Vec<Option<Box<Queue<T>>>>,
-    pub(super) free: Vec<u32>,
-    /// Flows with a queue of their own.
-    pub(super) own: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
-    /// The queue of those without a flow, which stays.
-    pub(super) flowless: Option<u32>,
-    /// Queues of the crowd; empty until there is one.
-    pub(super) shards: Vec<Option<u32>>,
-    pub(super) exact: VirtualTimeHeap,
-    pub(super) crowd: VirtualTimeHeap,
-    /// What the group had had that was served last.
-    pub(super) clock: u64,
-    /// How many queues have something in them.
-    pub(super) in_use: usize,
-    /// How many flows with queues of their own have not come before.
-    pub(super) strangers: usize,
-    /// New flows since those were last forgotten that have nothing here and are not ahead of others.
-    pub(super) newcomers: usize,
-    /// All entries, shells included.
-    pub(super) len: usize,
-    ticks: u64,
-    pub(super) generations: u32,
+    table: FlowTable<T>,
+    turns: Turns,
+    /// The number of nonempty queues.
+    in_use: usize,
+    /// The number of entries, tombstones included.
+    len: usize,
 }
 
-#[derive(Debug)]
-pub(super) struct Queue<T> {
-    pub(super) flow: Flow<T>,
-    pub(super) home: Home,
-    /// Tells it from others that were in the same slot before.
-    pub(super) generation: u32,
-    pub(super) is_known: bool,
-    /// Virtual time.
-    pub(super) time: u64,
-    /// Mean time in the inner of a request of cost 1, in nanoseconds.
-    pub(super) estimate: Option<f64>,
-    // What is known of it outside: in its group, among the lengths, and in the counts of the level.
-    pub(super) is_active: bool,
-    /// Tells its key from older ones.
-    pub(super) tick: u64,
-    pub(super) listed: Cell<u64>,
-    pub(super) weight: u64,
-    pub(super) len: usize,
-}
-
-/// What a level looks like from outside.
+/// The state of a level, by which the admission of newcomers is decided.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Shape {
-    /// How many queues take turns.
+pub(crate) struct LevelSummary {
+    /// The number of active queues.
     pub(crate) active: usize,
-    /// What the longest weighs.
+    /// The weight of the first queue to evict from.
     pub(crate) longest: u64,
-    /// What those without a flow weigh.
+    /// The weight of the requests without a flow.
     pub(crate) flowless: u64,
 }
 
 impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            own: HashMap::default(),
-            flowless: None,
-            shards: Vec::new(),
-            exact: VirtualTimeHeap::default(),
-            crowd: VirtualTimeHeap::default(),
-            clock: 0,
-            in_use: 0,
-            strangers: 0,
-            newcomers: 0,
-            len: 0,
-            ticks: 0,
-            generations: 0,
-        }
+        Self { table: FlowTable::new(), turns: Turns::default(), in_use: 0, len: 0 }
     }
 
+    /// The number of entries, tombstones included.
+    #[inline]
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there is a request whose inner is worth asking.
+    /// Returns whether there is an eligible request.
+    #[inline]
     pub(super) fn may_go(&self) -> bool {
-        self.exact.active() + self.crowd.active() > 0
+        self.turns.active() > 0
     }
 
-    /// How many queues there are, with something in them or not.
+    /// The number of queues, empty or not.
     #[cfg(test)]
     pub(super) fn flows(&self) -> usize {
-        self.slots.iter().flatten().count()
+        self.table.len()
     }
 
-    pub(super) fn shape(&mut self) -> Shape {
-        let longest = self.longest().map_or(0, |(weight, _)| weight);
-        let flowless = self.flowless.and_then(|slot| self.get(slot));
-        Shape {
-            active: self.exact.active() + self.crowd.active(),
-            longest,
-            flowless: flowless.map_or(0, |queue| queue.weight),
-        }
-    }
-
-    pub(super) fn push(&mut self, entry: Entry<T>, is_known: bool, rules: &Rules) {
-        let slot = self.slot_for(entry.rank.flow, is_known, rules);
-        self.change(slot, |queue| queue.flow.push(entry));
-    }
-
-    pub(super) fn get(&self, slot: u32) -> Option<&Queue<T>> {
-        self.slots.get(slot as usize)?.as_deref()
-    }
-
-    pub(super) fn queue(&mut self, slot: u32) -> Option<&mut Queue<T>> {
-        self.slots.get_mut(slot as usize)?.as_deref_mut()
-    }
-
-    pub(super) fn group(&mut self, home: Home) -> &mut VirtualTimeHeap {
-        if home.is_crowd() { &mut self.crowd } else { &mut self.exact }
-    }
-
-    /// Changes a queue, and keeps what is known of it outside true.
-    pub(super) fn change<R>(
-        &mut self,
-        slot: u32,
-        change: impl FnOnce(&mut Queue<T>) -> R,
-    ) -> Option<R> {
-        let queue = self.slots.get_mut(slot as usize)?.as_mut()?;
-        let before = queue.time;
-        let result = change(queue);
-        let (weight, len) = (queue.flow.weight(), queue.flow.len());
-        self.len = self.len + len - queue.len;
-        self.in_use = self.in_use + usize::from(len > 0) - usize::from(queue.len > 0);
-        queue.len = len;
-        let group = if queue.home.is_crowd() { &mut self.crowd } else { &mut self.exact };
-        group.weight = group.weight + weight - queue.weight;
-        queue.weight = weight;
-        if weight > queue.listed.get() {
-            // With room to grow: a burst makes a few listings, not one for each request.
-            let listing = weight.next_power_of_two();
-            queue.listed.set(listing);
-            group.lengths.push(listing, slot);
-        }
-        let was_active = std::mem::replace(&mut queue.is_active, queue.flow.may_go());
-        match (was_active, queue.is_active) {
-            (false, false) => return Some(result),
-            (false, true) => {
-                group.activate(self.clock);
-                queue.time = queue.time.max(group.clock());
-            }
-            (true, false) => group.deactivate(),
-            (true, true) if queue.time == before => return Some(result),
-            (true, true) => {}
-        }
-        let had_turn = was_active && group.first() == Some(slot);
-        if queue.is_active && (!was_active || had_turn || queue.time < before) {
-            self.ticks += 1;
-            queue.tick = self.ticks;
-            let key = Key { time: queue.time, tick: queue.tick, slot };
-            if had_turn { group.replace_first(key) } else { group.push(key) }
-        }
-        let slots = &self.slots;
-        group.tidy(|key| judge(slots, key));
-        Some(result)
-    }
-
-    /// The queue whose turn it is.
-    pub(super) fn best(&self) -> Option<u32> {
-        match (self.exact.first(), self.crowd.first()) {
-            (Some(_), Some(slot)) if self.crowd.spent < self.exact.spent => Some(slot),
-            (exact, crowd) => exact.or(crowd),
-        }
-    }
-
-    /// Puts back a request that could not be dispatched for want of slots.
-    pub(super) fn put_back(&mut self, entry: Entry<T>, rules: &Rules) {
-        let slot = self.slot_for(entry.rank.flow, false, rules);
-        self.change(slot, |queue| queue.flow.put_back(entry));
-    }
-
-    /// Sets aside a request whose inner is not ready; returns the slot it is in.
-    pub(super) fn park(&mut self, entry: Entry<T>, rules: &Rules) -> u32 {
-        let slot = self.slot_for(entry.rank.flow, false, rules);
-        self.change(slot, |queue| queue.flow.park(entry));
-        slot
-    }
-
-    pub(super) fn wake(&mut self, slot: u32, lane: InnerId) {
-        self.change(slot, |queue| queue.flow.wake(lane));
-    }
-
-    /// Whether somebody in this slot still waits for an inner that was not ready.
-    pub(super) fn has_parked(&mut self, slot: u32, lane: InnerId) -> bool {
-        self.change(slot, |queue| queue.flow.has_parked(lane)).unwrap_or(false)
-    }
-
-    /// Whether there is another queue than that of those without a flow.
+    /// Returns whether there are queues beside the queue of requests without a flow.
+    #[inline]
     pub(super) fn has_flows(&self) -> bool {
-        self.slots.len() - self.free.len() > 1
+        self.table.len() > 1
     }
 
-    /// Whether the longest flow can give way to another: there is more than one.
+    /// Returns whether several queues have entries, and the longest can give way to the rest.
     pub(super) fn has_several(&self) -> bool {
         self.in_use > 1
     }
 
-    /// Whether the longest flow has more than all have on average.
+    /// Returns whether the longest queue weighs more than the mean.
     pub(super) fn is_uneven(&mut self) -> bool {
-        let longest = self.longest().map_or(0, |(weight, _)| weight);
-        longest * self.in_use as u64 > self.exact.weight + self.crowd.weight
+        let longest = self.turns.longest(&self.table).map_or(0, |(weight, _)| weight);
+        longest * self.in_use as u64 > self.turns.weight()
     }
 
-    /// The queue that gives way to others: what it weighs, and its slot. The longest, of the crowd if that is
-    /// longer than all others together; then what counts is what the crowd weighs.
-    fn longest(&mut self) -> Option<(u64, u32)> {
-        if self.crowd.weight > self.exact.weight {
-            let (_, slot) = self.longest_of(Home::Shard(0))?;
-            return Some((self.crowd.weight, slot));
+    pub(super) fn summary(&mut self) -> LevelSummary {
+        LevelSummary {
+            active: self.turns.active(),
+            longest: self.turns.longest(&self.table).map_or(0, |(weight, _)| weight),
+            flowless: self.table.flowless().map_or(0, |queue| queue.weight),
         }
-        self.longest_of(Home::Flow(NO_FLOW))
     }
 
-    fn longest_of(&mut self, home: Home) -> Option<(u64, u32)> {
-        let slots = &self.slots;
-        let group = if home.is_crowd() { &mut self.crowd } else { &mut self.exact };
-        group.lengths.first(slots.len() - self.free.len(), |slot| {
-            let queue = slots.get(slot as usize)?.as_deref()?;
-            // The slot may once have been one of this group.
-            let is_here = queue.home.is_crowd() == home.is_crowd();
-            is_here.then_some((&queue.listed, queue.weight))
-        })
+    pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
+        let id = self.queue_for(entry.rank.flow, is_proven, rules);
+        self.change(id, |queue| queue.requests.push(entry));
     }
 
-    /// Takes the oldest request of the longest flow.
+    /// Returns the queue of a flow, a new queue if need be.
+    #[inline]
+    fn queue_for(&mut self, flow: u64, is_proven: bool, rules: &Rules) -> QueueId {
+        if flow == NO_FLOW {
+            return self.table.flowless_id();
+        }
+        let id = self.table.find(flow, is_proven);
+        id.unwrap_or_else(|| self.assign(flow, is_proven, rules))
+    }
+
+    /// Gives a queue to a flow without a dedicated queue.
+    fn assign(&mut self, flow: u64, is_proven: bool, rules: &Rules) -> QueueId {
+        if self.table.count_new_flow() {
+            self.forget_idle();
+        }
+        if !is_proven && !self.table.has_room_for_unproven(rules) {
+            self.share_unproven();
+        }
+        self.table.assign(flow, is_proven, self.turns.is_sharing(), rules)
+    }
+
+    /// Moves the requests of all unproven flows to shared queues. The flows are so many that a
+    /// client may be inventing flows.
+    fn share_unproven(&mut self) {
+        let mut entries: Vec<Entry<T>> = Vec::new();
+        for id in self.table.unproven() {
+            let Some(queue) = self.table.remove(id) else { continue };
+            self.len -= queue.len;
+            self.in_use -= usize::from(queue.len > 0);
+            self.turns.remove(&queue, &self.table);
+            let mut requests = queue.requests;
+            entries.extend(std::iter::from_fn(|| requests.pop_oldest()));
+        }
+        entries.sort_by_key(|entry| entry.seq);
+        for entry in entries {
+            let id = self.table.assign_shared(entry.rank.flow);
+            self.change(id, |queue| queue.requests.push(entry));
+        }
+    }
+
+    /// Forgets the empty queues with a virtual time no later than the virtual clock. A queue ahead
+    /// of the clock stays: otherwise its flow would come back with a clean slate.
+    pub(super) fn forget_idle(&mut self) {
+        let turns = &self.turns;
+        self.table.forget_idle(|queue| queue.virtual_time <= turns.virtual_clock(queue.kind));
+    }
+
+    /// Forgets all flows of an empty level, if the flows are many.
+    pub(super) fn forget_if_empty(&mut self) {
+        if self.len == 0 && self.table.has_many_flows() {
+            self.table.forget_idle(|_| true);
+        }
+    }
+
+    /// Changes a queue, and records the change where the queue is counted.
+    fn change<R>(&mut self, id: QueueId, change: impl FnOnce(&mut FlowQueue<T>) -> R) -> Option<R> {
+        let queue = self.table.get_mut(id)?;
+        let before = queue.virtual_time;
+        let result = change(queue);
+        let (weight, len) = (queue.requests.weight(), queue.requests.len());
+        self.len = self.len + len - queue.len;
+        self.in_use = self.in_use + usize::from(len > 0) - usize::from(queue.len > 0);
+        queue.len = len;
+        let kind = queue.kind;
+        if self.turns.update(id, queue, weight, before) {
+            self.turns.tidy(kind, &self.table);
+        }
+        Some(result)
+    }
+
+    /// The charge of the next request, at a cost of 1.
+    pub(super) fn estimate(&self, service: Option<Duration>) -> f64 {
+        let queue = self.turns.first().and_then(|id| self.table.get(id));
+        queue.map_or(Estimate::default().nanos(None), |queue| queue.estimate.nanos(service))
+    }
+
+    /// Takes the next request, and charges the queue unless `is_free`.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        rules: &Rules,
+        service: Option<Duration>,
+        is_free: bool,
+    ) -> Option<(Taken<T>, Charge)> {
+        let id = self.turns.first()?;
+        let (taken, virtual_time, kind, charge) = self.change(id, |queue| {
+            let taken = queue.requests.take(now, rules, service)?;
+            let cost = match &taken {
+                Taken::Next(entry) => entry.rank.cost,
+                Taken::Overdue(_) | Taken::Tombstone => 0,
+            };
+            let is_free = is_free || cost == 0;
+            let nanos =
+                if is_free { 0 } else { (queue.estimate.nanos(service) * f64::from(cost)) as u64 };
+            let (virtual_time, generation) = (queue.virtual_time, queue.generation);
+            queue.virtual_time = queue.virtual_time.saturating_add(nanos);
+            let charge =
+                Charge { level: 0, queue: id, generation, nanos, cost, paid: 0.0, id: None };
+            Some((taken, virtual_time, queue.kind, charge))
+        })??;
+        if charge.nanos > 0 {
+            self.turns.charge(kind, virtual_time, charge.nanos);
+        }
+        Some((taken, charge))
+    }
+
+    /// Takes back the charge of a request after its dispatch failed.
+    pub(super) fn refund(&mut self, charge: &Charge) {
+        self.correct(charge, 0, |_| {});
+    }
+
+    /// Corrects a charge by the real time of the request.
+    pub(super) fn settle(&mut self, charge: &Charge, service_time: Duration) {
+        let each = service_time.as_secs_f64() * 1e9;
+        self.correct(charge, (each * f64::from(charge.cost)) as u64, |queue| {
+            queue.estimate.record(each);
+        });
+    }
+
+    fn correct(&mut self, charge: &Charge, nanos: u64, change: impl FnOnce(&mut FlowQueue<T>)) {
+        let queue = self.table.get(charge.queue);
+        let Some(queue) = queue.filter(|queue| queue.generation == charge.generation) else {
+            return;
+        };
+        self.turns.correct(queue.kind, charge.nanos, nanos);
+        self.change(charge.queue, |queue| {
+            queue.virtual_time =
+                queue.virtual_time.saturating_add(nanos).saturating_sub(charge.nanos);
+            change(queue);
+        });
+    }
+
+    /// Puts back a popped request for want of slots.
+    pub(super) fn put_back(&mut self, entry: Entry<T>, rules: &Rules) {
+        let id = self.queue_for(entry.rank.flow, false, rules);
+        self.change(id, |queue| queue.requests.put_back(entry));
+    }
+
+    /// Parks a popped request of an unready inner. Returns the id of the queue.
+    pub(super) fn park(&mut self, entry: Entry<T>, rules: &Rules) -> QueueId {
+        let id = self.queue_for(entry.rank.flow, false, rules);
+        self.change(id, |queue| queue.requests.park(entry));
+        id
+    }
+
+    /// Makes the requests of an inner that are parked in the queue eligible again.
+    pub(super) fn wake(&mut self, id: QueueId, inner: InnerId) {
+        self.change(id, |queue| queue.requests.wake(inner));
+    }
+
+    /// Returns whether live requests of an inner are parked in the queue.
+    pub(super) fn has_parked(&mut self, id: QueueId, inner: InnerId) -> bool {
+        self.change(id, |queue| queue.requests.has_parked(inner)).unwrap_or(false)
+    }
+
+    /// Takes the oldest live request of the longest queue.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        self.pop_longest(Flow::pop_oldest)
+        self.pop_longest(Requests::pop_oldest)
     }
 
-    /// Takes the newest request of the longest flow.
+    /// Takes the newest live request of the longest queue.
     pub(super) fn pop_newest(&mut self) -> Option<Entry<T>> {
-        self.pop_longest(|flow| flow.pop_newest().or_else(|| flow.pop_oldest()))
+        self.pop_longest(|requests| requests.pop_newest().or_else(|| requests.pop_oldest()))
     }
 
-    fn pop_longest(&mut self, pop: impl Fn(&mut Flow<T>) -> Option<Entry<T>>) -> Option<Entry<T>> {
+    fn pop_longest(
+        &mut self,
+        pop: impl Fn(&mut Requests<T>) -> Option<Entry<T>>,
+    ) -> Option<Entry<T>> {
         while self.len > 0 {
-            let (_, slot) = self.longest()?;
-            let entry = self.change(slot, |queue| pop(&mut queue.flow))??;
-            // Shells made their flow seem longer than it is: look again which is the longest.
+            let (_, id) = self.turns.longest(&self.table)?;
+            let entry = self.change(id, |queue| pop(&mut queue.requests))??;
+            // Tombstones made the queue seem too long. Look for the longest again.
             if !entry.item.is_gone() {
                 return Some(entry);
             }
@@ -272,33 +274,15 @@ impl<T: QueueItem> PriorityLevel<T> {
         None
     }
 
-    /// The oldest request that still waits.
+    /// The oldest live request.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
-        let queues = self.slots.iter().flatten();
-        queues.filter_map(|queue| queue.flow.oldest()).min_by_key(|entry| entry.seq)
+        self.table.iter().filter_map(|queue| queue.requests.oldest()).min_by_key(|entry| entry.seq)
     }
 
-    /// Drops the shells of those that have gone.
+    /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
-        for slot in 0..self.slots.len() as u32 {
-            self.change(slot, |queue| queue.flow.purge());
+        for id in self.table.ids() {
+            self.change(id, |queue| queue.requests.purge());
         }
-    }
-
-    /// Forgets the flows, when none has anything here and they are many.
-    pub(super) fn rest(&mut self) {
-        if self.len == 0 && self.own.len() > REMEMBERED {
-            self.forget_idle(true);
-        }
-    }
-}
-
-/// Whether a queue still stands in its group as this key says.
-pub(super) fn judge<T>(slots: &[Option<Box<Queue<T>>>], key: &Key) -> Verdict {
-    let queue = slots.get(key.slot as usize).and_then(Option::as_ref);
-    match queue.filter(|queue| queue.is_active && queue.tick == key.tick) {
-        Some(queue) if queue.time > key.time => Verdict::Later(Key { time: queue.time, ..*key }),
-        Some(_) => Verdict::True,
-        None => Verdict::Gone,
     }
 }

@@ -1,41 +1,53 @@
+//! The settings of a queue.
+
 use std::time::Duration;
 
-use super::{Entry, QueueItem};
+use super::item::{Entry, QueueItem};
 use crate::options::Order;
 
-/// What the user has set about the line.
+/// The settings of a queue, as the user has chosen them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
     pub(crate) order: Order,
+    /// The threshold of adaptive LIFO, if set.
     pub(crate) lifo_after: Option<Duration>,
-    /// Whether there is controlled delay, and its target if that is set.
+    /// Controlled delay: `None` is off, `Some(None)` is a target that follows the service time.
     pub(crate) delay: Option<Option<Duration>>,
-    /// What a priority keeps while higher ones wait, as a share of the inner's time.
-    pub(crate) share: f64,
-    pub(crate) exact_flows: usize,
+    /// The share of the inner's time for each priority while higher priorities wait.
+    pub(crate) guaranteed_share: f64,
+    /// The number of flows of a priority that may have a dedicated queue.
+    pub(crate) dedicated_queues: usize,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { order: Order::Fifo, lifo_after: None, delay: None, share: 0.05, exact_flows: 1024 }
+        Self {
+            order: Order::Fifo,
+            lifo_after: None,
+            delay: None,
+            guaranteed_share: 0.05,
+            dedicated_queues: 1024,
+        }
     }
 }
 
-/// Below this, waits are noise. Also folly's target for controlled delay.
-const SHORT: Duration = Duration::from_millis(5);
+/// The shortest wait that shows a standing queue: 5 ms, the target of folly's controlled delay.
+/// Shorter waits are noise.
+const MIN_STANDING_WAIT: Duration = Duration::from_millis(5);
 
-/// The threshold of adaptive LIFO when nothing is known: what the simulations behind this crate had, with a
-/// service time of 20 ms.
-const UNKNOWN: Duration = Duration::from_millis(50);
+/// The threshold of adaptive LIFO while neither service time nor deadline is known: 50 ms, as in
+/// the simulations behind this crate, with a service time of 20 ms.
+const DEFAULT_THRESHOLD: Duration = Duration::from_millis(50);
 
 impl Rules {
-    /// Whether it is always the oldest who goes, however long it has waited.
+    /// Returns whether the oldest request is always next, however long it has waited.
     pub(super) fn is_plain(&self) -> bool {
         self.order == Order::Fifo && self.delay.is_none()
     }
 
-    /// How long the oldest may have waited before the newest go first: three service times are a queue that
-    /// stands, and after a quarter of its time it must not be too late for those behind it.
+    /// The wait of the oldest request above which the newest go first. Three service times show a
+    /// standing queue. The threshold is at most a quarter of the time that the oldest may wait, or
+    /// the requests behind would be too late.
     pub(super) fn threshold<T: QueueItem>(
         &self,
         oldest: &Entry<T>,
@@ -46,14 +58,15 @@ impl Rules {
                 oldest.item.late().map(|at| at.saturating_duration_since(oldest.admitted) / 4);
             let standing = service.map(|service| service.saturating_mul(3));
             let known = may_wait.into_iter().chain(standing).min();
-            known.unwrap_or(UNKNOWN).max(SHORT)
+            known.unwrap_or(DEFAULT_THRESHOLD).max(MIN_STANDING_WAIT)
         })
     }
 
-    /// Which shortest wait controlled delay lets stand, if it is on. Folly's 5 ms would be wrong where a single
-    /// call takes 100.
+    /// The target of controlled delay, if on: half a service time unless set. Folly's 5 ms would be
+    /// wrong for calls of 100 ms.
     pub(super) fn delay_target(&self, service: Option<Duration>) -> Option<Duration> {
-        let by_service = || service.map_or(SHORT, |service| (service / 2).max(SHORT));
+        let by_service =
+            || service.map_or(MIN_STANDING_WAIT, |service| (service / 2).max(MIN_STANDING_WAIT));
         self.delay.map(|target| target.unwrap_or_else(by_service))
     }
 }
@@ -72,17 +85,17 @@ mod tests {
         let entry = |late: Option<u64>| {
             let late = late.map(|left| now + ms(left));
             let item = Item { late, ..Item::new(0) };
-            Entry { seq: 0, lane: 0, rank: Rank::default(), admitted: now, item }
+            Entry { seq: 0, inner: 0, rank: Rank::default(), admitted: now, item }
         };
         let rules = Rules::default();
         assert_eq!(rules.threshold(&entry(Some(500)), Some(ms(20))), ms(60));
         assert_eq!(rules.threshold(&entry(Some(100)), Some(ms(20))), ms(25));
         assert_eq!(rules.threshold(&entry(Some(100)), None), ms(25));
-        assert_eq!(rules.threshold(&entry(None), Some(ms(1))), SHORT);
-        assert_eq!(rules.threshold(&entry(None), None), UNKNOWN);
+        assert_eq!(rules.threshold(&entry(None), Some(ms(1))), MIN_STANDING_WAIT);
+        assert_eq!(rules.threshold(&entry(None), None), DEFAULT_THRESHOLD);
         let set = Rules { lifo_after: Some(ms(1)), delay: Some(None), ..rules };
         assert_eq!(set.threshold(&entry(Some(500)), Some(ms(20))), ms(1));
         assert_eq!(set.delay_target(Some(ms(100))), Some(ms(50)));
-        assert_eq!(set.delay_target(None), Some(SHORT));
+        assert_eq!(set.delay_target(None), Some(MIN_STANDING_WAIT));
     }
 }

@@ -1,109 +1,118 @@
-//! Queues that take turns by virtual time.
+//! The queues of a group, by virtual time.
 
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, binary_heap::PeekMut},
 };
 
-use super::longest_queue::LongestQueue;
+use super::{item::QueueId, longest_queue::LongestQueue};
 
-/// Where a queue stands in its group: by what it has had, and at the same, by who has been there longer.
+/// The position of a queue in the heap. Keys compare field by field: at the same virtual time, the
+/// older key is first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    /// Virtual time, in nanoseconds of the inner's time.
-    pub(super) time: u64,
-    pub(super) tick: u64,
-    pub(super) slot: u32,
+    /// The virtual time of the queue, in nanoseconds of the inner's time.
+    pub(super) virtual_time: u64,
+    /// The number of the key: the older, the lower.
+    pub(super) seq: u64,
+    pub(super) queue: QueueId,
 }
 
-/// What is to become of a key.
+/// The result of comparing a key with its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    True,
-    /// Its queue has had more since, and stands there now.
-    Later(Key),
-    Gone,
+pub(super) enum KeyState {
+    /// The key is true.
+    Current,
+    /// The queue has been charged since. The new position is inside.
+    Outdated(Key),
+    /// The queue is gone or inactive, or has a newer key.
+    Stale,
 }
 
-/// The queues of a level that share alike, each with its virtual time: what it has had of the inner's time
-/// since it was as far as the others.
+/// A lazy min-heap of active queues, by virtual time (start-time fair queueing). A queue is active
+/// while it has an eligible request.
 ///
-/// A key is not taken out when it changes: when it comes to the top, it is dropped, or put right in place if
-/// its queue has had more meanwhile. One that has had less gets a second key. The top is always true.
+/// The virtual time of a queue is the sum of all charges, in nanoseconds of the inner's time. A key
+/// that is no longer true stays in the heap until it reaches the top. There a stale key is dropped,
+/// and the key of a queue with a higher virtual time is corrected in place. If a virtual time
+/// falls, the queue gets a second key. So the top is always true.
 #[derive(Debug, Default)]
 pub(super) struct VirtualTimeHeap {
     heap: BinaryHeap<Reverse<Key>>,
-    /// How many queues take turns.
+    /// The number of active queues.
     active: usize,
-    /// The virtual time of the last one that was dispatched from.
-    clock: u64,
-    /// What the group has had, to be compared with another group.
-    pub(super) spent: u64,
-    /// What its queues weigh together.
+    /// The highest virtual time of a queue when served.
+    virtual_clock: u64,
+    /// The virtual time of the group as a whole.
+    pub(super) virtual_time: u64,
+    /// The weight of all queues together.
     pub(super) weight: u64,
-    pub(super) lengths: LongestQueue,
+    pub(super) longest: LongestQueue,
 }
 
-/// So many keys that are not true any more may stay in the heap, and as many as are.
-const STALE: usize = 64;
+/// The number of stale keys that may stay in the heap, beyond one for each queue.
+const MAX_STALE: usize = 64;
 
 impl VirtualTimeHeap {
-    pub(super) fn first(&self) -> Option<u32> {
-        self.heap.peek().map(|key| key.0.slot)
+    /// The next queue.
+    pub(super) fn first(&self) -> Option<QueueId> {
+        self.heap.peek().map(|key| key.0.queue)
     }
 
+    /// The number of active queues.
     pub(super) fn active(&self) -> usize {
         self.active
     }
 
-    /// The virtual time at which a queue that comes back starts at least, so that it can't save up what it did
-    /// not use: what the one had had that was served last, which is the least that any has had by then (as
-    /// in start-time fair queueing).
-    pub(super) fn clock(&self) -> u64 {
-        self.clock
+    /// The virtual clock: the virtual time of the queue served last, which was the lowest then. A
+    /// queue that becomes active again starts no earlier, so idle time cannot be saved up
+    /// (start-time fair queueing).
+    pub(super) fn virtual_clock(&self) -> u64 {
+        self.virtual_clock
     }
 
-    pub(super) fn advance(&mut self, time: u64) {
-        self.clock = self.clock.max(time);
+    /// Sets the virtual clock, for the service of a queue at `virtual_time`.
+    pub(super) fn advance(&mut self, virtual_time: u64) {
+        self.virtual_clock = self.virtual_clock.max(virtual_time);
     }
 
-    /// A queue comes back. If it is the first of the group, the group starts where the other is, for the same
-    /// reason.
-    pub(super) fn activate(&mut self, clock: u64) {
+    /// Counts a queue that becomes active. If the queue is the first, the group becomes active too,
+    /// and starts no earlier than the virtual clock of the groups: no group can save up idle time.
+    pub(super) fn activate(&mut self, virtual_clock: u64) {
         if self.active == 0 {
-            self.spent = self.spent.max(clock);
+            self.virtual_time = self.virtual_time.max(virtual_clock);
         }
         self.active += 1;
     }
 
-    /// A queue has nothing more to dispatch.
+    /// Counts a queue that becomes inactive.
     pub(super) fn deactivate(&mut self) {
         self.active -= 1;
     }
 
-    /// A queue that takes turns has a new key.
+    /// Adds a key of an active queue.
     pub(super) fn push(&mut self, key: Key) {
         self.heap.push(Reverse(key));
     }
 
-    /// The first one has a new key.
+    /// Replaces the first key.
     pub(super) fn replace_first(&mut self, key: Key) {
         if let Some(mut top) = self.heap.peek_mut() {
             top.0 = key;
         }
     }
 
-    /// Puts the top right, and drops the keys that are not true any more when they are many.
-    pub(super) fn tidy(&mut self, mut judge: impl FnMut(&Key) -> Verdict) {
+    /// Corrects the top, and drops stale keys if there are many.
+    pub(super) fn tidy(&mut self, mut state_of: impl FnMut(&Key) -> KeyState) {
         while let Some(mut top) = self.heap.peek_mut() {
-            match judge(&top.0) {
-                Verdict::True => break,
-                Verdict::Later(key) => top.0 = key,
-                Verdict::Gone => drop(PeekMut::pop(top)),
+            match state_of(&top.0) {
+                KeyState::Current => break,
+                KeyState::Outdated(key) => top.0 = key,
+                KeyState::Stale => drop(PeekMut::pop(top)),
             }
         }
-        if self.heap.len() > 2 * self.active + STALE {
-            self.heap.retain(|key| !matches!(judge(&key.0), Verdict::Gone));
+        if self.heap.len() > 2 * self.active + MAX_STALE {
+            self.heap.retain(|key| !matches!(state_of(&key.0), KeyState::Stale));
         }
     }
 }

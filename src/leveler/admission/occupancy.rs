@@ -9,7 +9,7 @@ use std::{
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
-    queue::Shape,
+    queue::LevelSummary,
     rng::mix,
 };
 
@@ -93,11 +93,11 @@ impl Occupancy {
     }
 
     /// Takes over what the queue knows of each priority.
-    pub(crate) fn publish(&self, shapes: [Shape; LEVELS]) {
-        for (index, shape) in shapes.into_iter().enumerate() {
-            self.active[index].store(shape.active, Relaxed);
-            self.longest[index].store(shape.longest, Relaxed);
-            self.flowless[index].store(shape.flowless, Relaxed);
+    pub(crate) fn publish(&self, summaries: [LevelSummary; LEVELS]) {
+        for (index, summary) in summaries.into_iter().enumerate() {
+            self.active[index].store(summary.active, Relaxed);
+            self.longest[index].store(summary.longest, Relaxed);
+            self.flowless[index].store(summary.flowless, Relaxed);
         }
     }
 
@@ -199,11 +199,11 @@ mod tests {
     use super::*;
     use crate::class::Class;
 
-    /// Shapes in which the default priority is like this, and the others are empty.
-    fn shapes(normal: Shape) -> [Shape; LEVELS] {
-        let mut shapes = [Shape::default(); LEVELS];
-        shapes[Priority::Normal.index()] = normal;
-        shapes
+    /// Summaries in which the default priority is like this, and the others are empty.
+    fn only(normal: LevelSummary) -> [LevelSummary; LEVELS] {
+        let mut summaries = [LevelSummary::default(); LEVELS];
+        summaries[Priority::Normal.index()] = normal;
+        summaries
     }
 
     #[test]
@@ -220,11 +220,11 @@ mod tests {
 
         let long = Class::new().flow("long");
         (0..5).for_each(|_| occupancy.on_queued(long.rank));
-        occupancy.publish(shapes(Shape { active: 1, longest: 5, flowless: 0 }));
+        occupancy.publish(only(LevelSummary { active: 1, longest: 5, flowless: 0 }));
         assert!(!gives_way(long));
         assert!(gives_way(Class::new().flow("short")));
         assert!(gives_way(Class::new()), "requests without a flow are one flow");
-        occupancy.publish(shapes(Shape { active: 2, longest: 5, flowless: 5 }));
+        occupancy.publish(only(LevelSummary { active: 2, longest: 5, flowless: 5 }));
         assert!(!gives_way(Class::new()));
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let long = Class::new().flow("long").rank;
         (0..100).for_each(|_| occupancy.on_queued(long));
         occupancy.on_queued(Class::new().priority(Priority::High).rank);
-        occupancy.publish(shapes(Shape { active: 2, longest: 100, flowless: 0 }));
+        occupancy.publish(only(LevelSummary { active: 2, longest: 100, flowless: 0 }));
         let ahead_of = |rank| occupancy.ahead_of(rank).requests;
         assert_eq!(ahead_of(long), 101);
         assert_eq!(ahead_of(Class::new().flow("short").rank), 3);

@@ -46,7 +46,7 @@ impl Dispatcher {
             if due.is_some() {
                 break;
             }
-            let next = core.link.backlog().pop(*now, &times);
+            let next = core.link.backlog().queue.pop(*now, &times);
             let Some(next) = next else { break };
             left -= 1;
             match next {
@@ -74,28 +74,28 @@ impl Dispatcher {
     /// with it.
     fn try_dispatch(&mut self, core: &Core, entry: Queued, charge: Charge, now: Instant) -> bool {
         if let Some(reason) = too_late(core, &entry, now) {
-            core.link.backlog().refund(&charge);
+            core.link.backlog().queue.refund(&charge);
             contain(|| entry.item.remove(reason.into()));
             return true;
         }
         if !core.admission.may_dispatch(entry.item.cost()) {
-            core.link.backlog().put_back(entry, &charge);
+            core.link.backlog().queue.put_back(entry, &charge);
             return false;
         }
-        let Entry { seq, lane, rank, admitted, item } = entry;
-        let again = |item| Entry { seq, lane, rank, admitted, item };
-        match contain(|| item.dispatch(now, charge.bill)) {
+        let Entry { seq, inner, rank, admitted, item } = entry;
+        let again = |item| Entry { seq, inner, rank, admitted, item };
+        match contain(|| item.dispatch(now, charge.id)) {
             Some(Dispatched::Started) => self.on_called(core, now),
             Some(Dispatched::Panicked) => {
                 self.on_called(core, now);
-                core.link.backlog().keep_charge(&charge);
+                core.link.backlog().queue.keep_charge(&charge);
             }
-            Some(Dispatched::Unready(item)) => core.link.backlog().stall(again(item), &charge),
+            Some(Dispatched::Unready(item)) => core.link.backlog().queue.park(again(item), &charge),
             Some(Dispatched::NoSlot(item)) => {
-                core.link.backlog().put_back(again(item), &charge);
+                core.link.backlog().queue.put_back(again(item), &charge);
                 return false;
             }
-            Some(Dispatched::Ended) | None => core.link.backlog().refund(&charge),
+            Some(Dispatched::Ended) | None => core.link.backlog().queue.refund(&charge),
         }
         true
     }

@@ -16,7 +16,7 @@ pub(super) fn evict(core: &Core) {
         let victim = if evicts_oldest {
             backlog.pop_oldest().map(|job| (job, Reason::Evicted.into()))
         } else {
-            backlog.pop_for_another().map(|victim| {
+            backlog.queue.evict().map(|victim| {
                 let Victim { entry, reason, over_share } = victim;
                 (entry.item, Removal { reason, over_share })
             })

@@ -13,11 +13,11 @@ pub(super) fn expire(core: &Core, now: &mut Instant, cx: &mut Context<'_>) {
     for _ in 0..BATCH {
         let late = {
             let mut backlog = core.link.backlog();
-            if backlog.next_late().is_none() {
+            if backlog.queue.next_late().is_none() {
                 return;
             }
             *now = Instant::now();
-            backlog.pop_late(*now)
+            backlog.queue.pop_late(*now)
         };
         let Some(job) = late else { return };
         let reason = job.late().map_or(Reason::MaxWait, |late| late.reason);

@@ -32,10 +32,10 @@ impl Intake {
         let mut settlements = mem::take(&mut self.settlements);
         link.settlements.swap(&mut settlements);
         let mut backlog = link.backlog();
-        settlements.drain(..).for_each(|(charge, time)| backlog.settle(charge, time));
-        woken.into_iter().for_each(|inner| backlog.wake(inner));
+        settlements.drain(..).for_each(|(charge, time)| backlog.queue.settle(charge, time));
+        woken.into_iter().for_each(|inner| backlog.queue.wake(inner));
         let is_closed = matches!(backlog.take_in(cx), Poll::Ready(()));
-        let has_late = backlog.next_late().is_some();
+        let has_late = backlog.queue.next_late().is_some();
         drop(backlog);
         self.settlements = settlements;
         Found { is_closed, has_late }

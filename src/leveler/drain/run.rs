@@ -104,11 +104,11 @@ impl<'a> Drain<'a> {
         let occupancy = &self.core.admission.occupancy;
         let waiting = occupancy.queued();
         let mut backlog = self.core.link.backlog();
-        if let Some(shapes) = backlog.shapes() {
-            occupancy.publish(shapes);
+        if let Some(summaries) = backlog.queue.summaries() {
+            occupancy.publish(summaries);
         }
-        backlog.purge(waiting);
-        let late = backlog.next_late();
+        backlog.queue.purge(waiting);
+        let late = backlog.queue.next_late();
         drop(backlog);
         self.dispatcher.look_back(self.core, waiting, self.now);
         late

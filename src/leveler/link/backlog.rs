@@ -1,40 +1,37 @@
+//! The requests that wait, read or unread.
+
 use std::{
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use tokio::{sync::mpsc, time::Instant};
 
 use super::job::Job;
-use crate::{
-    class::Priority,
-    queue::{
-        Charge, ChargeId, Entry, Expiry, FairQueue, InnerId, Next, Rules, Shape, Times, Victim,
-    },
-};
+use crate::queue::{Entry, Queue, Rules};
 
-/// The capacity of the channel to the drain task, in requests. Also how far requests that displace others
-/// may exceed the bound: one channel's worth, which the drain task has not read yet.
+/// The capacity of the channel to the drain task, in requests. Also how far requests that displace
+/// others may exceed the bound: one channel's worth, which the drain task has not read yet.
 pub(crate) const CHANNEL: usize = 1024;
 
 pub(crate) type Queued = Entry<Arc<dyn Job>>;
 
-/// All that waits: what is still in the channel, and the line.
+/// The receiver of the channel in which requests are sent, and the [`Queue`] into which they are
+/// read.
 pub(crate) struct Backlog {
     receiver: mpsc::Receiver<Arc<dyn Job>>,
-    line: FairQueue<Arc<dyn Job>>,
-    expiry: Expiry<Arc<dyn Job>>,
+    pub(crate) queue: Queue<Arc<dyn Job>>,
+    /// The buffer of a read, kept for its memory.
     batch: Vec<Arc<dyn Job>>,
 }
 
 impl Backlog {
     pub(crate) fn new(receiver: mpsc::Receiver<Arc<dyn Job>>, rules: Rules) -> Self {
-        Self { receiver, line: FairQueue::new(rules), expiry: Expiry::new(), batch: Vec::new() }
+        Self { receiver, queue: Queue::new(rules), batch: Vec::new() }
     }
 
-    /// Reads what is in the channel into the line. `Ready` when the channel is closed and empty;
-    /// otherwise the drain task will be woken by the next request.
+    /// Reads the channel into the queue. Returns `Ready` once the channel is closed and empty;
+    /// until then the next request wakes the drain task.
     pub(crate) fn take_in(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut batch = std::mem::take(&mut self.batch);
         let closed = loop {
@@ -48,89 +45,38 @@ impl Backlog {
         closed
     }
 
-    /// Makes room in a full channel when the drain task does not come to it: the callers do not yield.
+    /// Makes room in a full channel on behalf of the drain task, which does not get to run since
+    /// the callers do not yield.
     pub(crate) fn help(&mut self, live: usize) {
+        self.read();
+        // The drain task may have a request in hand, and put it back.
+        self.queue.purge_left(live);
+    }
+
+    fn read(&mut self) {
         while let Ok(job) = self.receiver.try_recv() {
             self.push(job);
         }
-        self.line.purge(live);
-        // The drain task may have one in hand.
-        self.expiry.purge(live, |job| job.has_left());
     }
 
     fn push(&mut self, job: Arc<dyn Job>) {
         if job.is_gone() {
             return;
         }
-        if let Some(late) = job.late() {
-            self.expiry.push(late.at, Arc::clone(&job));
-        }
-        self.line.push(job.inner_id(), job.rank(), job.admitted(), job);
+        self.queue.push(job.inner_id(), job.rank(), job.admitted(), job);
     }
 
-    pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<Arc<dyn Job>>> {
-        self.line.pop(now, times)
-    }
-
-    pub(crate) fn put_back(&mut self, entry: Queued, charge: &Charge) {
-        self.line.refund(charge);
-        self.line.put_back(entry);
-    }
-
-    pub(crate) fn stall(&mut self, entry: Queued, charge: &Charge) {
-        self.line.refund(charge);
-        self.line.stall(entry);
-    }
-
-    pub(crate) fn refund(&mut self, charge: &Charge) {
-        self.line.refund(charge);
-    }
-
-    pub(crate) fn keep_charge(&mut self, charge: &Charge) {
-        self.line.keep_charge(charge);
-    }
-
-    pub(crate) fn settle(&mut self, bill: ChargeId, time: Duration) {
-        self.line.settle(bill, time);
-    }
-
-    pub(crate) fn shapes(&mut self) -> Option<[Shape; Priority::ALL.len()]> {
-        self.line.shapes()
-    }
-
-    pub(crate) fn pop_for_another(&mut self) -> Option<Victim<Arc<dyn Job>>> {
-        self.line.pop_for_another()
-    }
-
-    pub(crate) fn wake(&mut self, lane: InnerId) {
-        self.line.wake(lane);
-    }
-
-    pub(crate) fn pop_late(&mut self, now: Instant) -> Option<Arc<dyn Job>> {
-        self.expiry.pop(now)
-    }
-
-    pub(crate) fn next_late(&mut self) -> Option<Instant> {
-        self.expiry.next()
-    }
-
+    /// Takes the oldest request of the longest flow of the lowest priority, or else an unread one.
     pub(crate) fn pop_oldest(&mut self) -> Option<Arc<dyn Job>> {
-        if let Some(entry) = self.line.pop_oldest() {
+        if let Some(entry) = self.queue.pop_oldest() {
             return Some(entry.item);
         }
         std::iter::from_fn(|| self.receiver.try_recv().ok()).find(|job| !job.is_gone())
     }
 
+    /// Returns when the oldest request was admitted.
     pub(crate) fn oldest_admitted(&mut self) -> Option<Instant> {
-        while let Ok(job) = self.receiver.try_recv() {
-            self.push(job);
-        }
-        self.line.oldest().map(|entry| entry.admitted)
-    }
-
-    /// Drops what has gone; for the drain task, which has nothing in hand now.
-    pub(crate) fn purge(&mut self, live: usize) {
-        self.line.purge(live);
-        self.expiry.purge(live, |job| job.is_gone());
+        self.read();
+        self.queue.oldest().map(|entry| entry.admitted)
     }
 }

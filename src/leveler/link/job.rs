@@ -76,6 +76,10 @@ impl QueueItem for Arc<dyn Job> {
         (**self).is_gone()
     }
 
+    fn has_left(&self) -> bool {
+        (**self).has_left()
+    }
+
     fn late(&self) -> Option<Instant> {
         (**self).late().map(|late| late.at)
     }

@@ -1,4 +1,4 @@
-//! Requests that weigh more than one.
+//! Requests of a cost above 1.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Fair between flows.
+//! Fairness between flows.
 
 use super::*;
 
@@ -13,24 +13,24 @@ fn a_short_flow_does_not_wait_for_a_long_one() {
 }
 
 #[test]
-fn shares_are_of_time_and_put_right_when_the_calls_have_finished() {
+fn shares_are_of_time_and_corrected_when_calls_end() {
     let mut rig = Rig::order(Order::Fifo);
     let (slow, fast) = (flow("slow"), flow("fast"));
     rig.push(slow.clone());
     rig.push(fast.clone());
     let (mut slow_time, mut fast_time) = (0, 0);
     for _ in 0..10_000 {
-        let Some(Next::Dispatch(entry, charge)) = rig.line.pop(rig.now, &UNKNOWN) else {
-            panic!("both have one waiting")
+        let Some(Next::Dispatch(entry, charge)) = rig.queue.pop(rig.now, &NO_TIMES) else {
+            panic!("both flows wait")
         };
-        let bill = charge.bill.expect("there are two flows");
+        let id = charge.id.expect("there are two flows");
         rig.items.clear();
         if entry.rank == slow.rank {
-            rig.line.settle(bill, MS * 100);
+            rig.queue.settle(id, MS * 100);
             slow_time += 100;
             rig.push(slow.clone());
         } else {
-            rig.line.settle(bill, MS * 5);
+            rig.queue.settle(id, MS * 5);
             fast_time += 5;
             rig.push(fast.clone());
         }
@@ -60,7 +60,7 @@ fn a_flow_with_one_at_a_time_does_not_overtake_the_others() {
     for _ in 0..60 {
         if rig.pop() == Some(eager) {
             turns += 1;
-            // As soon as one is served there is the next: the queue of this flow is empty each time.
+            // The next comes as soon as the last is served: each time the queue is empty.
             eager = rig.push(flow("eager"));
         }
     }
@@ -72,8 +72,7 @@ fn the_longest_flow_gives_way_with_its_oldest() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push(flow("short"));
     rig.push_many(3, &flow("long"));
-    let mut victim =
-        || rig.line.pop_for_another().map(|victim| (victim.entry.item.id, victim.reason));
+    let mut victim = || rig.queue.evict().map(|victim| (victim.entry.item.id, victim.reason));
     assert_eq!(victim(), Some((1, Reason::Evicted)));
     assert_eq!(victim(), Some((2, Reason::Evicted)));
 }
@@ -85,13 +84,13 @@ fn idle_flows_cost_nothing() {
         rig.push(Class::new().flow(nth));
         rig.pop();
         rig.items.clear();
-        rig.line.purge(0);
+        rig.queue.purge(0);
     }
-    let level = &rig.line.levels[Priority::Normal.index()];
+    let level = &rig.queue.levels[Priority::Normal.index()];
     assert!(level.flows() <= 65, "{}", level.flows());
 }
 
-/// What somebody who invents flows can do: fill the crowd.
+/// A client that invents flows can only fill the shared queues.
 #[test]
 fn invented_flows_are_bounded_and_take_no_more_than_half() {
     let mut rig = Rig::order(Order::Fifo);
@@ -106,30 +105,31 @@ fn invented_flows_are_bounded_and_take_no_more_than_half() {
     }
     let mut served = 0;
     for nth in 0..10_000 {
-        // A round of arrivals: one honest, nine invented. One is served, the longest gives way to the rest.
+        // A round of arrivals: an honest flow and nine invented flows. Two are served, and the
+        // longest gives way to the rest.
         let id = rig.push(honest(nth));
         for _ in 0..9 {
             rig.push(Class::new().flow(invented.next()));
         }
         let next = rig.pop_many(2);
         served += u32::from(next.contains(&id));
-        while rig.line.len() > 2000 {
-            let victim = rig.line.pop_for_another().expect("many wait").entry;
-            assert_ne!(victim.item.id, id, "an honest one gives way to none of those");
+        while rig.queue.len() > 2000 {
+            let victim = rig.queue.evict().expect("many wait").entry;
+            assert_ne!(victim.item.id, id, "an honest flow gives way to no invented flow");
         }
     }
     assert!(served > 9_900, "{served} of 10 000 honest ones went at once");
-    let level = &rig.line.levels[Priority::Normal.index()];
+    let level = &rig.queue.levels[Priority::Normal.index()];
     assert!(level.flows() <= 20 + 64 + 128, "{}", level.flows());
 }
 
 #[test]
 fn beyond_the_bound_flows_share_queues_and_are_served_all_the_same() {
-    let mut rig = Rig::new(Rules { exact_flows: 4, ..Rules::default() });
+    let mut rig = Rig::new(Rules { dedicated_queues: 4, ..Rules::default() });
     for nth in 0..1000_u32 {
         rig.push_many(3, &Class::new().flow(nth));
     }
-    let level = &rig.line.levels[Priority::Normal.index()];
+    let level = &rig.queue.levels[Priority::Normal.index()];
     assert!(level.flows() <= 4 + 128, "{}", level.flows());
     let mut all = rig.drain();
     all.sort_unstable();

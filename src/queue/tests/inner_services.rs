@@ -1,4 +1,4 @@
-//! Requests whose inner service is not ready.
+//! Requests of unready inner services.
 
 use super::*;
 
@@ -14,10 +14,10 @@ fn leaves_in_order_of_arrival_and_skips_the_gone() {
 fn an_unready_inner_is_passed_over_and_keeps_its_order() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_for_each(&[A, B, A, B, A]);
-    rig.stall();
+    rig.park();
     assert_eq!(rig.pop_many(2), [1, 3], "2 is for the unready inner");
     assert_eq!(rig.pop(), None);
-    rig.line.wake(A);
+    rig.queue.wake(A);
     assert_eq!(rig.drain(), [0, 2, 4]);
 }
 
@@ -25,8 +25,8 @@ fn an_unready_inner_is_passed_over_and_keeps_its_order() {
 fn a_woken_inner_goes_before_younger_requests_of_others() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_for_each(&[A, B, B]);
-    rig.stall();
-    rig.line.wake(A);
+    rig.park();
+    rig.queue.wake(A);
     assert_eq!(rig.drain(), [0, 1, 2]);
 }
 
@@ -34,20 +34,20 @@ fn a_woken_inner_goes_before_younger_requests_of_others() {
 fn an_unready_inner_is_passed_over_by_the_newest_first_as_well() {
     let mut rig = Rig::order(Order::Lifo);
     rig.push_for_each(&[A, B, A, B, A]);
-    rig.stall();
+    rig.park();
     assert_eq!(rig.pop_many(2), [3, 1]);
-    rig.line.wake(A);
+    rig.queue.wake(A);
     rig.push_for(B, Class::new());
     assert_eq!(rig.drain(), [5, 4, 2, 0]);
 }
 
 #[test]
-fn a_lane_in_which_all_have_gone_holds_up_nobody() {
+fn parked_requests_that_have_all_gone_hold_up_nobody() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_many(2, &Class::new());
-    rig.stall();
+    rig.park();
     rig.leaves(0);
-    assert_eq!(rig.drain(), [1], "the inner is to be asked anew");
+    assert_eq!(rig.drain(), [1], "the inner is polled again");
 }
 
 #[test]
@@ -57,9 +57,9 @@ fn an_inner_that_is_unready_for_one_flow_is_not_asked_for_the_others() {
         rig.push(flow(name));
     }
     rig.push_for(B, flow("d"));
-    rig.stall();
+    rig.park();
     assert_eq!(rig.drain(), [3]);
-    rig.line.wake(A);
+    rig.queue.wake(A);
     let mut left = rig.drain();
     left.sort_unstable();
     assert_eq!(left, [0, 1, 2]);
@@ -78,22 +78,22 @@ fn an_entry_put_back_is_next_again() {
 }
 
 #[test]
-fn shells_of_the_gone_are_dropped_when_they_outnumber_the_rest() {
+fn tombstones_are_dropped_when_they_outnumber_the_rest() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push_many(5000, &Class::new());
     (10..5000).for_each(|id| rig.leaves(id));
-    rig.line.purge(10);
-    assert_eq!(rig.line.len(), 10);
+    rig.queue.purge(10);
+    assert_eq!(rig.queue.len(), 10);
 }
 
 #[test]
-fn inner_services_for_which_nobody_waits_any_more_are_forgotten() {
+fn inner_services_without_live_requests_are_forgotten() {
     let mut rig = Rig::order(Order::Fifo);
-    for lane in 0..5000 {
-        let id = rig.push_for(lane, Class::new());
-        rig.stall();
+    for inner in 0..5000 {
+        let id = rig.push_for(inner, Class::new());
+        rig.park();
         rig.leaves(id);
-        rig.line.purge(0);
+        rig.queue.purge(0);
     }
-    assert!(rig.line.blocked.len() <= 1025, "{}", rig.line.blocked.len());
+    assert!(rig.queue.blocked.len() <= 1025, "{}", rig.queue.blocked.len());
 }

@@ -1,12 +1,12 @@
-//! The line by behaviour, and against a sorted vector.
+//! Tests of the queue: by behaviour, and against a sorted vector.
 
 mod costs;
 mod flows;
 mod inner_services;
 mod order;
 mod priorities;
+mod random_play;
 mod reference;
-mod whole;
 
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ const A: InnerId = 1;
 const B: InnerId = 2;
 
 const MS: Duration = Duration::from_millis(1);
-const UNKNOWN: Times = [None; Priority::ALL.len()];
+const NO_TIMES: Times = [None; Priority::ALL.len()];
 
-/// A line with a clock, and requests by number.
+/// A queue with a clock, and requests by number.
 struct Rig {
-    line: FairQueue<Item>,
+    queue: FairQueue<Item>,
     now: Instant,
     times: Times,
     items: Vec<Item>,
@@ -38,29 +38,34 @@ struct Rig {
 
 impl Rig {
     fn new(rules: Rules) -> Self {
-        Self { line: FairQueue::new(rules), now: Instant::now(), times: UNKNOWN, items: Vec::new() }
+        Self {
+            queue: FairQueue::new(rules),
+            now: Instant::now(),
+            times: NO_TIMES,
+            items: Vec::new(),
+        }
     }
 
     fn order(order: Order) -> Self {
         Self::new(Rules { order, ..Rules::default() })
     }
 
-    /// Adds one for inner `A`; returns its number.
+    /// Adds a request for inner `A`. Returns the number.
     fn push(&mut self, class: Class) -> u32 {
         self.push_for(A, class)
     }
 
-    fn push_for(&mut self, lane: InnerId, class: Class) -> u32 {
+    fn push_for(&mut self, inner: InnerId, class: Class) -> u32 {
         let id = self.items.len() as u32;
         let item = Item::new(id);
         self.items.push(item.clone());
-        self.line.push(lane, class.rank, self.now, item);
+        self.queue.push(inner, class.rank, self.now, item);
         id
     }
 
-    fn push_for_each(&mut self, lanes: &[InnerId]) {
-        for lane in lanes {
-            self.push_for(*lane, Class::new());
+    fn push_for_each(&mut self, inner_ids: &[InnerId]) {
+        for inner in inner_ids {
+            self.push_for(*inner, Class::new());
         }
     }
 
@@ -73,7 +78,7 @@ impl Rig {
     }
 
     fn next(&mut self) -> Option<Entry<Item>> {
-        match self.line.pop(self.now, &self.times)? {
+        match self.queue.pop(self.now, &self.times)? {
             Next::Dispatch(entry, _) => Some(entry),
             Next::Remove(entry, reason) => panic!("{} was removed: {reason}", entry.item.id),
         }
@@ -91,22 +96,22 @@ impl Rig {
         self.pop_many(usize::MAX)
     }
 
-    /// Takes the next, and sets it aside since its inner is not ready.
-    fn stall(&mut self) {
-        let entry = self.take_back().expect("one should be waiting");
-        self.line.stall(entry);
+    /// Takes the next request, and parks it.
+    fn park(&mut self) {
+        let entry = self.take_back().expect("a request waits");
+        self.queue.park(entry);
     }
 
     fn put_back(&mut self) {
-        let entry = self.take_back().expect("one should be waiting");
-        self.line.put_back(entry);
+        let entry = self.take_back().expect("a request waits");
+        self.queue.put_back(entry);
     }
 
-    /// Takes the next, which will not be dispatched.
+    /// Takes the next request, and refunds the charge.
     fn take_back(&mut self) -> Option<Entry<Item>> {
-        match self.line.pop(self.now, &self.times)? {
+        match self.queue.pop(self.now, &self.times)? {
             Next::Dispatch(entry, charge) => {
-                self.line.refund(&charge);
+                self.queue.refund(&charge);
                 Some(entry)
             }
             Next::Remove(entry, reason) => panic!("{} was removed: {reason}", entry.item.id),

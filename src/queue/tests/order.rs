@@ -1,4 +1,4 @@
-//! The oldest or the newest first.
+//! Orders: the oldest or the newest first.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn adaptive_lifo_turns_to_the_newest_when_the_queue_stands_and_back_when_it_does
     rig.push_many(3, &Class::new());
     rig.now += MS * 60;
     rig.push_many(3, &Class::new());
-    assert_eq!(rig.pop_many(3), [0, 5, 4], "one old one proves nothing, the second does");
+    assert_eq!(rig.pop_many(3), [0, 5, 4], "a single old request proves nothing, the second does");
     assert_eq!(rig.pop_many(2), [3, 2]);
     rig.now += MS * 10;
     rig.leaves(1);
@@ -34,7 +34,7 @@ fn controlled_delay_removes_what_has_stood_too_long() {
     let mut removed = Vec::new();
     for _ in 0..15 {
         rig.now += MS * 10;
-        while let Some(Next::Remove(entry, reason)) = rig.line.pop(rig.now, &UNKNOWN) {
+        while let Some(Next::Remove(entry, reason)) = rig.queue.pop(rig.now, &NO_TIMES) {
             assert_eq!(reason, Reason::Delay);
             removed.push(entry.item.id);
         }

@@ -1,4 +1,4 @@
-//! The line against a sorted vector, in random play.
+//! The queue against a sorted vector, in random play.
 
 use std::collections::HashMap;
 
@@ -9,85 +9,105 @@ use crate::{
     queue::{Rules, testing::Random},
 };
 
-/// The line as one would write it without a thought of speed: a vector, and a look at all of it each time.
+/// The queue written without a thought of speed: a vector, searched as a whole at each step.
 struct Reference {
     newest_first: bool,
-    /// In order of arrival: number, priority, flow, cost, gone.
-    waiting: Vec<(u32, usize, u64, u32, bool)>,
-    /// Virtual time, and since when.
+    /// In the order of arrival.
+    waiting: Vec<Request>,
+    /// The virtual time of each flow, and the number of its key.
     flows: HashMap<(usize, u64), (u64, u64)>,
-    clocks: [u64; 5],
-    ticks: u64,
+    virtual_clocks: [u64; 5],
+    last_key_seq: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Request {
+    id: u32,
+    level: usize,
+    flow: u64,
+    cost: u32,
+    gone: bool,
+}
+
+impl Request {
+    fn is_of(&self, level: usize, flow: u64) -> bool {
+        (self.level, self.flow) == (level, flow)
+    }
 }
 
 impl Reference {
     fn is_active(&self, level: usize, flow: u64) -> bool {
-        self.waiting.iter().any(|one| (one.1, one.2) == (level, flow))
+        self.waiting.iter().any(|request| request.is_of(level, flow))
     }
 
-    fn best(&self, level: usize) -> Option<(u64, u64, u64)> {
-        let active = self.waiting.iter().filter(|one| one.1 == level).map(|one| {
-            let (time, tick) = self.flows[&(level, one.2)];
-            (time, tick, one.2)
+    /// The virtual time, the number of the key, and the flow that is next.
+    fn first(&self, level: usize) -> Option<(u64, u64, u64)> {
+        let waiting = self.waiting.iter().filter(|request| request.level == level);
+        let keys = waiting.map(|request| {
+            let (virtual_time, key_seq) = self.flows[&(level, request.flow)];
+            (virtual_time, key_seq, request.flow)
         });
-        active.min()
+        keys.min()
     }
 
     fn push(&mut self, id: u32, level: usize, flow: u64, cost: u32) {
         if !self.is_active(level, flow) {
-            self.ticks += 1;
+            self.last_key_seq += 1;
             let known = self.flows.entry((level, flow)).or_default();
-            *known = (known.0.max(self.clocks[level]), self.ticks);
+            *known = (known.0.max(self.virtual_clocks[level]), self.last_key_seq);
         }
-        self.waiting.push((id, level, flow, cost, false));
+        self.waiting.push(Request { id, level, flow, cost, gone: false });
     }
 
     fn pop(&mut self) -> Option<u32> {
         loop {
-            let level = self.waiting.iter().map(|one| one.1).min()?;
-            // With nobody to be fair to, nothing is charged.
+            let level = self.waiting.iter().map(|request| request.level).min()?;
+            // A single flow has no rival, and is not charged.
             let flows = self.flows.keys().filter(|(at, _)| *at == level).count();
-            let is_free = flows == 1 && self.waiting.iter().all(|one| one.1 == level);
-            let (time, _, flow) = self.best(level)?;
-            let mine = |one: &(u32, usize, u64, u32, bool)| (one.1, one.2) == (level, flow);
-            // Those gone in front are dropped; what is left is looked at from the end whose turn it is.
-            while let Some(at) = self.waiting.iter().position(mine).filter(|at| self.waiting[*at].4)
+            let is_free = flows == 1 && self.waiting.iter().all(|request| request.level == level);
+            let (virtual_time, _, flow) = self.first(level)?;
+            let is_mine = |request: &Request| request.is_of(level, flow);
+            // Tombstones at the front are dropped. Then the request at the end to take from is
+            // next.
+            while let Some(at) =
+                self.waiting.iter().position(is_mine).filter(|at| self.waiting[*at].gone)
             {
                 self.waiting.remove(at);
             }
             let at = match self.newest_first {
-                true => self.waiting.iter().rposition(mine),
-                false => self.waiting.iter().position(mine),
+                true => self.waiting.iter().rposition(is_mine),
+                false => self.waiting.iter().position(is_mine),
             };
             let Some(at) = at else { continue };
-            let (id, _, _, cost, gone) = self.waiting.remove(at);
+            let Request { id, cost, gone, .. } = self.waiting.remove(at);
             if gone {
                 continue;
             }
             if is_free {
                 return Some(id);
             }
-            self.clocks[level] = self.clocks[level].max(time);
-            self.ticks += 1;
-            self.flows.insert((level, flow), (time + u64::from(cost) * 3_000_000, self.ticks));
+            self.virtual_clocks[level] = self.virtual_clocks[level].max(virtual_time);
+            self.last_key_seq += 1;
+            let charged = virtual_time + u64::from(cost) * 3_000_000;
+            self.flows.insert((level, flow), (charged, self.last_key_seq));
             return Some(id);
         }
     }
 }
 
 #[test]
-fn the_line_does_what_the_reference_does() {
+fn the_queue_does_what_the_reference_does() {
     for seed in 0..400 {
         let mut random = Random::new(seed);
         let newest_first = random.below(2) == 1;
         let order = if newest_first { Order::Lifo } else { Order::Fifo };
-        let mut rig = Rig::new(Rules { order, share: 0.0, ..Rules::default() });
+        let mut rig = Rig::new(Rules { order, guaranteed_share: 0.0, ..Rules::default() });
         let mut reference = Reference {
             newest_first,
             waiting: Vec::new(),
             flows: HashMap::new(),
-            clocks: [0; 5],
-            ticks: 0,
+            virtual_clocks: [0; 5],
+            last_key_seq: 0,
         };
         for step in 0..300 {
             match random.below(10) {
@@ -105,8 +125,8 @@ fn the_line_does_what_the_reference_does() {
                 5..=7 => assert_eq!(rig.pop(), reference.pop(), "seed {seed}, step {step}"),
                 8 if !reference.waiting.is_empty() => {
                     let at = random.below(reference.waiting.len() as u64) as usize;
-                    reference.waiting[at].4 = true;
-                    rig.leaves(reference.waiting[at].0);
+                    reference.waiting[at].gone = true;
+                    rig.leaves(reference.waiting[at].id);
                 }
                 _ => evict(&mut rig, &mut reference, seed, step),
             }
@@ -118,30 +138,34 @@ fn the_line_does_what_the_reference_does() {
     }
 }
 
-/// The one evicted is of the lowest priority with somebody left, of a flow that no other is longer than, and
-/// the oldest there.
+/// Evicts a request. The victim has to be of the lowest priority with a live request, of a flow
+/// that no other flow is longer than, and the oldest of the flow.
 fn evict(rig: &mut Rig, reference: &mut Reference, seed: u64, step: u32) {
-    let live = |one: &&(u32, usize, u64, u32, bool)| !one.4;
-    let Some(lowest) = reference.waiting.iter().filter(live).map(|one| one.1).max() else {
-        assert!(rig.line.pop_oldest().is_none());
+    let is_live = |request: &&Request| !request.gone;
+    let lowest = reference.waiting.iter().filter(is_live).map(|request| request.level).max();
+    let Some(lowest) = lowest else {
+        assert!(rig.queue.pop_oldest().is_none());
         reference.waiting.clear();
         return;
     };
-    let victim = rig.line.pop_oldest().expect("somebody waits").item.id;
+    let victim = rig.queue.pop_oldest().expect("a request waits").item.id;
     let case = format!("seed {seed}, step {step}, evicted {victim}");
-    let at = reference.waiting.iter().position(|one| one.0 == victim).expect("it was waiting");
-    let (_, level, flow, ..) = reference.waiting[at];
+    let is_victim = |request: &&Request| request.id == victim;
+    let Request { level, flow, .. } =
+        *reference.waiting.iter().find(is_victim).expect("the victim was waiting");
     assert_eq!(level, lowest, "{case}");
-    let weight = |flow: u64, shells: bool| -> u32 {
-        let all = reference.waiting.iter().filter(|one| (one.1, one.2) == (level, flow));
-        all.filter(|one| shells || !one.4).map(|one| one.3).sum()
+    let weight = |flow: u64, tombstones: bool| -> u32 {
+        let all = reference.waiting.iter().filter(|request| request.is_of(level, flow));
+        all.filter(|request| tombstones || !request.gone).map(|request| request.cost).sum()
     };
-    let all_flows = reference.waiting.iter().map(|one| one.2);
+    let all_flows = reference.waiting.iter().map(|request| request.flow);
     assert!(all_flows.clone().all(|other| weight(flow, true) >= weight(other, false)), "{case}");
-    let oldest = reference.waiting.iter().filter(live).find(|one| (one.1, one.2) == (level, flow));
-    assert_eq!(oldest.map(|one| one.0), Some(victim), "{case}");
-    // What had gone in longer flows, in lower priorities and in front of it was dropped on the way. It makes no
-    // difference but to who is active, so the reference is rid of it all.
-    reference.waiting.retain(|one| !one.4 && one.0 != victim);
-    rig.line.sweep();
+    let live = reference.waiting.iter().filter(is_live);
+    let oldest = live.clone().find(|request| request.is_of(level, flow));
+    assert_eq!(oldest.map(|request| request.id), Some(victim), "{case}");
+    // On the way, the queue has dropped the tombstones in longer flows, in lower priorities and
+    // before the victim. Which of the rest remain changes only which flows are active, so both
+    // sides drop them all.
+    reference.waiting.retain(|request| !request.gone && request.id != victim);
+    rig.queue.sweep();
 }

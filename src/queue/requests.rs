@@ -1,31 +1,33 @@
-//! The requests of one flow, or of one shared queue.
+//! The requests of a queue.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{
-    Entry, InnerId, QueueItem, Rules,
     adaptive_lifo::{AdaptiveLifo, End},
     controlled_delay::ControlledDelay,
+    item::{Entry, InnerId, QueueItem},
     parked::Parked,
+    rules::Rules,
 };
 
-/// A queue that is taken from at either end, past those whose inner is not ready.
+/// The requests of a queue, taken from either end.
 ///
-/// Requests that have gone leave an empty shell, dropped when it comes to its turn or by
-/// [`purge`](Self::purge).
+/// A request is *eligible* unless its inner is known to be unready. Requests that have gone leave
+/// tombstones, dropped at their turn or by [`purge`](Self::purge).
 #[derive(Debug)]
-pub(super) struct Flow<T> {
+pub(super) struct Requests<T> {
     /// In order of arrival.
     main: VecDeque<Entry<T>>,
-    lanes: Option<Box<Parked<T>>>,
-    /// One whose turn it was and that could not be dispatched for want of slots: next again, so that
-    /// lighter ones behind it do not keep taking what it waits for.
+    /// The requests of unready inners. Boxed, since most queues never have any.
+    parked: Option<Box<Parked<T>>>,
+    /// A request put back for want of slots, which is next again. Otherwise lighter requests behind
+    /// would keep taking the slots that come free.
     next: Option<Entry<T>>,
-    turn: AdaptiveLifo,
+    lifo: AdaptiveLifo,
     delay: ControlledDelay,
-    /// Slots that those in `main` would take.
+    /// The weight of the entries in `main`, in slots.
     weight: u64,
 }
 
@@ -33,47 +35,47 @@ pub(super) struct Flow<T> {
 #[derive(Debug)]
 pub(super) enum Taken<T> {
     Next(Entry<T>),
-    /// To be removed by controlled delay.
+    /// Controlled delay removes the request.
     Overdue(Entry<T>),
-    /// It has gone.
-    Shell,
+    /// The request has gone.
+    Tombstone,
 }
 
 impl<T: QueueItem> Taken<T> {
     fn next(entry: Entry<T>) -> Self {
-        if entry.item.is_gone() { Self::Shell } else { Self::Next(entry) }
+        if entry.item.is_gone() { Self::Tombstone } else { Self::Next(entry) }
     }
 
     fn overdue(entry: Entry<T>) -> Self {
-        if entry.item.is_gone() { Self::Shell } else { Self::Overdue(entry) }
+        if entry.item.is_gone() { Self::Tombstone } else { Self::Overdue(entry) }
     }
 }
 
-impl<T: QueueItem> Flow<T> {
+impl<T: QueueItem> Requests<T> {
     pub(super) fn new() -> Self {
         Self {
             main: VecDeque::new(),
-            lanes: None,
+            parked: None,
             next: None,
-            turn: AdaptiveLifo::default(),
+            lifo: AdaptiveLifo::default(),
             delay: ControlledDelay::default(),
             weight: 0,
         }
     }
 
-    /// Slots that those in here would take, shells included.
+    /// The weight of all entries in slots, tombstones included.
     pub(super) fn weight(&self) -> u64 {
-        let parked = self.lanes.as_ref().map_or(0, |lanes| lanes.weight());
+        let parked = self.parked.as_ref().map_or(0, |parked| parked.weight());
         self.weight + parked + self.next.as_ref().map_or(0, Entry::weight)
     }
 
-    /// How many are in here, shells included.
+    /// The number of entries, tombstones included.
     pub(super) fn len(&self) -> usize {
-        let parked = self.lanes.as_ref().map_or(0, |lanes| lanes.len());
+        let parked = self.parked.as_ref().map_or(0, |parked| parked.len());
         self.main.len() + parked + usize::from(self.next.is_some())
     }
 
-    /// Whether there is one whose inner is worth asking.
+    /// Returns whether there is an eligible request.
     pub(super) fn may_go(&self) -> bool {
         self.next.is_some() || !self.main.is_empty() || self.parked(End::Oldest).is_some()
     }
@@ -89,7 +91,7 @@ impl<T: QueueItem> Flow<T> {
         }
     }
 
-    /// Takes the entry whose turn it is, if any is worth asking for. `service` is the mean service time, once it is known.
+    /// Takes the next eligible entry. `service` is the mean service time, once known.
     pub(super) fn take(
         &mut self,
         now: Instant,
@@ -102,16 +104,16 @@ impl<T: QueueItem> Flow<T> {
         while self.main.front().is_some_and(|entry| entry.item.is_gone()) {
             self.pop_main(End::Oldest);
         }
-        if rules.is_plain() && self.lanes.is_none() {
+        if rules.is_plain() && self.parked.is_none() {
             return self.pop_main(End::Oldest).map(Taken::Next);
         }
         let (first, parked) = (self.main.front(), self.parked(End::Oldest));
-        let waits = first.map(|entry| entry.seq);
+        let live_seq = first.map(|entry| entry.seq);
         let oldest = first.into_iter().chain(parked).min_by_key(|entry| entry.seq)?;
         let (seq, age) = (oldest.seq, now.saturating_duration_since(oldest.admitted));
-        let mut turn = self.turn;
-        let end = turn.end(rules.order, seq, age, || rules.threshold(oldest, service));
-        self.turn = turn;
+        let mut lifo = self.lifo;
+        let end = lifo.end(rules.order, seq, age, || rules.threshold(oldest, service));
+        self.lifo = lifo;
         if let Some(target) = rules.delay_target(service) {
             if self.delay.is_overdue(now, age, target) {
                 return self.remove(End::Oldest).map(Taken::overdue);
@@ -121,14 +123,15 @@ impl<T: QueueItem> Flow<T> {
         if !self.may_go() {
             self.delay.on_empty();
         }
-        Some(if waits == Some(entry.seq) { Taken::Next(entry) } else { Taken::next(entry) })
+        Some(if live_seq == Some(entry.seq) { Taken::Next(entry) } else { Taken::next(entry) })
     }
 
+    /// The first eligible of the parked entries from `end`.
     fn parked(&self, end: End) -> Option<&Entry<T>> {
-        self.lanes.as_ref().and_then(|lanes| lanes.peek(end))
+        self.parked.as_ref().and_then(|parked| parked.peek(end))
     }
 
-    /// Takes the entry at that end, of those whose inner is worth asking.
+    /// Takes the first eligible entry from `end`.
     fn remove(&mut self, end: End) -> Option<Entry<T>> {
         let main = match end {
             End::Oldest => self.main.front(),
@@ -140,7 +143,7 @@ impl<T: QueueItem> Flow<T> {
             (None, _) => true,
         };
         if self.parked(end).is_some_and(is_first) {
-            let entry = self.lanes.as_mut().and_then(|lanes| lanes.pop(end));
+            let entry = self.parked.as_mut().and_then(|parked| parked.pop(end));
             self.tidy();
             entry
         } else {
@@ -148,6 +151,7 @@ impl<T: QueueItem> Flow<T> {
         }
     }
 
+    /// Takes the first entry from `end` that is not parked.
     fn pop_main(&mut self, end: End) -> Option<Entry<T>> {
         let entry = match end {
             End::Oldest => self.main.pop_front(),
@@ -155,60 +159,61 @@ impl<T: QueueItem> Flow<T> {
         };
         self.weight -= entry.as_ref().map_or(0, Entry::weight);
         if self.main.is_empty() {
-            self.main.shrink_to(KEEP);
+            self.main.shrink_to(KEPT_CAPACITY);
         }
         entry
     }
 
-    /// Drops what holds the lanes when there are none.
+    /// Drops the box of parked requests once empty.
     fn tidy(&mut self) {
-        self.lanes.take_if(|lanes| lanes.is_empty());
+        self.parked.take_if(|parked| parked.is_empty());
     }
 
-    /// Puts back an entry that was taken and could not be dispatched for want of slots: it is next again.
+    /// Puts back an entry for want of slots, as the next.
     pub(super) fn put_back(&mut self, entry: Entry<T>) {
         if let Some(other) = self.next.replace(entry) {
             self.push(other);
         }
     }
 
-    /// Sets aside an entry whose inner is not ready, until [`wake`](Self::wake).
+    /// Parks an entry of an unready inner, until [`wake`](Self::wake).
     pub(super) fn park(&mut self, entry: Entry<T>) {
-        self.lanes.get_or_insert_with(|| Box::new(Parked::new())).park(entry);
+        self.parked.get_or_insert_with(|| Box::new(Parked::new())).park(entry);
     }
 
-    pub(super) fn wake(&mut self, lane: InnerId) {
-        if let Some(lanes) = self.lanes.as_mut() {
-            lanes.wake(lane);
+    /// Makes the requests of an inner eligible again.
+    pub(super) fn wake(&mut self, inner: InnerId) {
+        if let Some(parked) = self.parked.as_mut() {
+            parked.wake(inner);
         }
     }
 
-    /// Whether somebody still waits for this inner among those set aside.
-    pub(super) fn has_parked(&mut self, lane: InnerId) -> bool {
-        let Some(lanes) = self.lanes.as_mut() else { return false };
-        let found = lanes.has_live(lane);
+    /// Returns whether live requests of an inner are parked.
+    pub(super) fn has_parked(&mut self, inner: InnerId) -> bool {
+        let Some(parked) = self.parked.as_mut() else { return false };
+        let found = parked.has_live(inner);
         self.tidy();
         found
     }
 
-    /// The oldest that still waits, ready or not.
+    /// The oldest live entry, eligible or not.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         let main = self.main.iter().find(|entry| !entry.item.is_gone());
-        let parked = self.lanes.as_ref().and_then(|lanes| lanes.oldest_live());
+        let parked = self.parked.as_ref().and_then(|parked| parked.oldest_live());
         let next = self.next.as_ref().filter(|entry| !entry.item.is_gone());
         main.into_iter().chain(parked).chain(next).min_by_key(|entry| entry.seq)
     }
 
-    /// Takes the oldest, ready or not, which may have gone.
+    /// Takes the oldest entry, eligible or not, perhaps a tombstone.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
         let seq = |entry: Option<&Entry<T>>| entry.map_or(u64::MAX, |entry| entry.seq);
         let main = seq(self.main.front());
-        let parked = seq(self.lanes.as_ref().and_then(|lanes| lanes.oldest()));
+        let parked = seq(self.parked.as_ref().and_then(|parked| parked.oldest()));
         let next = seq(self.next.as_ref());
         if next < main.min(parked) {
             self.next.take()
         } else if parked < main {
-            let entry = self.lanes.as_mut().and_then(|lanes| lanes.pop_oldest());
+            let entry = self.parked.as_mut().and_then(|parked| parked.pop_oldest());
             self.tidy();
             entry
         } else {
@@ -216,23 +221,23 @@ impl<T: QueueItem> Flow<T> {
         }
     }
 
-    /// Takes the newest of those that were not set aside, which may have gone.
+    /// Takes the newest entry that is not parked, perhaps a tombstone.
     pub(super) fn pop_newest(&mut self) -> Option<Entry<T>> {
         self.pop_main(End::Newest)
     }
 
-    /// Drops the shells of those that have gone.
+    /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
         self.main.retain(|entry| !entry.item.is_gone());
-        self.main.shrink_to(KEEP);
+        self.main.shrink_to(KEPT_CAPACITY);
         self.weight = self.main.iter().map(Entry::weight).sum();
         self.next.take_if(|entry| entry.item.is_gone());
-        if let Some(lanes) = self.lanes.as_mut() {
-            lanes.purge();
+        if let Some(parked) = self.parked.as_mut() {
+            parked.purge();
         }
         self.tidy();
     }
 }
 
-/// Above this the memory of an emptied queue is given back.
-const KEEP: usize = 1024;
+/// The number of entries for which an emptied queue keeps memory. The rest is freed.
+const KEPT_CAPACITY: usize = 1024;

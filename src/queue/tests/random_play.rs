@@ -1,9 +1,9 @@
-//! Nobody is lost, whatever happens, with flows that have no queue of their own and inner services that are
-//! not always ready.
+//! No request is lost in random play, with shared queues and with inner services that are not
+//! always ready.
 
 use super::*;
 
-/// A line with room for few flows, and who still waits in it.
+/// A queue with few dedicated queues, and the numbers of the live requests.
 struct Play {
     rig: Rig,
     random: Random,
@@ -13,38 +13,38 @@ struct Play {
 impl Play {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let exact_flows = 1 + random.below(6) as usize;
-        let rig = Rig::new(Rules { exact_flows, ..Rules::default() });
+        let dedicated_queues = 1 + random.below(6) as usize;
+        let rig = Rig::new(Rules { dedicated_queues, ..Rules::default() });
         Self { rig, random, waiting: Vec::new() }
     }
 
     fn step(&mut self) {
         let (rig, random) = (&mut self.rig, &mut self.random);
-        let lane = 1 + random.below(3) as InnerId;
+        let inner = 1 + random.below(3) as InnerId;
         match random.below(13) {
             0..=4 => {
                 let class = Class::new().flow(random.below(12)).cost(random.below(5) as u32);
                 let class = class.priority(Priority::ALL[random.below(5) as usize]);
-                self.waiting.push(rig.push_for(lane, class));
+                self.waiting.push(rig.push_for(inner, class));
             }
             5 => {
                 let dispatched = rig.pop();
                 self.waiting.retain(|id| Some(*id) != dispatched);
             }
-            6 => rig.take_back().into_iter().for_each(|entry| rig.line.stall(entry)),
-            7 => rig.take_back().into_iter().for_each(|entry| rig.line.put_back(entry)),
+            6 => rig.take_back().into_iter().for_each(|entry| rig.queue.park(entry)),
+            7 => rig.take_back().into_iter().for_each(|entry| rig.queue.put_back(entry)),
             8 if !self.waiting.is_empty() => {
                 let at = random.below(self.waiting.len() as u64) as usize;
                 rig.leaves(self.waiting.swap_remove(at));
             }
-            9 => rig.line.wake(lane),
-            10 => rig.line.purge(self.waiting.len()),
-            11 => rig.line.levels.iter_mut().for_each(|level| level.forget_idle(false)),
+            9 => rig.queue.wake(inner),
+            10 => rig.queue.purge(self.waiting.len()),
+            11 => rig.queue.levels.iter_mut().for_each(|level| level.forget_idle()),
             _ => {
                 let all = random.below(2) == 0;
                 let victim = match all {
-                    true => rig.line.pop_oldest(),
-                    false => rig.line.pop_for_another().map(|victim| victim.entry),
+                    true => rig.queue.pop_oldest(),
+                    false => rig.queue.evict().map(|victim| victim.entry),
                 };
                 assert_eq!(victim.is_some(), !self.waiting.is_empty(), "{:?}", self.waiting);
                 let victim = victim.map(|entry| entry.item.id);
@@ -55,17 +55,17 @@ impl Play {
 }
 
 #[test]
-fn who_waits_is_dispatched_or_evicted_and_never_out_of_sight() {
+fn a_request_is_dispatched_or_evicted_and_never_lost() {
     for seed in 0..1000 {
         let mut play = Play::new(seed);
         (0..400).for_each(|_| play.step());
         let Play { mut rig, mut waiting, .. } = play;
-        (1..4).for_each(|lane| rig.line.wake(lane));
+        (1..4).for_each(|inner| rig.queue.wake(inner));
         let mut left = rig.drain();
         left.sort_unstable();
         waiting.sort_unstable();
         assert_eq!(left, waiting, "seed {seed}");
-        rig.line.sweep();
-        assert_eq!(rig.line.len(), 0, "seed {seed}");
+        rig.queue.sweep();
+        assert_eq!(rig.queue.len(), 0, "seed {seed}");
     }
 }

@@ -1,0 +1,58 @@
+//! The entries of a queue, and the names of queues and inner services.
+
+use tokio::time::Instant;
+
+use crate::class::Rank;
+
+/// Names the inner service of a request.
+pub(crate) type InnerId = usize;
+
+/// Names a queue of a priority level. The id of a removed queue is used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct QueueId(u32);
+
+impl QueueId {
+    #[inline]
+    pub(super) fn new(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    #[inline]
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A waiting request. Nobody tells the queue when a request ends; the queue asks.
+pub(crate) trait QueueItem {
+    /// Returns whether the request has stopped waiting: it has ended, or the drain task has it in
+    /// hand.
+    fn is_gone(&self) -> bool;
+
+    /// Returns whether the request has left for good and cannot be put back. The default suits
+    /// items that are never put back.
+    fn has_left(&self) -> bool {
+        self.is_gone()
+    }
+
+    /// Returns when the request is late.
+    fn late(&self) -> Option<Instant>;
+}
+
+/// A request in the queue.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    /// The position in the order of arrival.
+    pub(crate) seq: u64,
+    pub(crate) inner: InnerId,
+    pub(crate) rank: Rank,
+    pub(crate) admitted: Instant,
+    pub(crate) item: T,
+}
+
+impl<T> Entry<T> {
+    /// The number of slots that the request takes.
+    pub(crate) fn weight(&self) -> u64 {
+        u64::from(self.rank.cost)
+    }
+}

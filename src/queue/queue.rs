@@ -1,0 +1,180 @@
+//! The waiting requests.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    charge::{Charge, ChargeId},
+    expiry::Expiry,
+    fair_queue::{FairQueue, Next, Times, Victim},
+    guaranteed_share::LEVELS,
+    item::{Entry, InnerId, QueueItem},
+    priority_level::LevelSummary,
+    rules::Rules,
+};
+use crate::class::Rank;
+
+/// The waiting requests: a [`FairQueue`] for the order, and an [`Expiry`] for the late requests.
+///
+/// Both hold each request. A request popped from either, or cancelled, leaves a tombstone: an entry
+/// with an item that [is gone](QueueItem::is_gone). Tombstones are dropped at the front, or by
+/// [`purge`](Self::purge).
+#[derive(Debug)]
+pub(crate) struct Queue<T> {
+    order: FairQueue<T>,
+    expiry: Expiry<T>,
+}
+
+impl<T: QueueItem + Clone> Queue<T> {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self { order: FairQueue::new(rules), expiry: Expiry::new() }
+    }
+
+    /// Adds a request, and registers the expiry.
+    pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
+        if let Some(at) = item.late() {
+            self.expiry.push(at, item.clone());
+        }
+        self.order.push(inner, rank, admitted, item);
+    }
+
+    /// Takes the next request. `times` are the mean service times of the priorities.
+    ///
+    /// A request to [dispatch](Next::Dispatch) comes with a charge, and ends by one of:
+    /// [`put_back`](Self::put_back), [`park`](Self::park), [`refund`](Self::refund),
+    /// [`keep_charge`](Self::keep_charge), [`settle`](Self::settle).
+    pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
+        self.order.pop(now, times)
+    }
+
+    /// Puts back a popped request for want of slots, as the next of its flow, even if lighter
+    /// requests come. Refunds the charge.
+    pub(crate) fn put_back(&mut self, entry: Entry<T>, charge: &Charge) {
+        self.order.refund(charge);
+        self.order.put_back(entry);
+    }
+
+    /// Parks a popped request of an unready inner. The queue passes over all requests of the inner
+    /// until [`wake`](Self::wake). Refunds the charge.
+    pub(crate) fn park(&mut self, entry: Entry<T>, charge: &Charge) {
+        self.order.refund(charge);
+        self.order.park(entry);
+    }
+
+    /// Makes the requests of an inner eligible again: it may be ready.
+    pub(crate) fn wake(&mut self, inner: InnerId) {
+        self.order.wake(inner);
+    }
+
+    /// Takes back the charge of a popped request after its dispatch failed.
+    pub(crate) fn refund(&mut self, charge: &Charge) {
+        self.order.refund(charge);
+    }
+
+    /// Keeps the charge of a dispatched request as an estimate: the real time will not be known.
+    pub(crate) fn keep_charge(&mut self, charge: &Charge) {
+        self.order.keep_charge(charge);
+    }
+
+    /// Corrects a charge by the real time of the request.
+    pub(crate) fn settle(&mut self, id: ChargeId, service_time: Duration) {
+        self.order.settle(id, service_time);
+    }
+
+    /// Takes a late request. An instant of exactly `now` has passed.
+    pub(crate) fn pop_late(&mut self, now: Instant) -> Option<T> {
+        self.expiry.pop(now)
+    }
+
+    /// Returns when the next request is late.
+    pub(crate) fn next_late(&mut self) -> Option<Instant> {
+        self.expiry.next()
+    }
+
+    /// Takes the oldest request of the longest flow of the lowest priority.
+    pub(crate) fn pop_oldest(&mut self) -> Option<Entry<T>> {
+        self.order.pop_oldest()
+    }
+
+    /// Makes room for a request admitted over the bound.
+    pub(crate) fn evict(&mut self) -> Option<Victim<T>> {
+        self.order.evict()
+    }
+
+    /// The oldest live request.
+    pub(crate) fn oldest(&self) -> Option<&Entry<T>> {
+        self.order.oldest()
+    }
+
+    /// The state of each priority level, once a request with a flow has come.
+    pub(crate) fn summaries(&mut self) -> Option<[LevelSummary; LEVELS]> {
+        self.order.summaries()
+    }
+
+    /// Drops the tombstones, if the entries are more than twice the `live` requests. A popped
+    /// request looks gone as well. If the request is put back later, it has lost its expiry: for
+    /// that case use [`purge_left`](Self::purge_left).
+    pub(crate) fn purge(&mut self, live: usize) {
+        self.order.purge(live);
+        self.expiry.purge(live, QueueItem::is_gone);
+    }
+
+    /// Drops the tombstones like [`purge`](Self::purge), but keeps the expiry of popped requests
+    /// that may be put back. Only a request that [has left](QueueItem::has_left) for good loses its
+    /// expiry.
+    pub(crate) fn purge_left(&mut self, live: usize) {
+        self.order.purge(live);
+        self.expiry.purge(live, QueueItem::has_left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::queue::testing::Item;
+
+    const NO_TIMES: Times = [None; LEVELS];
+
+    fn queue_of(count: u32, late: Option<Instant>, now: Instant) -> (Queue<Item>, Vec<Item>) {
+        let mut queue = Queue::new(Rules::default());
+        let items: Vec<_> = (0..count).map(|id| Item { late, ..Item::new(id) }).collect();
+        items.iter().for_each(|item| queue.push(1, Rank::default(), now, item.clone()));
+        (queue, items)
+    }
+
+    #[test]
+    fn a_request_that_one_half_gives_out_is_gone_from_the_other() {
+        let now = Instant::now();
+        let late = Some(now + Duration::from_millis(5));
+        let (mut queue, items) = queue_of(2, late, now);
+        assert_eq!(queue.next_late(), late);
+        let Some(Next::Dispatch(entry, charge)) = queue.pop(now, &NO_TIMES) else {
+            panic!("two wait")
+        };
+        queue.keep_charge(&charge);
+        assert_eq!(entry.item.id, 0);
+        items[0].gone.set(true);
+        assert_eq!(queue.pop_late(now + Duration::from_millis(5)).map(|item| item.id), Some(1));
+        items[1].gone.set(true);
+        assert!(queue.pop(now, &NO_TIMES).is_none());
+        assert_eq!(queue.next_late(), None);
+    }
+
+    #[test]
+    fn what_may_be_put_back_keeps_its_expiry() {
+        let now = Instant::now();
+        let late = Some(now + Duration::from_millis(5));
+        let (mut queue, items) = queue_of(3000, late, now);
+        items.iter().for_each(|item| item.gone.set(true));
+        items[1..].iter().for_each(|item| item.left.set(true));
+        queue.purge_left(0);
+        items[0].gone.set(false);
+        assert_eq!(queue.next_late(), late, "it was in hand");
+        items[0].gone.set(true);
+        items[0].left.set(true);
+        assert_eq!(queue.next_late(), None);
+    }
+}
