@@ -132,8 +132,8 @@ impl Config {
             }
         };
         if execution == Execution::Caller && abandon == Abandon::Finish {
-            let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: a call that its caller \
-                           polls cannot outlive it";
+            let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: a call polled by its \
+                           caller cannot outlive it";
             return Err(BuildError::new("execution", "Execution::Caller", allowed));
         }
         let settings = Settings {

@@ -74,14 +74,14 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "there is no room for it",
-            Self::Evicted => "a newer request took its place",
-            Self::MaxWait => "it waited as long as is allowed",
-            Self::Deadline => "its deadline has passed",
-            Self::WouldMissDeadline => "it would miss its deadline",
-            Self::Delay => "the queue has been too slow for too long",
+            Self::Full => "the queue is full",
+            Self::Evicted => "evicted in favour of another request",
+            Self::MaxWait => "the wait limit was reached",
+            Self::Deadline => "the deadline passed",
+            Self::WouldMissDeadline => "the deadline would be missed",
+            Self::Delay => "the queue delay stayed above its target",
             Self::Closed => "the leveler is closed",
-            Self::NoRuntime => "there is no tokio runtime",
+            Self::NoRuntime => "no Tokio runtime is running",
         })
     }
 }
@@ -219,7 +219,7 @@ impl ServiceError {
     }
 
     pub(crate) fn runtime_ended() -> Self {
-        Self::new(Arc::from("the runtime ended while the call was running"))
+        Self::new(Arc::from("the runtime shut down while the call was running"))
     }
 }
 
@@ -288,7 +288,7 @@ impl BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, value, allowed } = self;
-        write!(f, "invalid `{setting}`: {value}; allowed is {allowed}")
+        write!(f, "invalid `{setting}`: {value}, expected {allowed}")
     }
 }
 

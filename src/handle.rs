@@ -42,7 +42,7 @@ impl Handle {
         let core = &self.leveler.core;
         if limit == 0 {
             let name = &*core.settings.name;
-            tracing::warn!(%name, "limit of 0 ignored, use pause to stop dispatch");
+            tracing::warn!(%name, "limit of 0 ignored, use `pause` to stop dispatch");
             return;
         }
         core.set_limit(limit);

@@ -134,7 +134,10 @@ async fn watch<B>(
             held.is_cut = true;
             (body, held.slot.take())
         };
-        tracing::warn!(idle = idle.as_secs_f64(), "response body cut, since nobody reads it");
+        tracing::warn!(
+            idle = idle.as_secs_f64(),
+            "response body dropped, it was not read for too long"
+        );
         // Outside of the lock: it is user code. The slot goes home after the work has ended.
         drop(body);
         drop(slot);
