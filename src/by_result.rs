@@ -46,12 +46,12 @@ macro_rules! is_known {
 fn means_overload(error: &dyn Any) -> bool {
     let Some(boxed) = error.downcast_ref::<BoxError>() else { return is_known!(error) };
     let first: &(dyn Error + 'static) = &**boxed;
-    let mut chain = std::iter::successors(Some(first), |&error| error.source()).take(DEEPEST);
+    let mut chain = std::iter::successors(Some(first), |&error| error.source()).take(MAX_SOURCES);
     chain.any(|error| is_known!(error))
 }
 
 /// The number of sources to follow. An error may be its own source, and no real chain is longer.
-const DEEPEST: usize = 32;
+const MAX_SOURCES: usize = 32;
 
 fn is_refused(rejected: &Rejected) -> bool {
     !matches!(rejected.reason(), Reason::Closed | Reason::NoRuntime)

@@ -56,7 +56,7 @@ pub(crate) struct RetryAfter {
 }
 
 /// In seconds. A longer time only says "not soon", and the rate will have changed by then.
-const MOST: f32 = 60.0;
+const MAX_RETRY_AFTER: f32 = 60.0;
 
 /// The spread either way, as a share of the time. Keeps callers rejected together from returning
 /// together.
@@ -78,8 +78,8 @@ impl RetryAfter {
     pub(crate) fn get(self) -> Option<Duration> {
         let seconds = self.after.seconds()?;
         let random = mix(u64::from(self.seed)) as f32 / u64::MAX as f32;
-        let spread = seconds.min(MOST) * (1.0 - SPREAD + 2.0 * SPREAD * random);
-        Duration::try_from_secs_f32(spread.min(MOST)).ok()
+        let spread = seconds.min(MAX_RETRY_AFTER) * (1.0 - SPREAD + 2.0 * SPREAD * random);
+        Duration::try_from_secs_f32(spread.min(MAX_RETRY_AFTER)).ok()
     }
 }
 

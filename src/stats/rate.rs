@@ -9,7 +9,7 @@ use tokio::time::Instant;
 ///
 /// Ending a call costs nothing here. The drain task, or a caller being refused, already has the
 /// time and the count of ended calls, and [`look`](Self::look)s now and then. Each window is at
-/// least `WINDOW` long and has at least `ENOUGH` ends. The rate is a moving average of windows with
+/// least `MIN_WINDOW` long and has at least `MIN_ENDS` ends. The rate is a moving average of windows with
 /// weight ½, so it follows a change within about two windows. If two threads race at the end of the
 /// same window, the window loses some precision at worst.
 #[derive(Debug)]
@@ -25,11 +25,11 @@ pub(crate) struct DrainRate {
 
 /// The shortest window. Long enough to average over a few calls, short enough to have a rate soon
 /// after a burst begins.
-const WINDOW: Duration = Duration::from_millis(100);
-const ENOUGH: u64 = 8;
+const MIN_WINDOW: Duration = Duration::from_millis(100);
+const MIN_ENDS: u64 = 8;
 /// The longest window. After this long without a look there was no queue, and the window says
 /// nothing about the inner's rate.
-const STALE: Duration = Duration::from_secs(10);
+const MAX_WINDOW: Duration = Duration::from_secs(10);
 
 impl DrainRate {
     pub(crate) fn new(now: Instant) -> Self {
@@ -52,14 +52,14 @@ impl DrainRate {
     pub(crate) fn look(&self, now: Instant, ended: impl FnOnce() -> u64) {
         let (began, micros) = (self.began.load(Relaxed), self.micros(now));
         let window = Duration::from_micros(micros.saturating_sub(began));
-        if window < WINDOW {
+        if window < MIN_WINDOW {
             return;
         }
         let ended = ended();
         let count = ended.saturating_sub(self.ended.load(Relaxed));
-        if window > STALE {
+        if window > MAX_WINDOW {
             self.begin(now, ended);
-        } else if count >= ENOUGH
+        } else if count >= MIN_ENDS
             && self.began.compare_exchange(began, micros, Relaxed, Relaxed).is_ok()
         {
             self.ended.store(ended, Relaxed);
