@@ -6,7 +6,7 @@ use http::{HeaderName, Request};
 
 use crate::{
     class::{Class, ClassifyRequest, Or},
-    http::{Given, unless_zero},
+    http::{TimeLimits, non_zero},
 };
 
 /// Reads the deadline of a request from `grpc-timeout`: a [`ClassifyRequest`].
@@ -22,7 +22,7 @@ use crate::{
 /// things: no call is started that would be late, and the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeoutDeadline {
-    given: Given,
+    limits: TimeLimits,
 }
 
 impl TimeoutDeadline {
@@ -35,8 +35,8 @@ impl TimeoutDeadline {
     /// Sets the longest time that counts. A longer `grpc-timeout` is cut to this time, and so is a
     /// longer [`by_default`](Self::by_default). Default is no bound; zero means no bound.
     #[must_use]
-    pub fn at_most(mut self, most: Duration) -> Self {
-        self.given.most = unless_zero(most);
+    pub fn at_most(mut self, max: Duration) -> Self {
+        self.limits.max = non_zero(max);
         self
     }
 
@@ -44,7 +44,7 @@ impl TimeoutDeadline {
     /// no deadline.
     #[must_use]
     pub fn by_default(mut self, time: Duration) -> Self {
-        self.given.default = unless_zero(time);
+        self.limits.default = non_zero(time);
         self
     }
 
@@ -58,7 +58,7 @@ impl TimeoutDeadline {
 impl<B> ClassifyRequest<Request<B>> for TimeoutDeadline {
     fn classify(&self, request: &Request<B>) -> Class {
         let name = HeaderName::from_static("grpc-timeout");
-        self.given.class(request.headers(), &name, parse)
+        self.limits.class(request.headers(), &name, parse)
     }
 }
 

@@ -43,27 +43,27 @@ pub struct HeaderDeadline {
     name: HeaderName,
     /// The unit of the value, in seconds.
     unit: f64,
-    given: Given,
+    limits: TimeLimits,
 }
 
 impl HeaderDeadline {
     /// Reads milliseconds from the header `name`.
     #[must_use]
     pub fn millis(name: HeaderName) -> Self {
-        Self { name, unit: 1e-3, given: Given::default() }
+        Self { name, unit: 1e-3, limits: TimeLimits::default() }
     }
 
     /// Reads seconds from the header `name`.
     #[must_use]
     pub fn seconds(name: HeaderName) -> Self {
-        Self { name, unit: 1.0, given: Given::default() }
+        Self { name, unit: 1.0, limits: TimeLimits::default() }
     }
 
     /// Sets the longest time that counts. A longer header value is cut to this time, and so is a
     /// longer [`by_default`](Self::by_default). Default is no bound; zero means no bound.
     #[must_use]
-    pub fn at_most(mut self, most: Duration) -> Self {
-        self.given.most = unless_zero(most);
+    pub fn at_most(mut self, max: Duration) -> Self {
+        self.limits.max = non_zero(max);
         self
     }
 
@@ -71,7 +71,7 @@ impl HeaderDeadline {
     /// deadline.
     #[must_use]
     pub fn by_default(mut self, time: Duration) -> Self {
-        self.given.default = unless_zero(time);
+        self.limits.default = non_zero(time);
         self
     }
 
@@ -84,8 +84,8 @@ impl HeaderDeadline {
 
 impl<B> ClassifyRequest<Request<B>> for HeaderDeadline {
     fn classify(&self, request: &Request<B>) -> Class {
-        let Self { name, unit, given } = self;
-        given.class(request.headers(), name, |value| parse(value, *unit))
+        let Self { name, unit, limits } = self;
+        limits.class(request.headers(), name, |value| parse(value, *unit))
     }
 }
 
@@ -105,18 +105,18 @@ fn parse(value: &str, unit: f64) -> Option<Duration> {
 
 /// The bound and the default for times from requests.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Given {
-    pub(crate) most: Option<Duration>,
+pub(crate) struct TimeLimits {
+    pub(crate) max: Option<Duration>,
     pub(crate) default: Option<Duration>,
 }
 
 /// Returns `None` for zero. In configuration files zero means no limit; taken as a time, zero would
 /// refuse everything.
-pub(crate) fn unless_zero(time: Duration) -> Option<Duration> {
+pub(crate) fn non_zero(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
 }
 
-impl Given {
+impl TimeLimits {
     /// Returns the class of a request with these headers.
     pub(crate) fn class(
         &self,
@@ -125,7 +125,7 @@ impl Given {
         parse: impl FnOnce(&str) -> Option<Duration>,
     ) -> Class {
         // Apply the bound first: a time too large for the clock is no deadline.
-        let bounded = |time: Duration| self.most.map_or(time, |most| time.min(most));
+        let bounded = |time: Duration| self.max.map_or(time, |max| time.min(max));
         let after = |time| Instant::now().checked_add(bounded(time));
         let said = headers.get(name).and_then(|value| {
             let deadline = value.to_str().ok().and_then(parse).and_then(after);
