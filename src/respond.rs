@@ -42,7 +42,7 @@ mod sealed {
     pub trait Sealed {
         /// Stops keeping slots. Returns the idle limit of bodies that hold a slot.
         #[cfg(feature = "http")]
-        fn let_go(&mut self) -> Option<std::time::Duration> {
+        fn stop_holding(&mut self) -> Option<std::time::Duration> {
             None
         }
     }

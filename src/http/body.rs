@@ -100,7 +100,7 @@ impl Watch {
         // A time too long for the clock means no limit.
         let late = now.checked_add(idle)?;
         let runtime = runtime::Handle::try_current().ok()?;
-        let reader = Arc::new(Reader::gone_since(now));
+        let reader = Arc::new(Reader::unread_from(now));
         let watch = watch(Arc::downgrade(held), Arc::clone(&reader), idle, late);
         Some(Self { reader, task: runtime.spawn(watch).abort_handle() })
     }

@@ -41,7 +41,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     where
         H: Sealed,
     {
-        let idle = self.responder.hand.let_go();
+        let idle = self.responder.hand.stop_holding();
         self.map_hand(|hand| HoldBody { hand, hold, idle })
     }
 

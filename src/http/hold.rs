@@ -33,7 +33,7 @@ pub struct HoldBody<H> {
 }
 
 impl<H> Sealed for HoldBody<H> {
-    fn let_go(&mut self) -> Option<Duration> {
+    fn stop_holding(&mut self) -> Option<Duration> {
         self.hold = Hold::Response;
         self.idle
     }

@@ -16,7 +16,7 @@ pub(super) struct Reader {
 
 impl Reader {
     /// Returns a reader that has not asked for anything yet.
-    pub(super) fn gone_since(start: Instant) -> Self {
+    pub(super) fn unread_from(start: Instant) -> Self {
         Self { unread: Mutex::new(Some(start)), waker: AtomicWaker::new() }
     }
 
@@ -41,12 +41,12 @@ impl Reader {
         let polled = poll(&mut Context::from_waker(&waker));
         if polled.is_ready() {
             // The reader has to ask for the next frame.
-            self.is_told();
+            self.mark_unread();
         }
         polled
     }
 
-    fn is_told(&self) {
+    fn mark_unread(&self) {
         self.unread().get_or_insert_with(Instant::now);
     }
 }
@@ -57,7 +57,7 @@ impl Wake for Reader {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.is_told();
+        self.mark_unread();
         self.waker.wake();
     }
 }

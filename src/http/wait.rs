@@ -39,8 +39,8 @@ where
 pub struct ServerTiming<H>(pub(crate) H);
 
 impl<H: Sealed> Sealed for ServerTiming<H> {
-    fn let_go(&mut self) -> Option<Duration> {
-        self.0.let_go()
+    fn stop_holding(&mut self) -> Option<Duration> {
+        self.0.stop_holding()
     }
 }
 
