@@ -9,9 +9,9 @@ use tokio::time::Instant;
 ///
 /// Ending a call costs nothing here. The drain task, or a caller being refused, already has the
 /// time and the count of ended calls, and [`look`](Self::look)s now and then. Each window is at
-/// least `MIN_WINDOW` long and has at least `MIN_ENDS` ends. The rate is a moving average of windows with
-/// weight ½, so it follows a change within about two windows. If two threads race at the end of the
-/// same window, the window loses some precision at worst.
+/// least `MIN_WINDOW` long and has at least `MIN_ENDS` ends. The rate is a moving average of
+/// windows with weight ½, and follows a change within about two windows. If two threads race at the
+/// end of the same window, the window loses some precision at worst.
 #[derive(Debug)]
 pub(crate) struct DrainRate {
     origin: Instant,
@@ -26,6 +26,7 @@ pub(crate) struct DrainRate {
 /// The shortest window. Long enough to average over a few calls, short enough to have a rate soon
 /// after a burst begins.
 const MIN_WINDOW: Duration = Duration::from_millis(100);
+/// The fewest ends in a window.
 const MIN_ENDS: u64 = 8;
 /// The longest window. After this long without a look there was no queue, and the window says
 /// nothing about the inner's rate.
