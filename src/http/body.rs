@@ -137,7 +137,7 @@ async fn watch<B>(
         };
         tracing::warn!(
             idle = idle.as_secs_f64(),
-            "response body dropped, it was not read for too long"
+            "response body dropped, it was left unread for too long"
         );
         // Outside of the lock, since this is user code. The slot is released after the work has
         // ended.
@@ -286,7 +286,7 @@ pub struct BodyIdle(());
 
 impl fmt::Display for BodyIdle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("response body was not read for too long")
+        f.write_str("response body was left unread for too long")
     }
 }
 
