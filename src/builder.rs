@@ -204,10 +204,10 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Sets how long a request may wait, from admission to dispatch.
     ///
     /// A request that waits longer is answered with
-    /// [`Reason::MaxWait`](crate::error::Reason::MaxWait), within 2 ms of the limit unless the
-    /// runtime is starved. The limit bounds the wait only; put a `timeout` outside to bound wait
-    /// and service time together. Needs a runtime with timers enabled. Size the limit by the wait
-    /// still useful to callers, less one service time. Default is no limit.
+    /// [`Reason::MaxWait`](crate::error::Reason::MaxWait), within 2 ms of `max_wait` unless the
+    /// runtime is starved. The setting bounds the wait only; put a `timeout` outside to bound wait
+    /// and service time together. Needs a runtime with timers enabled. Size `max_wait` by the wait
+    /// still useful to callers, less one service time. Default is no wait limit.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.config.max_wait = Some(max_wait);
         self
@@ -265,8 +265,8 @@ impl<Q, R, H> Builder<Q, R, H> {
 }
 
 impl<R, H> Builder<Unclassified, R, H> {
-    /// Sets the request classifier to a closure. Write out the type of the parameter: `|request:
-    /// &Request<Body>| …`.
+    /// Sets the request classifier to a closure. Write out the type of the closure's parameter:
+    /// `|request: &Request<Body>| …`.
     ///
     /// Can be set once, as [`request_classifier`](Self::request_classifier) says. Default is
     /// [`Unclassified`]: all requests have the default class.

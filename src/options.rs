@@ -1,6 +1,6 @@
 //! Settings with a fixed set of choices.
 
-/// What happens to a new request if no place is free.
+/// The handling of a new request if no place is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -39,7 +39,7 @@ pub enum Order {
     AdaptiveLifo,
 }
 
-/// What happens to a call if the caller drops the future.
+/// The handling of a call if the caller drops the future.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Abandon {

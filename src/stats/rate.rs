@@ -15,9 +15,9 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct DrainRate {
     origin: Instant,
-    /// The start of the window in microseconds after `origin`, and the count of ended calls at that
-    /// time.
+    /// The start of the window, in microseconds after `origin`.
     began: AtomicU64,
+    /// The count of ended calls at the start of the window.
     ended: AtomicU64,
     /// Ends per second, as the bits of an `f64`; 0 until measured.
     rate: AtomicU64,
