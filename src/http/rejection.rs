@@ -53,8 +53,8 @@ pub struct RejectionLayer<M = Empty, E = InternalServerError> {
 /// Makes the body of a rejection's response.
 ///
 /// The body type `B` must be constructible: [`Empty`] needs `B: Default`, the others need
-/// `B: From<String>`. `axum::body::Body` and `http_body_util::Full<Bytes>` implement both. `B` is the
-/// body type of the service inside of the [`RejectionLayer`]. For another body type, such as a
+/// `B: From<String>`. `axum::body::Body` and `http_body_util::Full<Bytes>` implement both. `B` is
+/// the body type of the service inside of the [`RejectionLayer`]. For another body type, such as a
 /// `BoxBody`, box the body made by one of these:
 ///
 /// ```
