@@ -8,13 +8,14 @@ use crate::{
     limit::Outcome,
 };
 
-/// The default [`ClassifyResponse`]: `Ok` is a [`Success`](Outcome::Success); an error that is known to mean
-/// [`Overload`](Outcome::Overload) is one, and any other is [ignored](Outcome::Ignore), since most errors (not
-/// found, not allowed) say nothing about load.
+/// The default [`ClassifyResponse`]: `Ok` is a [`Success`](Outcome::Success), an error known to
+/// mean overload is [`Overload`](Outcome::Overload), and any other error is
+/// [ignored](Outcome::Ignore). Most errors (not found, not allowed) say nothing about load.
 ///
-/// Known are the errors of `tower::timeout` and `tokio::time::timeout`, of `tower::load_shed`, and
-/// [`Rejected`] from a leveler further in (but [`Closed`](Reason::Closed) and [`NoRuntime`](Reason::NoRuntime)). They
-/// are found as they are, and in a [`BoxError`] as it is or among its sources.
+/// Errors known to mean overload are those of `tower::timeout`, `tokio::time::timeout` and
+/// `tower::load_shed`, and a [`Rejected`] from a leveler further in, except
+/// [`Closed`](Reason::Closed) and [`NoRuntime`](Reason::NoRuntime). They are found as the error
+/// itself, in a [`BoxError`], and among the sources of a [`BoxError`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ByResult;
@@ -29,8 +30,8 @@ impl<T, E: 'static> ClassifyResponse<T, E> for ByResult {
     }
 }
 
-/// Whether an error is one of those that are known. `Any` and `Error` have the same methods for that, and no trait
-/// in common.
+/// Returns whether an error is known to mean overload. A macro, since `Any` and `Error` have the
+/// same methods for this and no common trait.
 macro_rules! is_known {
     ($error:expr) => {
         $error.is::<timeout::error::Elapsed>()
@@ -40,16 +41,17 @@ macro_rules! is_known {
     };
 }
 
-/// An error of any type, or a box of one, since the error type of an inner need not be an `Error` itself.
+/// Returns whether an error means overload. Takes an error of any type, or a box of an error, since
+/// the error type of an inner need not implement `Error`.
 fn means_overload(error: &dyn Any) -> bool {
     let Some(boxed) = error.downcast_ref::<BoxError>() else { return is_known!(error) };
     let first: &(dyn Error + 'static) = &**boxed;
-    let mut chain = std::iter::successors(Some(first), |&error| error.source()).take(DEEPEST);
+    let mut chain = std::iter::successors(Some(first), |&error| error.source()).take(MAX_SOURCES);
     chain.any(|error| is_known!(error))
 }
 
-/// An error may be its own source; nobody wraps one so often.
-const DEEPEST: usize = 32;
+/// The number of sources to follow. An error may be its own source, and no real chain is longer.
+const MAX_SOURCES: usize = 32;
 
 fn is_refused(rejected: &Rejected) -> bool {
     !matches!(rejected.reason(), Reason::Closed | Reason::NoRuntime)
@@ -65,7 +67,7 @@ mod tests {
         ByResult.classify(Err::<&(), _>(&error))
     }
 
-    /// An error around another one.
+    /// An error around another error.
     #[derive(Debug)]
     struct Because(BoxError);
 

@@ -1,4 +1,4 @@
-//! What is known of a request before it waits, and of a response after it came.
+//! The class of a request, the outcome of a call, and the classifier traits for both.
 
 use std::{
     fmt,
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::limit::Outcome;
 
-/// What is known of one request: how urgent it is, whose, until when it is worth starting, and how heavy.
+/// The class of a request: priority, flow, deadline, cost, and whether to bypass the queue.
 ///
 /// ```
 /// use std::time::Duration;
@@ -34,16 +34,16 @@ pub struct Class {
     pub(crate) bypass: bool,
 }
 
-/// Where a request stands among others, and how much it takes.
+/// The part of a class for the queue: the order of the request and its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rank {
     pub(crate) priority: Priority,
-    /// The hash of its flow, or [`NO_FLOW`].
+    /// The hash of the request's flow, or [`NO_FLOW`].
     pub(crate) flow: u64,
     pub(crate) cost: u32,
 }
 
-/// Requests without a flow are a flow of their own.
+/// The flow shared by all requests without a flow.
 pub(crate) const NO_FLOW: u64 = 0;
 
 impl Default for Rank {
@@ -53,45 +53,51 @@ impl Default for Rank {
 }
 
 impl Class {
-    /// Returns a class that says nothing special: normal priority, no flow, no deadline, cost 1.
+    /// Returns the default class: normal priority, no flow, no deadline, cost 1.
     pub fn new() -> Self {
         Self { deadline: None, rank: Rank::default(), bypass: false }
     }
 
-    /// Returns the class of health checks and admin calls: they go past the queue.
+    /// Returns the class of health checks and admin calls, which bypass the queue.
     ///
-    /// Such a request is dispatched at once, whatever waits or runs, also while the leveler is paused. There
-    /// is a budget of its own for them ([`Builder::bypass_limit`](crate::Builder::bypass_limit)); beyond it
-    /// they are refused with [`Reason::Full`](crate::error::Reason::Full), and a closed leveler refuses them
-    /// like all others. No rate holds them. While they run they are counted by
-    /// [`Stats::bypassing`](crate::Stats::bypassing) and nowhere else, and no limit algorithm sees them; those
-    /// refused are in [`Stats::refused`](crate::Stats::refused).
-    /// Should their inner service not be ready at that moment, they are treated as requests of
-    /// [`Priority::Critical`]. Priority, flow, deadline and cost set on this class matter only then.
+    /// A bypassing request is dispatched at once, however many wait or run, even while the leveler
+    /// is paused. Bypassing requests have a separate budget,
+    /// [`Builder::bypass_limit`](crate::Builder::bypass_limit); beyond the budget they are refused
+    /// with [`Reason::Full`](crate::error::Reason::Full). A closed leveler refuses bypassing
+    /// requests too. No rate delays them.
     ///
-    /// With [`Overflow::Wait`](crate::Overflow::Wait) it is `poll_ready` that waits, for a place as for any other
-    /// request: call without it.
+    /// Running bypassing requests are counted by [`Stats::bypassing`](crate::Stats::bypassing)
+    /// alone, and no limit algorithm sees them. Refused ones are counted by
+    /// [`Stats::refused`](crate::Stats::refused).
+    ///
+    /// If the inner service is not ready at the time of the call, the request is treated as a
+    /// request of [`Priority::Critical`]. Priority, flow, deadline and cost set on this class
+    /// matter only in this case.
+    ///
+    /// With [`Overflow::Wait`](crate::Overflow::Wait), `poll_ready` waits for a place as for any
+    /// other request. Call the service without `poll_ready` to bypass the wait.
     pub fn bypass() -> Self {
         Self { bypass: true, ..Self::new() }.priority(Priority::Critical)
     }
 
-    /// Sets how urgent the request is. Default is [`Priority::Normal`].
+    /// Sets the priority of the request. Default is [`Priority::Normal`].
     ///
-    /// Say it by what the server knows (the route, the account), not by what the caller asks for.
+    /// Derive the priority from facts known to the server (the route, the account), not from a wish
+    /// of the caller.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.rank.priority = priority;
         self
     }
 
-    /// Sets to whose share the request counts: a tenant, a user, an address.
+    /// Sets the flow of the request, the key for fair shares: a tenant, a user, an address.
     ///
-    /// Inside a priority the flow that has had the least of the inner's time goes next, so one that sends too
-    /// much waits for itself, and when the queue is full it is the longest flow that gives way. Requests
-    /// without a flow are one flow together; a flow of `None` is another. Under lasting overload whole flows
-    /// of a lower priority are refused, those that ask for less than their share excepted: see
-    /// [`Priority`]. Default is no flow.
+    /// Within a priority, the flow with the least use of the inner's time goes next. A flow with
+    /// too many requests therefore delays only its own, and when the queue is full the longest flow
+    /// gives way. All requests without a flow are together one flow; `None` as a flow is a
+    /// different one. Under lasting overload, whole flows of a lower priority are refused, except
+    /// flows below their fair share: see [`Priority`]. Default is no flow.
     ///
-    /// Only a hash of `flow` is kept, the same in every process that was built with the same standard
+    /// Only a hash of `flow` is kept, the same in every process built with the same standard
     /// library.
     pub fn flow(mut self, flow: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
@@ -101,22 +107,23 @@ impl Class {
         self
     }
 
-    /// Sets the instant after which the request is of no use to its caller any more.
+    /// Sets the instant after which the caller no longer needs the response.
     ///
-    /// It is rejected with [`Reason::Deadline`](crate::error::Reason::Deadline) if it has not been
-    /// dispatched by then; a deadline that is exactly now has passed. When the wait and the service time that
-    /// were measured say that it cannot be met, the request is rejected before, with
-    /// [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline). The layer does not cut a call
-    /// that is already running; should its caller drop it then, that is a sign of
-    /// [`Overload`](Outcome::Overload) for a limit that is [found](crate::Builder::adaptive_concurrency). Default is
-    /// no deadline.
+    /// A request not dispatched by then is rejected with
+    /// [`Reason::Deadline`](crate::error::Reason::Deadline); a deadline of exactly now has passed.
+    /// If the measured wait and service time say that the deadline cannot be met, the request is
+    /// rejected early, with [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline).
+    ///
+    /// The layer never cancels a running call. If the caller drops a running call after the
+    /// deadline, an [adaptive limit](crate::Builder::adaptive_concurrency) takes the drop as a sign
+    /// of [`Overload`](Outcome::Overload). Default is no deadline.
     pub fn deadline(mut self, at: Instant) -> Self {
         self.deadline = Some(at);
         self
     }
 
-    /// Returns what both say: what this one leaves at its default is taken from `other`, the earlier of two
-    /// deadlines counts, and a bypass of either is one.
+    /// Merges two classes. A value left at the default by `self` comes from `other`; the earlier
+    /// deadline wins; the result bypasses the queue if either does.
     pub fn or(self, other: Self) -> Self {
         fn either<T: PartialEq>(own: T, default: T, other: T) -> T {
             if own == default { other } else { own }
@@ -133,12 +140,12 @@ impl Class {
         }
     }
 
-    /// Sets how heavy the request is: how many slots of the limit, and how many places, it takes.
+    /// Sets the cost of the request: the number of slots and of places to take.
     ///
-    /// 0 is taken as 1. One that is heavier than the limit runs alone. With
-    /// [`Overflow::Wait`](crate::Overflow::Wait), `poll_ready` reserves a single place, so one that takes more
-    /// may be refused with [`Reason::Full`](crate::error::Reason::Full) though the service was ready. Default
-    /// is 1.
+    /// 0 counts as 1. A request with a higher cost than the limit runs alone. With
+    /// [`Overflow::Wait`](crate::Overflow::Wait), `poll_ready` reserves a single place, and a
+    /// request of a higher cost may be refused with [`Reason::Full`](crate::error::Reason::Full)
+    /// although the service was ready. Default is 1.
     pub fn cost(mut self, cost: u32) -> Self {
         self.rank.cost = cost.max(1);
         self
@@ -151,28 +158,30 @@ impl Default for Class {
     }
 }
 
-/// How urgent a request is.
+/// The urgency of a request.
 ///
-/// Higher priorities are dispatched first, and each lower one keeps a small share of the dispatches
-/// ([`Builder::guaranteed_share`](crate::Builder::guaranteed_share)), so that none starves. When the queue is
-/// full a newcomer pushes out one of a lower priority. Under lasting overload the lower ones are *cut off*: as
-/// many of them as there is no room for are refused at the door, chosen by a hash of
-/// [flow](Class::flow) and hour, so that it is the same few users and not everybody now and then. Flows that ask
-/// for less than their fair share are left alone, and so is the highest priority in use. Giving one route a
-/// higher priority makes all others lower ones.
+/// Higher priorities are dispatched first. Each lower priority keeps a small share of the
+/// dispatches ([`Builder::guaranteed_share`](crate::Builder::guaranteed_share)) and never starves.
+/// When the queue is full, a new request evicts a request of a lower priority.
+///
+/// Under lasting overload the lower priorities are *cut off* (load shedding): requests beyond the
+/// available room are refused on arrival. The choice is by a hash of [flow](Class::flow) and hour:
+/// the same few users are refused, instead of everybody now and then. Flows below their fair share
+/// are never cut off, nor is the highest priority in use. Giving one route a higher priority lowers
+/// all other routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Priority {
-    /// What must work when nothing else does.
+    /// Requests for what must work when nothing else does.
     Critical,
-    /// Somebody waits for it, and would notice first.
+    /// Requests with a user waiting, and the first whose delay is noticed.
     High,
-    /// Everything that nobody has classified.
+    /// Requests without a classification.
     #[default]
     Normal,
-    /// Somebody waits for it, and can do without.
+    /// Requests with a user waiting, but dispensable.
     Low,
-    /// Nobody waits for it: batch work, prefetching.
+    /// Requests with nobody waiting: batch work, prefetching.
     Background,
 }
 
@@ -181,31 +190,34 @@ impl Priority {
     pub const ALL: [Self; 5] =
         [Self::Critical, Self::High, Self::Normal, Self::Low, Self::Background];
 
-    /// The position in [`ALL`](Self::ALL), which lists the variants in the order of their discriminants.
+    /// The position in [`ALL`](Self::ALL), which lists the variants in the order of their
+    /// discriminants.
     pub(crate) fn index(self) -> usize {
         self as usize
     }
 }
 
-/// Tells what is known of a request.
+/// Classifies requests.
 ///
-/// Implemented for closures `Fn(&Req) -> Class`. It runs in `call`, on the caller's thread, before the
-/// request is admitted; a panic in it is the caller's own and changes nothing for others.
+/// Implemented for closures `Fn(&Req) -> Class`. A classifier runs in `call`, on the caller's
+/// thread, before the request is admitted. A panic in it reaches that caller and changes nothing
+/// for others.
 pub trait ClassifyRequest<Req> {
     /// Returns the class of `request`.
     fn classify(&self, request: &Req) -> Class;
 
-    /// Returns what is to be done to a request just before its dispatch, given how long it has waited; for
-    /// this crate alone.
+    /// Returns a function for preparing a request just before dispatch, given the wait. Internal to
+    /// this crate.
     #[doc(hidden)]
     fn prepare(&self) -> Option<Prepare<Req>> {
         None
     }
 
-    /// Returns a classifier that asks both, where this one has the say: see [`Class::or`].
+    /// Joins two classifiers. [`Class::or`] merges the two classes, and `self` takes precedence.
     ///
-    /// For a classifier of your own that classifies requests of more than one type, say which are meant:
-    /// `ClassifyRequest::<Request<Body>>::or(mine, other)`. Those of this crate need not be told.
+    /// If a classifier of your own implements this trait for several request types, name the type:
+    /// `ClassifyRequest::<Request<Body>>::or(mine, other)`. For the classifiers of this crate, the
+    /// type is inferred.
     fn or<C>(self, other: C) -> Or<Self, C>
     where
         Self: Sized,
@@ -215,16 +227,17 @@ pub trait ClassifyRequest<Req> {
     }
 }
 
-/// What [`ClassifyRequest::prepare`] returns.
+/// The return type of [`ClassifyRequest::prepare`].
 #[doc(hidden)]
 pub type Prepare<Req> = fn(&mut Req, Duration);
 
-/// What [`ClassifyRequest::or`] returns.
+/// Two joined classifiers, made by [`ClassifyRequest::or`].
 #[derive(Clone, Copy, Debug)]
 pub struct Or<A, B>(pub(crate) A, pub(crate) B);
 
 impl<A, B> Or<A, B> {
-    /// Joins it with another classifier, as [`ClassifyRequest::or`] does, without having to say for which requests.
+    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
+    /// type.
     pub fn or<C>(self, other: C) -> Or<Self, C> {
         Or(self, other)
     }
@@ -239,7 +252,7 @@ where
         self.0.classify(request).or(self.1.classify(request))
     }
 
-    /// Only one of them can have something to do.
+    /// At most one of the two has anything to prepare.
     fn prepare(&self) -> Option<Prepare<Req>> {
         self.0.prepare().or(self.1.prepare())
     }
@@ -254,7 +267,7 @@ where
     }
 }
 
-/// The default [`ClassifyRequest`]: every request is like every other.
+/// The default [`ClassifyRequest`]: every request has the default class.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Unclassified;
@@ -265,15 +278,16 @@ impl<Req> ClassifyRequest<Req> for Unclassified {
     }
 }
 
-/// Tells what a finished call says about the health of the inner service.
+/// Judges from a finished call how the inner service is doing.
 ///
-/// Implemented for closures `Fn(Result<&T, &E>) -> Outcome`. It runs where the call was running; a panic
-/// in it reaches the caller of that call and nobody else.
+/// Implemented for closures `Fn(Result<&T, &E>) -> Outcome`. A classifier runs where the call was
+/// running. A panic in it reaches the caller of that call alone.
 pub trait ClassifyResponse<T, E> {
-    /// Returns the outcome of a call that ended with `result`.
+    /// Returns the outcome of a call with this `result`.
     fn classify(&self, result: Result<&T, &E>) -> Outcome;
 
-    /// Returns what the trailers of the response say instead, if they do; for this crate alone.
+    /// Returns the outcome told by the response's trailers, as a replacement. Internal to this
+    /// crate.
     #[cfg(feature = "http")]
     #[doc(hidden)]
     fn classify_trailers(&self, _trailers: &http::HeaderMap) -> Option<Outcome> {
@@ -290,7 +304,7 @@ where
     }
 }
 
-/// Prints a classifier as the word `classifier`: closures have no `Debug`.
+/// Prints a classifier as the word `classifier`, since closures have no `Debug`.
 pub(crate) struct Opaque;
 
 impl fmt::Debug for Opaque {

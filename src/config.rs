@@ -1,4 +1,4 @@
-//! What has been set on a builder, and whether it makes sense.
+//! The settings of a builder, and the validation of them.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     queue::{MIN_THRESHOLD, Rules},
 };
 
-/// All but the classifiers, which have types of their own.
+/// Every setting except the classifiers, which have types of their own.
 #[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) name: Arc<str>,
@@ -27,21 +27,23 @@ pub(crate) struct Config {
     pub(crate) abandon: Abandon,
     pub(crate) execution: Execution,
     pub(crate) runtime: Option<runtime::Handle>,
-    /// What is wrong with a setting that is kept elsewhere.
+    /// The error of a setting kept outside this struct.
     pub(crate) error: Option<BuildError>,
 }
 
-/// The limit, or what finds it.
+/// The limit, fixed or found by an algorithm.
 pub(crate) enum Limit {
     Fixed(usize),
     Found(Box<dyn Algorithm>),
 }
 
-/// A burst of this many waits rather than is refused; at 1 ms a call and a limit of 16 the last of them
-/// waits 64 ms. A round number that is small beside the memory of a server: size it for your own load.
+/// The default capacity, in requests. A burst of this size waits instead of being refused. At 1 ms
+/// a call and a limit of 16 the last request waits 64 ms. A round number, small beside the memory
+/// of a server; size the capacity for your own load.
 const DEFAULT_CAPACITY: usize = 1024;
 
-/// Enough for the probes of an orchestrator and somebody who looks; a flood of them must not hurt.
+/// The default bypass limit, in requests. Enough for the probes of an orchestrator and an operator
+/// looking in, and too few for a flood of probes to hurt.
 const DEFAULT_BYPASS_LIMIT: usize = 8;
 
 impl Default for Config {
@@ -65,7 +67,8 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Returns the settings that they mean, and what finds the limit.
+    /// Validates the settings. Returns the settings of the leveler, and the algorithm of an
+    /// adaptive limit.
     pub(crate) fn check(self) -> Result<(Settings, Option<Box<dyn Algorithm>>), BuildError> {
         let Self {
             name,
@@ -136,8 +139,8 @@ impl Config {
             }
         };
         if execution == Execution::Caller && abandon == Abandon::Finish {
-            let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: a call that its caller \
-                           polls cannot outlive it";
+            let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: \
+                           a call polled by its caller cannot outlive it";
             return Err(BuildError::new("execution", "Execution::Caller", allowed));
         }
         let settings = Settings {

@@ -1,14 +1,15 @@
-//! What a call can be answered with instead of a response.
+//! The errors of a call: rejections, and failures of the inner service.
 //!
-//! The error type of the [`LoadLevel`](crate::LoadLevel) service is [`BoxError`]. Errors of the inner
-//! service pass through it unwrapped; the two that this crate adds are found by `downcast_ref`:
+//! The error type of the [`LoadLevel`](crate::LoadLevel) service is [`BoxError`]. Errors of the
+//! inner service pass through unwrapped. The crate adds two errors of its own, found by
+//! `downcast_ref`:
 //!
-//! - [`Rejected`]: the layer refused or removed the request *before* it reached the inner service.
-//!   Nothing was started, so it is safe to retry.
-//! - [`ServiceError`]: the inner service has died, or the runtime that was running the call has.
+//! - [`Rejected`]: the layer refused or removed the request *before* the inner service saw it.
+//!   Nothing was started; a retry is safe.
+//! - [`ServiceError`]: the inner service has died, or the runtime of the call has.
 //!
-//! [`Refused`] is the answer of [`LoadLevel::try_call`](crate::LoadLevel::try_call), which hands the
-//! request back. [`BuildError`] says which setting of the [`Builder`](crate::Builder) is not possible.
+//! [`Refused`] is the error of [`LoadLevel::try_call`](crate::LoadLevel::try_call) and hands the
+//! request back. [`BuildError`] names an invalid setting of the [`Builder`](crate::Builder).
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
@@ -16,34 +17,39 @@ pub use tower::BoxError;
 
 use crate::retry_after::RetryAfter;
 
-/// Why a request was refused at the door or removed from the queue.
+/// The reason why a request was refused on arrival or removed from the queue.
+///
+/// `Display` prints a sentence for logs and responses, [`as_str`](Self::as_str) a name for fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// No place was free: capacity + limit requests were already admitted, or under lasting overload there is
-    /// none for its [priority](crate::Priority). Also when too many
-    /// [bypass](crate::Class::bypass) the queue.
+    /// The queue is full: capacity + limit requests were already admitted. Also the reason if
+    /// lasting overload leaves no room for the request's [priority](crate::Priority), and if too
+    /// many requests [bypass](crate::Class::bypass) the queue.
     Full,
-    /// Pushed out of a full queue: by a newer request under
-    /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest), by one of a higher
-    /// [priority](crate::Priority), or by one of a [flow](crate::Class::flow) that has less in the queue.
+    /// The request was evicted from a full queue: by a newer request under
+    /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest), by a request of a higher
+    /// [priority](crate::Priority), or by a request of a [flow](crate::Class::flow) with less in
+    /// the queue.
     Evicted,
-    /// Waited as long as [`Builder::max_wait`](crate::Builder::max_wait) allows.
+    /// The request waited as long as [`Builder::max_wait`](crate::Builder::max_wait) allows.
     MaxWait,
-    /// Its own [deadline](crate::Class::deadline) passed before its turn came.
+    /// The request's own [deadline](crate::Class::deadline) passed before its dispatch.
     Deadline,
-    /// Its deadline could not be met any more, by the measured wait and service time.
+    /// The request's deadline could no longer be met, according to the measured wait and service
+    /// time.
     WouldMissDeadline,
-    /// Removed by [controlled delay](crate::Builder::controlled_delay), which keeps a standing queue short.
+    /// [Controlled delay](crate::Builder::controlled_delay) removed the request to keep a standing
+    /// queue short.
     Delay,
-    /// The leveler was closed, or its drain task died with its runtime.
+    /// The leveler was closed, or the drain task died with its runtime.
     Closed,
-    /// There was no Tokio runtime to run the drain task on.
+    /// No Tokio runtime was running to spawn the drain task on.
     NoRuntime,
 }
 
 impl Reason {
-    /// Every reason, in the order in which they are counted.
+    /// Every reason, in the order of the counters.
     pub(crate) const ALL: [Self; 8] = [
         Self::Full,
         Self::Evicted,
@@ -55,7 +61,7 @@ impl Reason {
         Self::NoRuntime,
     ];
 
-    /// Returns the name of this reason in snake case, as it is in the fields of events.
+    /// Returns the name of the reason in snake case, as in the fields of events.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -74,21 +80,21 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Full => "there is no room for it",
-            Self::Evicted => "a newer request took its place",
-            Self::MaxWait => "it waited as long as is allowed",
-            Self::Deadline => "its deadline has passed",
-            Self::WouldMissDeadline => "it would miss its deadline",
-            Self::Delay => "the queue has been too slow for too long",
+            Self::Full => "the queue is full",
+            Self::Evicted => "evicted in favour of another request",
+            Self::MaxWait => "the wait limit was reached",
+            Self::Deadline => "the deadline passed",
+            Self::WouldMissDeadline => "the deadline would be missed",
+            Self::Delay => "the queue delay stayed above its target",
             Self::Closed => "the leveler is closed",
-            Self::NoRuntime => "there is no tokio runtime",
+            Self::NoRuntime => "no Tokio runtime is running",
         })
     }
 }
 
-/// The layer refused or removed this request before the inner service saw it.
+/// The error of a request refused or removed by the layer before the inner service saw it.
 ///
-/// The request was **never started**: it is safe to retry, even one that is not idempotent.
+/// The request was **never started**: a retry is safe, even if the request is not idempotent.
 #[derive(Clone, Debug)]
 pub struct Rejected {
     pub(crate) reason: Reason,
@@ -100,43 +106,48 @@ pub struct Rejected {
 }
 
 impl Rejected {
-    /// Returns why the request was rejected.
+    /// Returns the reason for the rejection.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// Returns when it makes sense to try again: the time in which the queue of this moment drains, at
-    /// the rate at which calls have lately been finishing, or can by their mean time and the limit. It is
-    /// spread by ±20 %, so that not all who were rejected come back together, and is a minute at most; and
-    /// about a second at least for those whose priority is cut off. `None` until a call has finished, and
-    /// when trying again is of no use: [`Reason::Closed`], [`Reason::NoRuntime`], and
-    /// [`Reason::WouldMissDeadline`] for a deadline that is shorter than a call.
+    /// Returns the time after which a retry makes sense: the time until the present queue has
+    /// drained.
+    ///
+    /// The drain time comes from the recent rate of finished calls, or from the mean service time
+    /// and the limit. The result is spread by ±20 %, to keep rejected callers from returning all
+    /// together. The upper bound is a minute; the lower bound is about a second if the priority is
+    /// cut off.
+    ///
+    /// Returns `None` until a call has finished, and if a retry is pointless: for
+    /// [`Reason::Closed`], for [`Reason::NoRuntime`], and for [`Reason::WouldMissDeadline`] with a
+    /// deadline shorter than a call.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after.get()
     }
 
-    /// Returns how long the request had been waiting; zero when it was refused at the door.
+    /// Returns the time that the request waited; zero if it was refused on arrival.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited
     }
 
-    /// Returns how many requests were waiting at that moment.
+    /// Returns how many requests were waiting at the time of the rejection.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Returns the limit at that moment.
+    /// Returns the limit at the time of the rejection.
     #[must_use]
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Returns whether it was the share of its own [flow](crate::Class::flow) that was used up: others were
-    /// waiting too, and none had more in the queue.
+    /// Returns whether the request's own [flow](crate::Class::flow) had used up its share: other
+    /// flows were waiting, and none had more in the queue.
     #[must_use]
     pub fn is_over_share(&self) -> bool {
         self.over_share
@@ -156,15 +167,17 @@ impl fmt::Display for Rejected {
 
 impl Error for Rejected {}
 
-/// A request refused by [`LoadLevel::try_call`](crate::LoadLevel::try_call), with the request itself. Its
-/// [`source`](Error::source) is the [`Rejected`].
+/// The error of [`LoadLevel::try_call`](crate::LoadLevel::try_call): the refused request and the
+/// [`Rejected`].
+///
+/// [`source`](Error::source) returns the [`Rejected`].
 pub struct Refused<Req> {
     pub(crate) rejected: Rejected,
     pub(crate) request: Req,
 }
 
 impl<Req> Refused<Req> {
-    /// Returns why, and when to try again.
+    /// Returns the rejection, with the reason and the time after which to retry.
     #[must_use]
     pub fn rejected(&self) -> &Rejected {
         &self.rejected
@@ -176,7 +189,7 @@ impl<Req> Refused<Req> {
         self.request
     }
 
-    /// Returns both halves.
+    /// Returns the rejection and the request.
     #[must_use]
     pub fn into_parts(self) -> (Rejected, Req) {
         (self.rejected, self.request)
@@ -202,12 +215,12 @@ impl<Req> Error for Refused<Req> {
     }
 }
 
-/// The inner service has died, or the runtime that was running the call has.
+/// The error of a call if the inner service has died, or the runtime of the call has.
 ///
-/// The first request that meets a failing `poll_ready` gets the inner's own error; every later one
-/// through the same service gets this, with the text of that error as its [`source`](Error::source).
-/// Unlike [`Rejected`] it makes no promise about retries: a call cut off by the end of its runtime had
-/// been started.
+/// The first request that meets a failing `poll_ready` gets the inner's own error. Every later
+/// request through the same service gets a `ServiceError`, with the text of the inner's error as
+/// the [`source`](Error::source). Unlike [`Rejected`], a `ServiceError` promises nothing about
+/// retries: a call cut short by the end of its runtime had been started.
 #[derive(Clone, Debug)]
 pub struct ServiceError {
     cause: Cause,
@@ -219,7 +232,7 @@ impl ServiceError {
     }
 
     pub(crate) fn runtime_ended() -> Self {
-        Self::new(Arc::from("the runtime ended while the call was running"))
+        Self::new(Arc::from("the runtime shut down while the call was running"))
     }
 }
 
@@ -235,7 +248,7 @@ impl Error for ServiceError {
     }
 }
 
-/// The text of the error the inner died of; the error itself went to the request that met it.
+/// The text of the inner's fatal error. The error itself went to the request that met it.
 #[derive(Clone)]
 struct Cause(Arc<str>);
 
@@ -253,7 +266,8 @@ impl fmt::Display for Cause {
 
 impl Error for Cause {}
 
-/// A setting of the [`Builder`](crate::Builder) that is not possible: which, its value, what is allowed.
+/// The error of an invalid setting of the [`Builder`](crate::Builder): name, value, and allowed
+/// values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildError {
     pub(crate) setting: &'static str,
@@ -266,19 +280,19 @@ impl BuildError {
         Self { setting, value: value.to_string(), allowed: allowed.to_string() }
     }
 
-    /// Returns the name of the setting, which is the name of the builder's method.
+    /// Returns the name of the setting, equal to the name of the builder's method.
     #[must_use]
     pub fn setting(&self) -> &str {
         self.setting
     }
 
-    /// Returns the value that was given.
+    /// Returns the invalid value.
     #[must_use]
     pub fn value(&self) -> &str {
         &self.value
     }
 
-    /// Returns what would have been allowed.
+    /// Returns a description of the allowed values.
     #[must_use]
     pub fn allowed(&self) -> &str {
         &self.allowed
@@ -288,7 +302,7 @@ impl BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { setting, value, allowed } = self;
-        write!(f, "invalid `{setting}`: {value}; allowed is {allowed}")
+        write!(f, "invalid `{setting}`: {value}, expected {allowed}")
     }
 }
 

@@ -6,24 +6,27 @@ use crate::{
     stats::Stats,
 };
 
-/// Watches and steers a leveler; made by [`LoadLevelLayer::handle`](crate::LoadLevelLayer::handle).
+/// Observes and controls a leveler. Made by
+/// [`LoadLevelLayer::handle`](crate::LoadLevelLayer::handle).
 ///
-/// Clones steer the same leveler. A handle keeps it alive, as a layer and a service do.
+/// Clones control the same leveler. A handle keeps the leveler alive, as a layer and a service do.
 #[derive(Clone)]
 pub struct Handle {
     leveler: Arc<Leveler>,
 }
 
-/// What happened from the call of [`Handle::drain`] to its end.
+/// The report of [`Handle::drain`], from the call to the end of the drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DrainReport {
-    /// Requests that came to their own end: a response, an error, a panic, or given up by their caller.
+    /// Requests finished: with a response, an error or a panic, or given up by the caller.
     pub finished: u64,
-    /// Requests that were removed from the queue: at the deadline, or before it for a reason of their own.
+    /// Requests removed from the queue: at the deadline of the drain, or earlier for another
+    /// reason.
     pub removed: u64,
-    /// Calls that still run: they have not ended by the deadline, and may never do. A server that waits for its
-    /// connections waits for them, so above 0 it needs a hard stop.
+    /// Calls still running: they had not ended by the deadline, and may never end. A server waiting
+    /// for all connections waits for these calls too, and needs a hard stop if the number is above
+    /// 0.
     pub in_flight: usize,
 }
 
@@ -32,51 +35,53 @@ impl Handle {
         Self { leveler }
     }
 
-    /// Returns a snapshot of what the leveler is doing and has done.
+    /// Returns a snapshot of the leveler's state and counters.
     #[must_use]
     pub fn stats(&self) -> Stats {
         snapshot::stats(&self.leveler.core)
     }
 
-    /// Sets the limit, now. A lower one takes effect as running calls finish; a higher one dispatches as
-    /// many as now fit. An [adaptive](crate::Builder::adaptive) limit stays what it is set to here.
+    /// Sets the limit, with immediate effect. A lower limit is reached as running calls finish;
+    /// after raising the limit, as many requests as now fit are dispatched. An
+    /// [adaptive](crate::Builder::adaptive) limit stays at the value set with this method.
     ///
-    /// 0 is ignored with a `warn` event: to stop dispatch, [`pause`](Self::pause).
+    /// A limit of 0 is ignored with a `warn` event. To stop dispatch, use [`pause`](Self::pause).
     pub fn set_limit(&self, limit: usize) {
         let core = &self.leveler.core;
         if limit == 0 {
             let name = &*core.settings.name;
-            tracing::warn!(%name, "limit of 0 ignored, use pause to stop dispatch");
+            tracing::warn!(%name, "limit of 0 ignored, use `pause` to stop dispatch");
             return;
         }
         core.set_limit(limit);
     }
 
-    /// Sets the capacity, now. With a lower one those who wait stay, and nobody is admitted until there is
-    /// room again; under [`Overflow::EvictOldest`](crate::Overflow::EvictOldest) the oldest are evicted.
+    /// Sets the capacity, with immediate effect. After lowering the capacity, waiting requests
+    /// stay, and no request is admitted until there is room again. Under
+    /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest) the oldest requests are evicted.
     pub fn set_capacity(&self, capacity: usize) {
         self.leveler.core.admission.set_capacity(capacity);
     }
 
-    /// Sets how long newcomers may wait; those who already wait keep the limit that they came with. Zero
-    /// means that they are late at once unless they can be dispatched directly.
+    /// Sets how long new requests may wait. Requests already waiting keep the previous wait limit.
+    /// With zero, a request is rejected at once unless dispatched directly.
     pub fn set_max_wait(&self, max_wait: Option<Duration>) {
         self.leveler.core.admission.max_wait.set(max_wait);
     }
 
-    /// Stops dispatch. Requests are still admitted, as long as there are places; their `max_wait` and
-    /// deadlines go on. Ignored once closed.
+    /// Stops dispatch. Requests are still admitted while there are places; `max_wait` and deadlines
+    /// keep running. Ignored after [`close`](Self::close).
     pub fn pause(&self) {
         self.leveler.core.pause();
     }
 
-    /// Goes on after [`pause`](Self::pause).
+    /// Resumes dispatch after [`pause`](Self::pause).
     pub fn resume(&self) {
         self.leveler.core.resume();
     }
 
-    /// Refuses newcomers from now on, with [`Reason::Closed`], and lets those admitted finish. Lifts a
-    /// pause. There is no way back.
+    /// Refuses new requests with [`Reason::Closed`], and lets admitted requests finish. Ends a
+    /// pause. A closed leveler cannot be reopened.
     pub fn close(&self) {
         let core = &self.leveler.core;
         if core.close() {
@@ -90,13 +95,13 @@ impl Handle {
         self.leveler.core.counts().is_closed()
     }
 
-    /// Closes, and waits until all admitted requests have finished; at the `deadline` (from now) removes
-    /// those that still wait, with [`Reason::Closed`], and leaves those that run alone: see
-    /// [`DrainReport::in_flight`].
+    /// Closes the leveler and waits until all admitted requests have finished, at most for
+    /// `deadline`. At the deadline, removes the requests still waiting, with [`Reason::Closed`],
+    /// and leaves running calls alone: see [`DrainReport::in_flight`].
     ///
     /// # Cancel safety
     ///
-    /// Dropped before its end it leaves the leveler closed and removes nothing.
+    /// If dropped before the end, the leveler stays closed and no request is removed.
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         let core = &self.leveler.core;
         let counters = &core.admission.counters;
@@ -112,17 +117,17 @@ impl Handle {
         }
     }
 
-    /// Waits until nothing waits and nothing runs.
+    /// Waits until no request waits and no call runs.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped and called again.
+    /// Cancel safe: may be dropped and called again.
     pub async fn idle(&self) {
         let core = &self.leveler.core;
         core.admission.listeners.idle.wait_until(|| core.admission.unfinished() == 0).await;
     }
 
-    /// Removes all requests that wait, with [`Reason::Closed`]; returns how many that were. The leveler
+    /// Removes all waiting requests with [`Reason::Closed`], and returns their number. The leveler
     /// stays open.
     #[allow(clippy::must_use_candidate, reason = "the removal is the point, the count is news")]
     pub fn abort_queued(&self) -> usize {

@@ -15,21 +15,24 @@ use crate::{
     service::LoadLevel,
 };
 
-/// Puts a bounded queue in front of services. The queue, the limit and the drain task belong to **this
-/// value**: all services it makes, and all its clones, share them.
+/// Puts a bounded queue in front of services. The queue, the limit and the drain task belong to
+/// **this value**: all services made by the layer share them, and so do all clones of the layer.
 ///
-/// So one limit holds over all routes, connections and clones, however often `layer` is called. For two
-/// backends make two layers; [`fresh`](Self::fresh) makes an independent one with the same settings.
+/// One limit therefore holds over all routes, connections and clones, however often `layer` is
+/// called. For two backends make two layers; [`fresh`](Self::fresh) makes an independent one with
+/// the same settings.
 ///
-/// Making a layer, and `layer()` itself, need no runtime: the drain task is spawned by the first call.
+/// Neither making a layer nor calling `layer()` needs a runtime: the first call spawns the drain
+/// task.
 ///
 /// See the [crate docs](crate) for an example.
 ///
-/// # Naming its type
+/// # Naming the type
 ///
-/// A classifier is part of it. A function takes one as
-/// `LoadLevelLayer<impl ClassifyRequest<Request<Body>> + Send + Sync + 'static>`. A field has a name for one
-/// that is a plain function: `LoadLevelLayer<fn(&Request<Body>) -> Class>`, made by
+/// The type includes the classifiers. A function can take a layer as
+/// `LoadLevelLayer<impl ClassifyRequest<Request<Body>> + Send + Sync + 'static>`. A struct field
+/// can name the type if the classifier is a plain function:
+/// `LoadLevelLayer<fn(&Request<Body>) -> Class>`, made by
 /// `.classify_request(classify as fn(&Request<Body>) -> Class)`.
 pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = AsIs> {
     front: Arc<Front<Q>>,
@@ -37,13 +40,13 @@ pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = AsIs> {
 }
 
 impl LoadLevelLayer {
-    /// Makes a layer with room for `capacity` waiting requests and a fixed limit of `limit` running ones;
-    /// everything else as the [`Builder`] has it by default.
+    /// Makes a layer with room for `capacity` waiting requests and a fixed limit of `limit` running
+    /// requests. All other settings have the defaults of the [`Builder`].
     ///
     /// # Panics
     ///
-    /// If `limit` is 0, or one of the two is above 536 869 887 (2²⁹ − 1025). Use the
-    /// [`builder`](Self::builder) for values that come from configuration: it returns an error.
+    /// If `limit` is 0, or either value is above 536 869 887 (2²⁹ − 1025). For values from
+    /// configuration use the [`builder`](Self::builder), which returns an error.
     #[must_use]
     #[track_caller]
     pub fn new(capacity: usize, limit: usize) -> Self {
@@ -53,7 +56,7 @@ impl LoadLevelLayer {
         }
     }
 
-    /// Returns a builder with every setting at its default.
+    /// Returns a builder with every setting at the default.
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -69,16 +72,16 @@ impl<Q, R, H> LoadLevelLayer<Q, R, H> {
         Self { front: Arc::new(front), responder }
     }
 
-    /// Returns the handle to watch and steer this leveler.
+    /// Returns a handle to observe and control the leveler.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.front.leveler))
     }
 
-    /// Makes an independent leveler with the same settings, as they were given to the builder.
+    /// Makes an independent leveler with the settings originally given to the builder.
     ///
-    /// An adaptive one starts with the limit that this one has now, and keeps it: an algorithm cannot be
-    /// copied.
+    /// If the limit is adaptive, the new leveler keeps the present limit for good, since an
+    /// algorithm cannot be copied.
     #[must_use]
     pub fn fresh(&self) -> Self {
         let core = &self.front.leveler.core;

@@ -1,5 +1,6 @@
-//! Queue-based load leveling for [Tower](tower): a [`Layer`](tower::Layer) that puts one bounded queue in
-//! front of a service, and one background task that feeds the service no faster than it can sustain.
+//! Queue-based load leveling for [Tower](tower): a [`Layer`](tower::Layer) with a single bounded
+//! queue in front of a service, and a single background task that feeds the service at a
+//! sustainable pace.
 //!
 //! ```text
 //!            admitted?            in order, in time           as many as the limit lets
@@ -11,29 +12,29 @@
 //!
 //! # Why
 //!
-//! A backend that is sent more than it can do at once does less, not more: a database with one writer
-//! spends its time on locks, a pool of connections queues where nobody can see it, and by the time an
-//! answer comes its caller has gone. This layer keeps that queue where it can be bounded, ordered,
-//! watched and emptied. Bursts wait a little; what cannot be served in time is refused at once, with a
-//! reason and a time to retry; nothing is lost and nothing hangs.
+//! A backend with more work at hand than it can do at once does less, not more. A database with a
+//! single writer spends the time on locks, a connection pool queues out of sight, and by the time a
+//! response comes the caller has gone. This layer keeps the queue where it can be bounded,
+//! ordered, watched and emptied. Bursts wait a little. Requests that cannot be served in time are
+//! refused at once, with a reason and a time to retry. Nothing is lost and nothing hangs.
 //!
-//! Leveling trades latency for fewer failures. It helps as long as (arrival rate − drain rate) × length of
-//! the burst fits into the queue and the wait that makes is still worth it. Under lasting overload every
-//! queue is full, and what counts is that refusal is immediate and cheap.
+//! Leveling trades latency for fewer failures. It helps while (arrival rate − drain rate) × length
+//! of the burst fits into the queue, and the resulting wait is still worth it. Under lasting
+//! overload every queue is full, and immediate, cheap refusals matter most.
 //!
 //! # How it differs
 //!
 //! From `load_shed().buffer(n).concurrency_limit(c)`:
 //!
-//! - The queue and the limit belong to the **layer**, so they hold over all routes, connections and clones.
-//!   axum calls `Layer::layer` for each route, and for each connection under `axum::serve`; a queue that
-//!   is made inside `layer()` is a queue per connection.
-//! - The bound is exact, and 0 is legal. A refusal depends on the queue alone, never on the scheduling
-//!   budget of a task, or on a clone that was polled and forgotten.
-//! - A caller that goes away leaves at once: its place is free and the inner never sees its request. One
-//!   that stays but stops polling holds up nobody.
-//! - A panic of the inner concerns its own caller only.
-//! - It can be watched and steered while it runs: see [`Handle`].
+//! - The queue and the limit belong to the **layer**, so they hold over all routes, connections and
+//!   clones. axum calls `Layer::layer` for each route, and for each connection under `axum::serve`;
+//!   a queue made inside `layer()` would be a queue per connection.
+//! - The bound is exact, and 0 is legal. A refusal depends on the queue alone, never on the
+//!   scheduling budget of a task, or on a clone that was polled and forgotten.
+//! - A request whose caller goes away is gone at once: the place is free, and the inner never sees
+//!   the request. A caller that stays but stops polling blocks nobody.
+//! - A panic of the inner reaches its own caller only.
+//! - The layer can be observed and controlled at run time: see [`Handle`].
 //!
 //! # Example
 //!
@@ -70,31 +71,41 @@
 //!
 //! # What happens when …
 //!
-//! | | |
-//! | --- | --- |
-//! | it is **full** | the call is refused at once with [`Reason::Full`](error::Reason::Full), or waits in `poll_ready`, or takes the place of the oldest, as [`Overflow`] says; whoever has a higher [`Priority`], or a shorter [flow](Class::flow), takes the place of one who gives way |
-//! | one client **floods** | it waits for itself, if it is told apart by a [flow](Class::flow) |
-//! | the inner is **slow** | requests wait in the order of [`Order`], up to [`max_wait`](Builder::max_wait) and their own [deadline](Class::deadline); those that are late are answered then, and never started |
-//! | nobody knows what the inner can **sustain**, or it changes | the limit is found, and follows: [`adaptive_concurrency`](Builder::adaptive_concurrency) |
-//! | the inner is **not ready** | its requests wait, without a slot; those of other inner services under the same layer go on |
-//! | the inner **fails** | its error passes through unwrapped; when its `poll_ready` fails, later calls get a [`ServiceError`](error::ServiceError) |
-//! | the inner **panics** | the panic goes on in the caller, as without the layer, and nowhere else |
-//! | a caller **drops** its future | a waiting request is gone, a running one is dropped; both are finished instead with [`Abandon::Finish`] |
-//! | you **shut down** | [`Handle::close`] refuses newcomers and lets the others finish; [`Handle::drain`] waits for them, up to a deadline |
-//! | the **runtime** of the drain task ends | those who wait are answered [`Closed`](error::Reason::Closed); the next call starts a new drain task on its own runtime |
-//! | **everything is dropped** | what was admitted is finished first |
+//! - The queue is **full**: as [`Overflow`] says, the call is refused at once with
+//!   [`Reason::Full`](error::Reason::Full), waits in `poll_ready`, or evicts the oldest request.
+//!   A request of a higher [`Priority`], or of a shorter [flow](Class::flow), evicts a request that
+//!   ranks lower.
+//! - One client **floods**: only its own requests are delayed, if a [flow](Class::flow) tells
+//!   clients apart.
+//! - The inner is **slow**: requests wait in the order of [`Order`], up to
+//!   [`max_wait`](Builder::max_wait) and their own [deadline](Class::deadline). Late requests are
+//!   answered at that time and never started.
+//! - The inner's **capacity is unknown** or changes:
+//!   [`adaptive_concurrency`](Builder::adaptive_concurrency) finds the limit and follows.
+//! - The inner is **not ready**: its requests wait without a slot, and requests of other inner
+//!   services under the same layer go on.
+//! - The inner **fails**: the error passes through unwrapped. If `poll_ready` fails, later calls
+//!   get a [`ServiceError`](error::ServiceError).
+//! - The inner **panics**: the panic goes on in the caller, as without the layer, and nowhere else.
+//! - A caller **drops** the future: a waiting request is removed, a running call is dropped. With
+//!   [`Abandon::Finish`] both finish instead.
+//! - You **shut down**: [`Handle::close`] refuses new requests and lets the others finish;
+//!   [`Handle::drain`] waits for them, up to a deadline.
+//! - The **runtime** of the drain task ends: waiting requests are answered with
+//!   [`Closed`](error::Reason::Closed). The next call starts a new drain task on its own runtime.
+//! - **Everything is dropped**: admitted requests finish first.
 //!
-//! Which order, which wait limit, how much capacity, and what priorities and flows do under overload:
-//! [docs/tuning.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md). Which limit, and
-//! how one is found: [`limit`], and
-//! [docs/limits.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md).
+//! The order, the wait limit, the capacity, and priorities and flows under overload:
+//! [docs/tuning.md][tuning]. The limit, and the algorithms to find it: [`limit`] and
+//! [docs/limits.md][limits].
 //!
 //! # Where to put it
 //!
 //! In a [`ServiceBuilder`](tower::ServiceBuilder) the first layer is the outermost.
 //!
-//! - A **timeout** outside bounds waiting and running together, and frees the place when it fires. Inside,
-//!   it bounds running alone, and waiting is bounded by [`max_wait`](Builder::max_wait):
+//! - A **timeout** outside bounds wait and service time together, and frees the place when it
+//!   fires. Inside, it bounds the service time alone, and [`max_wait`](Builder::max_wait) bounds
+//!   the wait:
 //!
 //!   ```
 //!   # use std::time::Duration;
@@ -111,37 +122,44 @@
 //!       .service(inner());
 //!   # drop((both, running_only));
 //!   ```
-//! - A **retry** goes outside, so that it holds no slot while it backs off, and obeys
-//!   [`retry_after`](error::Rejected::retry_after). A rejected request was never started, so it is safe to
-//!   retry. Inside, a retry keeps its slot for all its attempts.
-//! - **Tracing** goes outside, to see the wait; spans are carried through the queue either way.
-//! - **Checks that are cheap and turn requests away** (authentication, size limits) go outside, so that what
-//!   they refuse takes no place. Expensive ones go inside.
-//! - **Health checks** go beside it, on a route that the layer does not wrap; or through it, as
+//! - A **retry** goes outside. It then holds no slot while backing off, and can obey
+//!   [`retry_after`](error::Rejected::retry_after). A rejected request was never started, so a
+//!   retry is safe. Inside, a retry keeps its slot for all attempts.
+//! - **Tracing** goes outside, to see the wait. Spans are carried through the queue either way.
+//! - **Cheap checks** (authentication, size limits) go outside, to turn requests away before they
+//!   take a place. Expensive checks go inside.
+//! - **Health checks** go beside the layer, on a route without it; or through the layer, as
 //!   [`Class::bypass`].
-//! - Put it **before bodies are read**: a request waits as it came, and its body is not touched.
+//! - Put the layer **before bodies are read**: a request waits as it came, and its body is not
+//!   touched.
 //!
-//! With [`Overflow::Wait`] the layers outside must pass `poll_ready` through, for the wait to happen there; and
-//! a `timeout` layer outside starts at `call`, so bound the wait for a place by a timeout around
-//! `service.ready()`, or around `oneshot`.
+//! With [`Overflow::Wait`] the layers outside must pass `poll_ready` through, for the wait to
+//! happen there. A `timeout` layer outside starts at `call`, so bound the wait for a place with a
+//! timeout around `service.ready()`, or around `oneshot`.
 //!
 //! # Turning errors into responses
 //!
-//! With the feature `http` an `http::RejectionLayer` outside does it, and with `grpc` a `grpc::RejectionLayer`; there
-//! are also deadlines from headers, and slots that are held to the end of a body:
-//! [docs/web.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/web.md).
-//! Without them, in axum use `HandleErrorLayer`; without it the compiler says that `Infallible: From<Box<dyn Error …>>` is not
-//! satisfied. Elsewhere a `service_fn` around the stack does it, with the error of each
-//! call in hand: `service.clone().oneshot(request).await.unwrap_or_else(refuse)`, as in `examples/hyper.rs`.
+//! With the feature `http`, put an `http::RejectionLayer` outside; with `grpc`, a
+//! `grpc::RejectionLayer`. The features also add deadlines from headers, and slots held to the end
+//! of a body: [docs/web.md][web].
+//!
+//! Without the features, use `HandleErrorLayer` in axum. Without any of these layers, the compiler
+//! says that `Infallible: From<Box<dyn Error …>>` is not satisfied. Elsewhere put a `service_fn`
+//! around the stack, which gets the error of each call:
+//! `service.clone().oneshot(request).await.unwrap_or_else(refuse)`, as in `examples/hyper.rs`.
 //!
 //! # What is not promised
 //!
-//! The defaults that have a number, the text of events and errors, what [`Error::source`] of our errors can
-//! be downcast to, the `Debug` output, and how [`Stats`] print themselves may change in any release. A limit
-//! holds per layer value and per process. A response ends its call when its future resolves: a body that
-//! streams after that is not counted, but with `Builder::hold_until` of the feature `http`.
+//! The defaults with a number, the text of events and errors, the types to which [`Error::source`]
+//! of this crate's errors can be downcast, the `Debug` output, and the `Display` of [`Stats`] may
+//! change in any release. A limit holds per layer value and per process. A call ends when its
+//! future resolves to a response. A body streaming afterwards is not counted, except with
+//! `Builder::hold_until` of the feature `http`.
 //!
 //! [`Error::source`]: std::error::Error::source
+//! [tuning]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md
+//! [limits]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md
+//! [web]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/web.md
 
 mod bounds;
 mod builder;

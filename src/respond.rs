@@ -1,14 +1,13 @@
-//! What becomes of a response: it is judged, and handed on.
+//! The response side of a call: judging the response, and passing it on.
 
 use std::time::Duration;
 
-/// How a layer hands the responses of its inner service on; made by the builder, not to be implemented outside
-/// of this crate.
+/// Passes the responses of the inner service on to callers. Made by the builder, and sealed.
 pub trait HandOn<T>: sealed::Sealed {
-    /// What callers get instead of a `T`.
+    /// The response type of the layer, for an inner response of type `T`.
     type Response;
 
-    /// Hands a response on. The slot of the call goes home then, unless it is kept.
+    /// Passes a response on. The call's slot becomes free on return, unless it is kept.
     #[doc(hidden)]
     fn hand_on(&self, response: T, call: &dyn Call) -> Self::Response;
 }
@@ -17,9 +16,9 @@ pub trait HandOn<T>: sealed::Sealed {
 #[doc(hidden)]
 #[allow(unnameable_types, reason = "for this crate alone")]
 pub trait Call {
-    /// How long it had waited for its dispatch.
+    /// Returns the time from admission to dispatch.
     fn waited(&self) -> Duration;
-    /// Keeps its slot: that goes home when what this returns is dropped.
+    /// Keeps the call's slot until the returned value is dropped.
     fn keep(&self) -> Box<dyn Kept>;
 }
 
@@ -27,13 +26,13 @@ pub trait Call {
 #[doc(hidden)]
 #[allow(unnameable_types, reason = "for this crate alone")]
 pub trait Kept: Send + Sync {
-    /// Trailers may tell what the call says about the inner.
+    /// Judges the call once more, by its trailers.
     #[cfg(feature = "http")]
     fn judge_trailers(&mut self, trailers: &http::HeaderMap);
-    /// The call has failed after all.
+    /// Records that the call failed after all.
     #[cfg(feature = "http")]
     fn fail(&mut self);
-    /// Its response is not wanted any more, half way.
+    /// Records that the response was abandoned half way.
     #[cfg(feature = "http")]
     fn break_off(&mut self);
 }
@@ -41,16 +40,16 @@ pub trait Kept: Send + Sync {
 mod sealed {
     #[allow(unnameable_types, reason = "nobody else is to implement it")]
     pub trait Sealed {
-        /// Keeps no slots any more; returns how long bodies with one might lie unread.
+        /// Stops keeping slots. Returns the idle limit of bodies that hold a slot.
         #[cfg(feature = "http")]
-        fn let_go(&mut self) -> Option<std::time::Duration> {
+        fn stop_holding(&mut self) -> Option<std::time::Duration> {
             None
         }
     }
 }
 pub(crate) use sealed::Sealed;
 
-/// The default [`HandOn`]: responses are handed on as they are.
+/// The default [`HandOn`]: passes responses on unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct AsIs;
@@ -65,7 +64,7 @@ impl<T> HandOn<T> for AsIs {
     }
 }
 
-/// The response side of a layer: what judges, and what hands on.
+/// The response side of a layer: the classifier, and the [`HandOn`].
 pub(crate) struct Responder<R, H> {
     pub(crate) classifier: R,
     pub(crate) hand: H,

@@ -1,20 +1,21 @@
-//! When to come back, worked out for those who ask: most do not, and every refusal has one.
+//! The time after which to retry. Computed on demand: every refusal has one, and few callers read
+//! it.
 
 use std::{fmt, time::Duration};
 
 use crate::rng::mix;
 
-/// How long something takes, from what is known of it.
+/// An estimated duration, kept as the inputs of the computation.
 #[derive(Clone, Copy)]
 pub(crate) enum Estimate {
     Unknown,
     Seconds(f32),
-    /// So many calls, at this rate.
+    /// The time for `calls` calls at a rate.
     ByRate {
         per_second: f32,
         calls: u32,
     },
-    /// So many slots for calls of this time, as many at once as the limit lets.
+    /// The time for `weight` slots of calls taking `nanos` each, `limit` at once.
     ByLimit {
         nanos: f32,
         weight: u32,
@@ -31,7 +32,7 @@ impl Estimate {
         Self::ByLimit { nanos, weight: clamp(weight), limit: limit as f32 }
     }
 
-    /// `None` also where an algorithm asks for no limit at all.
+    /// Returns the estimate in seconds. `None` also if an algorithm asks for an unbounded limit.
     pub(crate) fn seconds(self) -> Option<f32> {
         let seconds = match self {
             Self::Unknown => return None,
@@ -47,24 +48,25 @@ fn clamp(many: u64) -> u32 {
     u32::try_from(many).unwrap_or(u32::MAX)
 }
 
-/// In about so long, spread; or never.
+/// A time after which to retry, spread at random; or never.
 #[derive(Clone, Copy)]
 pub(crate) struct RetryAfter {
     after: Estimate,
     seed: u32,
 }
 
-/// A longer wait says no more than "not soon", and the rate it is computed from will have changed.
-const MOST: f32 = 60.0;
+/// In seconds. A longer time only says "not soon", and the rate will have changed by then.
+const MAX_RETRY_AFTER: f32 = 60.0;
 
-/// How far it is spread either way, so that those who are rejected together do not come back together.
+/// The spread either way, as a share of the time. Keeps callers rejected together from returning
+/// together.
 const SPREAD: f32 = 0.2;
 
 impl RetryAfter {
     pub(crate) const NEVER: Self = Self { after: Estimate::Unknown, seed: 0 };
 
     pub(crate) fn new(after: Estimate, seed: u64) -> Self {
-        // Either half may be what tells it from others.
+        // The upper half counts threads, the lower half draws: use both.
         Self { after, seed: (seed ^ seed >> 32) as u32 }
     }
 
@@ -76,8 +78,8 @@ impl RetryAfter {
     pub(crate) fn get(self) -> Option<Duration> {
         let seconds = self.after.seconds()?;
         let random = mix(u64::from(self.seed)) as f32 / u64::MAX as f32;
-        let spread = seconds.min(MOST) * (1.0 - SPREAD + 2.0 * SPREAD * random);
-        Duration::try_from_secs_f32(spread.min(MOST)).ok()
+        let spread = seconds.min(MAX_RETRY_AFTER) * (1.0 - SPREAD + 2.0 * SPREAD * random);
+        Duration::try_from_secs_f32(spread.min(MAX_RETRY_AFTER)).ok()
     }
 }
 

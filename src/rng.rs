@@ -1,17 +1,17 @@
-//! Numbers that look random.
+//! Pseudo-random numbers.
 
 use std::{
     cell::Cell,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// A number from 0 to 1 to spread things by.
+/// Returns a pseudo-random number from 0 to 1.
 pub(crate) fn draw() -> f64 {
     mix(seed()) as f64 / u64::MAX as f64
 }
 
-/// What such a number can be made of, another each time. Each thread has a sequence of its own, since every refusal
-/// takes one.
+/// Returns a seed, a new value each time. Each thread has its own sequence, since every refusal
+/// takes a seed and a shared counter would be contended.
 pub(crate) fn seed() -> u64 {
     static THREADS: AtomicU64 = AtomicU64::new(0);
     thread_local! {
@@ -22,7 +22,8 @@ pub(crate) fn seed() -> u64 {
     next
 }
 
-/// Spreads the bits of a number over all of it: the last step of SplitMix64, by Steele, Lea and Flood.
+/// Spreads the bits of a number over the whole word: the last step of SplitMix64 (Steele, Lea and
+/// Flood).
 pub(crate) fn mix(bits: u64) -> u64 {
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

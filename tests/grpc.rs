@@ -127,7 +127,7 @@ async fn a_refusal_is_unavailable_and_says_when_to_come_back() {
         rig.until(1, 1).await;
         let refused = rig.call(hello("3")).await.expect("no panic").expect_err("refused");
         assert_eq!(refused.code(), Code::Unavailable);
-        assert_eq!(refused.message(), "there is no room for it");
+        assert_eq!(refused.message(), "the queue is full");
         let after = refused.metadata().get("grpc-retry-pushback-ms").expect("one has finished");
         assert!(after.to_str().expect("ascii").parse::<u64>().expect("a number") >= 1);
         rig.gate.finish_all();

@@ -88,11 +88,11 @@ async fn what_a_refusal_says_can_be_chosen() {
     assert_eq!(answer.status(), StatusCode::IM_A_TEAPOT);
     assert_eq!(answer.headers()["x-reason"], "full");
     assert_eq!(answer.headers()[header::CONTENT_TYPE], "text/plain; charset=utf-8");
-    assert_eq!(text(answer).await, "there is no room for it\n");
+    assert_eq!(text(answer).await, "the queue is full\n");
 
     let answer = one_too_many!(RejectionLayer::new().body(ProblemJson));
     assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
-    let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"there is no room for it"}"#;
+    let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the queue is full"}"#;
     assert_eq!(text(answer).await, problem);
 }
 

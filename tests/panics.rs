@@ -25,7 +25,7 @@ fn new_panics_on_a_limit_of_zero_and_names_the_caller() {
     let text = *panic.expect_err("limit 0 is not possible").downcast::<String>().expect("a text");
     assert_eq!(
         text,
-        "`LoadLevelLayer::new` cannot make this layer: invalid `concurrency`: 0; allowed is 1 to \
+        "`LoadLevelLayer::new` cannot make this layer: invalid `concurrency`: 0, expected 1 to \
          536869887"
     );
     assert_eq!(place.lock().expect("not poisoned").as_deref(), Some(file!()));

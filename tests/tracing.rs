@@ -150,7 +150,7 @@ async fn what_an_operator_should_act_on_is_a_warning() {
     let warned = captured.events_at(Level::WARN);
     let expected = [
         "inner service failed, its requests will be refused",
-        "limit of 0 ignored, use pause to stop dispatch",
+        "limit of 0 ignored, use `pause` to stop dispatch",
     ];
     assert_eq!(warned, expected);
 }

@@ -10,25 +10,27 @@ use crate::{
     http::{Answer, Answered},
 };
 
-/// Turns the errors of a stack into gRPC responses without messages ("trailers-only"). Put it outside of the
-/// leveler.
+/// Turns the errors of a stack into gRPC responses without messages ("trailers-only"). Put the
+/// layer outside of the leveler.
 ///
-/// A rejected request is answered `UNAVAILABLE`, which clients may retry, and `RESOURCE_EXHAUSTED` where it was
-/// the share of its own flow that was [used up](Rejected::is_over_share), or as [`status`](Self::status) says;
-/// with the reason as the message, and with `grpc-retry-pushback-ms`, after how many milliseconds to try again,
-/// when that is known. Other errors go to [`on_error`](Self::on_error): `INTERNAL` without details, by default,
-/// and an event at `warn`.
+/// A rejected request is answered with `UNAVAILABLE`, which clients may retry, or with
+/// `RESOURCE_EXHAUSTED` if the request's own flow had [used up its share](Rejected::is_over_share).
+/// [`status`](Self::status) sets another code. The message is the text of the reason.
+/// `grpc-retry-pushback-ms` carries the time after which to retry, in milliseconds, if known.
+///
+/// Other errors go to [`on_error`](Self::on_error): by default `INTERNAL` without details, and an
+/// event at `warn`.
 #[derive(Clone)]
 pub struct RejectionLayer<E = Internal> {
     codes: Vec<(Reason, u8)>,
     on_error: E,
 }
 
-/// Answers errors that are no rejections, with a status code and a message.
+/// Answers errors other than rejections with a status code and a message.
 ///
 /// Implemented for closures `Fn(BoxError) -> (u8, String)`.
 pub trait ErrorStatus {
-    /// Returns the code, as the gRPC protocol numbers them, and the message.
+    /// Returns the code, as numbered by the gRPC protocol, and the message.
     fn status(&self, error: BoxError) -> (u8, String);
 }
 
@@ -42,7 +44,7 @@ const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
 
 impl RejectionLayer {
-    /// Returns a layer that answers as described above.
+    /// Returns a layer with the default answers.
     #[must_use]
     pub fn new() -> Self {
         Self { codes: Vec::new(), on_error: Internal }
@@ -56,8 +58,9 @@ impl Default for RejectionLayer {
 }
 
 impl<E> RejectionLayer<E> {
-    /// Sets the status code for one reason, as the gRPC protocol numbers them: 4 (`DEADLINE_EXCEEDED`), say, for
-    /// [`Reason::Deadline`]. Default is 14 (`UNAVAILABLE`) for all.
+    /// Sets the status code for one reason, as numbered by the gRPC protocol: for example 4
+    /// (`DEADLINE_EXCEEDED`) for [`Reason::Deadline`]. Default is 14 (`UNAVAILABLE`), or 8
+    /// (`RESOURCE_EXHAUSTED`) for a flow over its share.
     #[must_use]
     pub fn status(mut self, reason: Reason, code: u8) -> Self {
         self.codes.retain(|(other, _)| *other != reason);
@@ -65,8 +68,8 @@ impl<E> RejectionLayer<E> {
         self
     }
 
-    /// Sets what is answered to errors that are no rejections: those of the inner service, and of layers
-    /// between. Default is `INTERNAL` without details.
+    /// Sets the answer to errors other than rejections: errors of the inner service, and of layers
+    /// in between. Default is `INTERNAL` without details.
     #[must_use]
     pub fn on_error<F: ErrorStatus>(self, on_error: F) -> RejectionLayer<F> {
         RejectionLayer { codes: self.codes, on_error }
@@ -119,7 +122,8 @@ fn trailers_only<B: Default>(code: u8, message: &str) -> Response<B> {
     response
 }
 
-/// Percent-encoded as the protocol has it: all but printable ASCII, and the percent sign.
+/// Percent-encodes a message as the protocol demands: everything but printable ASCII, and the
+/// percent sign.
 fn encoded(message: &str) -> String {
     let mut encoded = String::with_capacity(message.len());
     for byte in message.bytes() {

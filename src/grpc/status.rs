@@ -1,4 +1,4 @@
-//! What a gRPC status says about load.
+//! The outcome of a call by its gRPC status.
 
 use http::{HeaderMap, Response};
 
@@ -12,13 +12,16 @@ const RESOURCE_EXHAUSTED: &str = "8";
 const INTERNAL: &str = "13";
 const UNAVAILABLE: &str = "14";
 
-/// Judges calls by their `grpc-status`: a [`ClassifyResponse`].
+/// Judges calls by `grpc-status`: a [`ClassifyResponse`].
 ///
-/// `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and `DEADLINE_EXCEEDED` mean overload; `CANCELLED`, `UNKNOWN` and `INTERNAL`
-/// say nothing about load; all else is a success, for the service did its work. Errors without a response are judged by
-/// [`ByResult`](crate::ByResult). The status is in the headers of a response without messages, and in the trailers of others: there
-/// it is seen with [`Hold::BodyEnd`](crate::http::Hold::BodyEnd), if this is the classifier itself and not asked
-/// by a closure; else those count as a success.
+/// `RESOURCE_EXHAUSTED`, `UNAVAILABLE` and `DEADLINE_EXCEEDED` mean overload. `CANCELLED`,
+/// `UNKNOWN` and `INTERNAL` say nothing about load. Any other status is a success, since the
+/// service did its work. Errors without a response are judged by [`ByResult`](crate::ByResult).
+///
+/// The status is in the headers of a response without messages, and in the trailers of other
+/// responses. Trailers are read with [`Hold::BodyEnd`](crate::http::Hold::BodyEnd), if `ByStatus`
+/// itself is the classifier, not called from a closure. Otherwise a response with messages counts
+/// as a success.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
 pub struct ByStatus;
@@ -36,7 +39,7 @@ impl<B, E: 'static> ClassifyResponse<Response<B>, E> for ByStatus {
     }
 }
 
-/// What the status says, if there is one.
+/// Returns the outcome for the status in `headers`, if any.
 fn outcome_in(headers: &HeaderMap) -> Option<Outcome> {
     let status = headers.get("grpc-status")?.to_str().ok()?;
     Some(match status {

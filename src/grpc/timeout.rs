@@ -1,4 +1,4 @@
-//! `grpc-timeout`.
+//! Deadlines from `grpc-timeout`.
 
 use std::time::Duration;
 
@@ -6,47 +6,50 @@ use http::{HeaderName, Request};
 
 use crate::{
     class::{Class, ClassifyRequest, Or},
-    http::{Given, unless_zero},
+    http::{TimeLimits, non_zero},
 };
 
-/// Reads how long the client will wait from `grpc-timeout`: a [`ClassifyRequest`].
+/// Reads the deadline of a request from `grpc-timeout`: a [`ClassifyRequest`].
 ///
-/// Counted from arrival, so that waiting counts. The value is up to eight digits and a unit, `H`, `M`, `S`, `m`,
-/// `u` or `n`, as the gRPC protocol has it; zero, which clients send whose own deadline has passed, is a deadline that
-/// has passed. What is malformed is ignored, with an event at `debug`; then, and when there is none,
-/// [`by_default`](Self::by_default) counts.
+/// The time counts from arrival and includes the wait. As in the gRPC protocol, the value is up to
+/// eight digits and a unit, `H`, `M`, `S`, `m`, `u` or `n`. Clients send zero if their own deadline
+/// has passed, so zero is a deadline that has passed. A malformed value is ignored, with an event
+/// at `debug`. Without a valid value, [`by_default`](Self::by_default) applies.
 ///
-/// A tonic server keeps the time of `grpc-timeout` itself, outside of all layers, and drops the call when it is over:
-/// those who waited in vain are mostly [`cancelled`](crate::Stats::cancelled) in the stats then, and not removed for
-/// their deadline. This classifier adds that nothing is started that would be late, and the default.
+/// A tonic server enforces `grpc-timeout` itself, outside of all layers, and drops the call at the
+/// deadline. Requests that waited in vain are then mostly [`cancelled`](crate::Stats::cancelled) in
+/// the stats instead of removed for their deadline. With a tonic server, this classifier adds two
+/// things: no call is started that would be late, and the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeoutDeadline {
-    given: Given,
+    limits: TimeLimits,
 }
 
 impl TimeoutDeadline {
-    /// Returns one without bounds and default.
+    /// Returns a classifier without a bound or a default.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets the longest time that a client may ask for; a longer one is taken for this, and so is a longer
-    /// [`by_default`](Self::by_default). Default is no bound, and so is zero.
+    /// Sets the longest time that counts. A longer `grpc-timeout` is cut to this time, and so is a
+    /// longer [`by_default`](Self::by_default). Default is no bound; zero means no bound.
     #[must_use]
-    pub fn at_most(mut self, most: Duration) -> Self {
-        self.given.most = unless_zero(most);
+    pub fn at_most(mut self, max: Duration) -> Self {
+        self.limits.max = non_zero(max);
         self
     }
 
-    /// Sets the time of requests that do not say. Default is no deadline, and so is zero.
+    /// Sets the time of requests without a valid `grpc-timeout`. Default is no deadline; zero means
+    /// no deadline.
     #[must_use]
     pub fn by_default(mut self, time: Duration) -> Self {
-        self.given.default = unless_zero(time);
+        self.limits.default = non_zero(time);
         self
     }
 
-    /// Joins it with another classifier, as [`ClassifyRequest::or`] does, without having to say for which requests.
+    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
+    /// type.
     pub fn or<C>(self, other: C) -> Or<Self, C> {
         Or(self, other)
     }
@@ -55,11 +58,11 @@ impl TimeoutDeadline {
 impl<B> ClassifyRequest<Request<B>> for TimeoutDeadline {
     fn classify(&self, request: &Request<B>) -> Class {
         let name = HeaderName::from_static("grpc-timeout");
-        self.given.class(request.headers(), &name, parse)
+        self.limits.class(request.headers(), &name, parse)
     }
 }
 
-/// More digits are against the protocol.
+/// The most digits that the protocol allows.
 const DIGITS: usize = 8;
 
 fn parse(value: &str) -> Option<Duration> {

@@ -1,4 +1,4 @@
-//! A stack that cannot fail.
+//! A service that answers every error with a response.
 
 use std::{
     convert::Infallible,
@@ -16,27 +16,28 @@ use tower_service::Service;
 
 use crate::error::Rejected;
 
-/// Makes responses of errors.
+/// Makes responses from errors.
 pub trait Answer<B> {
-    /// Answers a request that the leveler has rejected.
+    /// Returns the response to a request that the leveler rejected.
     fn rejected(&self, rejected: &Rejected) -> Response<B>;
 
-    /// Answers a request that has met another error.
+    /// Returns the response to a request that met another error.
     fn failed(&self, error: BoxError) -> Response<B>;
 }
 
-/// A service whose errors are answered; what [`RejectionLayer`](super::RejectionLayer) makes.
+/// A service that answers every error with a response. Made by
+/// [`RejectionLayer`](super::RejectionLayer).
 ///
-/// It cannot fail. When the inner `poll_ready` fails, the next call is answered with that error. Rejections are
-/// found wherever they are in the chain of sources.
+/// The service never fails. If the inner `poll_ready` fails, the next call is answered with the
+/// response to this error. A rejection is found anywhere in the chain of sources of an error.
 ///
 /// # Cancel safety
 ///
-/// As the inner service.
+/// The same as the inner service.
 pub struct Answered<S, A> {
     inner: S,
     answers: Arc<A>,
-    /// What `poll_ready` failed with.
+    /// The error of `poll_ready`, for the next call.
     failed: Option<BoxError>,
 }
 
@@ -45,12 +46,12 @@ impl<S, A> Answered<S, A> {
         Self { inner, answers, failed: None }
     }
 
-    /// Returns the inner service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// Returns the inner service.
+    /// Returns a mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
@@ -91,11 +92,11 @@ where
 }
 
 pin_project! {
-    /// Resolves to the response of the inner service, or to the answer to its error.
+    /// Resolves to the response of the inner service, or to the response to its error.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the call.
+    /// Dropping the future drops the call.
     #[must_use = "futures do nothing unless polled"]
     pub struct AnsweredFuture<F, A> {
         #[pin]
@@ -127,7 +128,7 @@ where
                 Ok(response) => return Poll::Ready(Ok(response)),
                 Err(error) => error.into(),
             },
-            // Polled again after its end it stays pending, as if it had nothing more to say.
+            // If polled after completion, stay pending.
             StateProj::Failed { error } => match error.take() {
                 Some(error) => error,
                 None => return Poll::Pending,
@@ -140,7 +141,7 @@ where
     }
 }
 
-/// The rejection in a chain of errors.
+/// Returns the rejection in a chain of errors, if any.
 fn rejected_in<'a>(error: &'a (dyn Error + Send + Sync + 'static)) -> Option<&'a Rejected> {
     let mut next: Option<&'a (dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
@@ -152,7 +153,7 @@ fn rejected_in<'a>(error: &'a (dyn Error + Send + Sync + 'static)) -> Option<&'a
     None
 }
 
-/// A clone has not failed.
+/// A clone starts without the error of the original's `poll_ready`.
 impl<S: Clone, A> Clone for Answered<S, A> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.answers))

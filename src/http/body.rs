@@ -1,4 +1,4 @@
-//! A response body that has the slot of its call.
+//! A response body that holds the slot of its call.
 
 use std::{
     error::Error,
@@ -23,12 +23,12 @@ use super::reader::Reader;
 use crate::respond::Kept;
 
 pin_project! {
-    /// The body of a response under [`Builder::hold_until`](crate::Builder::hold_until): passes all through,
-    /// and gives the slot back at its end.
+    /// The body of a response under [`Builder::hold_until`](crate::Builder::hold_until). Passes all
+    /// frames through, and releases the slot at the end.
     ///
     /// # Errors
     ///
-    /// Those of the inner body, boxed; and [`BodyIdle`].
+    /// The errors of the inner body, boxed, and [`BodyIdle`].
     pub struct HeldBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -43,23 +43,24 @@ pin_project! {
     }
 }
 
-/// Shared with the watch, which drops the body when nobody reads it.
+/// State shared with the watch, which drops the body if nobody reads it.
 struct Held<B> {
     /// `None` after the end.
     body: Option<Pin<Box<B>>>,
     slot: Option<Box<dyn Kept>>,
-    /// Whether anybody has asked for it.
+    /// Whether any frame has been asked for.
     is_begun: bool,
-    /// How many bytes are still to come, if that is known. Who has got all of them need not ask for the end:
-    /// hyper does not.
+    /// The number of bytes still to come, if known. A reader that has all of them need not ask for
+    /// the end: hyper does not.
     left: Option<u64>,
-    /// If it may not lie unread for ever.
+    /// The watch, if the body has an idle limit.
     watch: Option<Watch>,
     is_cut: bool,
 }
 
 impl<B> HeldBody<B> {
-    /// Returns a body that has no slot: for answers of layers outside of the leveler, such as those to errors.
+    /// Returns a body without a slot: for responses of layers outside of the leveler, such as
+    /// responses to errors.
     #[must_use]
     pub fn new(body: B) -> Self {
         Self { kind: Kind::Free { body } }
@@ -67,7 +68,7 @@ impl<B> HeldBody<B> {
 }
 
 impl<B: Body + Send + 'static> HeldBody<B> {
-    /// One of so many bytes, if that is known.
+    /// Returns a body with a slot. `left` is the length in bytes, if known.
     pub(super) fn held(
         body: B,
         left: Option<u64>,
@@ -87,7 +88,7 @@ fn lock<B>(held: &Mutex<Held<B>>) -> MutexGuard<'_, Held<B>> {
     held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The task that sees to it that a body is read. Ends with this.
+/// The task that drops an unread body. Stops when the watch is dropped.
 struct Watch {
     reader: Arc<Reader>,
     task: AbortHandle,
@@ -96,10 +97,10 @@ struct Watch {
 impl Watch {
     fn begin<B: Send + 'static>(held: &Arc<Mutex<Held<B>>>, idle: Duration) -> Option<Self> {
         let now = Instant::now();
-        // A time that is too long for the clock is for ever.
+        // A time too long for the clock means no limit.
         let late = now.checked_add(idle)?;
         let runtime = runtime::Handle::try_current().ok()?;
-        let reader = Arc::new(Reader::gone_since(now));
+        let reader = Arc::new(Reader::unread_from(now));
         let watch = watch(Arc::downgrade(held), Arc::clone(&reader), idle, late);
         Some(Self { reader, task: runtime.spawn(watch).abort_handle() })
     }
@@ -111,7 +112,7 @@ impl Drop for Watch {
     }
 }
 
-/// Cuts a body that nobody has read for so long. Looks now and then, and not at each frame.
+/// Drops a body that nobody has read for `idle`. Checks now and then instead of at each frame.
 async fn watch<B>(
     held: Weak<Mutex<Held<B>>>,
     reader: Arc<Reader>,
@@ -122,7 +123,7 @@ async fn watch<B>(
         sleep_until(late).await;
         let Some(held) = held.upgrade() else { return };
         let (body, slot) = {
-            // Nobody reads it as long as it is locked.
+            // While the lock is held, nobody reads the body.
             let mut held = lock(&held);
             let now = Instant::now();
             late = reader.unread_since().unwrap_or(now) + idle;
@@ -134,8 +135,12 @@ async fn watch<B>(
             held.is_cut = true;
             (body, held.slot.take())
         };
-        tracing::warn!(idle = idle.as_secs_f64(), "response body cut, since nobody reads it");
-        // Outside of the lock: it is user code. The slot goes home after the work has ended.
+        tracing::warn!(
+            idle = idle.as_secs_f64(),
+            "response body dropped, it was left unread for too long"
+        );
+        // Outside of the lock, since this is user code. The slot is released after the work has
+        // ended.
         drop(body);
         drop(slot);
         return;
@@ -169,7 +174,7 @@ where
                 }
                 if let (Some(slot), Some(trailers)) = (&mut self.slot, frame.trailers_ref()) {
                     slot.judge_trailers(trailers);
-                    // Nothing comes after them.
+                    // Nothing follows trailers.
                     self.left = Some(0);
                 }
                 is_end
@@ -192,7 +197,8 @@ where
 }
 
 impl<B> Held<B> {
-    /// Its reader does not want it any more. One who never began had no use for a body, as for a `HEAD`.
+    /// Records that the body was abandoned half way. A reader that never began had no use for a
+    /// body, as with `HEAD`.
     fn break_off(&mut self) {
         let is_half_way = self.is_begun && self.left != Some(0);
         if let Some(slot) = self.slot.as_mut().filter(|_| is_half_way) {
@@ -250,7 +256,7 @@ where
     }
 }
 
-/// An empty one has no slot.
+/// An empty body has no slot.
 impl<B: Default> Default for HeldBody<B> {
     fn default() -> Self {
         Self::new(B::default())
@@ -273,14 +279,14 @@ impl<B> fmt::Debug for HeldBody<B> {
     }
 }
 
-/// A response body was cut: nobody has read it for as long as
+/// The error of a response body dropped because nobody read it for as long as
 /// [`Builder::body_idle`](crate::Builder::body_idle) allows.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyIdle(());
 
 impl fmt::Display for BodyIdle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("response body was not read for too long")
+        f.write_str("response body was left unread for too long")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Settings of this feature.
+//! Settings of the feature `http`.
 
 use std::time::Duration;
 
@@ -10,40 +10,38 @@ use crate::{
 };
 
 impl<Q, R, H> Builder<Q, R, H> {
-    /// Puts into the extensions of each request how long it has [`Waited`](crate::http::Waited), before its
-    /// dispatch.
+    /// Puts the wait of each request into the request's extensions before dispatch, as
+    /// [`Waited`](crate::http::Waited).
     ///
-    /// Set the request classifier before: after this the compiler says that `request_classifier` is a field, not a
-    /// method. Default is not to tell.
+    /// Set the request classifier first: after this method the compiler says that
+    /// `request_classifier` is a field, not a method. Default is not to record the wait.
     pub fn record_wait(self) -> Builder<RecordWait<Q>, R, H> {
         let Self { config, request_classifier, responder } = self;
         let request_classifier = RecordWait(request_classifier);
         Builder { config, request_classifier, responder }
     }
 
-    /// Puts into the header `Server-Timing` of each response how long its request has waited, as
+    /// Puts the wait of each request into the header `Server-Timing` of the response, as
     /// `queue;dur=` milliseconds.
     ///
-    /// Default is not to tell: it says how busy the server is.
+    /// Default is not to tell clients, since the header reveals how busy the server is.
     pub fn server_timing(self) -> Builder<Q, R, ServerTiming<H>> {
         self.map_hand(ServerTiming)
     }
 
-    /// Sets until when a call keeps its slot: until its response is there, or until the body of that has come
-    /// to its end. Responses have a [`HeldBody`](crate::http::HeldBody) then.
+    /// Sets until when a call keeps its slot: until the response, or until the end of the response
+    /// body. The body type of responses becomes [`HeldBody`](crate::http::HeldBody).
     ///
-    /// The samples of limit algorithms, and the service times in the stats, end with the response in either
-    /// case: how long a body takes depends on who reads it. The call is counted when its slot is free.
-    ///
-    /// Set [`body_idle`](Self::body_idle) with `Hold::BodyEnd`, or a client that reads nothing keeps its slots. It is
-    /// for all services of the leveler: to hold the slots of some routes only, give them a leveler of their own.
+    /// The samples of limit algorithms, and the service times in the stats, end with the response
+    /// in either case, since the time of a body depends on the reader. The call is counted when the
+    /// slot becomes free.
     ///
     /// Default is `Hold::Response`.
     pub fn hold_until(mut self, hold: Hold) -> Builder<Q, R, HoldBody<H>>
     where
         H: Sealed,
     {
-        let idle = self.responder.hand.let_go();
+        let idle = self.responder.hand.stop_holding();
         self.map_hand(|hand| HoldBody { hand, hold, idle })
     }
 
@@ -56,12 +54,12 @@ impl<Q, R, H> Builder<Q, R, H> {
 }
 
 impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
-    /// Sets how long a body that keeps a slot may lie unread: then it is cut, and its reader, should it come
-    /// back, gets the error [`BodyIdle`](crate::http::BodyIdle).
+    /// Sets how long a body that keeps a slot may lie unread. After this time the body is dropped,
+    /// and a reader that comes back gets the error [`BodyIdle`](crate::http::BodyIdle).
     ///
-    /// A body that its reader waits for is not unread, however slowly it comes; one that has something for a reader
-    /// who does not come back is. Needs a runtime with its timer enabled; found out within twice that time. Default
-    /// is for ever: a client that never reads keeps its slot.
+    /// A body is unread while it has data that nobody asks for. A slow body with a reader waiting
+    /// for data is not unread. Needs a runtime with timers enabled. An unread body is found within
+    /// twice the time. Default is no limit: a client that never reads keeps its slot.
     pub fn body_idle(mut self, idle: Duration) -> Self {
         self.responder.hand.idle = Some(idle);
         self.config.error =

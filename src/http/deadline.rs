@@ -1,4 +1,4 @@
-//! Deadlines from where requests have them.
+//! Deadlines from headers and extensions of requests.
 
 use std::time::Duration;
 
@@ -7,17 +7,21 @@ use tokio::time::Instant;
 
 use crate::class::{Class, ClassifyRequest, Or};
 
-/// Reads how long the client will wait from a header: a [`ClassifyRequest`].
+/// Reads the deadline of a request from a header: a [`ClassifyRequest`].
 ///
-/// Counted from arrival. The value is a number, with a fraction if need be: `250`, `1.5`. However great it is, it
-/// is taken for [`at_most`](Self::at_most), if that is set. What is malformed, negative, zero (which many mean as no
-/// limit) or, with nothing set there, more than a clock can say is ignored, with an event at `debug`; then, and when
-/// there is none, [`by_default`](Self::by_default) counts. Of several headers of that name the first counts.
+/// The time counts from arrival. The value is a number, with an optional fraction: `250`, `1.5`. A
+/// value above [`at_most`](Self::at_most) is cut to `at_most`, however large.
+///
+/// A value is ignored, with an event at `debug`, if malformed, negative or zero (often meant as no
+/// limit), and also if too large for the clock without an `at_most`. Without a valid value,
+/// [`by_default`](Self::by_default) applies. Of several headers of the name, the first counts.
 ///
 /// ```
 /// use std::time::Duration;
 /// use http::{HeaderName, Request};
-/// use tower_load_leveling::{Class, ClassifyRequest, LoadLevelLayer, Priority, http::HeaderDeadline};
+/// use tower_load_leveling::{
+///     Class, ClassifyRequest, LoadLevelLayer, Priority, http::HeaderDeadline,
+/// };
 ///
 /// let deadline = HeaderDeadline::seconds(HeaderName::from_static("request-timeout"))
 ///     .at_most(Duration::from_secs(30))
@@ -37,40 +41,42 @@ use crate::class::{Class, ClassifyRequest, Or};
 #[derive(Clone, Debug)]
 pub struct HeaderDeadline {
     name: HeaderName,
-    /// In seconds.
+    /// The unit of the value, in seconds.
     unit: f64,
-    given: Given,
+    limits: TimeLimits,
 }
 
 impl HeaderDeadline {
-    /// Reads milliseconds from the header of this name.
+    /// Reads milliseconds from the header `name`.
     #[must_use]
     pub fn millis(name: HeaderName) -> Self {
-        Self { name, unit: 1e-3, given: Given::default() }
+        Self { name, unit: 1e-3, limits: TimeLimits::default() }
     }
 
-    /// Reads seconds from the header of this name.
+    /// Reads seconds from the header `name`.
     #[must_use]
     pub fn seconds(name: HeaderName) -> Self {
-        Self { name, unit: 1.0, given: Given::default() }
+        Self { name, unit: 1.0, limits: TimeLimits::default() }
     }
 
-    /// Sets the longest time that a client may ask for; a longer one is taken for this, and so is a longer
-    /// [`by_default`](Self::by_default). Default is no bound, and so is zero.
+    /// Sets the longest time that counts. A longer header value is cut to this time, and so is a
+    /// longer [`by_default`](Self::by_default). Default is no bound; zero means no bound.
     #[must_use]
-    pub fn at_most(mut self, most: Duration) -> Self {
-        self.given.most = unless_zero(most);
+    pub fn at_most(mut self, max: Duration) -> Self {
+        self.limits.max = non_zero(max);
         self
     }
 
-    /// Sets the time of requests that do not say. Default is no deadline, and so is zero.
+    /// Sets the time of requests without a valid header. Default is no deadline; zero means no
+    /// deadline.
     #[must_use]
     pub fn by_default(mut self, time: Duration) -> Self {
-        self.given.default = unless_zero(time);
+        self.limits.default = non_zero(time);
         self
     }
 
-    /// Joins it with another classifier, as [`ClassifyRequest::or`] does, without having to say for which requests.
+    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
+    /// type.
     pub fn or<C>(self, other: C) -> Or<Self, C> {
         Or(self, other)
     }
@@ -78,13 +84,13 @@ impl HeaderDeadline {
 
 impl<B> ClassifyRequest<Request<B>> for HeaderDeadline {
     fn classify(&self, request: &Request<B>) -> Class {
-        let Self { name, unit, given } = self;
-        given.class(request.headers(), name, |value| parse(value, *unit))
+        let Self { name, unit, limits } = self;
+        limits.class(request.headers(), name, |value| parse(value, *unit))
     }
 }
 
-/// A number, in units of so many seconds. Zero is none, the least that is more is a nanosecond, and what is too
-/// great is the greatest.
+/// Parses a number, in units of `unit` seconds. Zero is `None`. A smaller time than a nanosecond is
+/// a nanosecond, and a time too large for `Duration` is the largest.
 fn parse(value: &str, unit: f64) -> Option<Duration> {
     let value = value.trim();
     let (whole, fraction) = value.split_once('.').unwrap_or((value, "0"));
@@ -97,28 +103,29 @@ fn parse(value: &str, unit: f64) -> Option<Duration> {
     Some(time.max(Duration::from_nanos(1)))
 }
 
-/// What is made of the time that a request says.
+/// The bound and the default for times from requests.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Given {
-    pub(crate) most: Option<Duration>,
+pub(crate) struct TimeLimits {
+    pub(crate) max: Option<Duration>,
     pub(crate) default: Option<Duration>,
 }
 
-/// In configuration files zero means that there is none: as a time it would refuse everything.
-pub(crate) fn unless_zero(time: Duration) -> Option<Duration> {
+/// Returns `None` for zero. In configuration files zero means no limit; taken as a time, zero would
+/// refuse everything.
+pub(crate) fn non_zero(time: Duration) -> Option<Duration> {
     (!time.is_zero()).then_some(time)
 }
 
-impl Given {
-    /// The class of a request with these headers.
+impl TimeLimits {
+    /// Returns the class of a request with these headers.
     pub(crate) fn class(
         &self,
         headers: &HeaderMap,
         name: &HeaderName,
         parse: impl FnOnce(&str) -> Option<Duration>,
     ) -> Class {
-        // Bounded first: what no clock can say is no deadline.
-        let bounded = |time: Duration| self.most.map_or(time, |most| time.min(most));
+        // Apply the bound first: a time too large for the clock is no deadline.
+        let bounded = |time: Duration| self.max.map_or(time, |max| time.min(max));
         let after = |time| Instant::now().checked_add(bounded(time));
         let said = headers.get(name).and_then(|value| {
             let deadline = value.to_str().ok().and_then(parse).and_then(after);
@@ -134,14 +141,15 @@ impl Given {
     }
 }
 
-/// Takes the deadline from a tokio [`Instant`] in the extensions, which another layer has put there: a
-/// [`ClassifyRequest`].
+/// Reads the deadline of a request from a tokio [`Instant`] in the extensions, as set by another
+/// layer: a [`ClassifyRequest`].
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
 pub struct ExtensionDeadline;
 
 impl ExtensionDeadline {
-    /// Joins it with another classifier, as [`ClassifyRequest::or`] does, without having to say for which requests.
+    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
+    /// type.
     pub fn or<C>(self, other: C) -> Or<Self, C> {
         Or(self, other)
     }

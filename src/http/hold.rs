@@ -1,4 +1,4 @@
-//! Until when a call keeps its slot.
+//! Slots held until the end of a response body.
 
 use std::time::Duration;
 
@@ -9,20 +9,22 @@ use tower::BoxError;
 use super::body::HeldBody;
 use crate::respond::{Call, HandOn, Sealed};
 
-/// Until when a call keeps its slot.
+/// The time until which a call keeps its slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hold {
-    /// Until its response is there. The body streams after that.
+    /// Until the response. The body streams without a slot.
     #[default]
     Response,
-    /// Until the body of its response has been read to the end, has failed, or was dropped. A call whose body
-    /// fails has failed; one whose body is dropped or cut half way is cancelled; one whose body nobody asks for, as
-    /// for a `HEAD`, has ended with its response.
+    /// Until the response body has been read to the end, has failed, or was dropped.
+    ///
+    /// A call fails if its body fails, and is cancelled if its body is dropped half way, by the
+    /// reader or for lying unread. If nobody asks for the body, as with `HEAD`, the call ends with
+    /// the response.
     BodyEnd,
 }
 
-/// What [`Builder::hold_until`](crate::Builder::hold_until) makes of how responses are handed on: a [`HandOn`].
+/// The [`HandOn`] made by [`Builder::hold_until`](crate::Builder::hold_until).
 #[derive(Clone, Copy, Debug)]
 pub struct HoldBody<H> {
     pub(crate) hand: H,
@@ -31,7 +33,7 @@ pub struct HoldBody<H> {
 }
 
 impl<H> Sealed for HoldBody<H> {
-    fn let_go(&mut self) -> Option<Duration> {
+    fn stop_holding(&mut self) -> Option<Duration> {
         self.hold = Hold::Response;
         self.idle
     }

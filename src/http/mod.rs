@@ -1,13 +1,15 @@
-//! Manners for HTTP services; with the feature `http`.
+//! Support for HTTP services, with the feature `http`.
 //!
-//! - [`RejectionLayer`], outside of the leveler, turns its errors into responses: 503 with `Retry-After`. The
-//!   stack cannot fail then, so it goes into `Router::layer` and `axum::serve` as it is.
-//! - [`HeaderDeadline`] and [`ExtensionDeadline`] read a request's deadline from where it is.
-//! - [`ByStatus`] tells the limit which answers mean overload.
-//! - [`Builder::hold_until`](crate::Builder::hold_until) keeps the slot of a call until its response body has been
-//!   read to the end.
-//! - [`Builder::record_wait`](crate::Builder::record_wait) tells the inner service how long a request has
-//!   [`Waited`], and [`Builder::server_timing`](crate::Builder::server_timing) tells the client.
+//! - [`RejectionLayer`], outside of the leveler, turns rejections into responses: 503 with
+//!   `Retry-After`. The stack can then no longer fail, and goes into `Router::layer` and
+//!   `axum::serve` unchanged.
+//! - [`HeaderDeadline`] and [`ExtensionDeadline`] read a request's deadline.
+//! - [`ByStatus`] tells the limit which responses mean overload.
+//! - [`Builder::hold_until`](crate::Builder::hold_until) keeps the slot of a call until the
+//!   response body has been read to the end.
+//! - [`Builder::record_wait`](crate::Builder::record_wait) tells the inner service how long a
+//!   request has [`Waited`], and [`Builder::server_timing`](crate::Builder::server_timing) tells
+//!   the client.
 //!
 //! ```
 //! use std::time::Duration;
@@ -52,7 +54,7 @@ mod status;
 mod wait;
 
 #[cfg(feature = "grpc")]
-pub(crate) use self::deadline::{Given, unless_zero};
+pub(crate) use self::deadline::{TimeLimits, non_zero};
 pub use self::{
     answered::{Answer, Answered, AnsweredFuture},
     body::{BodyIdle, HeldBody},

@@ -1,4 +1,4 @@
-//! Who reads a body.
+//! The reader of a body, observed from the side.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -8,19 +8,19 @@ use std::{
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
-/// Is woken in the stead of who reads a body, to know since when that has not come.
+/// Stands between a body and the waker of its reader, to know since when data lies unread.
 pub(super) struct Reader {
     unread: Mutex<Option<Instant>>,
     waker: AtomicWaker,
 }
 
 impl Reader {
-    /// Returns one that has not asked for anything yet.
-    pub(super) fn gone_since(start: Instant) -> Self {
+    /// Returns a reader that has not asked for anything yet.
+    pub(super) fn unread_from(start: Instant) -> Self {
         Self { unread: Mutex::new(Some(start)), waker: AtomicWaker::new() }
     }
 
-    /// Since when there has been something to read that nobody has asked for.
+    /// Returns the time since which data lies unread; `None` while the reader waits for data.
     pub(super) fn unread_since(&self) -> Option<Instant> {
         *self.unread()
     }
@@ -29,7 +29,7 @@ impl Reader {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls for something to read. Until there is, somebody waits for it.
+    /// Polls for data. While the poll is pending, the reader waits.
     pub(super) fn poll<T>(
         self: &Arc<Self>,
         cx: &Context<'_>,
@@ -40,13 +40,13 @@ impl Reader {
         let waker = Waker::from(Arc::clone(self));
         let polled = poll(&mut Context::from_waker(&waker));
         if polled.is_ready() {
-            // The next is for it to ask for.
-            self.is_told();
+            // The reader has to ask for the next frame.
+            self.mark_unread();
         }
         polled
     }
 
-    fn is_told(&self) {
+    fn mark_unread(&self) {
         self.unread().get_or_insert_with(Instant::now);
     }
 }
@@ -57,7 +57,7 @@ impl Wake for Reader {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.is_told();
+        self.mark_unread();
         self.waker.wake();
     }
 }

@@ -20,13 +20,16 @@ use crate::{
     rng::mix,
 };
 
-/// Turns the errors of a stack into responses. Put it outside of the leveler.
+/// Turns the errors of a stack into responses. Put the layer outside of the leveler.
 ///
-/// A rejected request is answered 503 (Service Unavailable), and 429 (Too Many Requests) where it was the
-/// share of its own flow that was [used up](Rejected::is_over_share); with `Retry-After` in whole seconds, at
-/// least 1, and about 1 where [`Rejected::retry_after`] does not know, spread so that not all who are rejected
-/// come back together. Numbers of the inside are not told. Other errors go to [`on_error`](Self::on_error): 500
-/// without details, by default, and an event at `warn`.
+/// A rejected request is answered with 503 (Service Unavailable), or with 429 (Too Many Requests)
+/// if the request's own flow had [used up its share](Rejected::is_over_share). `Retry-After`
+/// carries the time after which to retry, in whole seconds and at least 1. If
+/// [`Rejected::retry_after`] is unknown, the header says about 1. The times are spread, to keep
+/// rejected callers from returning all together. Internal numbers are not revealed.
+///
+/// Other errors go to [`on_error`](Self::on_error): by default 500 without details, and an event at
+/// `warn`.
 ///
 /// ```
 /// use http::{HeaderName, StatusCode};
@@ -47,11 +50,12 @@ pub struct RejectionLayer<M = Empty, E = InternalServerError> {
     on_error: E,
 }
 
-/// Makes the body of a refusal.
+/// Makes the body of a rejection's response.
 ///
-/// For a `B` that can be made of what it takes: [`Empty`] needs `B: Default`, the others `B: From<String>`;
-/// `axum::body::Body` and `http_body_util::Full<Bytes>` are both. `B` is the body of the service inside of the
-/// [`RejectionLayer`]; for another one, such as a `BoxBody`, box what one of these makes:
+/// The body type `B` must be constructible: [`Empty`] needs `B: Default`, the others need
+/// `B: From<String>`. `axum::body::Body` and `http_body_util::Full<Bytes>` implement both. `B` is
+/// the body type of the service inside of the [`RejectionLayer`]. For another body type, such as a
+/// `BoxBody`, box the body made by one of these:
 ///
 /// ```
 /// use std::convert::Infallible;
@@ -83,35 +87,36 @@ pub struct RejectionLayer<M = Empty, E = InternalServerError> {
 /// # let inner = service_fn(|_: http::Request<()>| async {
 /// #     Ok::<_, Infallible>(Response::new(Full::<Bytes>::default().boxed()))
 /// # });
-/// # let stack = ServiceBuilder::new().layer(rejections).layer(LoadLevelLayer::new(1, 1)).service(inner);
+/// # let leveler = LoadLevelLayer::new(1, 1);
+/// # let stack = ServiceBuilder::new().layer(rejections).layer(leveler).service(inner);
 /// # fn is_service(_: impl tower::Service<http::Request<()>>) {}
 /// # is_service(stack);
 /// ```
 pub trait RefusalBody<B> {
-    /// Returns the body, and its type if it has one.
+    /// Returns the content type, if any, and the body.
     fn make(&self, rejected: &Rejected, status: StatusCode) -> (Option<HeaderValue>, B);
 }
 
-/// No body.
+/// An empty body.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Empty;
 
-/// The reason as `text/plain`.
+/// The text of the reason as `text/plain`.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
 pub struct PlainText;
 
-/// A problem in `application/problem+json`, of the type `about:blank`: RFC 9457.
+/// A problem in `application/problem+json`, of the type `about:blank` (RFC 9457).
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
 pub struct ProblemJson;
 
-/// Answers errors that are no rejections.
+/// Answers errors other than rejections.
 ///
 /// Implemented for closures `Fn(BoxError) -> Response<B>`.
 pub trait ErrorResponse<B> {
-    /// Returns the answer to this error.
+    /// Returns the response to `error`.
     fn respond(&self, error: BoxError) -> Response<B>;
 }
 
@@ -121,7 +126,7 @@ pub trait ErrorResponse<B> {
 pub struct InternalServerError;
 
 impl RejectionLayer {
-    /// Returns a layer that answers as described above, without a body.
+    /// Returns a layer with the default statuses, without a body.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -141,7 +146,8 @@ impl Default for RejectionLayer {
 }
 
 impl<M, E> RejectionLayer<M, E> {
-    /// Sets the status for one reason. Default is 503 for all.
+    /// Sets the status for one reason. Default is 503, or
+    /// [`over_share_status`](Self::over_share_status) for a flow over its share.
     #[must_use]
     pub fn status(mut self, reason: Reason, status: StatusCode) -> Self {
         self.statuses.retain(|(other, _)| *other != reason);
@@ -149,33 +155,35 @@ impl<M, E> RejectionLayer<M, E> {
         self
     }
 
-    /// Sets the status where the share of the request's own flow was used up, if none is set for the reason.
-    /// Default is 429.
+    /// Sets the status for a request whose own flow had used up its share. A status set for the
+    /// reason takes precedence. Default is 429.
     #[must_use]
     pub fn over_share_status(mut self, status: StatusCode) -> Self {
         self.over_share = status;
         self
     }
 
-    /// Names the reason in this header, in snake case. Default is not to tell.
+    /// Sets the name of a header for the reason, in snake case. Default is no such header.
     #[must_use]
     pub fn reason_header(mut self, name: HeaderName) -> Self {
         self.reason_header = Some(name);
         self
     }
 
-    /// Sets the body of rejections: [`Empty`], [`PlainText`], [`ProblemJson`] or your own. Default is `Empty`.
+    /// Sets the body of rejections: [`Empty`], [`PlainText`], [`ProblemJson`] or your own. Default
+    /// is `Empty`.
     ///
-    /// The body of the service inside has to be `From<String>` for `PlainText` and `ProblemJson`, and `Default` for
-    /// `Empty` and the default of [`on_error`](Self::on_error): see [`RefusalBody`] for others.
+    /// The body type of the service inside must be `From<String>` for `PlainText` and
+    /// `ProblemJson`, and `Default` for `Empty` and for the default of
+    /// [`on_error`](Self::on_error). For other body types see [`RefusalBody`].
     #[must_use]
     pub fn body<N>(self, body: N) -> RejectionLayer<N, E> {
         let Self { statuses, over_share, reason_header, body: _, on_error } = self;
         RejectionLayer { statuses, over_share, reason_header, body, on_error }
     }
 
-    /// Sets what is answered to errors that are no rejections: those of the inner service, and of layers
-    /// between. Default is 500 without details.
+    /// Sets the answer to errors other than rejections: errors of the inner service, and of layers
+    /// in between. Default is 500 without details.
     #[must_use]
     pub fn on_error<F>(self, on_error: F) -> RejectionLayer<M, F> {
         let Self { statuses, over_share, reason_header, body, on_error: _ } = self;
@@ -222,18 +230,20 @@ where
     }
 }
 
-/// Whole seconds, at least 1. Rounded up or down by chance, the more often the nearer: many who are told the same
-/// second would come back in it.
+/// Returns whole seconds, at least 1. Rounds up or down at random, in proportion to the fraction:
+/// many callers told the same second would all return in it.
 fn retry_after(rejected: &Rejected) -> u64 {
     static DRAWS: AtomicU64 = AtomicU64::new(0);
     let draw = || mix(DRAWS.fetch_add(1, Relaxed)) as f64 / u64::MAX as f64;
     let after = rejected.retry_after().unwrap_or_default().as_secs_f64();
-    // Longer times come spread, by 20 % either way; that of shorter ones is lost here.
+    // Longer times are already spread by 20 % either way. The spread of shorter times would be lost
+    // in rounding to 1.
     let after = if after < 1.0 { 1.0 + SPREAD * draw() } else { after };
     (after + draw()) as u64
 }
 
-/// As wide as that of longer times, but to one side: 1 is the least.
+/// In seconds. As wide as the spread of longer times (20 % either way), but upwards only, since 1
+/// is the minimum.
 const SPREAD: f64 = 0.4;
 
 impl<B: Default> RefusalBody<B> for Empty {
@@ -253,7 +263,7 @@ impl<B: From<String>> RefusalBody<B> for ProblemJson {
     fn make(&self, rejected: &Rejected, status: StatusCode) -> (Option<HeaderValue>, B) {
         let content_type = HeaderValue::from_static("application/problem+json");
         let title = status.canonical_reason().unwrap_or("Rejected");
-        // Neither has anything in it that would have to be escaped.
+        // Neither text has a character that JSON would escape.
         let (status, detail) = (status.as_u16(), rejected.reason());
         let problem = format!(
             r#"{{"type":"about:blank","title":"{title}","status":{status},"detail":"{detail}"}}"#

@@ -1,21 +1,21 @@
-//! What a status says about load.
+//! The outcome of a call by its HTTP status.
 
 use http::{Response, StatusCode};
 
 use crate::{ByResult, class::ClassifyResponse, limit::Outcome};
 
-/// Judges calls by the status of their response: a [`ClassifyResponse`].
+/// Judges calls by the status of the response: a [`ClassifyResponse`].
 ///
-/// 503 (Service Unavailable), 429 (Too Many Requests) and 504 (Gateway Timeout) mean overload; other server
-/// errors say nothing about load; all else is a success. Errors without a response are judged by
-/// [`ByResult`](crate::ByResult).
+/// 503 (Service Unavailable), 429 (Too Many Requests) and 504 (Gateway Timeout) mean overload.
+/// Other server errors say nothing about load. Any other status is a success. Errors without a
+/// response are judged by [`ByResult`](crate::ByResult).
 #[derive(Clone, Debug)]
 pub struct ByStatus {
     overload: Vec<StatusCode>,
 }
 
 impl ByStatus {
-    /// Returns one that judges as described above.
+    /// Returns a classifier with 503, 429 and 504 as overload.
     #[must_use]
     pub fn new() -> Self {
         let overload = vec![
@@ -26,7 +26,7 @@ impl ByStatus {
         Self { overload }
     }
 
-    /// Sets the statuses that mean overload.
+    /// Sets the statuses that mean overload. Default is 503, 429 and 504.
     #[must_use]
     pub fn overload(mut self, statuses: impl IntoIterator<Item = StatusCode>) -> Self {
         self.overload = statuses.into_iter().collect();

@@ -1,4 +1,4 @@
-//! Telling how long a request has waited.
+//! The wait of a request, told to the inner service and to the client.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use crate::{
     respond::{Call, HandOn, Sealed},
 };
 
-/// How long a request has waited for its dispatch; in its extensions, with
+/// The time from admission to dispatch. In the request's extensions, with
 /// [`Builder::record_wait`](crate::Builder::record_wait).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs, reason = "a time with a name")]
 pub struct Waited(pub Duration);
 
-/// What [`Builder::record_wait`](crate::Builder::record_wait) makes of a request classifier.
+/// The request classifier made by [`Builder::record_wait`](crate::Builder::record_wait).
 #[derive(Clone, Copy, Debug)]
 pub struct RecordWait<Q>(pub(crate) Q);
 
@@ -34,14 +34,13 @@ where
     }
 }
 
-/// What [`Builder::server_timing`](crate::Builder::server_timing) makes of how responses are handed on: a
-/// [`HandOn`].
+/// The [`HandOn`] made by [`Builder::server_timing`](crate::Builder::server_timing).
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTiming<H>(pub(crate) H);
 
 impl<H: Sealed> Sealed for ServerTiming<H> {
-    fn let_go(&mut self) -> Option<Duration> {
-        self.0.let_go()
+    fn stop_holding(&mut self) -> Option<Duration> {
+        self.0.stop_holding()
     }
 }
 
@@ -55,7 +54,7 @@ where
         let mut response = self.0.hand_on(response, call);
         let millis = call.waited().as_secs_f64() * 1e3;
         if let Ok(value) = HeaderValue::try_from(format!("queue;dur={millis:.3}")) {
-            // Beside those of the inner service; where there is no room for one more, without it.
+            // Appended beside values from the inner service. Left out if the header map is full.
             let name = HeaderName::from_static("server-timing");
             let _ = response.headers_mut().try_append(name, value);
         }

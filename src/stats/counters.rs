@@ -3,12 +3,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::{Reasons, stripe::Striped};
 use crate::{class::Priority, error::Reason};
 
-/// The running totals. Each is an independent counter, so relaxed ordering is enough.
+/// The running totals. Each counter is independent, so relaxed ordering is enough.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Admitted and dispatched in one step. Their wait is zero, which is recorded by this count alone.
+    /// Requests admitted and dispatched in one step. The wait is zero, and recorded by this count
+    /// alone.
     pub(crate) direct: ByPriority,
-    /// Admitted otherwise.
+    /// Requests admitted in any other way.
     pub(crate) queued: ByPriority,
     pub(crate) succeeded: Counter,
     pub(crate) failed: Counter,
@@ -16,13 +17,13 @@ pub(crate) struct Counters {
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,
     pub(crate) refused: ByReason,
-    /// Those of the refused whose priority was cut off.
+    /// Refused requests of a priority that was cut off; a part of `refused`.
     pub(crate) cut_off: ByPriority,
     pub(crate) removed: ByReason,
 }
 
 impl Counters {
-    /// Admitted requests that have ended otherwise than by removal.
+    /// Returns the number of admitted requests that have ended, except by removal.
     pub(crate) fn ended(&self) -> u64 {
         let Self { succeeded, failed, cancelled, panicked, .. } = self;
         succeeded.get() + failed.get() + cancelled.get() + panicked.get()
@@ -33,7 +34,7 @@ impl Counters {
 pub(crate) struct Counter(Striped<AtomicU64>);
 
 impl Counter {
-    /// Counts one; returns how many this thread and those it shares a stripe with had counted before.
+    /// Adds 1. Returns the previous count of the stripe, shared by this thread and some others.
     #[inline]
     pub(crate) fn add(&self) -> u64 {
         self.0.mine().fetch_add(1, Relaxed)
@@ -49,7 +50,7 @@ impl Counter {
 pub(crate) struct ByPriority(Striped<[AtomicU64; PRIORITIES]>);
 
 impl ByPriority {
-    /// Counts one; returns how many of it this thread and those it shares a stripe with had counted before.
+    /// Adds 1. Returns the previous count of the priority in this thread's stripe.
     #[inline]
     pub(crate) fn add(&self, priority: Priority) -> u64 {
         self.0.mine()[priority.index()].fetch_add(1, Relaxed)
@@ -69,7 +70,7 @@ impl ByPriority {
 pub(crate) struct ByReason(Striped<[[AtomicU64; Reason::ALL.len()]; PRIORITIES]>);
 
 impl ByReason {
-    /// Counts one; returns how many of it this thread and those it shares a stripe with had counted before.
+    /// Adds 1. Returns the previous count of the priority and reason in this thread's stripe.
     #[inline]
     pub(crate) fn add(&self, priority: Priority, reason: Reason) -> u64 {
         // `Reason::ALL` lists the variants in the order of their discriminants.

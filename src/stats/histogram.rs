@@ -6,17 +6,18 @@ use std::{
 
 use super::stripe::Striped;
 
-/// Sub-buckets per power of two, as a power of two: 16, so a bucket is at most 1/16 of its value wide.
+/// The number of sub-buckets per power of two, as a power of two: 16. A bucket is at most 1/16 of
+/// its value wide.
 const PRECISION: u32 = 4;
 const SUB: u64 = 1 << PRECISION;
-/// The first `SUB` buckets are one microsecond wide; 32 doublings more reach 19 hours.
+/// The first `SUB` buckets are one microsecond wide. The next 32 doublings reach 19 hours.
 const BUCKETS: usize = (SUB as usize) * 33;
 
-/// Times are recorded here while calls run.
+/// A histogram recorded while calls run.
 ///
-/// Why not a histogram crate: recording is on the path of every call, from many threads, and has to be
-/// one relaxed addition; `hdrhistogram` records through `&mut self`. The layout is the one it made
-/// common: linear buckets inside powers of two.
+/// No histogram crate is used: recording is on the path of every call, from many threads, and has
+/// to be one relaxed addition; `hdrhistogram` records through `&mut self`. The layout is the one
+/// known from `hdrhistogram`: linear buckets within powers of two.
 pub(crate) struct Recorder {
     buckets: Striped<Box<[AtomicU64; BUCKETS]>>,
 }
@@ -48,30 +49,31 @@ impl fmt::Debug for Recorder {
     }
 }
 
-/// How times are distributed: a snapshot, from [`Stats`](crate::Stats).
+/// The distribution of a time, as a snapshot from [`Stats`](crate::Stats).
 ///
-/// Buckets are at most 1/16 (6.25 %) of their value wide, and a microsecond at the finest.
+/// Buckets are at most 1/16 (6.25 %) of their value wide, and at least a microsecond.
 #[derive(Clone)]
 pub struct Histogram {
     buckets: Vec<u64>,
 }
 
 impl Histogram {
-    /// The same with so many more times that were zero.
+    /// Adds `count` times of zero.
     pub(crate) fn with_zeros(mut self, count: u64) -> Self {
         self.buckets[0] += count;
         self
     }
 
-    /// Returns how many times were recorded.
+    /// Returns the number of recorded times.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// Returns a time that the share `q` of all recorded times does not exceed: `quantile(0.99)` is the
-    /// 99th percentile, rounded up to the end of its bucket. `q` is taken into 0…1; `None` when nothing
-    /// was recorded or `q` is not a number.
+    /// Returns the time that a share `q` of all recorded times does not exceed: `quantile(0.99)` is
+    /// the 99th percentile, rounded up to the end of its bucket.
+    ///
+    /// `q` is clamped to 0…1. Returns `None` if nothing was recorded or `q` is not a number.
     #[must_use]
     pub fn quantile(&self, q: f64) -> Option<Duration> {
         let count = self.count();
@@ -111,7 +113,7 @@ fn bucket_of(time: Duration) -> usize {
     usize::try_from(bucket).unwrap_or(usize::MAX).min(BUCKETS - 1)
 }
 
-/// The longest time that falls into a bucket.
+/// Returns the longest time in a bucket.
 fn end_of(bucket: usize) -> Duration {
     let bucket = bucket as u64;
     if bucket < SUB {

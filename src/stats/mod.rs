@@ -1,4 +1,4 @@
-//! What the leveler counts, and the snapshot of it that users get.
+//! The counters of a leveler, and the public snapshot of them.
 
 mod counters;
 mod histogram;
@@ -12,52 +12,59 @@ pub(crate) use self::{counters::Counters, histogram::Recorder, rate::DrainRate};
 
 use crate::{class::Priority, error::Reason};
 
-/// A snapshot of what a leveler is doing and has done, from [`Handle::stats`](crate::Handle::stats).
+/// A snapshot of a leveler's state and counters, from [`Handle::stats`](crate::Handle::stats).
 ///
-/// Taken while calls go on, the counts are each right but may be an instant apart. At rest the books
-/// balance: `admitted` is the sum of `succeeded`, `failed`, `cancelled`, `panicked`, `removed.total()`,
-/// `queued` and `in_flight`. `Display` says these in one line for a log, with the numbers that bound them.
+/// A snapshot is taken while calls go on: each count is right, but counts may be an instant apart.
+/// At rest the books balance: `admitted` is the sum of `succeeded`, `failed`, `cancelled`,
+/// `panicked`, `removed.total()`, `queued` and `in_flight`. `Display` prints these and the bounds
+/// in one line for a log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Requests admitted and not yet dispatched. While paused or [paced](crate::Builder::rate) free slots are
-    /// waiting room, so this may be above the capacity by as many as the limit.
+    /// Requests admitted and not yet dispatched. While the leveler is paused or
+    /// [paced](crate::Builder::rate), free slots are waiting room, so the number may exceed the
+    /// capacity by up to the limit.
     pub queued: usize,
     /// Requests dispatched and not finished.
     pub in_flight: usize,
-    /// How many may be in flight; a request counts as its [cost](crate::Class::cost).
+    /// The number of requests that may be in flight. A request counts as its
+    /// [cost](crate::Class::cost).
     pub limit: usize,
-    /// How many may wait beyond those that the limit lets run; a request counts as its cost.
+    /// The number of requests that may wait beyond those that the limit lets run. A request counts
+    /// as its [cost](crate::Class::cost).
     pub capacity: usize,
-    /// How long the oldest request that still waits has been waiting; `None` when nothing waits.
+    /// The time that the oldest waiting request has waited; `None` if no request waits.
     pub oldest_wait: Option<Duration>,
-    /// Requests that got a place, since the leveler was built.
+    /// Requests admitted since the leveler was built.
     pub admitted: u64,
-    /// Calls that ended well: the outcome was [`Success`](crate::limit::Outcome::Success), or was to be
-    /// ignored and the result was `Ok`.
+    /// Calls that succeeded: the outcome was [`Success`](crate::limit::Outcome::Success), or the
+    /// outcome was [`Ignore`](crate::limit::Outcome::Ignore) and the result was `Ok`.
     pub succeeded: u64,
-    /// Calls that did not: the outcome was [`Overload`](crate::limit::Outcome::Overload), or was to be
-    /// ignored and the result was `Err`; and those answered with a
-    /// [`ServiceError`](crate::error::ServiceError).
+    /// Calls that failed: the outcome was [`Overload`](crate::limit::Outcome::Overload), or the
+    /// outcome was [`Ignore`](crate::limit::Outcome::Ignore) and the result was `Err`. Includes
+    /// calls answered with a [`ServiceError`](crate::error::ServiceError).
     pub failed: u64,
-    /// Of those that failed, the ones whose outcome was overload.
+    /// Failed calls with the outcome [`Overload`](crate::limit::Outcome::Overload); a part of
+    /// `failed`.
     pub overloaded: u64,
-    /// Requests dropped by their caller: waiting, running, or half way through a response that keeps its
-    /// slot.
+    /// Requests dropped by the caller: while waiting, while running, or half way through a response
+    /// that keeps its slot.
     pub cancelled: u64,
     /// Calls that panicked.
     pub panicked: u64,
-    /// Calls turned away at the door, never admitted, by reason.
+    /// Calls refused on arrival and never admitted, by reason.
     pub refused: Reasons,
-    /// Requests taken out of the queue before their turn, by reason.
+    /// Requests removed from the queue before dispatch, by reason.
     pub removed: Reasons,
-    /// Requests of [`Class::bypass`](crate::Class::bypass) that run now; they are counted by nothing else.
+    /// Running requests of [`Class::bypass`](crate::Class::bypass). No other number in the stats
+    /// counts them.
     pub bypassing: usize,
-    /// Slots of the limit that are taken: `in_flight`, each with its [cost](crate::Class::cost).
+    /// Slots of the limit in use: the sum of the [costs](crate::Class::cost) of the requests in
+    /// flight.
     pub slots_taken: usize,
-    /// Calls that end per second, as lately measured while there was work; `None` until measured.
+    /// Calls that end per second, as recently measured while there was work; `None` until measured.
     pub drain_rate: Option<f64>,
-    /// Time from admission to dispatch, of all requests dispatched.
+    /// Time from admission to dispatch, of all dispatched requests.
     pub wait: Histogram,
     /// Time from dispatch to finish, of all calls that returned.
     pub service_time: Histogram,
@@ -72,7 +79,7 @@ impl Stats {
     }
 }
 
-/// One line of `key=value`, for a log: what goes on, and the counts that balance.
+/// One line of `key=value` pairs for a log: the current state, and the counts that balance.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -94,20 +101,21 @@ impl fmt::Display for Stats {
     }
 }
 
-/// What [`Stats`] counts for one [`Priority`]: over all priorities the counts add up to those of `Stats`.
+/// The counts of [`Stats`] for one [`Priority`]. Summed over all priorities, the counts equal those
+/// of `Stats`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PriorityStats {
     /// Requests admitted and not yet dispatched.
     pub queued: usize,
-    /// Requests that got a place, since the leveler was built.
+    /// Requests admitted since the leveler was built.
     pub admitted: u64,
-    /// Calls turned away at the door, never admitted, by reason.
+    /// Calls refused on arrival and never admitted, by reason.
     pub refused: Reasons,
-    /// Of those refused as [`Full`](Reason::Full), the ones for which there would have been a place: under lasting
-    /// overload the lower priorities are cut off.
+    /// Calls refused as [`Full`](Reason::Full) although a place was free, since lasting overload
+    /// had cut off the priority; a part of `refused`.
     pub cut_off: u64,
-    /// Requests taken out of the queue before their turn, by reason.
+    /// Requests removed from the queue before dispatch, by reason.
     pub removed: Reasons,
 }
 
@@ -115,21 +123,21 @@ pub struct PriorityStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reasons {
-    /// [`Reason::Full`].
+    /// Rejections with [`Reason::Full`].
     pub full: u64,
-    /// [`Reason::Evicted`].
+    /// Rejections with [`Reason::Evicted`].
     pub evicted: u64,
-    /// [`Reason::MaxWait`].
+    /// Rejections with [`Reason::MaxWait`].
     pub max_wait: u64,
-    /// [`Reason::Deadline`].
+    /// Rejections with [`Reason::Deadline`].
     pub deadline: u64,
-    /// [`Reason::WouldMissDeadline`].
+    /// Rejections with [`Reason::WouldMissDeadline`].
     pub would_miss_deadline: u64,
-    /// [`Reason::Delay`].
+    /// Rejections with [`Reason::Delay`].
     pub delay: u64,
-    /// [`Reason::Closed`].
+    /// Rejections with [`Reason::Closed`].
     pub closed: u64,
-    /// [`Reason::NoRuntime`].
+    /// Rejections with [`Reason::NoRuntime`].
     pub no_runtime: u64,
 }
 
@@ -140,7 +148,7 @@ impl Reasons {
         Reason::ALL.iter().map(|reason| self.get(*reason)).sum()
     }
 
-    /// From a count for each of [`Reason::ALL`].
+    /// Builds the counts from an array in the order of [`Reason::ALL`].
     pub(crate) fn from_counts(counts: [u64; Reason::ALL.len()]) -> Self {
         let [full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime] =
             counts;

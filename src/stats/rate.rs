@@ -5,28 +5,32 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How often calls end, measured over windows in which there was work.
+/// The rate at which calls end, measured over windows in which there was work.
 ///
-/// Nothing is done for each call: somebody who has the time and the count of the calls that have ended so
-/// far, the drain task or whoever is refused, [`look`](Self::look)s now and then. Each window is at least
-/// `WINDOW` long and has at least `ENOUGH` ends in it; the rate is a moving average of windows with weight
-/// ½, so it follows a change within about two of them. A race between two who look at the end of the same
-/// window costs at most that window's precision.
+/// Ending a call costs nothing here. The drain task, or a caller being refused, already has the
+/// time and the count of ended calls, and [`look`](Self::look)s now and then. Each window is at
+/// least `MIN_WINDOW` long and has at least `MIN_ENDS` ends. The rate is a moving average of
+/// windows with weight ½, and follows a change within about two windows. If two threads race at the
+/// end of the same window, the window loses some precision at worst.
 #[derive(Debug)]
 pub(crate) struct DrainRate {
     origin: Instant,
-    /// When the window began, in microseconds after `origin`, and how many calls had ended by then.
+    /// The start of the window, in microseconds after `origin`.
     began: AtomicU64,
+    /// The count of ended calls at the start of the window.
     ended: AtomicU64,
     /// Ends per second, as the bits of an `f64`; 0 until measured.
     rate: AtomicU64,
 }
 
-/// Long enough to average over a few calls, short enough to be known soon after a burst begins.
-const WINDOW: Duration = Duration::from_millis(100);
-const ENOUGH: u64 = 8;
-/// Without a look for so long there was no queue, and the window says nothing about what the inner can do.
-const STALE: Duration = Duration::from_secs(10);
+/// The shortest window. Long enough to average over a few calls, short enough to have a rate soon
+/// after a burst begins.
+const MIN_WINDOW: Duration = Duration::from_millis(100);
+/// The fewest ends in a window.
+const MIN_ENDS: u64 = 8;
+/// The longest window. After this long without a look there was no queue, and the window says
+/// nothing about the inner's rate.
+const MAX_WINDOW: Duration = Duration::from_secs(10);
 
 impl DrainRate {
     pub(crate) fn new(now: Instant) -> Self {
@@ -38,24 +42,25 @@ impl DrainRate {
         }
     }
 
-    /// A queue forms: what was before it must not count.
+    /// Starts a new window when a queue forms. Earlier ends must not count.
     pub(crate) fn begin(&self, now: Instant, ended: u64) {
         self.began.store(self.micros(now), Relaxed);
         self.ended.store(ended, Relaxed);
     }
 
-    /// Takes note of how many calls have ended, `ended` being asked for only at the end of a window.
+    /// Updates the rate if the window has ended. Calls `ended`, the count of ended calls, only in
+    /// this case.
     pub(crate) fn look(&self, now: Instant, ended: impl FnOnce() -> u64) {
         let (began, micros) = (self.began.load(Relaxed), self.micros(now));
         let window = Duration::from_micros(micros.saturating_sub(began));
-        if window < WINDOW {
+        if window < MIN_WINDOW {
             return;
         }
         let ended = ended();
         let count = ended.saturating_sub(self.ended.load(Relaxed));
-        if window > STALE {
+        if window > MAX_WINDOW {
             self.begin(now, ended);
-        } else if count >= ENOUGH
+        } else if count >= MIN_ENDS
             && self.began.compare_exchange(began, micros, Relaxed, Relaxed).is_ok()
         {
             self.ended.store(ended, Relaxed);

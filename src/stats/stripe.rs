@@ -3,16 +3,16 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-/// What each of several threads writes for itself, to be added up by whoever wants to know.
+/// A value for each of several threads to write, summed on reading.
 ///
-/// Counting is on the path of every call. On one cache line for all threads it would cost more than the
-/// rest of that path (`cargo bench -p overhead`); so threads are dealt out to stripes that are apart by 128
-/// bytes, since processors fetch lines of 64 in pairs.
+/// Counting is on the path of every call. On one cache line for all threads, counting would cost
+/// more than the rest of the path (`cargo bench -p overhead`). Threads are therefore spread over
+/// stripes 128 bytes apart, since processors prefetch cache lines of 64 bytes in pairs.
 #[derive(Debug, Default)]
 pub(super) struct Striped<T>([Stripe<T>; STRIPES]);
 
-/// With more threads than this, some share a stripe. Four cut the contention of a large machine to a
-/// quarter, and the histograms of a layer still fit into 36 KiB.
+/// The number of stripes; with more threads, some share a stripe. Four cut the contention of a
+/// large machine to a quarter, and the histograms of a layer still fit into 36 KiB.
 const STRIPES: usize = 4;
 
 #[derive(Debug, Default)]
@@ -24,14 +24,14 @@ impl<T> Striped<T> {
         Self(std::array::from_fn(|_| Stripe(make())))
     }
 
-    /// The stripe of this thread.
+    /// Returns the stripe of this thread.
     #[inline]
     pub(super) fn mine(&self) -> &T {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         thread_local! {
             static MINE: Cell<Option<usize>> = const { Cell::new(None) };
         }
-        // A thread that is just ending has no locals any more; any stripe will do.
+        // A thread that is ending has no locals any more. Any stripe will do.
         let mine = MINE.try_with(|mine| {
             mine.get().unwrap_or_else(|| {
                 let next = NEXT.fetch_add(1, Relaxed) % STRIPES;
