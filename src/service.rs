@@ -130,21 +130,21 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                 Err(back) => request = back.request,
             }
         }
-        let admitted = match admit(admission, &mut arrival, reserved) {
-            Ok(admitted) => admitted,
-            Err(why) => return refuse(why, &arrival, request),
-        };
-        let (place, span) = match admitted {
-            Admitted::Wait(place) => (place, current_span()),
-            Admitted::Run(slot) => match self.run(current_span(), request, slot, &mut arrival) {
-                Ok(future) => return Ok(future),
-                Err(back) => {
-                    request = back.request;
-                    (back.slot.into_place(arrival.rank), back.span)
+        match admit(admission, &mut arrival, reserved) {
+            Ok(Admitted::Run(slot)) => {
+                match self.run(current_span(), request, slot, &mut arrival) {
+                    Ok(future) => Ok(future),
+                    Err(NotRun { span, request, slot }) => {
+                        let place = slot.into_place(arrival.rank);
+                        Ok(self.enqueue(span, request, place, &mut arrival))
+                    }
                 }
-            },
-        };
-        Ok(self.enqueue(span, request, place, &mut arrival))
+            }
+            Ok(Admitted::Wait(place)) => {
+                Ok(self.enqueue(current_span(), request, place, &mut arrival))
+            }
+            Err(why) => refuse(why, &arrival, request),
+        }
     }
 
     /// Calls the inner right here, without waiting. `Err` if the inner is not ready, or if there is no

@@ -4,7 +4,7 @@ use std::{cell::Cell, thread};
 
 use tokio::time::Instant;
 
-use super::{Admission, Granted, places::Slots, slot::Slot};
+use super::{Admission, Granted, places::Slots, slot::Slot, word::Counts};
 use crate::{
     class::{Priority, Rank},
     error::Reason,
@@ -120,12 +120,11 @@ impl<G: Granted> Place<G> {
         let Some(granted) = self.granted.take() else { return };
         let admission = granted.admission();
         let before = admission.counters.cancelled.add();
-        self.release(admission);
-        let counts = admission.counts();
+        let after = self.release(admission);
         // The request may have held up others, for want of slots; and the drain task may have been
         // waiting for it to end.
-        let may_go = counts.waiting() > 0 && admission.may_dispatch(1);
-        if may_go || before % SWEEP == SWEEP - 1 || counts.is_closed() {
+        let may_go = after.waiting() > 0 && admission.may_dispatch(1);
+        if may_go || before % SWEEP == SWEEP - 1 || after.is_closed() {
             admission.listeners.drain.wake();
         }
     }
@@ -147,19 +146,22 @@ impl<G: Granted> Place<G> {
         self.release(admission);
     }
 
-    #[inline]
-    fn release(&self, admission: &Admission) {
+    /// Gives back, and tells those who wait. Returns the counts after it.
+    #[inline(always)]
+    fn release(&self, admission: &Admission) -> Counts {
         let (listeners, places) = (&admission.listeners, &admission.places);
         match self.stage.get() {
             Stage::Running(slots) => {
                 let after = places.release_running(slots.taken);
-                return listeners.on_slot_free(after, places.reserved());
+                listeners.on_slot_free(after, places.reserved());
+                return after;
             }
             Stage::Queued => admission.occupancy.on_dequeued(self.rank),
             Stage::Admitted => {}
         }
         let after = places.release_waiting(self.rank.cost);
         listeners.on_place_free(after, places.reserved());
+        after
     }
 
     /// Gives back what nothing else has ended. A panic that unwinds through the dispatch counts as one. A

@@ -104,6 +104,7 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
 }
 
 /// Ends a request whose caller has gone before it was dispatched.
+#[inline]
 fn cancel<S, Req, R>(parts: CallParts<S, Req, R>) {
     let CallParts { place, request, prepare: _, span } = parts;
     place.cancel();
