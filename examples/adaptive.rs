@@ -1,11 +1,12 @@
 //! Watch a limit follow a backend whose capacity changes.
 //!
-//! The backend is in this process: some servers, each busy with a call for 20 ms on average, and a queue of
-//! its own for what is sent to it beyond that. It has 16 servers, loses all but 4 of them, and gets 32. Nobody
-//! tells the layer. All the time far more is asked for than it can do.
+//! The backend is in this process: some servers, each busy with a call for 20 ms on average, and a
+//! queue of its own for what is sent to it beyond that. It has 16 servers, loses all but 4 of them,
+//! and gets 32. Nobody tells the layer. All the time far more is asked for than it can do.
 //!
-//! What to look for: the limit (bar) settles a little above the number of servers (`|`), so that all of them
-//! are busy and calls take hardly longer than they do on an idle backend; the rest is turned away within a quarter of a second.
+//! What to look for: the limit (bar) settles a little above the number of servers (`|`), so that
+//! all of them are busy and calls take hardly longer than they do on an idle backend; the rest is
+//! turned away within a quarter of a second.
 //!
 //! ```sh
 //! cargo run --release --example adaptive

@@ -1,7 +1,8 @@
 //! Protects the handlers of an axum router that use a slow backend.
 //!
-//! Shows refusals as responses (503 with `Retry-After`), deadlines from a header, a health check that goes past
-//! a full queue, and a graceful shutdown in the right order: stop admitting, drain, exit.
+//! Shows refusals as responses (503 with `Retry-After`), deadlines from a header, a health check
+//! that goes past a full queue, and a graceful shutdown in the right order: stop admitting, drain,
+//! exit.
 //!
 //! ```sh
 //! cargo run --features http --example axum              # sends itself some requests, and ends

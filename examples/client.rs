@@ -1,7 +1,8 @@
 //! Levels outgoing calls: a client that never sends more at once than the other side can take.
 //!
-//! Shows the layer in front of hyper-util's client. With `Overflow::Wait` a caller waits for a place before
-//! it sends anything, instead of being refused; a `timeout` outside bounds each call from there on.
+//! Shows the layer in front of hyper-util's client. With `Overflow::Wait` a caller waits for a
+//! place before it sends anything, instead of being refused; a `timeout` outside bounds each call
+//! from there on.
 //!
 //! ```sh
 //! cargo run --example client

@@ -1,8 +1,9 @@
 //! Finds the limit by an algorithm of your own.
 //!
-//! The algorithm here knows how long a call should take. It adds a slot for each round of calls that keep to
-//! that while the limit is in the way, and takes a tenth of them back, once in a while, when calls take longer
-//! or the inner says that it has too much to do. `limit::LatencyTarget` does the like with more care.
+//! The algorithm here knows how long a call should take. It adds a slot for each round of calls
+//! that keep to that while the limit is in the way, and takes a tenth of them back, once in a
+//! while, when calls take longer or the inner says that it has too much to do.
+//! `limit::LatencyTarget` does the like with more care.
 //!
 //! ```sh
 //! cargo run --example custom_limit

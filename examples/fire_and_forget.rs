@@ -1,7 +1,8 @@
 //! Enqueues work and goes on; at the end, waits until all of it is done.
 //!
-//! Shows `Abandon::Finish`, with which a call is carried out although nobody keeps its future; `try_call`,
-//! which hands a request back when there is no room for it; and the report of `Handle::drain`.
+//! Shows `Abandon::Finish`, with which a call is carried out although nobody keeps its future;
+//! `try_call`, which hands a request back when there is no room for it; and the report of
+//! `Handle::drain`.
 //!
 //! ```sh
 //! cargo run --example fire_and_forget
@@ -41,7 +42,8 @@ async fn main() -> Result<(), BoxError> {
     let mut spilled = Vec::new();
     for number in 0..EVENTS {
         match audit.try_call(format!("event {number}")) {
-            // Nobody waits for the answer. With the default, `Abandon::Cancel`, this would cancel the call.
+            // Nobody waits for the answer. With the default, `Abandon::Cancel`, this would cancel
+            // the call.
             Ok(call) => drop(call),
             // No room: the event comes back, to be kept elsewhere.
             Err(refused) => spilled.push(refused.into_request()),

@@ -1,7 +1,7 @@
 //! Protects a hyper 1 server, without a framework.
 //!
-//! Shows the same stack as the `axum` example: one leveler behind all connections, refusals as 503 with
-//! `Retry-After`, a health check beside the queue, and a graceful shutdown.
+//! Shows the same stack as the `axum` example: one leveler behind all connections, refusals as 503
+//! with `Retry-After`, a health check beside the queue, and a graceful shutdown.
 //!
 //! ```sh
 //! cargo run --example hyper              # sends itself some requests, and ends

@@ -1,7 +1,8 @@
 //! Levels outgoing calls of reqwest, and tries again when the queue says so.
 //!
-//! Shows the layer in front of a `reqwest::Client`, and a `retry` outside of it: a rejected call was never sent,
-//! so it is safe to try again, when [`retry_after`](tower_load_leveling::error::Rejected::retry_after) says.
+//! Shows the layer in front of a `reqwest::Client`, and a `retry` outside of it: a rejected call
+//! was never sent, so it is safe to try again, when
+//! [`retry_after`](tower_load_leveling::error::Rejected::retry_after) says.
 //!
 //! ```sh
 //! cargo run --example reqwest

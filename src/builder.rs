@@ -39,6 +39,29 @@ pub struct Builder<Q = Unclassified, R = ByResult, H = AsIs> {
     pub(crate) responder: Responder<R, H>,
 }
 
+impl LoadLevelLayer {
+    /// Makes a layer with room for `capacity` waiting requests and a fixed limit of `limit` running
+    /// requests. All other settings have the defaults of the [`Builder`].
+    ///
+    /// # Panics
+    ///
+    /// If `limit` is 0, or either value is above 536 869 887 (2²⁹ − 1025). For values from
+    /// configuration use the [`builder`](Self::builder), which returns an error.
+    #[must_use]
+    #[track_caller]
+    pub fn new(capacity: usize, limit: usize) -> Self {
+        match Self::builder().capacity(capacity).concurrency(limit).build() {
+            Ok(layer) => layer,
+            Err(error) => panic!("`LoadLevelLayer::new` cannot make this layer: {error}"),
+        }
+    }
+
+    /// Returns a builder with every setting at the default.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
 impl Builder {
     pub(crate) fn new() -> Self {
         let config = Config::default();

@@ -130,7 +130,8 @@ where
                 // Polled again after its end it stays pending, as if it had nothing more to say.
                 StateProj::Answered { reply } => {
                     if reply.is_some() {
-                        // A loop of such calls must let others run, as if it had waited for something of tokio's.
+                        // A loop of such calls must let others run, as if it had waited for
+                        // something of tokio's.
                         ready!(pin!(consume_budget()).poll(cx));
                     }
                     match reply.take() {

@@ -3,7 +3,6 @@ use std::{fmt, sync::Arc};
 use tower::Layer;
 
 use crate::{
-    builder::Builder,
     by_result::ByResult,
     class::{Opaque, Unclassified},
     handle::Handle,
@@ -37,29 +36,6 @@ use crate::{
 pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = AsIs> {
     front: Arc<Front<Q>>,
     responder: Arc<Responder<R, H>>,
-}
-
-impl LoadLevelLayer {
-    /// Makes a layer with room for `capacity` waiting requests and a fixed limit of `limit` running
-    /// requests. All other settings have the defaults of the [`Builder`].
-    ///
-    /// # Panics
-    ///
-    /// If `limit` is 0, or either value is above 536 869 887 (2²⁹ − 1025). For values from
-    /// configuration use the [`builder`](Self::builder), which returns an error.
-    #[must_use]
-    #[track_caller]
-    pub fn new(capacity: usize, limit: usize) -> Self {
-        match Self::builder().capacity(capacity).concurrency(limit).build() {
-            Ok(layer) => layer,
-            Err(error) => panic!("`LoadLevelLayer::new` cannot make this layer: {error}"),
-        }
-    }
-
-    /// Returns a builder with every setting at the default.
-    pub fn builder() -> Builder {
-        Builder::new()
-    }
 }
 
 impl<Q, R, H> LoadLevelLayer<Q, R, H> {

@@ -54,8 +54,8 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 ///
 /// `Clone`, `Send` and `Sync` whatever `S` is, as long as `S` is `Send`; all clones share `S`.
 ///
-/// By default `poll_ready` is always ready and reserves nothing, and `call` needs no `poll_ready`: it
-/// decides at once whether the request is admitted, and the future it returns says so. Only with
+/// By default `poll_ready` is always ready and reserves nothing, and `call` needs no `poll_ready`:
+/// it decides at once whether the request is admitted, and the future it returns says so. Only with
 /// [`Overflow::Wait`] does `poll_ready` wait for a place.
 ///
 /// # Errors
@@ -65,13 +65,13 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 ///
 /// # Panics
 ///
-/// A panic of the inner service, or of a classifier, reaches the caller of that one call: usually from the
-/// future, or from `call` itself.
+/// A panic of the inner service, or of a classifier, reaches the caller of that one call: usually
+/// from the future, or from `call` itself.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a call frees its place at once if it waits, and drops the inner's future if it
-/// runs. With [`Abandon::Finish`] the work is done all the same.
+/// Dropping the future of a call frees its place at once if it waits, and drops the inner's future
+/// if it runs. With [`Abandon::Finish`] the work is done all the same.
 pub struct LoadLevel<S, Q, R, H = AsIs> {
     inner: Arc<Inner<S, Responder<R, H>>>,
     front: Arc<Front<Q>>,
@@ -86,15 +86,16 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         Self { inner: Arc::new(inner), front, reserved: None, waiter: None }
     }
 
-    /// Calls the inner service through the queue, like `call`, but returns a refusal at once and hands
-    /// the request back with it.
+    /// Calls the inner service through the queue, like `call`, but returns a refusal at once and
+    /// hands the request back with it.
     ///
-    /// Needs no `poll_ready`; with [`Overflow::Wait`] it uses the place that `poll_ready` has reserved.
+    /// Needs no `poll_ready`; with [`Overflow::Wait`] it uses the place that `poll_ready` has
+    /// reserved.
     ///
     /// # Errors
     ///
-    /// [`Refused`] if the request is not admitted. A request that is admitted and removed later is answered
-    /// by the future.
+    /// [`Refused`] if the request is not admitted. A request that is admitted and removed later is
+    /// answered by the future.
     pub fn try_call<Req>(&mut self, request: Req) -> Result<Call<S, Req, H>, Refused<Req>>
     where
         S: Service<Req> + Send + 'static,
@@ -135,7 +136,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                 match self.run(current_span(), request, slot, &mut arrival) {
                     Ok(future) => Ok(future),
                     Err(NotRun { span, request, slot }) => {
-                        let place = slot.into_place(arrival.rank);
+                        let place = Place::instead_of(slot, arrival.rank);
                         Ok(self.enqueue(span, request, place, &mut arrival))
                     }
                 }
@@ -147,8 +148,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         }
     }
 
-    /// Calls the inner right here, without waiting. `Err` if the inner is not ready, or if there is no
-    /// runtime to run the call on.
+    /// Calls the inner right here, without waiting. `Err` if the inner is not ready, or if there is
+    /// no runtime to run the call on.
     fn run<'a, Req>(
         &self,
         span: Span,
@@ -248,8 +249,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             self.reserved = reserve();
         }
         if self.reserved.is_none() {
-            // The drain task sees to it that a sleeping service does not keep the place that it was woken
-            // for. Without a runtime there is no drain task, and no service sleeps.
+            // The drain task sees to it that a sleeping service does not keep the place that it was
+            // woken for. Without a runtime there is no drain task, and no service sleeps.
             let _ = ensure_drained(core);
             return Poll::Pending;
         }
@@ -310,7 +311,8 @@ where
     }
 }
 
-/// Returns the span of the caller. Does not ask for it if nobody listens, which is known at a glance.
+/// Returns the span of the caller. Does not ask for it if nobody listens, which is known at a
+/// glance.
 fn current_span() -> Span {
     if LevelFilter::current() == LevelFilter::OFF { Span::none() } else { Span::current() }
 }

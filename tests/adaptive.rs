@@ -1,6 +1,7 @@
-//! A limit that is found through the real layer, in virtual time: 16 servers with an exponential service time of
-//! 20 ms, and twice as much asked for as they can do. As many as there are servers would be just enough if
-//! calls came and went without a gap; what is above that waits in the backend, where nobody can order it.
+//! A limit that is found through the real layer, in virtual time: 16 servers with an exponential
+//! service time of 20 ms, and twice as much asked for as they can do. As many as there are servers
+//! would be just enough if calls came and went without a gap; what is above that waits in the
+//! backend, where nobody can order it.
 
 #[path = "support/scenario/mod.rs"]
 mod scenario;
@@ -27,8 +28,8 @@ use tower_load_leveling::{
 
 const S: Duration = Duration::from_secs(1);
 
-/// How many calls at once keep the servers busy, and make them take twice as long as they have to: generous, for
-/// it is not a certain number that matters.
+/// How many calls at once keep the servers busy, and make them take twice as long as they have to:
+/// generous, for it is not a certain number that matters.
 fn is_near(limit: f64, servers: usize) -> bool {
     (0.7 * servers as f64..=2.5 * servers as f64).contains(&limit)
 }
@@ -41,7 +42,8 @@ struct Watched<A> {
 
 #[derive(Default)]
 struct Seen {
-    /// The highest limit that was in force in each instant in which it was told something, and the last.
+    /// The highest limit that was in force in each instant in which it was told something, and the
+    /// last.
     limits: BTreeMap<Instant, (usize, usize)>,
     /// When calls were made, and how many were then in flight.
     dispatched: Vec<(Instant, usize)>,

@@ -1,5 +1,6 @@
-//! Laws 4 and 5 in bytes: what a call, a refusal and a loop of abandoned calls allocate. Counted per thread,
-//! on a runtime that has one, so what the drain task and the task of a call allocate is in it.
+//! Laws 4 and 5 in bytes: what a call, a refusal and a loop of abandoned calls allocate. Counted
+//! per thread, on a runtime that has one, so what the drain task and the task of a call allocate is
+//! in it.
 
 mod support;
 

@@ -183,7 +183,8 @@ async fn a_refused_one_does_not_take_the_wake_up_of_those_who_wait() {
     assert_eq!(gate.called(), [1]);
 }
 
-/// Trap T9 the other way round: what `poll_ready` has reserved is for the next call, whatever becomes of it.
+/// Trap T9 the other way round: what `poll_ready` has reserved is for the next call, whatever
+/// becomes of it.
 #[tokio::test(start_paused = true)]
 async fn it_gives_back_the_place_that_was_reserved_for_it() {
     let _t = support::trace_init();

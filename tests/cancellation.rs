@@ -159,7 +159,8 @@ async fn a_cancelled_head_does_not_hold_up_those_behind_it() {
 #[tokio::test]
 async fn a_caller_that_does_not_poll_holds_up_nobody() {
     let _t = support::trace_init();
-    // Symptom: `Buffer(ConcurrencyLimit(1))`, one response future kept unpolled: all others wait for ever.
+    // Symptom: `Buffer(ConcurrencyLimit(1))`, one response future kept unpolled: all others wait
+    // for ever.
     let gate = Gate::open();
     let layer = LoadLevelLayer::new(4, 1);
     let mut service = layer.layer(gate.service());

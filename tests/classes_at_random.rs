@@ -1,12 +1,12 @@
-//! The laws, under random play with classes: priority, flow, cost and deadline, in any order of service, with
-//! an inner that is not always ready.
+//! The laws, under random play with classes: priority, flow, cost and deadline, in any order of
+//! service, with an inner that is not always ready.
 //!
-//! Who goes next is checked against a reference in `src/queue/tests`. Here a few things are checked step by
-//! step that hold whoever goes next.
+//! Who goes next is checked against a reference in `src/queue/tests`. Here a few things are checked
+//! step by step that hold whoever goes next.
 
 mod support;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 use support::{
@@ -99,7 +99,7 @@ struct Play {
 
 thread_local! {
     /// The classifier is a plain function, so that the type of the layer has a name.
-    static ASKS: std::cell::RefCell<BTreeMap<u32, Class>> = const { std::cell::RefCell::new(BTreeMap::new()) };
+    static ASKS: RefCell<BTreeMap<u32, Class>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 fn classify(id: &u32) -> Class {

@@ -400,8 +400,8 @@ async fn a_refusal_can_be_told_from_the_errors_of_layers_outside() {
     assert_eq!(assert_ready_ok!(running.poll()), 1);
 }
 
-// Where tower's own stack misbehaves. For each symptom there is a test that tower still has it: if that
-// one fails, tower has changed, and so should our docs.
+// Where tower's own stack misbehaves. For each symptom there is a test that tower still has it: if
+// that one fails, tower has changed, and so should our docs.
 
 /// Makes a service ready if it can be at once, as a load shedder does, and calls it.
 trait CallWhenReady: Service<u32> {
@@ -440,8 +440,8 @@ where
 #[tokio::test]
 async fn a_loop_that_does_not_yield_is_not_refused() {
     let _t = support::trace_init();
-    // Symptom: `LoadShed(Buffer(100000))` refuses 872 of 1000 calls with an almost empty queue, since
-    // tokio's budget makes a semaphore that has permits report that it has none.
+    // Symptom: `LoadShed(Buffer(100000))` refuses 872 of 1000 calls with an almost empty queue,
+    // since tokio's budget makes a semaphore that has permits report that it has none.
     for execution in EXECUTIONS {
         for overflow in [Overflow::Reject, Overflow::Wait, Overflow::EvictOldest] {
             let layer = builder(100_000, 1).execution(execution).overflow(overflow);
@@ -487,8 +487,8 @@ where
 #[tokio::test]
 async fn a_clone_left_asleep_does_not_block_others() {
     let _t = support::trace_init();
-    // Symptom: `LoadShed` over `GlobalConcurrencyLimit(1)`: the permit that comes free belongs to a clone
-    // that nobody polls, and 20 of 20 fresh callers are refused on an idle server.
+    // Symptom: `LoadShed` over `GlobalConcurrencyLimit(1)`: the permit that comes free belongs to a
+    // clone that nobody polls, and 20 of 20 fresh callers are refused on an idle server.
     for execution in EXECUTIONS {
         for overflow in [Overflow::Reject, Overflow::Wait] {
             let gate = Gate::new();
@@ -531,8 +531,8 @@ where
 #[tokio::test(start_paused = true)]
 async fn a_response_future_that_is_kept_unpolled_holds_up_nobody() {
     let _t = support::trace_init();
-    // Symptom: `Buffer(ConcurrencyLimit(1))`: one caller keeps the future of a short call without polling
-    // it, and everybody else waits for ever.
+    // Symptom: `Buffer(ConcurrencyLimit(1))`: one caller keeps the future of a short call without
+    // polling it, and everybody else waits for ever.
     let layer = builder(4, 1).execution(Execution::Spawn).build().expect("valid");
     let answer = beside_a_kept_future(layer.layer(service_fn(for_a_second))).await;
     assert_eq!(answer.expect("an hour should be enough"), 2);
@@ -545,8 +545,8 @@ async fn stock_buffer_waits_for_a_future_that_is_kept_unpolled() {
     beside_a_kept_future(Buffer::new(inner, 4)).await.expect_err("the kept future has the permit");
 }
 
-/// With one call running, four or five are queued and dropped. Returns how many of the next four are
-/// admitted.
+/// With one call running, four or five are queued and dropped. Returns how many of the next four
+/// are admitted.
 async fn admitted_after_cancelling<S>(service: S) -> usize
 where
     S: Service<u32, Response = u32, Error = BoxError>,

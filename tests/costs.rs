@@ -50,8 +50,8 @@ async fn a_heavy_request_takes_as_many_slots_and_places_as_it_costs() {
     assert_eq!((stats.admitted, stats.cancelled), (5, 5));
 }
 
-/// Traps T24 and T25: it is neither starved by the light ones behind it, nor blocks them for ever; and what it
-/// leaves free is taken by several at once.
+/// Traps T24 and T25: it is neither starved by the light ones behind it, nor blocks them for ever;
+/// and what it leaves free is taken by several at once.
 #[tokio::test(start_paused = true)]
 async fn a_heavy_head_waits_for_its_slots_and_is_not_overtaken() {
     let _t = support::trace_init();

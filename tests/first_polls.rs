@@ -1,5 +1,5 @@
-//! Under `Execution::Spawn` calls that are ready at their first poll, soon, get no task: they are polled in `call`.
-//! Where the clock is paused, every poll is short, however busy the machine.
+//! Under `Execution::Spawn` calls that are ready at their first poll, soon, get no task: they are
+//! polled in `call`. Where the clock is paused, every poll is short, however busy the machine.
 
 mod support;
 
@@ -294,7 +294,8 @@ async fn a_loop_of_them_lets_others_on_its_thread_run() {
 
 type Again = Arc<Mutex<Option<BoxCloneSyncService<u32, u32, BoxError>>>>;
 
-/// Calls itself so often, through the whole stack, and looks around each time when it has made the call.
+/// Calls itself so often, through the whole stack, and looks around each time when it has made the
+/// call.
 fn nested(
     again: &Again,
     look: impl Fn() + Clone + Send + 'static,

@@ -88,8 +88,8 @@ async fn who_can_not_be_served_in_time_is_skipped_at_its_turn() {
     }
     let _running = [0; 4].map(|_| task::spawn(service.call(10_000)));
     settle().await;
-    // There are 50 ms left for these when the running ones have ended. One is let through since then nothing
-    // runs, one as a probe at the door, and one as a probe at its turn.
+    // There are 50 ms left for these when the running ones have ended. One is let through since
+    // then nothing runs, one as a probe at the door, and one as a probe at its turn.
     let calls = [150; 4].map(|left| service.call(left));
     let answers = futures::future::join_all(calls).await;
     let skipped: Vec<_> = answers.into_iter().filter(Result::is_err).map(reason).collect();

@@ -92,7 +92,10 @@ async fn what_a_refusal_says_can_be_chosen() {
 
     let answer = one_too_many!(RejectionLayer::new().body(ProblemJson));
     assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
-    let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the queue is full"}"#;
+    let problem = concat!(
+        r#"{"type":"about:blank","title":"Service Unavailable","status":503,"#,
+        r#""detail":"the queue is full"}"#
+    );
     assert_eq!(text(answer).await, problem);
 }
 

@@ -159,7 +159,8 @@ async fn one_limit_holds_wherever_the_stack_is_put() {
     assert_eq!(crowd.peak(), 1, "called directly");
 }
 
-/// A server whose only handler streams what `make` makes, behind a limit, with slots held to the end.
+/// A server whose only handler streams what `make` makes, behind a limit, with slots held to the
+/// end.
 async fn streaming(
     limit: usize,
     idle: Option<Duration>,

@@ -188,7 +188,8 @@ async fn until(handle: &Handle, queued: usize, in_flight: usize) {
 #[tokio::test]
 async fn one_limit_holds_over_all_http1_connections() {
     let _t = support::trace_init();
-    // Symptom: a queue made inside `layer()` or cloned for each connection is a limit per connection.
+    // Symptom: a queue made inside `layer()` or cloned for each connection is a limit per
+    // connection.
     for server in [Server::Http1, Server::Auto] {
         let crowd = Crowd::default();
         let served = serve(server, crowd.behind(LoadLevelLayer::new(REQUESTS, 1))).await;
@@ -246,7 +247,8 @@ async fn what_does_not_fit_is_answered_503_and_the_connection_goes_on() {
 #[tokio::test]
 async fn a_request_given_up_while_it_waits_frees_its_place() {
     let _t = support::trace_init();
-    // Over HTTP/1.1 the connection is closed, over HTTP/2 the stream is reset and its connection goes on.
+    // Over HTTP/1.1 the connection is closed, over HTTP/2 the stream is reset and its connection
+    // goes on.
     for client in [client(), client_h2()] {
         let (gate, layer) = (Gate::new(), LoadLevelLayer::new(1, 1));
         let handle = layer.handle();

@@ -104,8 +104,8 @@ async fn a_request_for_an_unready_inner_can_be_cancelled() {
 #[tokio::test]
 async fn a_request_after_a_cancelled_one_for_an_unready_inner_is_served() {
     let _t = support::trace_init();
-    // Symptom: the second call polls the inner directly, which forgets whom to wake for the first; and in
-    // the queue it is put behind the shell of the first, whose turn never comes.
+    // Symptom: the second call polls the inner directly, which forgets whom to wake for the first;
+    // and in the queue it is put behind the shell of the first, whose turn never comes.
     for execution in EXECUTIONS {
         let (gate, door) = (Gate::open(), Door::shut());
         let layer = builder(100, 1).execution(execution).build().expect("valid");
@@ -145,8 +145,8 @@ async fn an_inner_with_a_limit_of_its_own_is_waited_for() {
 #[tokio::test]
 async fn many_requests_for_an_unready_inner_cost_no_more_than_few() {
     let _t = support::trace_init();
-    // Symptom: the whole queue is moved aside and back at each change of readiness, O(n²). With 20 000
-    // waiting that is 200 million moves, and this test does not end in time.
+    // Symptom: the whole queue is moved aside and back at each change of readiness, O(n²). With 20
+    // 000 waiting that is 200 million moves, and this test does not end in time.
     let (gate, door) = (Gate::open(), Door::shut());
     let layer = LoadLevelLayer::new(20_000, 1);
     let mut service = layer.layer(gate.service_behind(&door));

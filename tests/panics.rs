@@ -1,5 +1,5 @@
-//! The panics that are documented: their message, and that they name the caller's file. A binary of its
-//! own, since the panic hook is one for all.
+//! The panics that are documented: their message, and that they name the caller's file. A binary of
+//! its own, since the panic hook is one for all.
 
 use std::{
     panic::{Location, catch_unwind, set_hook, take_hook},

@@ -142,9 +142,9 @@ async fn a_burst_of_urgent_ones_is_let_in_as_far_as_others_can_give_way() {
     assert_eq!(layer.handle().stats().queued, 0);
 }
 
-/// Runs a flood of two priorities for so many seconds: 100 high and 300 low requests a second, at 200 that can
-/// be served. Each low one is of one of 50 users. Returns who of those were served, and refused, in the last
-/// second; and how many of these are to come back in a second or so.
+/// Runs a flood of two priorities for so many seconds: 100 high and 300 low requests a second, at
+/// 200 that can be served. Each low one is of one of 50 users. Returns who of those were served,
+/// and refused, in the last second; and how many of these are to come back in a second or so.
 async fn flood(seconds: u32) -> (Vec<u32>, Vec<u32>, usize, Stats) {
     let classify = |id: &u32| match id % 4 {
         0 => Class::new().priority(Priority::High),
@@ -330,7 +330,8 @@ async fn a_heavy_one_of_a_lower_priority_keeps_its_share_while_higher_ones_trick
     let mut service = layer.build().expect("valid").layer(gate.service());
     let mut calls = vec![service.call(0), service.call(HEAVY)];
     settle().await;
-    // One of the high ones always runs, and none of them waits for longer than it takes to dispatch it.
+    // One of the high ones always runs, and none of them waits for longer than it takes to dispatch
+    // it.
     for id in 1..50 {
         calls.push(service.call(id));
         settle().await;

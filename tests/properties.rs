@@ -1,6 +1,6 @@
 //! Laws 1, 2, 3, 5, 6 and 12 under random play: call, drop while queued or running, inner error and
-//! panic, limit and capacity up and down, pause, resume, close, time, in any order, checked step by step
-//! against a small model that knows nothing of how the layer works.
+//! panic, limit and capacity up and down, pause, resume, close, time, in any order, checked step by
+//! step against a small model that knows nothing of how the layer works.
 
 mod support;
 

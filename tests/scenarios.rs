@@ -1,4 +1,5 @@
-//! Overload, through the real layer in virtual time. Shorter runs of what `benches/waiting_line.rs` prints.
+//! Overload, through the real layer in virtual time. Shorter runs of what `benches/waiting_line.rs`
+//! prints.
 
 #[path = "support/scenario/mod.rs"]
 mod scenario;
@@ -99,7 +100,8 @@ fn the_highest_priority_is_served_and_the_others_keep_their_share() {
     let [high, normal, low] = [0, 1, 2].map(|source| report.part_of(source, SERVERS));
     let served = report.by_source[0].share_served();
     assert!(served >= 0.9999, "{served}");
-    // The share is one of expected time; what some 600 requests really take differs from that by 4 %.
+    // The share is one of expected time; what some 600 requests really take differs from that by 4
+    // %.
     assert!(normal >= 0.05 && low >= 0.046, "{high} {normal} {low}");
     // Whoever went before a higher one was owed it, and no more.
     let overtook = report.overtook[3].1.as_secs_f64() / (LENGTH.as_secs_f64() * SERVERS as f64);

@@ -293,7 +293,8 @@ async fn ticks_keep_nothing_alive() {
     assert_eq!(Arc::strong_count(&clock.0), 1, "the algorithm should have been dropped");
 }
 
-/// On a paused clock time goes on by itself when there is nothing to do: from tick to tick, and to the end.
+/// On a paused clock time goes on by itself when there is nothing to do: from tick to tick, and to
+/// the end.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_advances_by_itself_comes_to_an_end() {
     let _t = support::trace_init();

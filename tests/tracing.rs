@@ -1,5 +1,5 @@
-//! Law 14: the caller's span is entered around everything of the inner's; and the events, by level and
-//! fields.
+//! Law 14: the caller's span is entered around everything of the inner's; and the events, by level
+//! and fields.
 
 mod support;
 

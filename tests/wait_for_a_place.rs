@@ -1,4 +1,5 @@
-//! Law 9: readiness reserves nothing by default; with `Overflow::Wait` it reserves, and nobody hoards.
+//! Law 9: readiness reserves nothing by default; with `Overflow::Wait` it reserves, and nobody
+//! hoards.
 
 mod support;
 
@@ -87,8 +88,8 @@ async fn a_reserved_place_is_given_back_when_the_service_is_dropped() {
 #[tokio::test]
 async fn a_sleeping_clone_keeps_no_place_it_has_not_been_given() {
     let _t = support::trace_init();
-    // Symptom: `LoadShed` over `GlobalConcurrencyLimit(1)`, a clone refused and kept unpolled: the freed
-    // permit is assigned to it, and 20 of 20 fresh callers are refused on an idle server.
+    // Symptom: `LoadShed` over `GlobalConcurrencyLimit(1)`, a clone refused and kept unpolled: the
+    // freed permit is assigned to it, and 20 of 20 fresh callers are refused on an idle server.
     let gate = Gate::new();
     let layer = waiting(0, 1);
     let service = layer.layer(gate.service());

@@ -23,7 +23,8 @@ pub(crate) fn write(path: &Path, runs: &[Run; 2], plan: &Plan) -> Result<()> {
     let mut svg = String::new();
     writeln!(
         svg,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"
+ font-family="sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="white"/>"#
     )?;
     let end = runs.iter().flat_map(|run| run.timeline.last()).map(|last| last.at.as_secs_f64());

@@ -55,8 +55,8 @@ impl Client {
         Ok(Self { address, connections })
     }
 
-    /// Sends one order after the other, as many at once as the layer will let run; returns how many were
-    /// accepted.
+    /// Sends one order after the other, as many at once as the layer will let run; returns how many
+    /// were accepted.
     pub(crate) async fn closed_loop(&self, time: Duration) -> Result<usize> {
         let start = Instant::now();
         let mut loops = JoinSet::new();

@@ -1,10 +1,10 @@
 //! A flood, with and without the layer.
 //!
-//! An order API in axum writes to SQLite: a real database, which has one writer and suffers when many want
-//! to be it. Over loopback HTTP come orders at half the rate it can sustain, then at **ten times** that rate
-//! for some seconds, then at half again. First against the bare service, then with `LoadLevelLayer` around
-//! it. In the end there is a table, a picture, and a check that every accepted order is in the database
-//! exactly once.
+//! An order API in axum writes to SQLite: a real database, which has one writer and suffers when
+//! many want to be it. Over loopback HTTP come orders at half the rate it can sustain, then at
+//! **ten times** that rate for some seconds, then at half again. First against the bare service,
+//! then with `LoadLevelLayer` around it. In the end there is a table, a picture, and a check that
+//! every accepted order is in the database exactly once.
 //!
 //! ```sh
 //! cargo run --release --example flood            # under a minute
@@ -30,7 +30,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>
 const WRITERS: usize = 1;
 /// After this a client has no use for the answer any more.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long an order may wait in the queue: the client's patience, less ample time for the work itself.
+/// How long an order may wait in the queue: the client's patience, less ample time for the work
+/// itself.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// How long we wait for work that nobody waits for any more.
@@ -78,7 +79,8 @@ async fn main() -> Result<()> {
         .capacity(capacity)
         .concurrency(WRITERS)
         .max_wait(MAX_WAIT)
-        // A transaction goes on in its thread when its caller has gone. So the slot must stay taken, too.
+        // A transaction goes on in its thread when its caller has gone. So the slot must stay
+        // taken, too.
         .abandon(Abandon::Finish)
         .build()?;
     let leveled = run("with the layer", Some(layer), rate, &plan).await?;
@@ -115,7 +117,8 @@ async fn run(
     let length = plan.length() + PATIENCE;
     let answers = progress::during(name, length, client.open_loop(rate, plan)).await;
     let timeline = watched.stop();
-    // Who has given up has gone, but what they had started goes on. Only then is the database final.
+    // Who has given up has gone, but what they had started goes on. Only then is the database
+    // final.
     let settled = store.settle(SETTLE).await;
     if let Some(handle) = handle {
         handle.drain(Duration::from_secs(5)).await;

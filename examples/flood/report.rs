@@ -181,8 +181,8 @@ fn numbers(run: &Run, which: impl Fn(&Outcome) -> bool) -> impl Iterator<Item = 
     run.answers.iter().filter(move |answer| which(&answer.outcome)).map(|answer| answer.number)
 }
 
-/// Checks the promises: nothing lost, nothing doubled, nothing refused and stored all the same; and with
-/// the layer no errors.
+/// Checks the promises: nothing lost, nothing doubled, nothing refused and stored all the same; and
+/// with the layer no errors.
 pub(crate) fn verdict(runs: &[Run; 2]) -> Result<()> {
     for run in runs {
         let mut stored: HashMap<u64, usize> = HashMap::new();
@@ -195,7 +195,7 @@ pub(crate) fn verdict(runs: &[Run; 2]) -> Result<()> {
         let refused = numbers(run, |outcome| matches!(outcome, Outcome::Refused(_)));
         let started = refused.filter(is_stored).count();
         println!(
-            "{}: {lost} accepted orders lost, {doubled} orders doubled, {started} refused and stored",
+            "{}: {lost} accepted orders lost, {doubled} doubled, {started} refused and stored",
             run.name
         );
         if lost + doubled + started > 0 {

@@ -80,7 +80,8 @@ async fn refuse(error: BoxError) -> impl IntoResponse {
     }
 }
 
-/// HTTP/2, so that thousands of requests at once need few sockets: some systems allow 256 open files.
+/// HTTP/2, so that thousands of requests at once need few sockets: some systems allow 256 open
+/// files.
 async fn serve(listener: TcpListener, app: Router) {
     while let Ok((socket, _)) = listener.accept().await {
         let service = TowerToHyperService::new(app.clone());

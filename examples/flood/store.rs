@@ -61,8 +61,8 @@ impl Store {
         Ok(store)
     }
 
-    /// A connection of its own for each order, as a web framework without a pool would have it. Defaults
-    /// all through: a rollback journal, and a commit is on the disk when it returns.
+    /// A connection of its own for each order, as a web framework without a pool would have it.
+    /// Defaults all through: a rollback journal, and a commit is on the disk when it returns.
     fn open(&self) -> rusqlite::Result<Connection> {
         let db = Connection::open(&self.0.path)?;
         db.busy_timeout(BUSY_TIMEOUT)?;
@@ -102,8 +102,8 @@ impl Store {
         self.0.stored.load(SeqCst)
     }
 
-    /// Lets those inside finish for a while, and then nobody in any more: what a bare service has let pile
-    /// up must not slow down the next run. Returns how long it took.
+    /// Lets those inside finish for a while, and then nobody in any more: what a bare service has
+    /// let pile up must not slow down the next run. Returns how long it took.
     pub(crate) async fn settle(&self, at_most: Duration) -> Duration {
         let start = Instant::now();
         while self.inside() > 0 && start.elapsed() < at_most {

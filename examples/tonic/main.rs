@@ -1,7 +1,8 @@
 //! Levels a gRPC service in tonic, without glue.
 //!
-//! Refusals come to the client as `UNAVAILABLE`, with the time after which to try again; deadlines come from
-//! `grpc-timeout`; the service keeps its name, so it goes into `add_service` like any other.
+//! Refusals come to the client as `UNAVAILABLE`, with the time after which to try again; deadlines
+//! come from `grpc-timeout`; the service keeps its name, so it goes into `add_service` like any
+//! other.
 //!
 //! ```sh
 //! cargo run --features grpc --example tonic

@@ -2,9 +2,10 @@ use std::time::Duration;
 
 /// The time that a caller gave its request, as a kind and a position within it.
 ///
-/// The upper byte is the kind: the power of two below the time, in milliseconds. The lower byte is how far
-/// the time is on its way to the next power, in 256ths. Requests with like deadlines are taken to be of one
-/// kind. With one mean for all, long calls of another kind would have short ones refused.
+/// The upper byte is the kind: the power of two below the time, in milliseconds. The lower byte is
+/// how far the time is on its way to the next power, in 256ths. Requests with like deadlines are
+/// taken to be of one kind. With one mean for all, long calls of another kind would have short ones
+/// refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Budget(u16);
 
@@ -27,7 +28,8 @@ impl Budget {
         if kind >= Self::LAST.0 >> 8 {
             return Self::LAST;
         }
-        // In units of the kind's own power of a millisecond. The kind says the whole part, so it is cut off.
+        // In units of the kind's own power of a millisecond. The kind says the whole part, so it is
+        // cut off.
         let fraction = (micros * 256 / 1000) >> power.unwrap_or(0);
         Self(kind << 8 | fraction as u16 & 0xff)
     }

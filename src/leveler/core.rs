@@ -32,9 +32,9 @@ pub(crate) struct Core {
     pub(crate) inline_polling: InlinePolling,
 }
 
-/// One refusal in so many looks how fast calls end, for which it needs the clock. Where requests wait, the
-/// drain task looks as well. Where none can, and few are refused, the rate stays unknown, and `retry_after`
-/// is what limit and service time come to.
+/// One refusal in so many looks how fast calls end, for which it needs the clock. Where requests
+/// wait, the drain task looks as well. Where none can, and few are refused, the rate stays unknown,
+/// and `retry_after` is what limit and service time come to.
 const LOOK: u64 = 64;
 
 impl Core {
@@ -78,7 +78,8 @@ impl Core {
         self.link.settlements.put(|settlements| settlements.push((charge, time)));
     }
 
-    /// Has the drain task ask an inner again: it may be ready, or was polled without leaving our waker.
+    /// Has the drain task ask an inner again: it may be ready, or was polled without leaving our
+    /// waker.
     pub(crate) fn ask_again(&self, inner: InnerId) {
         self.link.woken.put(|inners| {
             inners.insert(inner);
@@ -105,8 +106,8 @@ impl Core {
         self.limiter.tell(|algorithm| algorithm.on_tick(now, &load), apply);
     }
 
-    /// Returns whether anything runs or waits. If not, the drain task may sleep, and the next dispatch
-    /// wakes it.
+    /// Returns whether anything runs or waits. If not, the drain task may sleep, and the next
+    /// dispatch wakes it.
     pub(crate) fn needs_ticks(&self) -> bool {
         let in_flight = || self.counts().in_flight() > 0;
         self.limiter.needs_ticks(|| in_flight() || self.admission.occupancy.queued() > 0)
@@ -136,7 +137,8 @@ impl Core {
         }
     }
 
-    /// Admits nobody from now on, and lets the requests admitted finish. Returns whether this call closed.
+    /// Admits nobody from now on, and lets the requests admitted finish. Returns whether this call
+    /// closed.
     pub(crate) fn close(&self) -> bool {
         let closed = self.admission.close();
         self.resume();

@@ -13,14 +13,15 @@ use super::{
 };
 use crate::{error::Reason, limit::Algorithm};
 
-/// What layers, handles and services share, and requests and the drain task do not: the sending side.
+/// What layers, handles and services share, and requests and the drain task do not: the sending
+/// side.
 pub(crate) struct Leveler {
     pub(crate) core: Arc<Core>,
     sender: mpsc::Sender<Arc<dyn Job>>,
 }
 
-/// What services have in common beside their inner. In one piece: axum clones a service for every request,
-/// and all threads share each count of references.
+/// What services have in common beside their inner. In one piece: axum clones a service for every
+/// request, and all threads share each count of references.
 pub(crate) struct Front<Q> {
     pub(crate) leveler: Arc<Leveler>,
     pub(crate) request_classifier: Arc<Q>,
@@ -32,8 +33,8 @@ impl Leveler {
         Self { core: Arc::new(Core::new(settings, algorithm, receiver)), sender }
     }
 
-    /// Sends an admitted request to the drain task. Never waits: if the channel is full, the caller moves
-    /// its content into the queue, and drops the requests that have gone.
+    /// Sends an admitted request to the drain task. Never waits: if the channel is full, the caller
+    /// moves its content into the queue, and drops the requests that have gone.
     pub(crate) fn send(&self, job: Arc<dyn Job>) {
         let mut job = job;
         while let Err(mpsc::error::TrySendError::Full(back)) = self.sender.try_send(job) {
@@ -41,8 +42,8 @@ impl Leveler {
             let live = self.core.admission.occupancy.queued();
             self.core.link.backlog().help(live);
         }
-        // Pairs with the fence of a dying drain task. Either that finds this request in the channel, or
-        // this sees that it has died, and starts another.
+        // Pairs with the fence of a dying drain task. Either that finds this request in the
+        // channel, or this sees that it has died, and starts another.
         fence(SeqCst);
         if !self.core.link.is_alive() && ensure_drained(&self.core).is_err() {
             self.core.link.remove_all(Reason::Closed);

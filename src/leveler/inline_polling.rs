@@ -8,26 +8,27 @@ use std::{
 
 /// Measures first polls, and decides by them whether the next call is polled inline.
 ///
-/// A task costs more than all else that this layer does to a call. A call whose future is ready at its first
-/// poll needs none. But while `call` polls, nothing else of its caller goes on, so what is polled inline
-/// has to be short. Every [`INTERVAL`]th direct call is measured, wherever it is polled.
+/// A task costs more than all else that this layer does to a call. A call whose future is ready at
+/// its first poll needs none. But while `call` polls, nothing else of its caller goes on, so what
+/// is polled inline has to be short. Every [`INTERVAL`]th direct call is measured, wherever it is
+/// polled.
 #[derive(Debug)]
 pub(crate) struct InlinePolling(AtomicU64);
 
 /// Calls for one that is measured: a measurement reads the clock twice.
 const INTERVAL: u64 = 16;
 
-/// The mean up to which first polls are short, in nanoseconds. About thirty times the cost of a task (the
-/// bench `overhead`). This bounds the harm: a caller that makes many calls at once, which tasks would run
-/// in parallel, loses at most this much per call.
+/// The mean up to which first polls are short, in nanoseconds. About thirty times the cost of a
+/// task (the bench `overhead`). This bounds the harm: a caller that makes many calls at once, which
+/// tasks would run in parallel, loses at most this much per call.
 const SHORT: f32 = 10_000.0;
 
-/// The share of calls that has to be ready at the first poll. A box for the future costs a twentieth of a
-/// task; a poll in vain costs what the inner makes of it.
+/// The share of calls that has to be ready at the first poll. A box for the future costs a
+/// twentieth of a task; a poll in vain costs what the inner makes of it.
 const MIN_READY: f32 = 0.25;
 
-/// The weight of a new measurement. From nothing, three calls that are ready at once switch inline polling
-/// on; one poll of eight times [`SHORT`] switches it off.
+/// The weight of a new measurement. From nothing, three calls that are ready at once switch inline
+/// polling on; one poll of eight times [`SHORT`] switches it off.
 const WEIGHT: f32 = 0.125;
 
 /// How the first poll of a call is made.
@@ -54,8 +55,8 @@ thread_local! {
 
 /// While this lives, no first poll is made inline on this thread.
 ///
-/// Either the inner of a leveler is being called, under a lock, and may be behind another leveler. Or an
-/// inline poll is being made, and others within would go on the same stack.
+/// Either the inner of a leveler is being called, under a lock, and may be behind another leveler.
+/// Or an inline poll is being made, and others within would go on the same stack.
 #[derive(Debug)]
 pub(crate) struct InCall {
     before: bool,

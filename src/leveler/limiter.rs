@@ -15,8 +15,8 @@ pub(crate) struct Limiter {
     algorithm: Mutex<Option<Box<dyn Algorithm>>>,
     /// Whether the algorithm is listened to, so that a fixed limit costs no lock.
     is_adaptive: AtomicBool,
-    /// Set while the ticker is stopped because the leveler is idle. The next dispatch then wakes the drain
-    /// task, which starts the ticker. Never set with a fixed limit.
+    /// Set while the ticker is stopped because the leveler is idle. The next dispatch then wakes
+    /// the drain task, which starts the ticker. Never set with a fixed limit.
     wants_ticks: AtomicBool,
 }
 
@@ -35,8 +35,8 @@ impl Limiter {
         self.is_adaptive.load(SeqCst)
     }
 
-    /// Tells the algorithm something, and applies the limit that it then asks for. Both happen under one
-    /// lock, so limits come into force in the order in which they were found.
+    /// Tells the algorithm something, and applies the limit that it then asks for. Both happen
+    /// under one lock, so limits come into force in the order in which they were found.
     #[inline]
     pub(super) fn tell(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
         if self.is_adaptive() {
@@ -60,8 +60,8 @@ impl Limiter {
         }
     }
 
-    /// Removes the algorithm. Waits for an update in progress, so that its limit cannot overwrite the one
-    /// set by hand.
+    /// Removes the algorithm. Waits for an update in progress, so that its limit cannot overwrite
+    /// the one set by hand.
     pub(super) fn freeze(&self) {
         self.is_adaptive.store(false, SeqCst);
         let algorithm = lock(&self.algorithm).take();
@@ -77,8 +77,8 @@ impl Limiter {
 
     /// Returns whether the ticker is to go on. If not, the next dispatch wakes the drain task.
     pub(super) fn needs_ticks(&self, is_busy: impl Fn() -> bool) -> bool {
-        // Check again after setting the flag. A call dispatched between the first check and the store did
-        // not see the flag and woke nobody.
+        // Check again after setting the flag. A call dispatched between the first check and the
+        // store did not see the flag and woke nobody.
         let needed = is_busy() || {
             self.wants_ticks.store(true, SeqCst);
             is_busy()

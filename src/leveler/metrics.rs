@@ -2,7 +2,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use crate::stats::Recorder;
 
-/// What is measured of calls, beside the counts that [`Admission`](super::admission::Admission) keeps.
+/// What is measured of calls, beside the counts that [`Admission`](super::admission::Admission)
+/// keeps.
 pub(crate) struct Metrics {
     /// Admission to dispatch, of requests from the queue.
     pub(crate) wait: Recorder,

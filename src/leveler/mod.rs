@@ -2,8 +2,8 @@
 //!
 //! Who owns what:
 //!
-//! - [`Leveler`](front::Leveler): layers, handles and services hold it. It has the sending side of the
-//!   channel. When the last of them is gone, the channel closes and the drain task ends.
+//! - [`Leveler`](front::Leveler): layers, handles and services hold it. It has the sending side of
+//!   the channel. When the last of them is gone, the channel closes and the drain task ends.
 //! - [`Core`](core::Core): the leveler, the drain task and every request share it. Its parts:
 //!   [`Admission`](admission::Admission) knows who may come in and gives out places and slots;
 //!   [`Limiter`](limiter::Limiter) finds the limit; [`Link`](link::Link) leads to the drain task;
@@ -16,11 +16,11 @@
 //!
 //! | lock | guards | runs under it |
 //! | --- | --- | --- |
-//! | of an inner ([`Inner`](call::inner::Inner)) | one inner service | its `poll_ready` and `call` |
-//! | of the backlog ([`Link::backlog`](link::Link::backlog)) | the order of the queue | our code |
-//! | of a request ([`Exchange`](call::exchange)) | request or reply, two wakers | our code |
-//! | of the algorithm ([`Limiter`](limiter::Limiter)) | an [`Algorithm`](crate::limit::Algorithm) | its methods |
-//! | of the wait list and the inboxes | lists | our code |
+//! | [`Inner`](call::inner::Inner) | one inner service | its `poll_ready` and `call` |
+//! | [`Link::backlog`](link::Link::backlog) | the order of the queue | our code |
+//! | [`Exchange`](call::exchange) | request or reply, two wakers | our code |
+//! | [`Limiter`](limiter::Limiter) | the limit algorithm | its methods |
+//! | wait list, inboxes | lists | our code |
 //!
 //! Requests are dropped, inner services polled and callers answered outside of our locks.
 //!

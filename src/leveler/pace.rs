@@ -12,8 +12,8 @@ pub(crate) struct Rate {
     burst: u32,
 }
 
-/// Timers of tokio are no finer than a millisecond and late rather than early. What that lets a request come
-/// late is made up for; without it a rate of 10 000 a second would come out at 1000.
+/// Timers of tokio are no finer than a millisecond and late rather than early. What that lets a
+/// request come late is made up for; without it a rate of 10 000 a second would come out at 1000.
 const TIMER: f64 = 2e6;
 
 impl Rate {
@@ -25,18 +25,20 @@ impl Rate {
     }
 }
 
-/// The generic cell rate algorithm (ITU-T I.371, virtual scheduling), and the spacing of limits below 1.
+/// The generic cell rate algorithm (ITU-T I.371, virtual scheduling), and the spacing of limits
+/// below 1.
 ///
-/// `due` is when the next request would go if all came exactly in time. It may go so long before that as a
-/// burst allows, and after it has gone `due` moves on by one interval: from where it was, if the request was
-/// no later than timers are, and else from now.
+/// `due` is when the next request would go if all came exactly in time. It may go so long before
+/// that as a burst allows, and after it has gone `due` moves on by one interval: from where it was,
+/// if the request was no later than timers are, and else from now.
 #[derive(Debug)]
 pub(crate) struct Pace {
     rate: Option<Rate>,
     origin: Instant,
     /// In nanoseconds after `origin`.
     due: f64,
-    /// When the last one went, and by what the spacing of a limit below 1 is to be multiplied after it.
+    /// When the last one went, and by what the spacing of a limit below 1 is to be multiplied after
+    /// it.
     last: Option<(Instant, f64)>,
 }
 
@@ -45,7 +47,8 @@ impl Pace {
         Self { rate, origin, due: 0.0, last: None }
     }
 
-    /// When the next may go, if that is not now. `gap` is the spacing of a limit below 1, as it is now.
+    /// When the next may go, if that is not now. `gap` is the spacing of a limit below 1, as it is
+    /// now.
     pub(crate) fn wait_until(&self, now: Instant, gap: Option<Duration>) -> Option<Instant> {
         if self.rate.is_none() && gap.is_none() {
             return None;
@@ -67,8 +70,8 @@ impl Pace {
         (at > now).then_some(at)
     }
 
-    /// One goes now. `spread` is by what the spacing of a limit below 1 is to be multiplied: not the same for
-    /// all, or many who share a backend would fall into step.
+    /// One goes now. `spread` is by what the spacing of a limit below 1 is to be multiplied: not
+    /// the same for all, or many who share a backend would fall into step.
     pub(crate) fn on_dispatched(&mut self, now: Instant, spread: f64) {
         self.last = Some((now, spread));
         if let Some(rate) = self.rate {
@@ -85,7 +88,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How many go within a second after `idle` of nothing, looked at when a timer of 1 ms would wake.
+    /// How many go within a second after `idle` of nothing, looked at when a timer of 1 ms would
+    /// wake.
     fn in_a_second(rate: Option<Rate>, idle: u64) -> (usize, usize) {
         let start = Instant::now();
         let mut pace = Pace::new(rate, start);

@@ -7,8 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A time after an admission, or never. It has half the bytes of an `Instant`, and each request that waits
-/// has two.
+/// A time after an admission, or never. It has half the bytes of an `Instant`, and each request
+/// that waits has two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct After(u64);
 

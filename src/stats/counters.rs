@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Reasons, stripe::Striped};
+use super::{reasons::Reasons, stripe::Striped};
 use crate::{class::Priority, error::Reason};
 
 /// The running totals. Each counter is independent, so relaxed ordering is enough.

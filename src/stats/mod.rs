@@ -3,14 +3,15 @@
 mod counters;
 mod histogram;
 mod rate;
+mod reasons;
 mod stripe;
 
 use std::{fmt, time::Duration};
 
-pub use self::histogram::Histogram;
 pub(crate) use self::{counters::Counters, histogram::Recorder, rate::DrainRate};
+pub use self::{histogram::Histogram, reasons::Reasons};
 
-use crate::{class::Priority, error::Reason};
+use crate::class::Priority;
 
 /// A snapshot of a leveler's state and counters, from [`Handle::stats`](crate::Handle::stats).
 ///
@@ -112,65 +113,9 @@ pub struct PriorityStats {
     pub admitted: u64,
     /// Calls refused on arrival and never admitted, by reason.
     pub refused: Reasons,
-    /// Calls refused as [`Full`](Reason::Full) although a place was free, since lasting overload
+    /// Calls refused as [`Full`](crate::error::Reason::Full) although a place was free, since lasting overload
     /// had cut off the priority; a part of `refused`.
     pub cut_off: u64,
     /// Requests removed from the queue before dispatch, by reason.
     pub removed: Reasons,
-}
-
-/// A count for every [`Reason`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Reasons {
-    /// Rejections with [`Reason::Full`].
-    pub full: u64,
-    /// Rejections with [`Reason::Evicted`].
-    pub evicted: u64,
-    /// Rejections with [`Reason::MaxWait`].
-    pub max_wait: u64,
-    /// Rejections with [`Reason::Deadline`].
-    pub deadline: u64,
-    /// Rejections with [`Reason::WouldMissDeadline`].
-    pub would_miss_deadline: u64,
-    /// Rejections with [`Reason::Delay`].
-    pub delay: u64,
-    /// Rejections with [`Reason::Closed`].
-    pub closed: u64,
-    /// Rejections with [`Reason::NoRuntime`].
-    pub no_runtime: u64,
-}
-
-impl Reasons {
-    /// Returns the sum over all reasons.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        Reason::ALL.iter().map(|reason| self.get(*reason)).sum()
-    }
-
-    /// Builds the counts from an array in the order of [`Reason::ALL`].
-    pub(crate) fn from_counts(counts: [u64; Reason::ALL.len()]) -> Self {
-        let [full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime] =
-            counts;
-        Self { full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime }
-    }
-
-    pub(crate) fn plus(self, other: Self) -> Self {
-        Self::from_counts(Reason::ALL.map(|reason| self.get(reason) + other.get(reason)))
-    }
-
-    /// Returns the count for one reason.
-    #[must_use]
-    pub fn get(&self, reason: Reason) -> u64 {
-        match reason {
-            Reason::Full => self.full,
-            Reason::Evicted => self.evicted,
-            Reason::MaxWait => self.max_wait,
-            Reason::Deadline => self.deadline,
-            Reason::WouldMissDeadline => self.would_miss_deadline,
-            Reason::Delay => self.delay,
-            Reason::Closed => self.closed,
-            Reason::NoRuntime => self.no_runtime,
-        }
-    }
 }

@@ -10,7 +10,8 @@ use crate::{
 /// A request that asks to come in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    /// The rank of the request. Its cost is what it takes places for: no more than the limit is now.
+    /// The rank of the request. Its cost is what it takes places for: no more than the limit is
+    /// now.
     pub(crate) rank: Rank,
     /// The cost that the request was given. It counts again at dispatch, since the limit may rise.
     pub(crate) asked: u32,

@@ -1,12 +1,12 @@
 //! Admission: may a request come in, and may it run at once?
 //!
 //! [`admit`](admit::admit) asks in this order: would the request miss its deadline
-//! ([`prediction`])? Is its priority shed ([`shedding`])? Is there a place for it ([`places`])? If not,
-//! can a request in the queue give way ([`occupancy`])?
+//! ([`prediction`])? Is its priority shed ([`shedding`])? Is there a place for it ([`places`])? If
+//! not, can a request in the queue give way ([`occupancy`])?
 //!
-//! The answer is a right. A [`Place`](place::Place) is the right to wait, a [`Slot`](slot::Slot) the right
-//! to run, a [`Reservation`](reservation::Reservation) a place that a service holds for its next call. Each
-//! gives itself back in `Drop`, and tells the [`Listeners`].
+//! The answer is a right. A [`Place`](place::Place) is the right to wait, a [`Slot`](slot::Slot)
+//! the right to run, a [`Reservation`](reservation::Reservation) a place that a service holds for
+//! its next call. Each gives itself back in `Drop`, and tells the [`Listeners`].
 
 pub(crate) mod admit;
 pub(crate) mod arrival;
@@ -21,6 +21,7 @@ pub(crate) mod refusal;
 pub(crate) mod reservation;
 pub(crate) mod shedding;
 pub(crate) mod slot;
+pub(crate) mod unserved;
 pub(crate) mod waiter;
 pub(crate) mod waitlist;
 pub(crate) mod word;

@@ -115,8 +115,8 @@ impl Occupancy {
         usize::try_from(weight).unwrap_or(usize::MAX)
     }
 
-    /// Returns whether the flow has used up its share: other flows of this priority wait, and none has
-    /// more waiting.
+    /// Returns whether the flow has used up its share: other flows of this priority wait, and none
+    /// has more waiting.
     pub(crate) fn is_over_share(&self, rank: Rank) -> bool {
         rank.flow != NO_FLOW
             && self.active[rank.priority.index()].load(Relaxed) > 1
@@ -163,8 +163,9 @@ impl Occupancy {
         (self.waiting[priority.index()].load(SeqCst) / REQUEST) as usize
     }
 
-    /// Returns what goes before a newcomer in order of arrival: its own priority and all higher ones.
-    /// If that is less: what all flows of its priority will have had by the time it is served.
+    /// Returns what goes before a newcomer in order of arrival: its own priority and all higher
+    /// ones. If that is less: what all flows of its priority will have had by the time it is
+    /// served.
     pub(crate) fn ahead_of(&self, rank: Rank) -> QueueSize {
         let index = rank.priority.index();
         let higher: QueueSize = (0..index).map(|index| self.size_at(index)).sum();

@@ -4,12 +4,8 @@ use std::{cell::Cell, thread};
 
 use tokio::time::Instant;
 
-use super::{Admission, Granted, places::Slots, slot::Slot, word::Counts};
-use crate::{
-    class::{Priority, Rank},
-    error::Reason,
-    stats::Counters,
-};
+use super::{Admission, Granted, places::Slots, slot::Slot, unserved::Unserved, word::Counts};
+use crate::{class::Rank, error::Reason};
 
 /// The right of an admitted request to wait: as many places as it costs.
 ///
@@ -18,8 +14,8 @@ use crate::{
 ///     └──────────┴──────────┴──▶ given back       by one of the methods that end it, or in Drop
 /// ```
 ///
-/// All methods that change its stage keep the counts of what waits true. What ends an admitted request
-/// without a call counts it too, so the books balance (law 12) whoever drops this.
+/// All methods that change its stage keep the counts of what waits true. What ends an admitted
+/// request without a call counts it too, so the books balance (law 12) whoever drops this.
 #[derive(Debug)]
 pub(crate) struct Place<G: Granted> {
     /// `None` once the place was given back, or has become another right.
@@ -37,31 +33,19 @@ enum Stage {
     Running(Slots),
 }
 
-/// An end of an admitted request whose call was not made, or returned no future.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unserved {
-    Removed(Reason),
-    Failed,
-    Panicked,
-}
-
-impl Unserved {
-    fn count(self, counters: &Counters, priority: Priority) -> u64 {
-        match self {
-            Self::Removed(reason) => counters.removed.add(priority, reason),
-            Self::Failed => counters.failed.add(),
-            Self::Panicked => counters.panicked.add(),
-        }
-    }
-}
-
-/// The drain task is woken once for so many cancelled requests, to look whether there are tombstones to
-/// drop. More often costs time, more rarely memory.
+/// The drain task is woken once for so many cancelled requests, to look whether there are
+/// tombstones to drop. More often costs time, more rarely memory.
 const SWEEP: u64 = 1024;
 
 impl<G: Granted> Place<G> {
     pub(super) fn waiting(granted: Option<G>, rank: Rank) -> Self {
         Self { granted, rank, stage: Cell::new(Stage::Admitted) }
+    }
+
+    /// Takes the place of a slot: gives the slots back, and keeps the places. The request waits after
+    /// all.
+    pub(crate) fn instead_of(slot: Slot<G>, rank: Rank) -> Self {
+        Self::waiting(slot.into_granted(), rank)
     }
 
     /// Goes on as the same place, by another way to the same admission.
@@ -90,8 +74,8 @@ impl<G: Granted> Place<G> {
         }
     }
 
-    /// Takes slots for the cost `asked`, in place of the places held. Returns whether it got them. For
-    /// the drain task alone.
+    /// Takes slots for the cost `asked`, in place of the places held. Returns whether it got them.
+    /// For the drain task alone.
     #[inline]
     pub(crate) fn take_slot(&self, asked: usize) -> bool {
         let Some(granted) = &self.granted else { return false };
@@ -164,8 +148,8 @@ impl<G: Granted> Place<G> {
         after
     }
 
-    /// Gives back what nothing else has ended. A panic that unwinds through the dispatch counts as one. A
-    /// request that nobody has any more, not even its caller, counts as removed.
+    /// Gives back what nothing else has ended. A panic that unwinds through the dispatch counts as
+    /// one. A request that nobody has any more, not even its caller, counts as removed.
     #[cold]
     fn lose(&self, granted: &G) {
         let panicked = thread::panicking() || matches!(self.stage.get(), Stage::Running(_));

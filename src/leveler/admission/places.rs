@@ -59,14 +59,17 @@ pub(super) struct Places {
     word: CachePadded<AtomicU64>,
     capacity: AtomicU32,
     limit: AtomicU32,
-    /// The limit as it was asked for, as the bits of an `f64`: `limit` is the whole part, 1 or more.
+    /// The limit as it was asked for, as the bits of an `f64`: `limit` is the whole part, 1 or
+    /// more.
     exact_limit: AtomicU64,
     /// Slots taken beyond one for each request in flight.
     surplus: AtomicUsize,
     /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
-    /// place is taken and lowered before the place is given up or used, so `unfinished` errs upwards.
+    /// place is taken and lowered before the place is given up or used, so `unfinished` errs
+    /// upwards.
     reserved: AtomicU32,
-    /// Cost admitted over the bound since the drain task last looked. The drain task evicts as much.
+    /// Cost admitted over the bound since the drain task last looked. The drain task evicts as
+    /// much.
     overrun: AtomicUsize,
 }
 
@@ -135,8 +138,8 @@ impl Places {
     }
 
     /// Takes so many places, and as many slots if `direct` is wanted and the request need not wait.
-    /// Passes the bound by `allowance` at most, and by one channel's worth, and only if something waits
-    /// that can be evicted.
+    /// Passes the bound by `allowance` at most, and by one channel's worth, and only if something
+    /// waits that can be evicted.
     pub(super) fn take(
         &self,
         cost: usize,
@@ -184,8 +187,8 @@ impl Places {
         self.reserved.fetch_sub(1, SeqCst);
     }
 
-    /// Takes a slot for a reserved place, whose reservation ends in any case. `Err` if the leveler has
-    /// been closed since; the place stays held.
+    /// Takes a slot for a reserved place, whose reservation ends in any case. `Err` if the leveler
+    /// has been closed since; the place stays held.
     pub(super) fn use_reservation(&self, direct: bool) -> Result<Taken, Denied> {
         self.end_reservation();
         let mut word = self.word.0.load(SeqCst);
@@ -225,9 +228,9 @@ impl Places {
         self.overrun.fetch_add(cost, SeqCst);
     }
 
-    /// Makes a limit hold that was lowered between the look at the limit and the taking of the slot:
-    /// the newcomer keeps its place and waits. If this look does not see the lowered limit, the slot
-    /// was taken before the limit was set.
+    /// Makes a limit hold that was lowered between the look at the limit and the taking of the
+    /// slot: the newcomer keeps its place and waits. If this look does not see the lowered limit,
+    /// the slot was taken before the limit was set.
     #[inline]
     fn recheck(&self, taken: usize, in_flight: usize) -> Taken {
         if in_flight > self.limit() {
@@ -239,8 +242,8 @@ impl Places {
     }
 
     /// Takes slots for a request that holds `held` places, and changes the places to as many as the
-    /// slots: more than `held` if the limit was raised since, fewer if it was lowered below the cost.
-    /// For the drain task alone, which keeps direct admissions away until `end_dispatching`.
+    /// slots: more than `held` if the limit was raised since, fewer if it was lowered below the
+    /// cost. For the drain task alone, which keeps direct admissions away until `end_dispatching`.
     pub(super) fn take_slots(&self, held: usize, cost: usize) -> Option<Slots> {
         let mut word = self.word.0.load(SeqCst);
         loop {

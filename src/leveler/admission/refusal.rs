@@ -9,7 +9,8 @@ pub(crate) enum Refusal {
     CutOff,
     /// The budget of requests that bypass the queue is used up.
     Bypass,
-    /// It would miss its deadline. If it would even without waiting (`by_itself`), retrying is pointless.
+    /// It would miss its deadline. If it would even without waiting (`by_itself`), retrying is
+    /// pointless.
     WouldMiss {
         by_itself: bool,
     },

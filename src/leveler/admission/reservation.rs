@@ -9,7 +9,8 @@ use super::{
 #[derive(Debug)]
 pub(crate) enum Reserved<G: Granted> {
     Place(Reservation<G>),
-    /// The leveler was closed: there is no place to hold. The refusal of the call that follows says so.
+    /// The leveler was closed: there is no place to hold. The refusal of the call that follows says
+    /// so.
     Nothing,
 }
 
@@ -32,8 +33,8 @@ impl<G: Granted> Reserved<G> {
 }
 
 impl<G: Granted> Reservation<G> {
-    /// Uses the place, with a slot if `direct` is wanted and the request need not wait. `Err` if the
-    /// leveler has been closed since; then the place was given back.
+    /// Uses the place, with a slot if `direct` is wanted and the request need not wait. `Err` if
+    /// the leveler has been closed since; then the place was given back.
     pub(super) fn redeem(mut self, direct: bool) -> Result<Taken, Denied> {
         let Some(granted) = self.granted.take() else { return Err(Denied::Closed) };
         let admission = granted.admission();

@@ -2,25 +2,20 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{
-    Admission, Granted,
-    place::{Place, Unserved},
-    places::Slots,
-    word::Counts,
-};
-use crate::class::{Priority, Rank};
+use super::{Admission, Granted, places::Slots, unserved::Unserved, word::Counts};
+use crate::class::Priority;
 
 /// The right of one call to run: as many slots as the request costs, and as many places.
 ///
-/// Gives both back in `Drop`, and tells those who wait for them. A slot without a count is one of the
-/// budget of requests that bypass the queue.
+/// Gives both back in `Drop`, and tells those who wait for them. A slot without a count is one of
+/// the budget of requests that bypass the queue.
 #[derive(Debug)]
 pub(crate) struct Slot<G: Granted> {
     /// `None` once the slot has become another right.
     granted: Option<G>,
     slots: Slots,
-    /// Cleared once the slot was given back or handed over. Atomic, so that a call is `Sync`; no two
-    /// threads ever use one slot at once.
+    /// Cleared once the slot was given back or handed over. Atomic, so that a call is `Sync`; no
+    /// two threads ever use one slot at once.
     is_live: AtomicBool,
 }
 
@@ -81,16 +76,17 @@ impl<G: Granted> Slot<G> {
         Self { granted: self.granted.clone(), slots: self.slots, is_live }
     }
 
-    /// Gives the slots back and keeps the places: the request waits after all.
-    pub(crate) fn into_place(mut self, rank: Rank) -> Place<G> {
+    /// Gives the slots back, but not the places. Returns what leads to the admission.
+    pub(super) fn into_granted(mut self) -> Option<G> {
         let granted = self.granted.take();
         if let Some(granted) = granted.as_ref().filter(|_| self.is_live()) {
             granted.admission().places.return_slots(self.slots.taken);
         }
-        Place::waiting(granted, rank)
+        granted
     }
 
-    /// Gives the slots and places back. Those who wait for them are told when the result is dropped.
+    /// Gives the slots and places back. Those who wait for them are told when the result is
+    /// dropped.
     #[inline]
     pub(crate) fn release(&self) -> Option<Released<'_>> {
         let granted = self.granted.as_ref().filter(|_| self.end())?;
@@ -104,7 +100,8 @@ impl<G: Granted> Slot<G> {
         Some(Released { admission, after })
     }
 
-    /// Gives back after an end without a response: the request is counted as admitted, and as ended.
+    /// Gives back after an end without a response: the request is counted as admitted, and as
+    /// ended.
     pub(crate) fn fail(self, how: Unserved, priority: Priority) {
         if self.is_bypass() {
             return;

@@ -2,7 +2,8 @@ use std::task::Waker;
 
 use super::Granted;
 
-/// The membership of one service in the [`Waitlist`](super::waitlist::Waitlist). Leaves it in `Drop`.
+/// The membership of one service in the [`Waitlist`](super::waitlist::Waitlist). Leaves it in
+/// `Drop`.
 #[derive(Debug)]
 pub(crate) struct Waiter<G: Granted> {
     granted: G,

@@ -9,13 +9,14 @@ use std::{
 
 use crate::leveler::contain::lock;
 
-/// Services under `Overflow::Wait` that wait for a place. The one that has waited longest is woken first.
+/// Services under `Overflow::Wait` that wait for a place. The one that has waited longest is woken
+/// first.
 ///
-/// A free place is assigned to nobody: the woken service has to come and take it. A service that was
-/// polled and then forgotten therefore blocks nobody (law 9), but the wake-up it got is lost. So while a
-/// place stays free, the drain task wakes more services on each poll, twice as many each time. A service
-/// that is woken and finds no place keeps its position. A [`Waiter`](super::waiter::Waiter) is in the list while
-/// it lives.
+/// A free place is assigned to nobody: the woken service has to come and take it. A service that
+/// was polled and then forgotten therefore blocks nobody (law 9), but the wake-up it got is lost.
+/// So while a place stays free, the drain task wakes more services on each poll, twice as many each
+/// time. A service that is woken and finds no place keeps its position. A
+/// [`Waiter`](super::waiter::Waiter) is in the list while it lives.
 #[derive(Debug, Default)]
 pub(crate) struct Waitlist {
     list: Mutex<List>,

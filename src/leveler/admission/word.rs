@@ -45,7 +45,8 @@ impl Counts {
         self.0 & PAUSED != 0
     }
 
-    /// Whether a request of this cost may run without waiting, beside `own` places that its caller holds already.
+    /// Whether a request of this cost may run without waiting, beside `own` places that its caller
+    /// holds already.
     pub(super) fn may_run_directly(self, limit: usize, cost: usize, own: usize) -> bool {
         self.0 & (PAUSED | DISPATCHING) == 0
             && self.held() == self.in_flight() + own

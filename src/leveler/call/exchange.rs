@@ -9,11 +9,11 @@ use std::{
 
 use crate::leveler::contain::lock;
 
-/// The place in which a request waits for its dispatch, and its caller for the answer. Request and answer
-/// are never there at once, so one place does for both.
+/// The place in which a request waits for its dispatch, and its caller for the answer. Request and
+/// answer are never there at once, so one place does for both.
 ///
 /// ```text
-/// Waiting ⇄ InHand              the drain task takes it up, to the end; back if it can't be dispatched
+/// Waiting ⇄ InHand              the drain task takes it up; back if it can't be dispatched
 /// Waiting ──▶ Gone              taken for good
 /// InHand  ──▶ Gone              its caller has given up meanwhile: not put back
 /// ```
@@ -28,8 +28,8 @@ pub(super) struct Exchange<W, A> {
     inside: Mutex<Inside<W, A>>,
 }
 
-/// Answers the caller if it is dropped before [`end`](Self::end): when the code between panics, as a
-/// subscriber of `tracing` may.
+/// Answers the caller if it is dropped before [`end`](Self::end): when the code between panics, as
+/// a subscriber of `tracing` may.
 #[derive(Debug)]
 pub(super) struct Unanswered<'a, W, A> {
     /// `None` once ended.
@@ -142,8 +142,8 @@ impl<W, A> Exchange<W, A> {
         Poll::Pending
     }
 
-    /// Takes note that the caller has gone. If the caller gives up its request, returns the request if it
-    /// waits, and tells the worker if that has it.
+    /// Takes note that the caller has gone. If the caller gives up its request, returns the request
+    /// if it waits, and tells the worker if that has it.
     pub(super) fn abandon(&self, gives_up: bool) -> Option<W> {
         let mut inside = lock(&self.inside);
         self.is_abandoned.store(true, SeqCst);

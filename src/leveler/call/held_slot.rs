@@ -42,8 +42,8 @@ impl<O: 'static, A: 'static> Call for Returned<'_, O, A> {
     }
 }
 
-/// A slot that outlives its call: it is given back when this is dropped. The service time ends with the
-/// return of the call.
+/// A slot that outlives its call: it is given back when this is dropped. The service time ends with
+/// the return of the call.
 struct HeldSlot<O, A> {
     in_flight: InFlight<O, A>,
     ok: bool,

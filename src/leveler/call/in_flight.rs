@@ -54,8 +54,8 @@ impl Start {
     }
 }
 
-/// The record of a running call, with its slot. The call is counted and the slot given back exactly once:
-/// by [`end`](Self::end), or in `Drop` as cancelled.
+/// The record of a running call, with its slot. The call is counted and the slot given back exactly
+/// once: by [`end`](Self::end), or in `Drop` as cancelled.
 pub(crate) struct InFlight<O, A> {
     slot: Slot<Arc<dyn Judge<O, A>>>,
     // The parts of its start, side by side with the rest to be small.
@@ -133,7 +133,8 @@ impl<O, A> InFlight<O, A> {
         self.wait.get().unwrap_or_default()
     }
 
-    /// Hands the slot over to what goes on when the call has ended. This record ends, and counts nothing.
+    /// Hands the slot over to what goes on when the call has ended. This record ends, and counts
+    /// nothing.
     pub(super) fn hand_over(&self) -> Self {
         Self { slot: self.slot.hand_over(), ..*self }
     }
@@ -217,8 +218,9 @@ impl<O, A> InFlight<O, A> {
             }
             End::Cancelled => {
                 counters.cancelled.add();
-                // The caller gave up because the call took too long. If that did not count as overload,
-                // the limit would be computed from the survivors, which are the fast calls.
+                // The caller gave up because the call took too long. If that did not count as
+                // overload, the limit would be computed from the survivors, which are the fast
+                // calls.
                 let is_late = self.budget.is_over(self.waited() + age);
                 if is_late { Outcome::Overload } else { Outcome::Cancelled }
             }
@@ -241,7 +243,7 @@ impl<O, A> Drop for InFlight<O, A> {
 }
 
 const _: () = {
-    // A running call is moved several times on its way: this keeps it and a small future within what is
-    // moved without a call to `memmove`.
+    // A running call is moved several times on its way: this keeps it and a small future within
+    // what is moved without a call to `memmove`.
     assert!(size_of::<InFlight<(), ()>>() <= 64);
 };

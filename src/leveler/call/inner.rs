@@ -16,7 +16,7 @@ use crate::{
     class::Prepare,
     error::ServiceError,
     leveler::{
-        admission::{Admission, Granted, place::Unserved},
+        admission::{Admission, Granted, unserved::Unserved},
         contain::{contain, lock},
         core::Core,
         inline_polling::InCall,
@@ -31,8 +31,8 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// The inner service of one `layer()` call, with what its calls need when they end.
 ///
-/// `S` needs to be `Send` only: the service that is polled ready is the service that is called, under one
-/// lock (law 8), and calls are made one at a time (law 7).
+/// `S` needs to be `Send` only: the service that is polled ready is the service that is called,
+/// under one lock (law 8), and calls are made one at a time (law 7).
 pub(crate) struct Inner<S, R> {
     pub(crate) core: Arc<Core>,
     responder: Arc<R>,
@@ -108,8 +108,8 @@ pub(crate) trait Judge<O, A>: Send + Sync {
     fn hand_on(&self, output: O, call: &dyn Call) -> A;
 }
 
-/// How often to look whether another thread has made its call. Most calls only build a future, some tens
-/// of nanoseconds, and the way through the queue costs more than waiting for that.
+/// How often to look whether another thread has made its call. Most calls only build a future, some
+/// tens of nanoseconds, and the way through the queue costs more than waiting for that.
 const SPINS: usize = 64;
 
 impl<S, R> Inner<S, R> {
@@ -118,8 +118,8 @@ impl<S, R> Inner<S, R> {
         Self { core, responder, guarded }
     }
 
-    /// Returns what names this inner among those of its leveler: its address, which is its own as long as
-    /// requests for it wait.
+    /// Returns what names this inner among those of its leveler: its address, which is its own as
+    /// long as requests for it wait.
     pub(crate) fn id(&self) -> InnerId {
         std::ptr::from_ref(self).addr()
     }
@@ -146,8 +146,8 @@ impl<S, R> Inner<S, R> {
         guarded.poll_ready(&waker, span).with(guarded)
     }
 
-    /// Asks the same for a caller that does not wait: not for readiness, nor for another thread that is
-    /// just calling the same inner (which may be this very call, further up).
+    /// Asks the same for a caller that does not wait: not for readiness, nor for another thread
+    /// that is just calling the same inner (which may be this very call, further up).
     #[inline]
     pub(crate) fn try_poll_ready<'a, Req>(&'a self, span: &'a Span) -> Readiness<'a, S>
     where
@@ -235,8 +235,8 @@ impl<S> Guarded<S> {
 }
 
 impl<S> ReadyInner<'_, S> {
-    /// Calls the inner, and keeps its panic from others. `prepare` is done to the request just before; it
-    /// learns how long the request has `waited`.
+    /// Calls the inner, and keeps its panic from others. `prepare` is done to the request just
+    /// before; it learns how long the request has `waited`.
     #[inline]
     pub(crate) fn call<Req>(
         mut self,

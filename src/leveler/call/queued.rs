@@ -19,10 +19,7 @@ use crate::{
     class::{Prepare, Rank},
     error::{Reason, Rejected},
     leveler::{
-        admission::{
-            arrival::Arrival,
-            place::{Place, Unserved},
-        },
+        admission::{arrival::Arrival, place::Place, unserved::Unserved},
         budget::Budget,
         core::Core,
         link::job::{Dispatched, Job, Late, Removal},
@@ -34,8 +31,8 @@ use crate::{
 
 /// A request in the queue, which its caller shares.
 ///
-/// When either ends it, everything in [`CallParts`] is dropped on the spot. What stays in the queue is a
-/// tombstone.
+/// When either ends it, everything in [`CallParts`] is dropped on the spot. What stays in the queue
+/// is a tombstone.
 pub(crate) struct QueuedCall<S: InnerService<Req>, Req, R, A> {
     inner: InnerId,
     terms: Terms,
@@ -225,7 +222,8 @@ where
     }
 }
 
-/// Returns the answer to a removed request, and says that it was removed, in the span of its caller.
+/// Returns the answer to a removed request, and says that it was removed, in the span of its
+/// caller.
 fn rejected(core: &Core, span: &Span, admitted: Instant, why: Removal) -> Rejected {
     let Removal { reason, over_share } = why;
     let waited = Instant::now().saturating_duration_since(admitted);

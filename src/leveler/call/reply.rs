@@ -18,8 +18,8 @@ use crate::{
 /// What the drain task, or the task of a call, sends to the caller.
 pub(crate) enum Reply<F: Future, A> {
     Done(A),
-    /// The inner has been called, under `Execution::Caller`: run its future. Boxed, since there is room
-    /// for a reply in every request that waits, and in every tombstone.
+    /// The inner has been called, under `Execution::Caller`: run its future. Boxed, since there is
+    /// room for a reply in every request that waits, and in every tombstone.
     Run(Box<Running<F, A>>),
     Failed(Failure),
 }
@@ -29,8 +29,8 @@ impl<F: Future, A> Reply<F, A> {
         Self::Failed(Failure::Error(error.into()))
     }
 
-    /// Returns the reply to a caller whose request was dropped unanswered. Only a bug here or a panicking
-    /// `tracing` subscriber leads to it; an error is better than a hang.
+    /// Returns the reply to a caller whose request was dropped unanswered. Only a bug here or a
+    /// panicking `tracing` subscriber leads to it; an error is better than a hang.
     pub(crate) fn lost() -> Self {
         let (reason, waited) = (Reason::Closed, Duration::ZERO);
         let over_share = false;
@@ -47,7 +47,8 @@ impl<F: Future, A> Reply<F, A> {
     }
 }
 
-/// The reply channel of a queued request: its caller receives, the task that the request becomes sends.
+/// The reply channel of a queued request: its caller receives, the task that the request becomes
+/// sends.
 pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     /// Polls for the reply, which comes once.
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>>;
@@ -84,7 +85,8 @@ impl<F: Future, A> ReplyTo<F, A> {
         }
     }
 
-    /// Sends the reply. If the caller has gone just now, nobody wants it, and its drop is contained.
+    /// Sends the reply. If the caller has gone just now, nobody wants it, and its drop is
+    /// contained.
     pub(super) fn send(self, reply: Reply<F, A>) {
         contain(|| match self {
             Self::Oneshot(sender) => drop(sender.send(reply)),

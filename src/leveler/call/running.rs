@@ -19,8 +19,8 @@ pin_project! {
     pub(crate) struct Running<F: Future, A> {
         #[pin]
         future: Option<F>,
-        // After the future: the slot is given back when the work has really ended, also when dropping the
-        // future panics.
+        // After the future: the slot is given back when the work has really ended, also when
+        // dropping the future panics.
         in_flight: InFlight<F::Output, A>,
         span: Span,
     }
@@ -54,8 +54,8 @@ impl<F: Future, A> Running<F, A> {
     }
 }
 
-/// Resolves when the call has ended; its slot is free, or goes with the response. `Err` carries the panic
-/// of the inner's future, or of the response classifier.
+/// Resolves when the call has ended; its slot is free, or goes with the response. `Err` carries the
+/// panic of the inner's future, or of the response classifier.
 impl<F, A> Future for Running<F, A>
 where
     F: Future,

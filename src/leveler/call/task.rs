@@ -161,7 +161,8 @@ where
                 }
                 Poll::Ready(())
             }
-            // Registered only now, since most short calls have ended: to be woken when the caller goes.
+            // Registered only now, since most short calls have ended: to be woken when the caller
+            // goes.
             Poll::Pending if *this.cancel && reply.poll_closed(cx).is_ready() => {
                 *this.reply = None;
                 this.running.stop(End::Cancelled);

@@ -29,8 +29,8 @@ impl Dispatcher {
         Self { pace: Pace::new(core.settings.rate, now), window: Window::new(now) }
     }
 
-    /// Dispatches as many requests as fit. Returns when the pace lets the next one go. `now` is read anew
-    /// for each request.
+    /// Dispatches as many requests as fit. Returns when the pace lets the next one go. `now` is
+    /// read anew for each request.
     pub(super) fn dispatch(
         &mut self,
         core: &Core,
@@ -70,8 +70,8 @@ impl Dispatcher {
         due
     }
 
-    /// Dispatches a request, or removes it. Returns false if it has to wait for a slot, and all others
-    /// with it.
+    /// Dispatches a request, or removes it. Returns false if it has to wait for a slot, and all
+    /// others with it.
     fn try_dispatch(&mut self, core: &Core, entry: Queued, charge: Charge, now: Instant) -> bool {
         if let Some(reason) = too_late(core, &entry, now) {
             core.link.backlog().queue.refund(&charge);
@@ -127,7 +127,8 @@ fn too_late(core: &Core, entry: &Queued, now: Instant) -> Option<Reason> {
     (prediction == Prediction::TooLate).then_some(Reason::WouldMissDeadline)
 }
 
-/// Returns the spacing of a limit below 1: by Little's law, the mean service time divided by the limit.
+/// Returns the spacing of a limit below 1: by Little's law, the mean service time divided by the
+/// limit.
 fn gap(core: &Core) -> Option<Duration> {
     let limit = core.admission.exact_limit();
     if !(limit > 0.0 && limit < 1.0) {

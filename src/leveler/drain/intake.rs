@@ -24,8 +24,8 @@ pub(super) struct Found {
 }
 
 impl Intake {
-    /// Takes in the measured times of finished calls, inner services that may be ready again, and new
-    /// requests.
+    /// Takes in the measured times of finished calls, inner services that may be ready again, and
+    /// new requests.
     pub(super) fn take(&mut self, link: &Link, cx: &mut Context<'_>) -> Found {
         let mut woken = BTreeSet::new();
         link.woken.swap(&mut woken);

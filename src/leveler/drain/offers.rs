@@ -5,8 +5,8 @@ use crate::leveler::admission::Admission;
 /// Offers free places to services that wait for one, until one takes it or all have been woken.
 #[derive(Debug, Default)]
 pub(super) struct Offers {
-    /// How many services to wake if the last ones do not take the free place. Zero is for the service
-    /// that was woken when the place became free.
+    /// How many services to wake if the last ones do not take the free place. Zero is for the
+    /// service that was woken when the place became free.
     next: usize,
 }
 

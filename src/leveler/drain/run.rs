@@ -41,7 +41,8 @@ impl Drop for Alive {
         fence(SeqCst);
         core.link.remove_all(Reason::Closed);
         if waiting > 0 {
-            tracing::warn!(name = %core.settings.name, waiting, "drain task ended with its runtime");
+            let name = &*core.settings.name;
+            tracing::warn!(%name, waiting, "drain task ended with its runtime");
         }
     }
 }

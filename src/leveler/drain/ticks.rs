@@ -8,14 +8,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::leveler::core::Core;
 
-/// The time between two ticks. Short beside the second or so in which an algorithm decides something, and
-/// no load: each tick costs a microsecond.
+/// The time between two ticks. Short beside the second or so in which an algorithm decides
+/// something, and no load: each tick costs a microsecond.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Ticks for the algorithm that finds the limit, while anything runs or waits.
 ///
-/// The ticker stops at the first tick that finds nothing running or waiting. So it fires once after the
-/// end, however often a leveler turns idle and busy in between.
+/// The ticker stops at the first tick that finds nothing running or waiting. So it fires once after
+/// the end, however often a leveler turns idle and busy in between.
 #[derive(Default)]
 pub(super) struct Ticker {
     /// Kept for its memory while it is off.
@@ -65,8 +65,8 @@ impl Ticker {
     }
 }
 
-/// Tells an operator when an adaptive limit begins to hold requests back for more than a moment, and when
-/// that ends.
+/// Tells an operator when an adaptive limit begins to hold requests back for more than a moment,
+/// and when that ends.
 #[derive(Default)]
 struct Overload {
     /// The recent share of ticks at which requests waited for slots.
@@ -75,9 +75,9 @@ struct Overload {
 }
 
 impl Overload {
-    /// The event is said when requests wait at nine of ten ticks, and taken back when they wait at one of
-    /// ten. Bursts pass without a word, and a queue that is empty now and then is no end. Either takes
-    /// about a second.
+    /// The event is said when requests wait at nine of ten ticks, and taken back when they wait at
+    /// one of ten. Bursts pass without a word, and a queue that is empty now and then is no end.
+    /// Either takes about a second.
     const ON: f64 = 0.9;
     const OFF: f64 = 0.1;
 

@@ -23,8 +23,8 @@ pub(crate) trait Job: Send + Sync {
     fn late(&self) -> Option<Late>;
     /// Returns until when the request is of use to its caller.
     fn deadline(&self) -> Option<Instant>;
-    /// Returns by what to predict whether the request will be late. A probe, which was let in against a
-    /// prediction, is not predicted again.
+    /// Returns by what to predict whether the request will be late. A probe, which was let in
+    /// against a prediction, is not predicted again.
     fn predicted_by(&self) -> Budget;
     /// Returns whether the request does not wait: it has ended, or the drain task has taken it up.
     fn is_gone(&self) -> bool;

@@ -1,7 +1,7 @@
 //! The link between the drain task and everybody else.
 //!
-//! Callers send requests through the channel that ends in the [`Backlog`](backlog::Backlog). Calls that
-//! end and inner services that may be ready leave a message in an [`Inbox`](inbox::Inbox). A
+//! Callers send requests through the channel that ends in the [`Backlog`](backlog::Backlog). Calls
+//! that end and inner services that may be ready leave a message in an [`Inbox`](inbox::Inbox). A
 //! [`Wakeup`](wakeup::Wakeup) wakes the task for all of them.
 
 pub(crate) mod backlog;

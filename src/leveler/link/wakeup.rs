@@ -7,8 +7,8 @@ use futures::task::AtomicWaker;
 
 /// Wakes the drain task, once however often it is asked for.
 ///
-/// Every call that ends wakes it while others wait. All but the first find the flag set: the drain task
-/// has been woken and has not run yet.
+/// Every call that ends wakes it while others wait. All but the first find the flag set: the drain
+/// task has been woken and has not run yet.
 #[derive(Debug, Default)]
 pub(crate) struct Wakeup {
     waker: AtomicWaker,
@@ -19,8 +19,9 @@ impl Wakeup {
     /// Wakes the drain task; to be called after the change that it is to see.
     #[inline]
     pub(crate) fn wake(&self) {
-        // All these operations are `SeqCst`. If this load sees the flag set, the drain task has not cleared
-        // it yet. It clears the flag before it reads any state, so it will see the caller's change.
+        // All these operations are `SeqCst`. If this load sees the flag set, the drain task has not
+        // cleared it yet. It clears the flag before it reads any state, so it will see the caller's
+        // change.
         if !self.is_on.load(SeqCst) {
             self.is_on.store(true, SeqCst);
             self.waker.wake();

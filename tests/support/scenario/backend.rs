@@ -1,4 +1,5 @@
-//! A backend with so many servers, and a queue of its own for what a limit set too high lets through.
+//! A backend with so many servers, and a queue of its own for what a limit set too high lets
+//! through.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -1,7 +1,8 @@
 //! The scenarios, and the layers to play them with.
 //!
-//! 16 servers with an exponential service time of 20 ms, so 800 requests a second; the limit is 16 and Poisson
-//! streams ask for more. By themselves these servers answer 99 % within 92.1 ms (20 ms × ln 100).
+//! 16 servers with an exponential service time of 20 ms, so 800 requests a second; the limit is 16
+//! and Poisson streams ask for more. By themselves these servers answer 99 % within 92.1 ms (20 ms
+//! × ln 100).
 
 use std::time::Duration;
 
@@ -39,9 +40,9 @@ pub fn overload(load: f64, order: Order, drops: bool, seed: u64, length: Duratio
 /// When the trouble begins and ends, in [`recovery`].
 const TROUBLE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
 
-/// Three of four servers fail for five seconds at a load of 0.85, and callers try up to three times more.
-/// Returns how long after that it took until all was well; `None` if it has not been half a minute later.
-/// With `protected` false the layer is a plain queue that knows of no deadline.
+/// Three of four servers fail for five seconds at a load of 0.85, and callers try up to three times
+/// more. Returns how long after that it took until all was well; `None` if it has not been half a
+/// minute later. With `protected` false the layer is a plain queue that knows of no deadline.
 pub fn recovery(limit: usize, protected: bool, seed: u64) -> Option<Duration> {
     let [trouble, calm] = [true, false].map(|fails| outage(limit, protected, fails, seed));
     trouble.recovery(&calm, TROUBLE.1)
@@ -88,7 +89,8 @@ pub fn unequal_work(seed: u64, length: Duration) -> Report {
     play(&scenario, seed, || layer(Order::AdaptiveLifo))
 }
 
-/// Four flows that together ask for four times the capacity, and 200 that ask for a thousandth each.
+/// Four flows that together ask for four times the capacity, and 200 that ask for a thousandth
+/// each.
 pub fn many_small(seed: u64, length: Duration) -> Report {
     let heavy = (0..4).map(|nth| Source::load(1.0).named("heavy").flow(Flow::One(1000 + nth)));
     let sources = small_flows(200, 0.001).chain(heavy).collect();
@@ -96,7 +98,8 @@ pub fn many_small(seed: u64, length: Duration) -> Report {
     play(&scenario, seed, || layer(Order::AdaptiveLifo))
 }
 
-/// Three priorities at three times the capacity: half of it for the highest, once, and one and a half times.
+/// Three priorities at three times the capacity: half of it for the highest, once, and one and a
+/// half times.
 pub fn priorities(share: f64, seed: u64, length: Duration) -> Report {
     let of = |priority, load| Source::load(load).priority(priority);
     let sources = vec![of(Priority::High, 0.5), of(Priority::Normal, 1.0), of(Priority::Low, 1.5)];
@@ -108,8 +111,8 @@ pub fn priorities(share: f64, seed: u64, length: Duration) -> Report {
     })
 }
 
-/// Twenty honest flows that ask for 2 % each, and somebody who sends five times the capacity under a hundred
-/// thousand names.
+/// Twenty honest flows that ask for 2 % each, and somebody who sends five times the capacity under
+/// a hundred thousand names.
 pub fn invented(capacity: usize, seed: u64, length: Duration) -> Report {
     let invented = Source::load(5.0).named("invented").flow(Flow::AnyOf(100_000));
     let sources = small_flows(20, 0.02).chain([invented]).collect();

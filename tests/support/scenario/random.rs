@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// SplitMix64, by Steele, Lea and Flood. Each purpose has a stream of its own, so that another discipline of the
-/// queue meets the same arrivals and the same work.
+/// SplitMix64, by Steele, Lea and Flood. Each purpose has a stream of its own, so that another
+/// discipline of the queue meets the same arrivals and the same work.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 

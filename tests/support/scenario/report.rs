@@ -24,7 +24,8 @@ pub struct Report {
     /// Time servers have spent, and of that for callers who had given up.
     pub work: Duration,
     pub wasted: Duration,
-    /// Dispatches while somebody of a higher priority waited, and their part in the work; by priority.
+    /// Dispatches while somebody of a higher priority waited, and their part in the work; by
+    /// priority.
     pub overtook: [(u64, Duration); 5],
     /// Served, in each tenth of a second since the beginning, warm-up included.
     pub bins: Vec<u32>,
@@ -75,7 +76,8 @@ impl Report {
     /// Served, of what is possible at most: so many servers, or what was offered.
     pub fn goodput(&self, servers: usize) -> f64 {
         let all = self.all();
-        // In service time, so that drawing heavier requests than the mean is not held against anybody.
+        // In service time, so that drawing heavier requests than the mean is not held against
+        // anybody.
         let possible = self.length.as_secs_f64() * servers as f64;
         (all.work.as_secs_f64() / possible).max(all.share_served())
     }
@@ -95,8 +97,8 @@ impl Report {
         sum * sum / (got.len() as f64 * squares)
     }
 
-    /// How long after `end` it took until half a second went by in which 95 % were served of what was `calm`ly,
-    /// with the same arrivals and no trouble.
+    /// How long after `end` it took until half a second went by in which 95 % were served of what
+    /// was `calm`ly, with the same arrivals and no trouble.
     pub fn recovery(&self, calm: &Self, end: Duration) -> Option<Duration> {
         let from = (end.as_millis() / BIN.as_millis()) as usize;
         let sums = |report: &Self| -> Vec<u32> {

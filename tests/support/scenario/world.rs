@@ -1,5 +1,5 @@
-//! The discrete-event loop: arrivals, ends of work, and callers who give up, at their exact times, around the
-//! real layer on a clock that stands still in between.
+//! The discrete-event loop: arrivals, ends of work, and callers who give up, at their exact times,
+//! around the real layer on a clock that stands still in between.
 
 use std::{
     cmp::Reverse,

@@ -10,13 +10,14 @@ use crate::leveler::budget::Budget;
 
 /// Means of the service time by budget, to predict which requests would miss their deadlines.
 ///
-/// While nothing is in flight the means fade. Now and then a request may run against its prediction, as a
-/// probe: if all were refused, nothing would ever show that the mean is wrong.
+/// While nothing is in flight the means fade. Now and then a request may run against its
+/// prediction, as a probe: if all were refused, nothing would ever show that the mean is wrong.
 #[derive(Debug)]
 pub(super) struct BudgetTimes {
     origin: Instant,
     means: [Mean; Budget::KINDS],
-    /// When the last call ended, in microseconds after `origin`, plus one. Zero until there is a budget.
+    /// When the last call ended, in microseconds after `origin`, plus one. Zero until there is a
+    /// budget.
     ended: AtomicU64,
     /// By kind: when a probe was last let through; the same unit.
     probed: [AtomicU64; Budget::KINDS],
@@ -25,8 +26,8 @@ pub(super) struct BudgetTimes {
 /// Nobody is refused by a mean of fewer samples.
 const MIN_SAMPLES: u32 = 8;
 
-/// The least time between two probes of a kind, in seconds. It is the predicted time, if that is longer.
-/// More probes would find an error sooner, and miss more deadlines.
+/// The least time between two probes of a kind, in seconds. It is the predicted time, if that is
+/// longer. More probes would find an error sooner, and miss more deadlines.
 const PROBE_INTERVAL: f32 = 0.1;
 
 impl BudgetTimes {
@@ -52,14 +53,15 @@ impl BudgetTimes {
         }
     }
 
-    /// Returns how many seconds a call with such a budget will take, if enough is known to refuse by it.
+    /// Returns how many seconds a call with such a budget will take, if enough is known to refuse
+    /// by it.
     pub(super) fn predicted(&self, budget: Budget) -> Option<f32> {
         let (nanos, samples) = self.means[budget.kind()].load();
         (samples >= MIN_SAMPLES).then_some(nanos / 1e9)
     }
 
-    /// Returns whether a request that is predicted to miss its deadline may run as a probe. Its result
-    /// weighs more than earlier ones.
+    /// Returns whether a request that is predicted to miss its deadline may run as a probe. Its
+    /// result weighs more than earlier ones.
     pub(super) fn may_probe(&self, budget: Budget, predicted: f32, now: Instant) -> bool {
         let probed = &self.probed[budget.kind()];
         let (last, now) = (probed.load(Relaxed), self.micros(now));

@@ -45,8 +45,8 @@ impl Predictor {
 
     /// Records a call that was dropped before it ended (a censored observation).
     ///
-    /// If its age exceeds the mean, it counts as age + mean, the expected total for exponential times.
-    /// Without this, callers who give up would make a slow inner look fast.
+    /// If its age exceeds the mean, it counts as age + mean, the expected total for exponential
+    /// times. Without this, callers who give up would make a slow inner look fast.
     pub(crate) fn record_censored(&self, priority: Priority, budget: Budget, age: Duration) {
         if let Some(mean) = self.service_times.mean().filter(|mean| *mean < age) {
             self.record(priority, budget, age + mean);
@@ -58,8 +58,8 @@ impl Predictor {
         self.budget_times.on_idle(budget, now);
     }
 
-    /// Returns how long it takes until all this, or one call, has ended: by the rate at which calls ended
-    /// lately, or else by what the limit allows.
+    /// Returns how long it takes until all this, or one call, has ended: by the rate at which calls
+    /// ended lately, or else by what the limit allows.
     pub(crate) fn time_for(&self, waiting: QueueSize, limit: f64) -> Estimate {
         if let Some(rate) = self.drain_rate.per_second() {
             return Estimate::by_rate(rate, waiting.requests.max(1));
@@ -68,8 +68,8 @@ impl Predictor {
         self.service_times.nanos().map_or(Estimate::Unknown, by_limit)
     }
 
-    /// Predicts whether a request that is dispatched after `wait` seconds is ready in the time `left`.
-    /// It is in time if nothing is in flight: then the means are of another time, and fade.
+    /// Predicts whether a request that is dispatched after `wait` seconds is ready in the time
+    /// `left`. It is in time if nothing is in flight: then the means are of another time, and fade.
     pub(crate) fn predict(
         &self,
         budget: Budget,

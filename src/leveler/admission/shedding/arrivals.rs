@@ -6,7 +6,8 @@ use super::{
 };
 use crate::class::Priority;
 
-/// The number of requests that arrived in this window, by shed level; and how much each flow asks for.
+/// The number of requests that arrived in this window, by shed level; and how much each flow asks
+/// for.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     counts: [AtomicU32; SHED_LEVELS],

@@ -2,7 +2,8 @@
 
 use crate::class::Priority;
 
-/// Cohorts in each priority, as in Tencent's DAGOR and Uber's Cinnamon. More of them cut more finely.
+/// Cohorts in each priority, as in Tencent's DAGOR and Uber's Cinnamon. More of them cut more
+/// finely.
 pub(super) const COHORTS: u32 = 128;
 
 /// Every priority's cohorts, in one order: level 0 is the last to be refused.
@@ -11,8 +12,8 @@ pub(super) const SHED_LEVELS: usize = Priority::ALL.len() * COHORTS as usize;
 /// The cutoff that refuses nobody.
 pub(super) const OPEN: u32 = SHED_LEVELS as u32;
 
-/// A priority counts as in use when it makes up this share of the arrivals. One urgent request must not
-/// make all others second-rate.
+/// A priority counts as in use when it makes up this share of the arrivals. One urgent request must
+/// not make all others second-rate.
 const MIN_SHARE: f64 = 0.01;
 
 /// A little more is let in than was served, so that the queue does not run dry.
@@ -30,12 +31,14 @@ pub(super) struct Cut {
 
 /// The shed level from which on newcomers are refused.
 ///
-/// A histogram of the arrivals gives the cutoff after each window in which the queue never ran empty:
-/// about as many are let in as were served. In other windows the cutoff moves down by [`RECOVERY`].
+/// A histogram of the arrivals gives the cutoff after each window in which the queue never ran
+/// empty: about as many are let in as were served. In other windows the cutoff moves down by
+/// [`RECOVERY`].
 ///
-/// Cohorts are hashes of flow and hour. So lasting overload turns the same few callers away everywhere,
-/// for an hour at most, instead of every caller now and then: of the callers that need two services, half
-/// get through and not a quarter. Flows that ask for [less than their share](super::demand) are left alone.
+/// Cohorts are hashes of flow and hour. So lasting overload turns the same few callers away
+/// everywhere, for an hour at most, instead of every caller now and then: of the callers that need
+/// two services, half get through and not a quarter. Flows that ask for [less than their
+/// share](super::demand) are left alone.
 #[derive(Debug)]
 pub(super) struct Cutoff {
     /// The share of the arrivals that is let in.
@@ -48,8 +51,8 @@ impl Cutoff {
         Self { share: 1.0, level: OPEN }
     }
 
-    /// Moves the cutoff after a time as long as so many `windows`, in which `arrived` came, `served`
-    /// requests were dispatched, and the queue `stood` or ran empty.
+    /// Moves the cutoff after a time as long as so many `windows`, in which `arrived` came,
+    /// `served` requests were dispatched, and the queue `stood` or ran empty.
     pub(super) fn on_window(
         &mut self,
         arrived: &[u32; SHED_LEVELS],
@@ -88,8 +91,8 @@ impl Cutoff {
     }
 }
 
-/// Returns the first shed level that does not fit into `room`. The highest priority in use is never cut:
-/// among equals, order, fairness and the bound of the queue decide.
+/// Returns the first shed level that does not fit into `room`. The highest priority in use is never
+/// cut: among equals, order, fairness and the bound of the queue decide.
 fn first_refused(arrived: &[u32; SHED_LEVELS], room: f64) -> u32 {
     let total: f64 = arrived.iter().map(|count| f64::from(*count)).sum();
     let of = |priority: &[u32]| priority.iter().map(|count| f64::from(*count)).sum::<f64>();

@@ -15,9 +15,9 @@ const DECAY: f64 = 7.0 / 8.0;
 
 /// How much each flow has lately asked for, and whether that is less than its fair share.
 ///
-/// A cutoff hits flows by their hash. It would hit flows that ask for next to nothing while a flow that
-/// floods goes on. So flows are left alone if they ask for no more than their max-min fair share of what
-/// there is (nobody gets more while somebody gets less than he asks for).
+/// A cutoff hits flows by their hash. It would hit flows that ask for next to nothing while a flow
+/// that floods goes on. So flows are left alone if they ask for no more than their max-min fair
+/// share of what there is (nobody gets more while somebody gets less than he asks for).
 #[derive(Debug)]
 pub(super) struct FlowDemand {
     cells: [[AtomicU32; CELLS]; LEVELS],
@@ -47,8 +47,8 @@ impl FlowDemand {
             && self.light[cell / 64].load(Relaxed) >> (cell % 64) & 1 == 1
     }
 
-    /// Ends a window: finds the light flows of the priority that is cut. `remembered` is the weight of
-    /// all windows that the counts cover.
+    /// Ends a window: finds the light flows of the priority that is cut. `remembered` is the weight
+    /// of all windows that the counts cover.
     pub(super) fn on_window(&self, cut: Option<Cut>, remembered: f64) {
         if let Some(Cut { priority, room }) = cut {
             let demand = self.cells[priority].each_ref().map(|cell| cell.load(Relaxed));

@@ -15,22 +15,24 @@ use crate::{
 /// The length of a window: as in DAGOR. A longer one reacts later, a shorter one to noise.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 
-/// The part of the limit that a priority keeps waiting while it is cut off, so that a request is there
-/// whenever its guaranteed share comes round.
+/// The part of the limit that a priority keeps waiting while it is cut off, so that a request is
+/// there whenever its guaranteed share comes round.
 const KEPT_PART: usize = 4;
 
 /// Decides whether a newcomer is refused for its priority.
 #[derive(Debug)]
 pub(crate) struct Shedder {
-    /// Set once a request of another priority than the default has come. Until then nothing is counted.
+    /// Set once a request of another priority than the default has come. Until then nothing is
+    /// counted.
     has_priorities: AtomicBool,
     pub(super) arrivals: Arrivals,
     /// The first shed level that is refused.
     cutoff: AtomicU32,
-    /// The instant up to which the cutoff holds, in microseconds after `origin`. The drain task, which
-    /// would lift it, does not run when nothing happens.
+    /// The instant up to which the cutoff holds, in microseconds after `origin`. The drain task,
+    /// which would lift it, does not run when nothing happens.
     until: AtomicU64,
-    /// Hours since 1970, as of the last window. Cohorts change by the hour, the same in all services.
+    /// Hours since 1970, as of the last window. Cohorts change by the hour, the same in all
+    /// services.
     hour: AtomicU64,
     /// The time since 1970 at `origin`.
     since_1970: Duration,
@@ -52,7 +54,8 @@ impl Shedder {
         }
     }
 
-    /// Counts an arrival. Returns whether the request may come in, as far as its priority is concerned.
+    /// Counts an arrival. Returns whether the request may come in, as far as its priority is
+    /// concerned.
     #[inline]
     pub(crate) fn admits(
         &self,
