@@ -67,6 +67,14 @@ impl<G: Granted> Slot<G> {
         Slot { granted: self.granted.take().map(to), slots, is_live }
     }
 
+    /// Goes on as the same slot, with a longer-lived way to the same admission.
+    #[inline]
+    pub(crate) fn move_to<H: Granted>(mut self, granted: H) -> Slot<H> {
+        let (slots, is_live) = (self.slots, AtomicBool::new(self.is_live()));
+        self.granted = None;
+        Slot { granted: Some(granted), slots, is_live }
+    }
+
     /// Hands the slot over to a new owner. This owner has nothing to give back any more.
     pub(crate) fn hand_over(&self) -> Self
     where
@@ -89,7 +97,10 @@ impl<G: Granted> Slot<G> {
     /// dropped.
     #[inline]
     pub(crate) fn release(&self) -> Option<Released<'_>> {
-        let granted = self.granted.as_ref().filter(|_| self.end())?;
+        if !self.end() {
+            return None;
+        }
+        let granted = self.granted.as_ref()?;
         let admission = granted.admission();
         let after = if self.is_bypass() {
             admission.bypass.end();

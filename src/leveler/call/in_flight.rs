@@ -95,7 +95,7 @@ impl<O, A> InFlight<O, A> {
         inner: Arc<dyn Judge<O, A>>,
         start: Start,
     ) -> Self {
-        Self::new(slot.map(|_| inner), start)
+        Self::new(slot.move_to(inner), start)
     }
 
     /// Records a call that was made from the queue; `None` if its place has no slot.

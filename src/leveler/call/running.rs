@@ -82,7 +82,8 @@ where
             Ok(Some(Poll::Ready(returned))) => Ok(returned),
             Err(panic) => Err(panic),
         };
-        contain(|| this.future.set(None));
+        // A panic of this drop is nobody's.
+        let _ = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
         drop(entered);
         let (output, (outcome, ok)) = match returned {
             Ok(returned) => returned,
