@@ -247,13 +247,16 @@ impl<S> ReadyInner<'_, S> {
     where
         S: Service<Req>,
     {
-        catch_unwind(AssertUnwindSafe(|| {
+        let called = catch_unwind(AssertUnwindSafe(|| {
             let mut request = request;
             if let Some(prepare) = prepare {
                 prepare(&mut request, waited);
             }
             self.guarded.service.call(request)
-        }))
+        }));
+        // Here, and not at the return: if leaving the span panics, the future is dropped and not leaked.
+        drop(self);
+        called
     }
 }
 
