@@ -34,7 +34,7 @@ impl BudgetTimes {
     pub(super) fn new(origin: Instant) -> Self {
         Self {
             origin,
-            means: [const { Mean::NEW }; Budget::KINDS],
+            means: [const { Mean::new() }; Budget::KINDS],
             ended: AtomicU64::new(0),
             probed: [const { AtomicU64::new(0) }; Budget::KINDS],
         }

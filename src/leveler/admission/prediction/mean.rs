@@ -15,7 +15,9 @@ pub(super) struct Mean(AtomicU64);
 pub(super) const MEMORY: u32 = 50;
 
 impl Mean {
-    pub(super) const NEW: Self = Self(AtomicU64::new(0));
+    pub(super) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
 
     /// Returns the mean in nanoseconds, and the number of samples.
     pub(super) fn load(&self) -> (f32, u32) {

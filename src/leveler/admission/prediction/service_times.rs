@@ -21,8 +21,8 @@ pub(crate) struct ServiceTimes {
 impl ServiceTimes {
     pub(super) fn new() -> Self {
         Self {
-            all: Mean::NEW,
-            levels: [const { Mean::NEW }; LEVELS],
+            all: Mean::new(),
+            levels: [const { Mean::new() }; LEVELS],
             has_priorities: AtomicBool::new(false),
         }
     }
