@@ -57,7 +57,7 @@ impl Mean {
 
 /// Exponential service times have 1. Less is not believed: a queue in the inner makes calls look alike.
 const MIN_VARIATION: f64 = 1.0;
-/// So that a slot ends some day.
+/// So that an interval ends some day.
 const MAX_VARIATION: f64 = 8.0;
 /// A silence of so many times what calls usually take is a standstill, as of a garbage collector. With exponential
 /// times a single call alone is silent for so long once in 1 800.
@@ -102,7 +102,7 @@ impl Calls {
         self.quiet.add(took, 1.0);
     }
 
-    /// Takes over how unequal the calls of a slot were.
+    /// Takes over how unequal the calls of an interval were.
     pub(super) fn learn_variation(&mut self, times: &Spread) {
         if times.count > 8.0 {
             self.variation += 0.2 * (times.variation().min(50.0) - self.variation);

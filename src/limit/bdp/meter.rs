@@ -4,7 +4,7 @@ use super::calls::Spread;
 
 /// Throughput at a limit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
+pub(super) struct Interval {
     pub(super) limit: f64,
     /// Successes a second.
     pub(super) rate: f64,
@@ -12,14 +12,14 @@ pub(super) struct Slot {
     pub(super) count: f64,
 }
 
-impl Slot {
+impl Interval {
     /// Mean time of a call by Little's law, in seconds. The mean of the calls that have finished would be too
     /// small: in a short time only the short ones do.
     pub(super) fn latency(&self) -> f64 {
         self.limit / self.rate
     }
 
-    /// How throughput follows the limit from one slot to another, as d ln rate / d ln limit: 1 below the knee, 0
+    /// How throughput follows the limit from one interval to another, as d ln rate / d ln limit: 1 below the knee, 0
     /// where more calls only wait for each other, less than that where they hold each other up. And the
     /// standard error of that.
     pub(super) fn elasticity(&self, other: &Self, variation: f64) -> (f64, f64) {
@@ -29,7 +29,7 @@ impl Slot {
     }
 }
 
-/// Measures a [`Slot`], and what else is to be known about that time. All times are seconds on one clock.
+/// Measures an [`Interval`], and what else is to be known about that time. All times are seconds on one clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
     pub(super) limit: f64,
@@ -91,10 +91,10 @@ impl Meter {
     }
 
     /// What has been measured so far.
-    pub(super) fn slot(&self, now: f64) -> Slot {
+    pub(super) fn interval(&self, now: f64) -> Interval {
         let time = (now.max(self.resumed) - self.from - self.stalled).max(1e-9);
         // No success at all is less than one.
-        Slot {
+        Interval {
             limit: self.limit,
             rate: self.successes.max(0.5) / time,
             count: self.successes.max(1.0),

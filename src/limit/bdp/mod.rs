@@ -179,7 +179,7 @@ impl Algorithm for Bdp {
             self.listen(now, took, sample);
         }
         if self.meter.successes >= self.needed() {
-            self.end_slot(now);
+            self.end_interval(now);
         } else {
             self.look_for_room(now);
         }
@@ -212,7 +212,7 @@ impl Algorithm for Bdp {
             enough && age > (100.0 * latency).clamp(1.0, 30.0)
         };
         if late {
-            self.end_slot(now);
+            self.end_interval(now);
         }
     }
 }

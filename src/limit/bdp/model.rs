@@ -1,6 +1,6 @@
 //! What is known of the inner: what it can do, and how long calls may take there.
 
-use super::meter::Slot;
+use super::meter::Interval;
 
 /// The limit is the product of the two.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,26 +58,26 @@ impl Model {
         self.last_push = 0.0;
     }
 
-    /// By how many standard errors a slot is above what was to be expected.
-    pub(super) fn surprise(&self, slot: &Slot, variation: f64) -> f64 {
-        (slot.rate / self.rate).ln() / (variation / slot.count).sqrt()
+    /// By how many standard errors an interval is above what was to be expected.
+    pub(super) fn surprise(&self, interval: &Interval, variation: f64) -> f64 {
+        (interval.rate / self.rate).ln() / (variation / interval.count).sqrt()
     }
 
-    pub(super) fn learn_rate(&mut self, slot: &Slot, variation: f64) {
-        let surprise = self.surprise(slot, variation);
+    pub(super) fn learn_rate(&mut self, interval: &Interval, variation: f64) {
+        let surprise = self.surprise(interval, variation);
         let (now, before) = (surprise.abs(), self.last_surprise.abs());
         let again = now.min(before) > SURPRISE_TWICE && surprise * self.last_surprise > 0.0;
         if now > SURPRISE || again {
             // Something has changed: what was before says little.
-            self.known = 0.4 * slot.count;
+            self.known = 0.4 * interval.count;
         }
         self.last_surprise = surprise;
-        self.known = (self.known + slot.count).min(MEMORY * variation);
-        self.rate += (slot.rate - self.rate) * (slot.count / self.known).min(1.0);
+        self.known = (self.known + interval.count).min(MEMORY * variation);
+        self.rate += (interval.rate - self.rate) * (interval.count / self.known).min(1.0);
     }
 
     /// Moves the target to where throughput follows the limit as little as is wanted.
-    pub(super) fn learn_target(&mut self, at: &Slot, above: &Slot, variation: f64) {
+    pub(super) fn learn_target(&mut self, at: &Interval, above: &Interval, variation: f64) {
         let (elasticity, _) = at.elasticity(above, variation);
         let span = (above.limit / at.limit).ln();
         let push = (elasticity.clamp(-1.5, 1.5) - SET_POINT) * span;

@@ -3,7 +3,7 @@
 use super::{
     Bdp,
     calls::{Calls, Mean},
-    meter::{Meter, Slot},
+    meter::{Interval, Meter},
     model::HEADROOM,
 };
 use crate::limit::{Outcome, Sample};
@@ -12,20 +12,20 @@ use crate::limit::{Outcome, Sample};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
     /// Doubles the limit until calls take clearly longer than before. `again`: it looks twice before it ends.
-    Rise { base: Mean, below: Option<Slot>, again: bool },
+    Rise { base: Mean, below: Option<Interval>, again: bool },
     /// Tries a quarter more than the limit,
     Above,
     /// and the limit itself, in turn.
-    At { above: Slot },
+    At { above: Interval },
     /// Tries much less than the limit: if throughput does not follow, it was far too high.
     Check,
     /// Nothing is known, or calls take far longer than they should: measures before it cuts the limit.
     Doubt,
     /// Tries a cut. `first`: of those at the start, when there is no target yet.
-    Cut { before: Slot, first: bool },
+    Cut { before: Interval, first: bool },
 }
 
-// How many successes end a slot, for service times whose squared coefficient of variation is 1. The relative error
+// How many successes end an interval, for service times whose squared coefficient of variation is 1. The relative error
 // of a rate from n calls is 1/√n.
 const RISE: f64 = 20.0;
 const ABOVE: f64 = 128.0;
@@ -50,7 +50,7 @@ const MAX_CHECK_AFTER: u32 = 48;
 /// Calls that take up to so many times as long count as not longer.
 pub(super) const NOT_LONGER: f64 = 1.3;
 
-/// Standard errors by which throughput must be too high to be taken for room, at the end of a slot and, since one
+/// Standard errors by which throughput must be too high to be taken for room, at the end of an interval and, since one
 /// looks many times, in the middle.
 const ROOM: f64 = 2.0;
 const ROOM_EARLY: f64 = 4.0;
@@ -69,7 +69,7 @@ impl Phase {
 }
 
 impl Bdp {
-    /// How many successes the slot is to have.
+    /// How many successes the interval is to have.
     pub(super) fn needed(&self) -> f64 {
         let limit = self.meter.limit;
         let count = match self.phase {
@@ -123,8 +123,8 @@ impl Bdp {
         if quiet.count > 2.0 * FEW { quiet } else { Mean::default() }
     }
 
-    /// Concludes from the slot that ends now, and begins the next.
-    pub(super) fn end_slot(&mut self, now: f64) {
+    /// Concludes from the interval that ends now, and begins the next.
+    pub(super) fn end_interval(&mut self, now: f64) {
         if self.is_failing() {
             if let Phase::Rise { base, below: Some(below), .. } = self.phase {
                 return self.rise_no_further(now, base, below);
@@ -136,22 +136,22 @@ impl Bdp {
         if !self.meter.is_bound() {
             return self.hold(now);
         }
-        let slot = self.meter.slot(now);
+        let interval = self.meter.interval(now);
         if let Some(calls) = &mut self.calls {
-            calls.latency = 0.5 * (calls.latency + slot.latency());
+            calls.latency = 0.5 * (calls.latency + interval.latency());
         }
         match self.phase {
-            Phase::Rise { base, below, again } => self.rise(now, slot, base, below, again),
-            Phase::Above if self.has_room(&slot, ROOM) => self.try_room(now),
+            Phase::Rise { base, below, again } => self.rise(now, interval, base, below, again),
+            Phase::Above if self.has_room(&interval, ROOM) => self.try_room(now),
             Phase::Above => {
-                self.learn_rate(&slot);
-                let at = self.limit.round().min(slot.limit - 1.0);
-                self.try_limit(now, Phase::At { above: slot }, at, 1.0);
+                self.learn_rate(&interval);
+                let at = self.limit.round().min(interval.limit - 1.0);
+                self.try_limit(now, Phase::At { above: interval }, at, 1.0);
             }
-            Phase::At { above } => self.learn(now, slot, above),
-            Phase::Check => self.check(now, slot),
-            Phase::Doubt => self.doubt(now, slot),
-            Phase::Cut { before, first } => self.cut(now, slot, before, first),
+            Phase::At { above } => self.learn(now, interval, above),
+            Phase::Check => self.check(now, interval),
+            Phase::Doubt => self.doubt(now, interval),
+            Phase::Cut { before, first } => self.cut(now, interval, before, first),
         }
     }
 
@@ -196,14 +196,14 @@ impl Bdp {
         }
     }
 
-    fn learn_rate(&mut self, slot: &Slot) {
-        self.model.learn_rate(slot, self.variation());
-        // No more than this at once, whatever one slot says.
+    fn learn_rate(&mut self, interval: &Interval) {
+        self.model.learn_rate(interval, self.variation());
+        // No more than this at once, whatever one interval says.
         let limit = self.model.limit().clamp(0.67 * self.limit, 1.5 * self.limit);
         self.set_limit(limit);
     }
 
-    fn learn(&mut self, now: f64, at: Slot, above: Slot) {
+    fn learn(&mut self, now: f64, at: Interval, above: Interval) {
         self.learn_rate(&at);
         if above.limit > at.limit {
             self.model.learn_target(&at, &above, self.variation());
@@ -232,11 +232,11 @@ impl Bdp {
         }
     }
 
-    fn check(&mut self, now: f64, slot: Slot) {
-        let now_at = Slot { limit: self.limit, rate: self.model.rate, count: 5.0 * CHECK };
-        let (elasticity, error) = slot.elasticity(&now_at, self.variation());
+    fn check(&mut self, now: f64, interval: Interval) {
+        let now_at = Interval { limit: self.limit, rate: self.model.rate, count: 5.0 * CHECK };
+        let (elasticity, error) = interval.elasticity(&now_at, self.variation());
         // Where the knee would be if throughput grew evenly up to it and not at all beyond.
-        let knee = slot.limit * self.model.rate / slot.rate;
+        let knee = interval.limit * self.model.rate / interval.rate;
         let fits = HEADROOM * knee;
         let ratio = fits / self.limit;
         if elasticity + error < 0.3 && ratio < 0.95 {
@@ -254,28 +254,28 @@ impl Bdp {
 
     /// Whether the inner does clearly more with a little more than it could until now, and calls do not take longer
     /// for that.
-    fn has_room(&self, slot: &Slot, errors: f64) -> bool {
-        self.model.surprise(slot, self.variation()) > errors
-            && slot.rate > 1.1 * self.model.rate
-            && slot.latency() < 0.95 * self.model.target
+    fn has_room(&self, interval: &Interval, errors: f64) -> bool {
+        self.model.surprise(interval, self.variation()) > errors
+            && interval.rate > 1.1 * self.model.rate
+            && interval.latency() < 0.95 * self.model.target
     }
 
     fn try_room(&mut self, now: f64) {
         self.try_limit(now, Phase::rise_from(self.base()), 2.0 * self.meter.limit, 1.0);
     }
 
-    /// Does not wait for the end of a slot when there is obviously room.
+    /// Does not wait for the end of an interval when there is obviously room.
     pub(super) fn look_for_room(&mut self, now: f64) {
         let enough = self.meter.successes >= FEW * self.variation() && self.meter.is_bound();
         if matches!(self.phase, Phase::Above)
             && enough
-            && self.has_room(&self.meter.slot(now), ROOM_EARLY)
+            && self.has_room(&self.meter.interval(now), ROOM_EARLY)
         {
             self.try_room(now);
         }
     }
 
-    /// Listens to a call, for an alarm that does not wait for the end of a slot either.
+    /// Listens to a call, for an alarm that does not wait for the end of an interval either.
     pub(super) fn listen(&mut self, now: f64, took: f64, sample: &Sample) {
         let limit = self.meter.limit;
         let n = sample.in_flight_at_dispatch as f64;

@@ -3,7 +3,7 @@
 use super::{
     Bdp,
     calls::Mean,
-    meter::Slot,
+    meter::Interval,
     model::HEADROOM,
     phase::{CHECK_AFTER, NOT_LONGER, Phase},
 };
@@ -21,46 +21,46 @@ impl Bdp {
     pub(super) fn rise(
         &mut self,
         now: f64,
-        slot: Slot,
+        interval: Interval,
         mut base: Mean,
-        below: Option<Slot>,
+        below: Option<Interval>,
         again: bool,
     ) {
         let variation = self.variation();
-        let latency = slot.latency();
-        let error = (variation * (1.0 / base.count.max(1.0) + 1.0 / slot.count)).sqrt();
+        let latency = interval.latency();
+        let error = (variation * (1.0 / base.count.max(1.0) + 1.0 / interval.count)).sqrt();
         let longer = latency / base.value;
         let ends = base.count > 0.0 && longer > CLEARLY_LONGER + 2.0 * error;
-        let highest = slot.limit >= self.bounds.max;
-        if (ends || highest) && !again && slot.count < RISE_ENDS * variation {
-            // It goes on with the same slot.
+        let highest = interval.limit >= self.bounds.max;
+        if (ends || highest) && !again && interval.count < RISE_ENDS * variation {
+            // It goes on with the same interval.
             self.phase = Phase::Rise { base, below, again: true };
             return;
         }
         if base.count == 0.0 || longer < NOT_LONGER + error {
-            base.add(latency, slot.count);
+            base.add(latency, interval.count);
         }
         if !ends && !highest {
-            self.limit = slot.limit;
-            let phase = Phase::Rise { base, below: Some(slot), again: false };
-            return self.try_limit(now, phase, 2.0 * slot.limit, 1.0);
+            self.limit = interval.limit;
+            let phase = Phase::Rise { base, below: Some(interval), again: false };
+            return self.try_limit(now, phase, 2.0 * interval.limit, 1.0);
         }
         if self.model.has_target() {
             // The rate before is known better than the one up here, unless that is clearly higher.
-            if slot.rate > 1.15 * self.model.rate {
-                self.model.set_rate(slot.rate, slot.count);
+            if interval.rate > 1.15 * self.model.rate {
+                self.model.set_rate(interval.rate, interval.count);
             }
             return self.settle(now);
         }
         let Some(below) = below else {
             // It has not risen at all: calls take longer than when there were few.
             self.model.set_target(HEADROOM * base.value);
-            self.model.set_rate(slot.rate, slot.count);
-            return self.doubt(now, slot);
+            self.model.set_rate(interval.rate, interval.count);
+            return self.doubt(now, interval);
         };
-        let (elasticity, error) = below.elasticity(&slot, variation);
+        let (elasticity, error) = below.elasticity(&interval, variation);
         let mut target = base.value;
-        let mut rate = Mean { value: slot.rate, count: slot.count };
+        let mut rate = Mean { value: interval.rate, count: interval.count };
         if elasticity - 0.5 * error > 0.1 {
             // Throughput still grew: calls get slower from early on, and it is worth it.
             target = target.max(below.latency());
@@ -76,7 +76,7 @@ impl Bdp {
     }
 
     /// Takes for the top what was still in order.
-    pub(super) fn rise_no_further(&mut self, now: f64, base: Mean, below: Slot) {
+    pub(super) fn rise_no_further(&mut self, now: f64, base: Mean, below: Interval) {
         if !self.model.has_target() {
             self.model.set_target(HEADROOM * base.value);
             self.model.set_rate(below.rate, below.count);
@@ -98,39 +98,39 @@ impl Bdp {
         self.carry_on(now, 1.2);
     }
 
-    pub(super) fn doubt(&mut self, now: f64, slot: Slot) {
+    pub(super) fn doubt(&mut self, now: f64, interval: Interval) {
         let target = self.model.target;
         let (fits, settle) = if self.model.has_target() {
-            let fits = (slot.rate * target).max(0.2 * slot.limit);
+            let fits = (interval.rate * target).max(0.2 * interval.limit);
             // The slots that are taken away come free one by one.
-            (fits, (1.0 - fits.max(1.0) / slot.limit).max(0.1))
+            (fits, (1.0 - fits.max(1.0) / interval.limit).max(0.1))
         } else {
-            (slot.limit / 2.0, 1.0)
+            (interval.limit / 2.0, 1.0)
         };
         let cut = self.bounds.clamp(fits.round());
-        if self.model.has_target() && fits > 0.8 * slot.limit || cut >= slot.limit {
-            self.model.set_rate(slot.rate, slot.count);
+        if self.model.has_target() && fits > 0.8 * interval.limit || cut >= interval.limit {
+            self.model.set_rate(interval.rate, interval.count);
             if !self.model.has_target() {
-                self.model.set_target(HEADROOM * slot.latency());
+                self.model.set_target(HEADROOM * interval.latency());
                 return self.begin_anew(now);
             }
             return self.carry_on(now, 0.0);
         }
         if self.model.has_target() {
-            self.set_latency(slot.latency());
+            self.set_latency(interval.latency());
         }
-        self.try_limit(now, Phase::Cut { before: slot, first: true }, cut, settle);
+        self.try_limit(now, Phase::Cut { before: interval, first: true }, cut, settle);
     }
 
-    pub(super) fn cut(&mut self, now: f64, slot: Slot, before: Slot, first: bool) {
-        let (elasticity, error) = slot.elasticity(&before, self.variation());
+    pub(super) fn cut(&mut self, now: f64, interval: Interval, before: Interval, first: bool) {
+        let (elasticity, error) = interval.elasticity(&before, self.variation());
         let followed = elasticity - 0.5 * error > 0.5;
-        let base = Mean { value: slot.latency(), count: slot.count };
+        let base = Mean { value: interval.latency(), count: interval.count };
         if self.model.has_target() {
             if followed {
                 // It had become slow and not less able: fewer calls only mean that less is done. There may be
                 // room above as well.
-                self.model.set_target(HEADROOM * slot.latency());
+                self.model.set_target(HEADROOM * interval.latency());
                 self.model.set_rate(before.rate, before.count);
                 self.tries = 0;
                 self.check_after = CHECK_AFTER;
@@ -139,20 +139,20 @@ impl Bdp {
                 self.try_limit(now, Phase::rise_from(self.base()), before.limit, 1.0);
             } else {
                 self.model.set_target(self.model.target);
-                self.model.set_rate(slot.rate.max(before.rate), slot.count);
+                self.model.set_rate(interval.rate.max(before.rate), interval.count);
                 self.begin_anew(now);
             }
         } else if followed && first {
             // Even the start was not too much.
             let phase = Phase::Rise { base, below: Some(before), again: false };
             self.try_limit(now, phase, 2.0 * before.limit, 1.0);
-        } else if followed || slot.limit <= self.bounds.min {
-            self.model.set_target(HEADROOM * slot.latency());
+        } else if followed || interval.limit <= self.bounds.min {
+            self.model.set_target(HEADROOM * interval.latency());
             self.model.set_rate(before.rate, before.count);
             self.begin_anew(now);
         } else {
-            let half = slot.limit / 2.0;
-            self.try_limit(now, Phase::Cut { before: slot, first: false }, half, 0.6);
+            let half = interval.limit / 2.0;
+            self.try_limit(now, Phase::Cut { before: interval, first: false }, half, 0.6);
         }
     }
 }
