@@ -67,7 +67,7 @@ pub struct Bdp {
     /// How often the limit has been tried since it was last looked at from far below, and after how many times
     /// that is due again.
     tries: u32,
-    check_after: u32,
+    probe_down_after: u32,
     /// The share of calls that fail at once, usually.
     usual_failures: f64,
 }
@@ -91,7 +91,7 @@ impl Bdp {
         Self {
             bounds,
             origin: None,
-            phase: Phase::Doubt,
+            phase: Phase::Verify,
             meter: Meter::new(INITIAL, 0.0, 0.0),
             busy: None,
             limit: INITIAL,
@@ -100,7 +100,7 @@ impl Bdp {
             calls: None,
             alarm: Alarm::default(),
             tries: 0,
-            check_after: phase::CHECK_AFTER,
+            probe_down_after: phase::PROBE_DOWN_AFTER,
             usual_failures: 0.0,
         }
         .restart()
@@ -131,7 +131,7 @@ impl Bdp {
         self.limit = self.bounds.start();
         self.usual = self.limit;
         self.meter = Meter::new(self.limit, 0.0, 0.0);
-        self.phase = if self.limit > HIGH_START { Phase::Doubt } else { Phase::rise() };
+        self.phase = if self.limit > HIGH_START { Phase::Verify } else { Phase::startup() };
         self
     }
 

@@ -11,28 +11,28 @@ use crate::limit::{Outcome, Sample};
 /// Why the limit is what it is just now.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
-    /// Doubles the limit until calls take clearly longer than before. `again`: it looks twice before it ends.
-    Rise { base: Mean, below: Option<Interval>, again: bool },
+    /// Doubles the limit until calls take clearly longer than before. `extended`: it looks twice before it ends.
+    Startup { base: Mean, below: Option<Interval>, extended: bool },
     /// Tries a quarter more than the limit,
-    Above,
+    ProbeUp,
     /// and the limit itself, in turn.
-    At { above: Interval },
+    Cruise { above: Interval },
     /// Tries much less than the limit: if throughput does not follow, it was far too high.
-    Check,
+    ProbeDown,
     /// Nothing is known, or calls take far longer than they should: measures before it cuts the limit.
-    Doubt,
+    Verify,
     /// Tries a cut. `first`: of those at the start, when there is no target yet.
-    Cut { before: Interval, first: bool },
+    Backoff { before: Interval, first: bool },
 }
 
 // How many successes end an interval, for service times whose squared coefficient of variation is 1. The relative error
 // of a rate from n calls is 1/√n.
-const RISE: f64 = 20.0;
-const ABOVE: f64 = 128.0;
-const AT: f64 = 256.0;
-const CHECK: f64 = 128.0;
-const DOUBT: f64 = 24.0;
-const CUT: f64 = 48.0;
+const STARTUP_SAMPLES: f64 = 20.0;
+const PROBE_UP_SAMPLES: f64 = 128.0;
+const CRUISE_SAMPLES: f64 = 256.0;
+const PROBE_DOWN_SAMPLES: f64 = 128.0;
+const VERIFY_SAMPLES: f64 = 24.0;
+const BACKOFF_SAMPLES: f64 = 48.0;
 /// From fewer nothing is concluded at all.
 pub(super) const FEW: f64 = 16.0;
 
@@ -40,12 +40,12 @@ pub(super) const FEW: f64 = 16.0;
 const LONGEST_WAIT: f64 = 30.0;
 
 /// How much more is tried, as a factor, and how much less to check.
-const MORE: f64 = 1.25;
-const MUCH_LESS: f64 = 0.6;
+const PROBE_UP_GAIN: f64 = 1.25;
+const PROBE_DOWN_GAIN: f64 = 0.6;
 
 /// The first check comes after so many tries, each further one after twice as many.
-pub(super) const CHECK_AFTER: u32 = 2;
-const MAX_CHECK_AFTER: u32 = 48;
+pub(super) const PROBE_DOWN_AFTER: u32 = 2;
+const MAX_PROBE_DOWN_AFTER: u32 = 48;
 
 /// Calls that take up to so many times as long count as not longer.
 pub(super) const NOT_LONGER: f64 = 1.3;
@@ -59,12 +59,12 @@ const ROOM_EARLY: f64 = 4.0;
 const WELL_KNOWN: f64 = 1000.0;
 
 impl Phase {
-    pub(super) fn rise() -> Self {
-        Self::rise_from(Mean::default())
+    pub(super) fn startup() -> Self {
+        Self::startup_from(Mean::default())
     }
 
-    pub(super) fn rise_from(base: Mean) -> Self {
-        Self::Rise { base, below: None, again: false }
+    pub(super) fn startup_from(base: Mean) -> Self {
+        Self::Startup { base, below: None, extended: false }
     }
 }
 
@@ -73,12 +73,14 @@ impl Bdp {
     pub(super) fn needed(&self) -> f64 {
         let limit = self.meter.limit;
         let count = match self.phase {
-            Phase::Rise { again, .. } => (RISE + 2.0 * limit) * if again { 2.0 } else { 1.0 },
-            Phase::Above => ABOVE,
-            Phase::At { .. } => AT,
-            Phase::Check => CHECK,
-            Phase::Doubt => DOUBT,
-            Phase::Cut { .. } => CUT,
+            Phase::Startup { extended, .. } => {
+                (STARTUP_SAMPLES + 2.0 * limit) * if extended { 2.0 } else { 1.0 }
+            }
+            Phase::ProbeUp => PROBE_UP_SAMPLES,
+            Phase::Cruise { .. } => CRUISE_SAMPLES,
+            Phase::ProbeDown => PROBE_DOWN_SAMPLES,
+            Phase::Verify => VERIFY_SAMPLES,
+            Phase::Backoff { .. } => BACKOFF_SAMPLES,
         };
         (count * self.variation()).max(1.2 * limit)
     }
@@ -100,8 +102,8 @@ impl Bdp {
 
     /// Goes on with the limit as it is.
     pub(super) fn carry_on(&mut self, now: f64, settle: f64) {
-        let above = (MORE * self.limit).round().max(self.limit.round() + 1.0);
-        self.try_limit(now, Phase::Above, above, settle);
+        let above = (PROBE_UP_GAIN * self.limit).round().max(self.limit.round() + 1.0);
+        self.try_limit(now, Phase::ProbeUp, above, settle);
     }
 
     pub(super) fn set_limit(&mut self, limit: f64) {
@@ -126,12 +128,12 @@ impl Bdp {
     /// Concludes from the interval that ends now, and begins the next.
     pub(super) fn end_interval(&mut self, now: f64) {
         if self.is_failing() {
-            if let Phase::Rise { base, below: Some(below), .. } = self.phase {
-                return self.rise_no_further(now, base, below);
+            if let Phase::Startup { base, below: Some(below), .. } = self.phase {
+                return self.end_startup(now, base, below);
             }
             let limit = 0.6 * self.limit.min(self.meter.peak.max(1.0));
             self.set_limit(limit);
-            return self.try_limit(now, Phase::rise_from(self.base()), self.limit, 0.0);
+            return self.try_limit(now, Phase::startup_from(self.base()), self.limit, 0.0);
         }
         if !self.meter.is_bound() {
             return self.hold(now);
@@ -141,17 +143,19 @@ impl Bdp {
             calls.latency = 0.5 * (calls.latency + interval.latency());
         }
         match self.phase {
-            Phase::Rise { base, below, again } => self.rise(now, interval, base, below, again),
-            Phase::Above if self.has_room(&interval, ROOM) => self.try_room(now),
-            Phase::Above => {
+            Phase::Startup { base, below, extended } => {
+                self.startup(now, interval, base, below, extended)
+            }
+            Phase::ProbeUp if self.has_room(&interval, ROOM) => self.try_room(now),
+            Phase::ProbeUp => {
                 self.learn_rate(&interval);
                 let at = self.limit.round().min(interval.limit - 1.0);
-                self.try_limit(now, Phase::At { above: interval }, at, 1.0);
+                self.try_limit(now, Phase::Cruise { above: interval }, at, 1.0);
             }
-            Phase::At { above } => self.learn(now, interval, above),
-            Phase::Check => self.check(now, interval),
-            Phase::Doubt => self.doubt(now, interval),
-            Phase::Cut { before, first } => self.cut(now, interval, before, first),
+            Phase::Cruise { above } => self.cruise(now, interval, above),
+            Phase::ProbeDown => self.probe_down(now, interval),
+            Phase::Verify => self.verify(now, interval),
+            Phase::Backoff { before, first } => self.backoff(now, interval, before, first),
         }
     }
 
@@ -188,11 +192,11 @@ impl Bdp {
         match self.phase {
             _ if self.model.has_target() => self.carry_on(now, 0.0),
             // So much is not asked for.
-            Phase::Rise { base, below: Some(below), .. } => {
-                self.rise_no_further(now, base, below);
+            Phase::Startup { base, below: Some(below), .. } => {
+                self.end_startup(now, base, below);
             }
-            Phase::Doubt => self.try_limit(now, Phase::Doubt, self.limit, 0.0),
-            _ => self.try_limit(now, Phase::rise_from(base), self.limit, 0.0),
+            Phase::Verify => self.try_limit(now, Phase::Verify, self.limit, 0.0),
+            _ => self.try_limit(now, Phase::startup_from(base), self.limit, 0.0),
         }
     }
 
@@ -203,7 +207,7 @@ impl Bdp {
         self.set_limit(limit);
     }
 
-    fn learn(&mut self, now: f64, at: Interval, above: Interval) {
+    fn cruise(&mut self, now: f64, at: Interval, above: Interval) {
         self.learn_rate(&at);
         if above.limit > at.limit {
             self.model.learn_target(&at, &above, self.variation());
@@ -211,29 +215,30 @@ impl Bdp {
         if self.limit < 0.75 * self.usual {
             // A large cut by small steps.
             self.usual = self.limit;
-            return self.try_limit(now, Phase::Doubt, at.limit, 0.0);
+            return self.try_limit(now, Phase::Verify, at.limit, 0.0);
         }
         self.usual += 0.1 * (self.limit - self.usual);
         self.tries += 1;
-        if self.tries >= self.check_after {
+        if self.tries >= self.probe_down_after {
             self.tries = 0;
-            self.check_after = (2 * self.check_after).min(MAX_CHECK_AFTER);
-            return self.begin_check(now, 1.0);
+            self.probe_down_after = (2 * self.probe_down_after).min(MAX_PROBE_DOWN_AFTER);
+            return self.begin_probe_down(now, 1.0);
         }
         self.carry_on(now, 1.0);
     }
 
-    fn begin_check(&mut self, now: f64, settle: f64) {
-        let much_less = self.bounds.clamp((MUCH_LESS * self.limit).round());
+    fn begin_probe_down(&mut self, now: f64, settle: f64) {
+        let much_less = self.bounds.clamp((PROBE_DOWN_GAIN * self.limit).round());
         if much_less < self.limit {
-            self.try_limit(now, Phase::Check, much_less, settle);
+            self.try_limit(now, Phase::ProbeDown, much_less, settle);
         } else {
             self.carry_on(now, settle);
         }
     }
 
-    fn check(&mut self, now: f64, interval: Interval) {
-        let now_at = Interval { limit: self.limit, rate: self.model.rate, count: 5.0 * CHECK };
+    fn probe_down(&mut self, now: f64, interval: Interval) {
+        let now_at =
+            Interval { limit: self.limit, rate: self.model.rate, count: 5.0 * PROBE_DOWN_SAMPLES };
         let (elasticity, error) = interval.elasticity(&now_at, self.variation());
         // Where the knee would be if throughput grew evenly up to it and not at all beyond.
         let knee = interval.limit * self.model.rate / interval.rate;
@@ -243,8 +248,8 @@ impl Bdp {
             self.model.target *= ratio;
             self.set_limit(fits);
             self.usual = self.limit;
-            self.check_after = CHECK_AFTER;
-            return self.begin_check(now, 0.6);
+            self.probe_down_after = PROBE_DOWN_AFTER;
+            return self.begin_probe_down(now, 0.6);
         }
         if elasticity - error > 0.5 && ratio > 1.1 {
             self.model.target *= ratio.min(1.25).sqrt();
@@ -261,13 +266,13 @@ impl Bdp {
     }
 
     fn try_room(&mut self, now: f64) {
-        self.try_limit(now, Phase::rise_from(self.base()), 2.0 * self.meter.limit, 1.0);
+        self.try_limit(now, Phase::startup_from(self.base()), 2.0 * self.meter.limit, 1.0);
     }
 
     /// Does not wait for the end of an interval when there is obviously room.
     pub(super) fn look_for_room(&mut self, now: f64) {
         let enough = self.meter.successes >= FEW * self.variation() && self.meter.is_bound();
-        if matches!(self.phase, Phase::Above)
+        if matches!(self.phase, Phase::ProbeUp)
             && enough
             && self.has_room(&self.meter.interval(now), ROOM_EARLY)
         {
@@ -281,7 +286,7 @@ impl Bdp {
         let n = sample.in_flight_at_dispatch as f64;
         // Those of a higher limit before are still among those in flight otherwise.
         let telling = 0.75 * limit <= n && n <= limit && now - took >= self.meter.since;
-        if !matches!(self.phase, Phase::Above | Phase::At { .. }) || !telling {
+        if !matches!(self.phase, Phase::ProbeUp | Phase::Cruise { .. }) || !telling {
             return;
         }
         let expected = self.model.target * (limit / self.limit).max(1.0);
@@ -290,7 +295,7 @@ impl Bdp {
             times = times.max(2.0);
         }
         if self.alarm.hear(times, self.variation()) {
-            self.try_limit(now, Phase::Doubt, limit, 0.0);
+            self.try_limit(now, Phase::Verify, limit, 0.0);
         }
     }
 }

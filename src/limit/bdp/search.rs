@@ -5,11 +5,11 @@ use super::{
     calls::Mean,
     meter::Interval,
     model::HEADROOM,
-    phase::{CHECK_AFTER, NOT_LONGER, Phase},
+    phase::{NOT_LONGER, PROBE_DOWN_AFTER, Phase},
 };
 
 /// From fewer it looks twice before a rise ends.
-const RISE_ENDS: f64 = 100.0;
+const STARTUP_END_SAMPLES: f64 = 100.0;
 
 /// A rise ends when calls take so many times as long, with two standard errors on top.
 const CLEARLY_LONGER: f64 = 1.6;
@@ -18,13 +18,13 @@ const CLEARLY_LONGER: f64 = 1.6;
 const QUITE_KNOWN: f64 = 300.0;
 
 impl Bdp {
-    pub(super) fn rise(
+    pub(super) fn startup(
         &mut self,
         now: f64,
         interval: Interval,
         mut base: Mean,
         below: Option<Interval>,
-        again: bool,
+        extended: bool,
     ) {
         let variation = self.variation();
         let latency = interval.latency();
@@ -32,9 +32,9 @@ impl Bdp {
         let longer = latency / base.value;
         let ends = base.count > 0.0 && longer > CLEARLY_LONGER + 2.0 * error;
         let highest = interval.limit >= self.bounds.max;
-        if (ends || highest) && !again && interval.count < RISE_ENDS * variation {
+        if (ends || highest) && !extended && interval.count < STARTUP_END_SAMPLES * variation {
             // It goes on with the same interval.
-            self.phase = Phase::Rise { base, below, again: true };
+            self.phase = Phase::Startup { base, below, extended: true };
             return;
         }
         if base.count == 0.0 || longer < NOT_LONGER + error {
@@ -42,7 +42,7 @@ impl Bdp {
         }
         if !ends && !highest {
             self.limit = interval.limit;
-            let phase = Phase::Rise { base, below: Some(interval), again: false };
+            let phase = Phase::Startup { base, below: Some(interval), extended: false };
             return self.try_limit(now, phase, 2.0 * interval.limit, 1.0);
         }
         if self.model.has_target() {
@@ -56,7 +56,7 @@ impl Bdp {
             // It has not risen at all: calls take longer than when there were few.
             self.model.set_target(HEADROOM * base.value);
             self.model.set_rate(interval.rate, interval.count);
-            return self.doubt(now, interval);
+            return self.verify(now, interval);
         };
         let (elasticity, error) = below.elasticity(&interval, variation);
         let mut target = base.value;
@@ -71,12 +71,12 @@ impl Bdp {
         self.model.set_rate(rate.value, rate.count);
         self.begin_anew(now);
         if base.count > QUITE_KNOWN {
-            self.check_after = 4 * CHECK_AFTER;
+            self.probe_down_after = 4 * PROBE_DOWN_AFTER;
         }
     }
 
     /// Takes for the top what was still in order.
-    pub(super) fn rise_no_further(&mut self, now: f64, base: Mean, below: Interval) {
+    pub(super) fn end_startup(&mut self, now: f64, base: Mean, below: Interval) {
         if !self.model.has_target() {
             self.model.set_target(HEADROOM * base.value);
             self.model.set_rate(below.rate, below.count);
@@ -87,7 +87,7 @@ impl Bdp {
     /// Takes over what has just been found out.
     pub(super) fn begin_anew(&mut self, now: f64) {
         self.tries = 0;
-        self.check_after = CHECK_AFTER;
+        self.probe_down_after = PROBE_DOWN_AFTER;
         self.settle(now);
     }
 
@@ -98,7 +98,7 @@ impl Bdp {
         self.carry_on(now, 1.2);
     }
 
-    pub(super) fn doubt(&mut self, now: f64, interval: Interval) {
+    pub(super) fn verify(&mut self, now: f64, interval: Interval) {
         let target = self.model.target;
         let (fits, settle) = if self.model.has_target() {
             let fits = (interval.rate * target).max(0.2 * interval.limit);
@@ -119,10 +119,10 @@ impl Bdp {
         if self.model.has_target() {
             self.set_latency(interval.latency());
         }
-        self.try_limit(now, Phase::Cut { before: interval, first: true }, cut, settle);
+        self.try_limit(now, Phase::Backoff { before: interval, first: true }, cut, settle);
     }
 
-    pub(super) fn cut(&mut self, now: f64, interval: Interval, before: Interval, first: bool) {
+    pub(super) fn backoff(&mut self, now: f64, interval: Interval, before: Interval, first: bool) {
         let (elasticity, error) = interval.elasticity(&before, self.variation());
         let followed = elasticity - 0.5 * error > 0.5;
         let base = Mean { value: interval.latency(), count: interval.count };
@@ -133,10 +133,10 @@ impl Bdp {
                 self.model.set_target(HEADROOM * interval.latency());
                 self.model.set_rate(before.rate, before.count);
                 self.tries = 0;
-                self.check_after = CHECK_AFTER;
+                self.probe_down_after = PROBE_DOWN_AFTER;
                 self.set_limit(before.limit);
                 self.usual = self.limit;
-                self.try_limit(now, Phase::rise_from(self.base()), before.limit, 1.0);
+                self.try_limit(now, Phase::startup_from(self.base()), before.limit, 1.0);
             } else {
                 self.model.set_target(self.model.target);
                 self.model.set_rate(interval.rate.max(before.rate), interval.count);
@@ -144,7 +144,7 @@ impl Bdp {
             }
         } else if followed && first {
             // Even the start was not too much.
-            let phase = Phase::Rise { base, below: Some(before), again: false };
+            let phase = Phase::Startup { base, below: Some(before), extended: false };
             self.try_limit(now, phase, 2.0 * before.limit, 1.0);
         } else if followed || interval.limit <= self.bounds.min {
             self.model.set_target(HEADROOM * interval.latency());
@@ -152,7 +152,7 @@ impl Bdp {
             self.begin_anew(now);
         } else {
             let half = interval.limit / 2.0;
-            self.try_limit(now, Phase::Cut { before: interval, first: false }, half, 0.6);
+            self.try_limit(now, Phase::Backoff { before: interval, first: false }, half, 0.6);
         }
     }
 }

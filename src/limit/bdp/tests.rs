@@ -202,9 +202,9 @@ fn odd_samples_leave_a_number() {
 
 #[test]
 fn a_high_start_looks_down_first() {
-    assert!(matches!(Bdp::new().phase, Phase::Rise { .. }));
-    assert!(matches!(Bdp::new().initial(64).phase, Phase::Doubt));
-    assert!(matches!(Bdp::new().initial(64).max(5).phase, Phase::Rise { .. }));
+    assert!(matches!(Bdp::new().phase, Phase::Startup { .. }));
+    assert!(matches!(Bdp::new().initial(64).phase, Phase::Verify));
+    assert!(matches!(Bdp::new().initial(64).max(5).phase, Phase::Startup { .. }));
 }
 
 #[test]
