@@ -6,9 +6,9 @@
 pub(super) struct Alarm(f64);
 
 /// Between what is (1) and what would be bad (2).
-const TOLERATED: f64 = 1.5;
+const ALLOWANCE: f64 = 1.5;
 /// No single call is to raise the alarm.
-const MOST_OF_ONE: f64 = 6.0;
+const MAX_STEP: f64 = 6.0;
 /// False alarms are some e¹⁶ calls apart, by the usual approximation for exponential times. After a
 /// change to four times as long it takes about seven calls.
 const THRESHOLD: f64 = 16.0;
@@ -16,7 +16,7 @@ const THRESHOLD: f64 = 16.0;
 impl Alarm {
     /// Takes note of a call, which took so many times the target. Returns whether that is too much.
     pub(super) fn hear(&mut self, times_the_target: f64, variation: f64) -> bool {
-        self.0 = (self.0 + (times_the_target - TOLERATED).min(MOST_OF_ONE)).max(0.0);
+        self.0 = (self.0 + (times_the_target - ALLOWANCE).min(MAX_STEP)).max(0.0);
         let raised = self.0 > THRESHOLD * variation;
         if raised {
             self.0 = 0.0;

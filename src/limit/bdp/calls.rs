@@ -61,9 +61,9 @@ const MIN_VARIATION: f64 = 1.0;
 const MAX_VARIATION: f64 = 8.0;
 /// A silence of so many times what calls usually take is a standstill, as of a garbage collector. With exponential
 /// times a single call alone is silent for so long once in 1 800.
-const STANDSTILL: f64 = 2.5;
+const STANDSTILL_GAP: f64 = 2.5;
 /// Before so many calls, nothing is usual.
-const SEEN: f64 = 50.0;
+const MIN_CALLS: f64 = 50.0;
 /// The 95th percentile goes up by this share with a call above it, and down by a nineteenth of that with one
 /// below, so that it stands still where one of twenty is above.
 const QUANTILE_STEP: f64 = 0.0475;
@@ -90,7 +90,7 @@ impl Calls {
         let step = if took > self.p95 { QUANTILE_STEP } else { -QUANTILE_STEP / 19.0 };
         self.p95 *= 1.0 + step;
         let last = std::mem::replace(&mut self.last, now);
-        let stood_still = self.seen > SEEN && now - last > self.longest_gap();
+        let stood_still = self.seen > MIN_CALLS && now - last > self.longest_gap();
         if stood_still {
             self.stood_still = now;
         }
@@ -129,6 +129,6 @@ impl Calls {
     }
 
     fn longest_gap(&self) -> f64 {
-        STANDSTILL * self.p95.max(self.latency)
+        STANDSTILL_GAP * self.p95.max(self.latency)
     }
 }

@@ -53,12 +53,12 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Begins to measure `settle` seconds from `now`.
-    pub(super) fn new(limit: f64, now: f64, settle: f64) -> Self {
+    /// Begins to measure `warm_up` seconds from `now`.
+    pub(super) fn new(limit: f64, now: f64, warm_up: f64) -> Self {
         Self {
             limit,
             since: now,
-            from: now + settle,
+            from: now + warm_up,
             stalled: 0.0,
             resumed: now,
             successes: 0.0,
@@ -71,12 +71,12 @@ impl Meter {
         }
     }
 
-    pub(super) fn is_settled(&self, now: f64) -> bool {
+    pub(super) fn is_warm(&self, now: f64) -> bool {
         now >= self.from.max(self.resumed)
     }
 
     pub(super) fn add(&mut self, now: f64, success: bool, bound: bool) {
-        if self.is_settled(now) {
+        if self.is_warm(now) {
             self.samples += 1.0;
             self.bound += f64::from(u8::from(bound));
             self.successes += f64::from(u8::from(success));
@@ -103,16 +103,16 @@ impl Meter {
 
     /// Whether the limit was in the way all the time, so that the rate is what the inner can do.
     pub(super) fn is_bound(&self) -> bool {
-        self.samples > 0.0 && self.bound >= BOUND * self.samples
+        self.samples > 0.0 && self.bound >= BOUND_SHARE * self.samples
     }
 
     /// Whether it was in the way now and then at least.
     pub(super) fn is_touched(&self) -> bool {
-        self.bound > TOUCHED * self.samples
+        self.bound > TOUCHED_SHARE * self.samples
     }
 }
 
 /// A little less than all: between two dispatches there may be nothing to dispatch for a moment.
-const BOUND: f64 = 0.9;
+const BOUND_SHARE: f64 = 0.9;
 /// More than an odd burst.
-const TOUCHED: f64 = 0.05;
+const TOUCHED_SHARE: f64 = 0.05;

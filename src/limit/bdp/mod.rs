@@ -56,11 +56,11 @@ pub struct Bdp {
     /// Of the limit that is tried now.
     meter: Meter,
     /// When there was a tick with something running, lately.
-    busy: Option<f64>,
+    last_busy_tick: Option<f64>,
     /// The limit that is believed to be right.
     limit: f64,
     /// Where it was lately.
-    usual: f64,
+    usual_limit: f64,
     model: Model,
     calls: Option<Calls>,
     alarm: Alarm,
@@ -75,7 +75,7 @@ pub struct Bdp {
 /// A few: less than most services sustain. It doubles until calls take longer.
 const INITIAL: f64 = 4.0;
 /// From here on it is looked downward first: what is too much costs more than what is too little.
-const HIGH_START: f64 = 8.0;
+const HIGH_INITIAL: f64 = 8.0;
 
 impl Default for Bdp {
     fn default() -> Self {
@@ -93,9 +93,9 @@ impl Bdp {
             origin: None,
             phase: Phase::Verify,
             meter: Meter::new(INITIAL, 0.0, 0.0),
-            busy: None,
+            last_busy_tick: None,
             limit: INITIAL,
-            usual: INITIAL,
+            usual_limit: INITIAL,
             model: Model::default(),
             calls: None,
             alarm: Alarm::default(),
@@ -129,9 +129,9 @@ impl Bdp {
 
     fn restart(mut self) -> Self {
         self.limit = self.bounds.start();
-        self.usual = self.limit;
+        self.usual_limit = self.limit;
         self.meter = Meter::new(self.limit, 0.0, 0.0);
-        self.phase = if self.limit > HIGH_START { Phase::Verify } else { Phase::startup() };
+        self.phase = if self.limit > HIGH_INITIAL { Phase::Verify } else { Phase::startup() };
         self
     }
 
@@ -173,7 +173,7 @@ impl Algorithm for Bdp {
         }
         self.meter.add(now, sample.outcome == Outcome::Success, sample.limit_reached);
         if calls.is_sound(now, took) {
-            if self.meter.is_settled(now) {
+            if self.meter.is_warm(now) {
                 self.meter.times.add(took);
             }
             self.listen(now, took, sample);
@@ -188,8 +188,8 @@ impl Algorithm for Bdp {
     fn on_tick(&mut self, now: Instant, load: &Load) {
         let now = self.seconds(now);
         if load.in_flight > 0 {
-            let before = self.busy.replace(now);
-            if before.is_some_and(|before| now - before > PAUSE) {
+            let before = self.last_busy_tick.replace(now);
+            if before.is_some_and(|before| now - before > IDLE_GAP) {
                 // Nobody asked for anything meanwhile: what had been measured is of another time.
                 self.meter = Meter::new(self.meter.limit, now, 0.0);
             }
@@ -200,15 +200,15 @@ impl Algorithm for Bdp {
             None => (0.0, false),
         };
         let age = now - self.meter.since;
-        let pauses = stands_still && (load.in_flight == 0 || age < LONGEST_STANDSTILL);
-        if pauses || !self.meter.is_settled(now) {
+        let pauses = stands_still && (load.in_flight == 0 || age < MAX_STANDSTILL);
+        if pauses || !self.meter.is_warm(now) {
             return;
         }
         let Meter { successes, overloaded, .. } = self.meter;
         let late = if !self.meter.is_bound() {
             age > (6.0 * latency).clamp(1.0, 4.0)
         } else {
-            let enough = successes >= 12.0 || overloaded >= phase::FEW;
+            let enough = successes >= 12.0 || overloaded >= phase::MIN_SAMPLES;
             enough && age > (100.0 * latency).clamp(1.0, 30.0)
         };
         if late {
@@ -218,6 +218,6 @@ impl Algorithm for Bdp {
 }
 
 /// In seconds; what lasts longer is not a pause but a state.
-const LONGEST_STANDSTILL: f64 = 8.0;
+const MAX_STANDSTILL: f64 = 8.0;
 /// In seconds; a leveler that is busy ticks a hundred times as often.
-const PAUSE: f64 = 1.0;
+const IDLE_GAP: f64 = 1.0;

@@ -22,12 +22,12 @@ pub(super) const HEADROOM: f64 = 1.2;
 /// The elasticity to be had, slightly above 0: at the knee, and on this side of it.
 const SET_POINT: f64 = 0.055;
 /// How many calls the rate remembers.
-const MEMORY: f64 = 640.0;
+const RATE_MEMORY: f64 = 640.0;
 /// So many standard errors are no chance any more,
-const SURPRISE: f64 = 3.5;
+const SURPRISE_ERRORS: f64 = 3.5;
 /// nor are so many twice in a row to the same side.
-const SURPRISE_TWICE: f64 = 1.6;
-const GAIN: f64 = 0.5;
+const REPEATED_SURPRISE_ERRORS: f64 = 1.6;
+const INITIAL_GAIN: f64 = 0.5;
 const MAX_GAIN: f64 = 0.6;
 const MIN_GAIN: f64 = 0.12;
 
@@ -54,7 +54,7 @@ impl Model {
     /// Begins anew with a target that was just found.
     pub(super) fn set_target(&mut self, target: f64) {
         self.target = target;
-        self.gain = GAIN;
+        self.gain = INITIAL_GAIN;
         self.last_push = 0.0;
     }
 
@@ -66,13 +66,14 @@ impl Model {
     pub(super) fn learn_rate(&mut self, interval: &Interval, variation: f64) {
         let surprise = self.surprise(interval, variation);
         let (now, before) = (surprise.abs(), self.last_surprise.abs());
-        let again = now.min(before) > SURPRISE_TWICE && surprise * self.last_surprise > 0.0;
-        if now > SURPRISE || again {
+        let again =
+            now.min(before) > REPEATED_SURPRISE_ERRORS && surprise * self.last_surprise > 0.0;
+        if now > SURPRISE_ERRORS || again {
             // Something has changed: what was before says little.
             self.known = 0.4 * interval.count;
         }
         self.last_surprise = surprise;
-        self.known = (self.known + interval.count).min(MEMORY * variation);
+        self.known = (self.known + interval.count).min(RATE_MEMORY * variation);
         self.rate += (interval.rate - self.rate) * (interval.count / self.known).min(1.0);
     }
 

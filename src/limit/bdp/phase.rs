@@ -34,10 +34,10 @@ const PROBE_DOWN_SAMPLES: f64 = 128.0;
 const VERIFY_SAMPLES: f64 = 24.0;
 const BACKOFF_SAMPLES: f64 = 48.0;
 /// From fewer nothing is concluded at all.
-pub(super) const FEW: f64 = 16.0;
+pub(super) const MIN_SAMPLES: f64 = 16.0;
 
 /// In seconds: no single odd latency makes it blind for longer.
-const LONGEST_WAIT: f64 = 30.0;
+const MAX_WARM_UP: f64 = 30.0;
 
 /// How much more is tried, as a factor, and how much less to check.
 const PROBE_UP_GAIN: f64 = 1.25;
@@ -48,15 +48,15 @@ pub(super) const PROBE_DOWN_AFTER: u32 = 2;
 const MAX_PROBE_DOWN_AFTER: u32 = 48;
 
 /// Calls that take up to so many times as long count as not longer.
-pub(super) const NOT_LONGER: f64 = 1.3;
+pub(super) const SAME_LATENCY: f64 = 1.3;
 
 /// Standard errors by which throughput must be too high to be taken for room, at the end of an interval and, since one
 /// looks many times, in the middle.
-const ROOM: f64 = 2.0;
-const ROOM_EARLY: f64 = 4.0;
+const ROOM_ERRORS: f64 = 2.0;
+const EARLY_ROOM_ERRORS: f64 = 4.0;
 
 /// A baseline that is known well.
-const WELL_KNOWN: f64 = 1000.0;
+const SERVICE_WEIGHT: f64 = 1000.0;
 
 impl Phase {
     pub(super) fn startup() -> Self {
@@ -90,20 +90,20 @@ impl Bdp {
     }
 
     /// Tries a limit, and measures once the calls of the one before are through: after so many latencies.
-    pub(super) fn try_limit(&mut self, now: f64, phase: Phase, limit: f64, settle: f64) {
+    pub(super) fn try_limit(&mut self, now: f64, phase: Phase, limit: f64, warm_up: f64) {
         let mut wait = 0.0;
         if let Some(calls) = &mut self.calls {
             calls.learn_variation(&self.meter.times);
-            wait = (settle * calls.latency).min(LONGEST_WAIT);
+            wait = (warm_up * calls.latency).min(MAX_WARM_UP);
         }
         self.phase = phase;
         self.meter = Meter::new(self.bounds.clamp(limit.round()), now, wait);
     }
 
     /// Goes on with the limit as it is.
-    pub(super) fn carry_on(&mut self, now: f64, settle: f64) {
+    pub(super) fn carry_on(&mut self, now: f64, warm_up: f64) {
         let above = (PROBE_UP_GAIN * self.limit).round().max(self.limit.round() + 1.0);
-        self.try_limit(now, Phase::ProbeUp, above, settle);
+        self.try_limit(now, Phase::ProbeUp, above, warm_up);
     }
 
     pub(super) fn set_limit(&mut self, limit: f64) {
@@ -119,10 +119,10 @@ impl Bdp {
     /// Mean latency of a call that does not wait in the inner, as far as that is known.
     pub(super) fn base(&self) -> Mean {
         if self.model.has_target() {
-            return Mean { value: self.model.service(), count: WELL_KNOWN };
+            return Mean { value: self.model.service(), count: SERVICE_WEIGHT };
         }
         let quiet = self.calls.map_or_else(Mean::default, |calls| calls.quiet);
-        if quiet.count > 2.0 * FEW { quiet } else { Mean::default() }
+        if quiet.count > 2.0 * MIN_SAMPLES { quiet } else { Mean::default() }
     }
 
     /// Concludes from the interval that ends now, and begins the next.
@@ -146,7 +146,7 @@ impl Bdp {
             Phase::Startup { base, below, extended } => {
                 self.startup(now, interval, base, below, extended)
             }
-            Phase::ProbeUp if self.has_room(&interval, ROOM) => self.try_room(now),
+            Phase::ProbeUp if self.has_room(&interval, ROOM_ERRORS) => self.try_room(now),
             Phase::ProbeUp => {
                 self.learn_rate(&interval);
                 let at = self.limit.round().min(interval.limit - 1.0);
@@ -163,7 +163,7 @@ impl Bdp {
     fn is_failing(&mut self) -> bool {
         let Meter { failed, overloaded, successes, .. } = self.meter;
         let all = failed + overloaded + successes;
-        if all < FEW {
+        if all < MIN_SAMPLES {
             return false;
         }
         let share = failed / all;
@@ -182,11 +182,11 @@ impl Bdp {
         let may_take = if self.model.has_target() {
             self.model.target
         } else if base.count > 0.0 {
-            NOT_LONGER * base.value
+            SAME_LATENCY * base.value
         } else {
             f64::INFINITY
         };
-        if times.count > 0.5 * FEW && self.meter.is_touched() && times.mean() < may_take {
+        if times.count > 0.5 * MIN_SAMPLES && self.meter.is_touched() && times.mean() < may_take {
             self.set_limit((1.25 * self.limit).max(self.limit + 1.0));
         }
         match self.phase {
@@ -212,12 +212,12 @@ impl Bdp {
         if above.limit > at.limit {
             self.model.learn_target(&at, &above, self.variation());
         }
-        if self.limit < 0.75 * self.usual {
+        if self.limit < 0.75 * self.usual_limit {
             // A large cut by small steps.
-            self.usual = self.limit;
+            self.usual_limit = self.limit;
             return self.try_limit(now, Phase::Verify, at.limit, 0.0);
         }
-        self.usual += 0.1 * (self.limit - self.usual);
+        self.usual_limit += 0.1 * (self.limit - self.usual_limit);
         self.tries += 1;
         if self.tries >= self.probe_down_after {
             self.tries = 0;
@@ -227,12 +227,12 @@ impl Bdp {
         self.carry_on(now, 1.0);
     }
 
-    fn begin_probe_down(&mut self, now: f64, settle: f64) {
+    fn begin_probe_down(&mut self, now: f64, warm_up: f64) {
         let much_less = self.bounds.clamp((PROBE_DOWN_GAIN * self.limit).round());
         if much_less < self.limit {
-            self.try_limit(now, Phase::ProbeDown, much_less, settle);
+            self.try_limit(now, Phase::ProbeDown, much_less, warm_up);
         } else {
-            self.carry_on(now, settle);
+            self.carry_on(now, warm_up);
         }
     }
 
@@ -247,7 +247,7 @@ impl Bdp {
         if elasticity + error < 0.3 && ratio < 0.95 {
             self.model.target *= ratio;
             self.set_limit(fits);
-            self.usual = self.limit;
+            self.usual_limit = self.limit;
             self.probe_down_after = PROBE_DOWN_AFTER;
             return self.begin_probe_down(now, 0.6);
         }
@@ -271,10 +271,11 @@ impl Bdp {
 
     /// Does not wait for the end of an interval when there is obviously room.
     pub(super) fn look_for_room(&mut self, now: f64) {
-        let enough = self.meter.successes >= FEW * self.variation() && self.meter.is_bound();
+        let enough =
+            self.meter.successes >= MIN_SAMPLES * self.variation() && self.meter.is_bound();
         if matches!(self.phase, Phase::ProbeUp)
             && enough
-            && self.has_room(&self.meter.interval(now), ROOM_EARLY)
+            && self.has_room(&self.meter.interval(now), EARLY_ROOM_ERRORS)
         {
             self.try_room(now);
         }

@@ -5,17 +5,17 @@ use super::{
     calls::Mean,
     meter::Interval,
     model::HEADROOM,
-    phase::{NOT_LONGER, PROBE_DOWN_AFTER, Phase},
+    phase::{PROBE_DOWN_AFTER, Phase, SAME_LATENCY},
 };
 
 /// From fewer it looks twice before a rise ends.
 const STARTUP_END_SAMPLES: f64 = 100.0;
 
 /// A rise ends when calls take so many times as long, with two standard errors on top.
-const CLEARLY_LONGER: f64 = 1.6;
+const LONGER_LATENCY: f64 = 1.6;
 
 /// From so many calls a baseline is known to 6 %, which makes a check less urgent.
-const QUITE_KNOWN: f64 = 300.0;
+const SURE_BASE_SAMPLES: f64 = 300.0;
 
 impl Bdp {
     pub(super) fn startup(
@@ -30,14 +30,14 @@ impl Bdp {
         let latency = interval.latency();
         let error = (variation * (1.0 / base.count.max(1.0) + 1.0 / interval.count)).sqrt();
         let longer = latency / base.value;
-        let ends = base.count > 0.0 && longer > CLEARLY_LONGER + 2.0 * error;
+        let ends = base.count > 0.0 && longer > LONGER_LATENCY + 2.0 * error;
         let highest = interval.limit >= self.bounds.max;
         if (ends || highest) && !extended && interval.count < STARTUP_END_SAMPLES * variation {
             // It goes on with the same interval.
             self.phase = Phase::Startup { base, below, extended: true };
             return;
         }
-        if base.count == 0.0 || longer < NOT_LONGER + error {
+        if base.count == 0.0 || longer < SAME_LATENCY + error {
             base.add(latency, interval.count);
         }
         if !ends && !highest {
@@ -50,7 +50,7 @@ impl Bdp {
             if interval.rate > 1.15 * self.model.rate {
                 self.model.set_rate(interval.rate, interval.count);
             }
-            return self.settle(now);
+            return self.adopt_model(now);
         }
         let Some(below) = below else {
             // It has not risen at all: calls take longer than when there were few.
@@ -70,7 +70,7 @@ impl Bdp {
         self.model.set_target(HEADROOM * target);
         self.model.set_rate(rate.value, rate.count);
         self.begin_anew(now);
-        if base.count > QUITE_KNOWN {
+        if base.count > SURE_BASE_SAMPLES {
             self.probe_down_after = 4 * PROBE_DOWN_AFTER;
         }
     }
@@ -88,19 +88,19 @@ impl Bdp {
     pub(super) fn begin_anew(&mut self, now: f64) {
         self.tries = 0;
         self.probe_down_after = PROBE_DOWN_AFTER;
-        self.settle(now);
+        self.adopt_model(now);
     }
 
-    pub(super) fn settle(&mut self, now: f64) {
+    pub(super) fn adopt_model(&mut self, now: f64) {
         self.set_limit(self.model.limit());
-        self.usual = self.limit;
+        self.usual_limit = self.limit;
         self.set_latency(self.model.target);
         self.carry_on(now, 1.2);
     }
 
     pub(super) fn verify(&mut self, now: f64, interval: Interval) {
         let target = self.model.target;
-        let (fits, settle) = if self.model.has_target() {
+        let (fits, warm_up) = if self.model.has_target() {
             let fits = (interval.rate * target).max(0.2 * interval.limit);
             // The slots that are taken away come free one by one.
             (fits, (1.0 - fits.max(1.0) / interval.limit).max(0.1))
@@ -119,7 +119,7 @@ impl Bdp {
         if self.model.has_target() {
             self.set_latency(interval.latency());
         }
-        self.try_limit(now, Phase::Backoff { before: interval, first: true }, cut, settle);
+        self.try_limit(now, Phase::Backoff { before: interval, first: true }, cut, warm_up);
     }
 
     pub(super) fn backoff(&mut self, now: f64, interval: Interval, before: Interval, first: bool) {
@@ -135,7 +135,7 @@ impl Bdp {
                 self.tries = 0;
                 self.probe_down_after = PROBE_DOWN_AFTER;
                 self.set_limit(before.limit);
-                self.usual = self.limit;
+                self.usual_limit = self.limit;
                 self.try_limit(now, Phase::startup_from(self.base()), before.limit, 1.0);
             } else {
                 self.model.set_target(self.model.target);
