@@ -60,16 +60,16 @@ pub struct Gradient {
 // Defaults of `WindowedLimit`. It makes a window as long as two of the shortest calls in it, between a least and
 // a most that both are one second.
 const WINDOW: Duration = Duration::from_secs(1);
-const ENOUGH: u32 = 10;
-const MEASURABLE: Duration = Duration::from_micros(100);
+const MIN_SAMPLES: u32 = 10;
+const MIN_SERVICE_TIME: Duration = Duration::from_micros(100);
 
 // Defaults of `Gradient2Limit`: `rttTolerance`, `smoothing`, `queueSize`, and what its code has in place.
 const TOLERANCE: f64 = 1.5;
 const SMOOTHING: f64 = 0.2;
 const HEADROOM: f64 = 4.0;
-const STEEPEST: f64 = 0.5;
-const DRIFTED: f64 = 2.0;
-const COME_DOWN: f64 = 0.95;
+const MIN_GRADIENT: f64 = 0.5;
+const DRIFT_RATIO: f64 = 2.0;
+const DRIFT_DECAY: f64 = 0.95;
 
 impl Gradient {
     /// Returns the algorithm with its authors' constants.
@@ -115,14 +115,14 @@ impl Gradient {
     }
 
     fn on_window(&mut self, window: &Window) {
-        let mut gradient = STEEPEST;
+        let mut gradient = MIN_GRADIENT;
         if let Some(short) = window.mean() {
             let long = self.long.add(short);
-            if long > DRIFTED * short {
-                self.long.mean *= COME_DOWN;
+            if long > DRIFT_RATIO * short {
+                self.long.mean *= DRIFT_DECAY;
             }
             if !window.overloaded {
-                gradient = (TOLERANCE * long / short).clamp(STEEPEST, 1.0);
+                gradient = (TOLERANCE * long / short).clamp(MIN_GRADIENT, 1.0);
             }
         }
         if (window.most_in_flight as f64) < self.limit / 2.0 {
@@ -152,7 +152,7 @@ impl Algorithm for Gradient {
         if self.ends.is_none_or(|ends| sample.finished > ends) {
             self.ends = sample.finished.checked_add(WINDOW);
             let window = std::mem::take(&mut self.window);
-            if window.ended >= ENOUGH {
+            if window.ended >= MIN_SAMPLES {
                 self.on_window(&window);
             }
         }
@@ -175,7 +175,7 @@ impl Window {
     fn add(&mut self, sample: &Sample) -> bool {
         let time = sample.service_time();
         match sample.outcome {
-            Outcome::Success if time >= MEASURABLE => {
+            Outcome::Success if time >= MIN_SERVICE_TIME => {
                 self.measured += 1;
                 self.total += time.as_secs_f64();
             }

@@ -76,30 +76,30 @@ pub struct LatencyTarget {
 // one can tell from chance is as 1 / √limit, since that many more calls end with a larger limit; so the wish has
 // to differ by as much. With 0.2, what chance leaves of Jain's index after a minute of 20 ms calls is 0.98, and
 // a limit of ¼ still is near the target.
-const LEVEL: f64 = 0.8;
-const SLOPE: f64 = 0.2;
+const WISH_LEVEL: f64 = 0.8;
+const WISH_SLOPE: f64 = 0.2;
 
 /// How much of the difference to the wish is made up for at once. What is measured is a window late: with more
 /// than a quarter the limit would ring, and with 1 for ever. Less takes longer to settle.
 const GAIN: f64 = 0.25;
 
 /// What is left at least: a window that was as bad as can be says that it is too much, not how much.
-const STEEPEST: f64 = 0.5;
+const MIN_FACTOR: f64 = 0.5;
 
 /// Calls in a window by the root of the limit, so that shares get even in the same time whatever they are. Each
-/// call moves the limit by `GAIN / window × SLOPE / (2 √limit)` of its distance, and `limit` calls end in a
+/// call moves the limit by `GAIN / window × WISH_SLOPE / (2 √limit)` of its distance, and `limit` calls end in a
 /// service time: 160 service times with this one.
-const WINDOW: f64 = 4.0;
+const WINDOW_FACTOR: f64 = 4.0;
 
 /// What changes the limit to less than this is a cut: calls that ran before it are not counted after it. A pool
 /// that loses most of its servers would otherwise be cut for the same line again and again, while that drains.
-const DEEP: f64 = 0.75;
+const DEEP_CUT: f64 = 0.75;
 
 /// What is left of the limit after an overload: as in CUBIC, RFC 9438.
 const BACKOFF: f64 = 0.7;
 
 /// Below this a leveler would hear so seldom of the inner that it could not follow it.
-const LEAST: f64 = 0.01;
+const LOWEST_MIN: f64 = 0.01;
 
 impl LatencyTarget {
     /// Returns the algorithm with a target for the mean service time: from dispatch to the end of the call,
@@ -123,7 +123,7 @@ impl LatencyTarget {
     /// Default is 0.05, for 20 levelers to a server.
     #[must_use]
     pub fn min(self, min: f64) -> Self {
-        let bounds = Bounds { min: min.max(LEAST), ..self.bounds };
+        let bounds = Bounds { min: min.max(LOWEST_MIN), ..self.bounds };
         self.within(bounds)
     }
 
@@ -157,10 +157,10 @@ impl LatencyTarget {
         let Some(mean) = self.window.add(sample, self.limit) else { return };
         let window = std::mem::take(&mut self.window);
         self.mean = mean;
-        let wish = LEVEL + SLOPE / self.limit.sqrt();
+        let wish = WISH_LEVEL + WISH_SLOPE / self.limit.sqrt();
         let change = 1.0 + GAIN * (wish - mean.as_secs_f64() / self.target.as_secs_f64());
-        if change < DEEP {
-            self.cut(change.max(STEEPEST), sample.finished);
+        if change < DEEP_CUT {
+            self.cut(change.max(MIN_FACTOR), sample.finished);
         } else if change < 1.0 || window.may_grow() {
             self.limit = self.bounds.clamp(self.limit * change);
         }
@@ -219,7 +219,7 @@ impl Window {
         self.total = self.total.saturating_add(sample.service_time());
         self.limit_reached |= sample.limit_reached;
         // Not less than are in flight, or it would judge by calls from before the last change.
-        let enough = limit.max(WINDOW * limit.sqrt());
+        let enough = limit.max(WINDOW_FACTOR * limit.sqrt());
         (f64::from(self.calls) >= enough).then(|| self.total / self.calls)
     }
 
@@ -392,7 +392,7 @@ mod tests {
             for _ in 0..100 {
                 calls(&mut target, ms(1), 100);
             }
-            assert_eq!(target.limit(), LEAST);
+            assert_eq!(target.limit(), LOWEST_MIN);
         }
         assert_eq!(LatencyTarget::new(TARGET).initial(0).limit(), 1.0);
         assert_eq!(LatencyTarget::new(TARGET).max(0).limit(), 1.0);

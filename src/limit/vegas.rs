@@ -55,10 +55,10 @@ pub struct Vegas {
 }
 
 // Of Netflix' `VegasLimit`, in units of its `LOG10`: `threshold`, `alpha`, `beta`; and `probeMultiplier`.
-const NONE: f64 = 1.0;
-const FEW: f64 = 3.0;
-const MANY: f64 = 6.0;
-const MEMORY: f64 = 30.0;
+const THRESHOLD: f64 = 1.0;
+const ALPHA: f64 = 3.0;
+const BETA: f64 = 6.0;
+const PROBE_MULTIPLIER: f64 = 30.0;
 
 impl Vegas {
     /// Returns the algorithm with its authors' constants.
@@ -116,7 +116,7 @@ impl Vegas {
     fn next_memory(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let fraction = (mix(self.random) >> 11) as f64 / (1_u64 << 53) as f64;
-        MEMORY * (0.5 + 0.5 * fraction)
+        PROBE_MULTIPLIER * (0.5 + 0.5 * fraction)
     }
 
     /// Takes note of a service time. Returns the base to judge it by, unless it has become the base itself.
@@ -157,11 +157,11 @@ impl Algorithm for Vegas {
                     return;
                 }
                 let waiting = (self.limit * (1.0 - base / time)).ceil();
-                if waiting <= NONE * step {
-                    MANY * step
-                } else if waiting < FEW * step {
+                if waiting <= THRESHOLD * step {
+                    BETA * step
+                } else if waiting < ALPHA * step {
                     step
-                } else if waiting <= MANY * step {
+                } else if waiting <= BETA * step {
                     return;
                 } else {
                     -step
