@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use super::{
-    Algorithm, Outcome, Sample,
+    algorithm::Algorithm,
     bounds::{Bounds, whole},
+    sample::{Outcome, Sample},
 };
 
 /// Adds a slot for each call that goes well, and takes a tenth away for one that does not.

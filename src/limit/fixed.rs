@@ -1,4 +1,4 @@
-use super::{Algorithm, Sample};
+use super::{algorithm::Algorithm, sample::Sample};
 
 /// A limit that stays what it is.
 ///

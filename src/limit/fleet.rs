@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Algorithm, Outcome, Sample};
+use super::{
+    algorithm::Algorithm,
+    sample::{Outcome, Sample},
+};
 use crate::queue::mix;
 
 /// How long a request waits for its leveler before it leaves.
@@ -310,7 +313,7 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limit::{Fixed, LatencyTarget, testing::ms};
+    use crate::limit::{fixed::Fixed, latency_target::LatencyTarget, testing::ms};
 
     const TARGET: Duration = Duration::from_millis(30);
 

@@ -3,8 +3,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Algorithm, Outcome, Sample,
+    algorithm::Algorithm,
     bounds::{Bounds, whole},
+    sample::{Outcome, Sample},
 };
 
 /// Shrinks the limit when calls take longer than they have for the last ten minutes.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Outcome, Sample};
+use super::sample::{Outcome, Sample};
 
 pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)

@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use self::{alarm::Alarm, calls::Calls, meter::Meter, model::Model, phase::Phase};
 use super::{
-    Algorithm, Load, Outcome, Sample,
+    algorithm::Algorithm,
     bounds::{Bounds, whole},
+    sample::{Load, Outcome, Sample},
 };
 
 /// Finds the limit, and follows it, when nothing is known of the inner service: the one to start with.

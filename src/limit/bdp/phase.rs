@@ -6,7 +6,7 @@ use super::{
     meter::{Interval, Meter},
     model::HEADROOM,
 };
-use crate::limit::{Outcome, Sample};
+use crate::limit::sample::{Outcome, Sample};
 
 /// Why the limit is what it is just now.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Bdp, Phase};
-use crate::limit::{Algorithm, Load, Outcome, Sample};
+use crate::limit::{
+    algorithm::Algorithm,
+    sample::{Load, Outcome, Sample},
+};
 
 /// An inner with so many servers, each of which takes the same time for every call, that always has enough to do.
 /// One call finishes at a time, in even intervals.
