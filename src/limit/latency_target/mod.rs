@@ -1,7 +1,10 @@
+mod window;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::window::Window;
 use super::{
     algorithm::Algorithm,
     bounds::{Bounds, whole},
@@ -87,11 +90,6 @@ const GAIN: f64 = 0.25;
 /// What is left at least: a window that was as bad as can be says that it is too much, not how much.
 const MIN_FACTOR: f64 = 0.5;
 
-/// Calls in a window by the root of the limit, so that shares get even in the same time whatever they are. Each
-/// call moves the limit by `GAIN / window × WISH_SLOPE / (2 √limit)` of its distance, and `limit` calls end in a
-/// service time: 160 service times with this one.
-const WINDOW_FACTOR: f64 = 4.0;
-
 /// What changes the limit to less than this is a cut: calls that ran before it are not counted after it. A pool
 /// that loses most of its servers would otherwise be cut for the same line again and again, while that drains.
 const DEEP_CUT: f64 = 0.75;
@@ -174,7 +172,7 @@ impl LatencyTarget {
         if !told && !self.ran_before_the_cut(sample) {
             self.cut(BACKOFF, sample.finished);
             // What was measured so far is of the limit before.
-            self.window = Window { overloaded: true, ..Window::default() };
+            self.window = Window::after_overload();
         }
     }
 
@@ -201,31 +199,6 @@ impl Algorithm for LatencyTarget {
             Outcome::Overload => self.on_overload(sample),
             Outcome::Ignore | Outcome::Cancelled => {}
         }
-    }
-}
-
-/// The calls since the limit was last thought about.
-#[derive(Clone, Debug, Default)]
-struct Window {
-    calls: u32,
-    total: Duration,
-    limit_reached: bool,
-    overloaded: bool,
-}
-
-impl Window {
-    /// Returns the mean when there are enough for it, at such a limit.
-    fn add(&mut self, sample: &Sample, limit: f64) -> Option<Duration> {
-        self.calls = self.calls.saturating_add(1);
-        self.total = self.total.saturating_add(sample.service_time());
-        self.limit_reached |= sample.limit_reached;
-        // Not less than are in flight, or it would judge by calls from before the last change.
-        let enough = limit.max(WINDOW_FACTOR * limit.sqrt());
-        (f64::from(self.calls) >= enough).then(|| self.total / self.calls)
-    }
-
-    fn may_grow(&self) -> bool {
-        self.limit_reached && !self.overloaded
     }
 }
 
