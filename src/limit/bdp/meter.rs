@@ -1,56 +1,40 @@
-//! What is measured while one limit holds.
+use super::{interval::Interval, statistics::Spread};
 
-use super::calls::Spread;
-
-/// Throughput at a limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Interval {
-    pub(super) limit: f64,
-    /// Successes a second.
-    pub(super) rate: f64,
-    /// How many that were.
-    pub(super) count: f64,
-}
-
-impl Interval {
-    /// Mean time of a call by Little's law, in seconds. The mean of the calls that have finished would be too
-    /// small: in a short time only the short ones do.
-    pub(super) fn latency(&self) -> f64 {
-        self.limit / self.rate
-    }
-
-    /// How throughput follows the limit from one interval to another, as d ln rate / d ln limit: 1 below the knee, 0
-    /// where more calls only wait for each other, less than that where they hold each other up. And the
-    /// standard error of that.
-    pub(super) fn elasticity(&self, other: &Self, variation: f64) -> (f64, f64) {
-        let span = (other.limit / self.limit).ln();
-        let noise = (variation * (1.0 / self.count + 1.0 / other.count)).sqrt();
-        ((other.rate / self.rate).ln() / span, noise / span.abs())
-    }
-}
-
-/// Measures an [`Interval`], and what else is to be known about that time. All times are seconds on one clock.
+/// Measures an [`Interval`], and counts what else happened in that time. All times are seconds on
+/// one clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
     pub(super) limit: f64,
     /// When the limit was set.
     pub(super) since: f64,
-    /// What finishes before was dispatched under another limit.
+    /// The end of the warm-up: calls that finish earlier were dispatched under another limit.
     from: f64,
-    /// Time in which nothing could finish, and when that was over.
+    /// Time in which nothing could finish, in seconds.
     stalled: f64,
+    /// The end of the last such time.
     resumed: f64,
     pub(super) successes: f64,
+    /// Successes and overloads after the warm-up.
     samples: f64,
+    /// Samples of calls that found the limit in the way.
     bound: f64,
-    /// Failures that took no time to speak of.
+    /// Failures that took next to no time.
     pub(super) failed: f64,
     pub(super) overloaded: f64,
-    /// The most that were in flight.
+    /// The most calls that were in flight.
     pub(super) peak: f64,
     /// How long calls took.
     pub(super) times: Spread,
 }
+
+/// The fewest calls that say anything: a rate from 16 calls has a standard error of a quarter.
+pub(super) const MIN_SAMPLES: f64 = 16.0;
+
+/// The share of samples with the limit in the way from which the rate counts as what the inner can
+/// do. A little less than 1: between two dispatches there may be nothing to dispatch for a moment.
+const BOUND_SHARE: f64 = 0.9;
+/// The share of samples with the limit in the way above which that is more than an odd burst.
+const TOUCHED_SHARE: f64 = 0.05;
 
 impl Meter {
     /// Begins to measure `warm_up` seconds from `now`.
@@ -71,10 +55,12 @@ impl Meter {
         }
     }
 
+    /// Returns whether the warm-up is over, and the last standstill too.
     pub(super) fn is_warm(&self, now: f64) -> bool {
         now >= self.from.max(self.resumed)
     }
 
+    /// Counts a call that ended. `bound` says whether the limit was in its way.
     pub(super) fn add(&mut self, now: f64, success: bool, bound: bool) {
         if self.is_warm(now) {
             self.samples += 1.0;
@@ -90,10 +76,10 @@ impl Meter {
         self.stalled += (to - from.max(self.from)).max(0.0);
     }
 
-    /// What has been measured so far.
+    /// Returns the throughput so far.
     pub(super) fn interval(&self, now: f64) -> Interval {
         let time = (now.max(self.resumed) - self.from - self.stalled).max(1e-9);
-        // No success at all is less than one.
+        // No success counts as half of one: the logarithm of a rate is taken.
         Interval {
             limit: self.limit,
             rate: self.successes.max(0.5) / time,
@@ -101,18 +87,14 @@ impl Meter {
         }
     }
 
-    /// Whether the limit was in the way all the time, so that the rate is what the inner can do.
+    /// Returns whether the limit was in the way all the time, so that the rate is what the inner can
+    /// do.
     pub(super) fn is_bound(&self) -> bool {
         self.samples > 0.0 && self.bound >= BOUND_SHARE * self.samples
     }
 
-    /// Whether it was in the way now and then at least.
+    /// Returns whether the limit was in the way now and then at least.
     pub(super) fn is_touched(&self) -> bool {
         self.bound > TOUCHED_SHARE * self.samples
     }
 }
-
-/// A little less than all: between two dispatches there may be nothing to dispatch for a moment.
-const BOUND_SHARE: f64 = 0.9;
-/// More than an odd burst.
-const TOUCHED_SHARE: f64 = 0.05;

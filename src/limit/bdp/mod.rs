@@ -2,20 +2,25 @@
 
 mod alarm;
 mod calls;
+mod failures;
+mod interval;
 mod meter;
 mod model;
 mod phase;
+mod schedule;
 mod search;
+mod statistics;
 #[cfg(test)]
 mod tests;
+mod trials;
 
 use tokio::time::Instant;
 
-use self::{alarm::Alarm, calls::Calls, meter::Meter, model::Model, phase::Phase};
+use self::trials::Trials;
 use super::{
     algorithm::Algorithm,
     bounds::{Bounds, whole},
-    sample::{Load, Outcome, Sample},
+    sample::{Load, Sample},
 };
 
 /// Finds the limit, and follows it, when nothing is known of the inner service: the one to start with.
@@ -50,33 +55,13 @@ use super::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Bdp {
-    bounds: Bounds,
-    /// The first instant there was. Within, time is seconds since.
+    /// The first instant that was told. Inside, time is in seconds since then.
     origin: Option<Instant>,
-    phase: Phase,
-    /// Of the limit that is tried now.
-    meter: Meter,
-    /// When there was a tick with something running, lately.
-    last_busy_tick: Option<f64>,
-    /// The limit that is believed to be right.
-    limit: f64,
-    /// Where it was lately.
-    usual_limit: f64,
-    model: Model,
-    calls: Option<Calls>,
-    alarm: Alarm,
-    /// How often the limit has been tried since it was last looked at from far below, and after how many times
-    /// that is due again.
-    tries: u32,
-    probe_down_after: u32,
-    /// The share of calls that fail at once, usually.
-    usual_failures: f64,
+    trials: Trials,
 }
 
-/// A few: less than most services sustain. It doubles until calls take longer.
+/// Less than most services sustain. The limit doubles from here until calls take longer.
 const INITIAL: f64 = 4.0;
-/// From here on it is looked downward first: what is too much costs more than what is too little.
-const HIGH_INITIAL: f64 = 8.0;
 
 impl Default for Bdp {
     fn default() -> Self {
@@ -88,55 +73,36 @@ impl Bdp {
     /// Returns an algorithm that starts with a limit of 4 and keeps it at 1 or above.
     #[must_use]
     pub fn new() -> Self {
-        let bounds = Bounds { min: 1.0, max: f64::from(u32::MAX), initial: INITIAL };
-        Self {
-            bounds,
-            origin: None,
-            phase: Phase::Verify,
-            meter: Meter::new(INITIAL, 0.0, 0.0),
-            last_busy_tick: None,
-            limit: INITIAL,
-            usual_limit: INITIAL,
-            model: Model::default(),
-            calls: None,
-            alarm: Alarm::default(),
-            tries: 0,
-            probe_down_after: phase::PROBE_DOWN_AFTER,
-            usual_failures: 0.0,
-        }
-        .restart()
+        Self::within(Bounds { min: 1.0, max: f64::from(u32::MAX), initial: INITIAL })
     }
 
     /// Sets what the limit does not go below. By default, and for 0, that is 1.
     #[must_use]
-    pub fn min(mut self, min: usize) -> Self {
-        self.bounds.min = whole(min);
-        self.restart()
+    pub fn min(self, min: usize) -> Self {
+        Self::within(Bounds { min: whole(min), ..self.bounds() })
     }
 
     /// Sets what the limit does not go above. There is no such bound by default.
     #[must_use]
-    pub fn max(mut self, max: usize) -> Self {
-        self.bounds.max = whole(max);
-        self.restart()
+    pub fn max(self, max: usize) -> Self {
+        Self::within(Bounds { max: whole(max), ..self.bounds() })
     }
 
     /// Sets the limit to start with, 4 by default. A good guess saves the second or so that finding it takes.
     #[must_use]
-    pub fn initial(mut self, initial: usize) -> Self {
-        self.bounds.initial = whole(initial);
-        self.restart()
+    pub fn initial(self, initial: usize) -> Self {
+        Self::within(Bounds { initial: whole(initial), ..self.bounds() })
     }
 
-    fn restart(mut self) -> Self {
-        self.limit = self.bounds.start();
-        self.usual_limit = self.limit;
-        self.meter = Meter::new(self.limit, 0.0, 0.0);
-        self.phase = if self.limit > HIGH_INITIAL { Phase::Verify } else { Phase::startup() };
-        self
+    fn within(bounds: Bounds) -> Self {
+        Self { origin: None, trials: Trials::new(bounds) }
     }
 
-    /// Seconds since the first instant there was.
+    fn bounds(&self) -> Bounds {
+        self.trials.search.bounds
+    }
+
+    /// Returns the seconds since the first instant that was told.
     fn seconds(&mut self, at: Instant) -> f64 {
         let origin = *self.origin.get_or_insert(at);
         at.saturating_duration_since(origin).as_secs_f64()
@@ -145,80 +111,16 @@ impl Bdp {
 
 impl Algorithm for Bdp {
     fn limit(&self) -> f64 {
-        self.meter.limit
+        self.trials.limit()
     }
 
     fn on_sample(&mut self, sample: &Sample) {
         let now = self.seconds(sample.finished);
-        let took = sample.service_time().as_secs_f64();
-        if sample.outcome != Outcome::Cancelled {
-            self.meter.peak = self.meter.peak.max(sample.in_flight_at_dispatch as f64);
-        }
-        match sample.outcome {
-            Outcome::Success => {}
-            Outcome::Overload => self.meter.overloaded += 1.0,
-            Outcome::Ignore => {
-                let quick = self.calls.as_ref().is_none_or(|calls| calls.is_quick(took));
-                self.meter.failed += f64::from(u8::from(quick));
-                return;
-            }
-            Outcome::Cancelled => return,
-        }
-        let calls = self.calls.get_or_insert_with(|| Calls::new(now, took));
-        if let Some(since) = calls.add(now, took) {
-            // What was held up comes all at once, and says nothing either.
-            self.meter.skip(since, now + calls.latency);
-        }
-        if sample.in_flight_at_dispatch as f64 <= 0.5 * self.meter.limit && !sample.limit_reached {
-            calls.add_quiet(took);
-        }
-        self.meter.add(now, sample.outcome == Outcome::Success, sample.limit_reached);
-        if calls.is_sound(now, took) {
-            if self.meter.is_warm(now) {
-                self.meter.times.add(took);
-            }
-            self.listen(now, took, sample);
-        }
-        if self.meter.successes >= self.needed() {
-            self.end_interval(now);
-        } else {
-            self.look_for_room(now);
-        }
+        self.trials.on_sample(now, sample);
     }
 
     fn on_tick(&mut self, now: Instant, load: &Load) {
         let now = self.seconds(now);
-        if load.in_flight > 0 {
-            let before = self.last_busy_tick.replace(now);
-            if before.is_some_and(|before| now - before > IDLE_GAP) {
-                // Nobody asked for anything meanwhile: what had been measured is of another time.
-                self.meter = Meter::new(self.meter.limit, now, 0.0);
-            }
-        }
-        let (latency, stands_still) = match &self.calls {
-            // Quick failures are a sign of life, too.
-            Some(calls) => (calls.latency, calls.stands_still(now) && self.meter.failed == 0.0),
-            None => (0.0, false),
-        };
-        let age = now - self.meter.since;
-        let pauses = stands_still && (load.in_flight == 0 || age < MAX_STANDSTILL);
-        if pauses || !self.meter.is_warm(now) {
-            return;
-        }
-        let Meter { successes, overloaded, .. } = self.meter;
-        let late = if !self.meter.is_bound() {
-            age > (6.0 * latency).clamp(1.0, 4.0)
-        } else {
-            let enough = successes >= 12.0 || overloaded >= phase::MIN_SAMPLES;
-            enough && age > (100.0 * latency).clamp(1.0, 30.0)
-        };
-        if late {
-            self.end_interval(now);
-        }
+        self.trials.on_tick(now, load);
     }
 }
-
-/// In seconds; what lasts longer is not a pause but a state.
-const MAX_STANDSTILL: f64 = 8.0;
-/// In seconds; a leveler that is busy ticks a hundred times as often.
-const IDLE_GAP: f64 = 1.0;

@@ -1,6 +1,6 @@
 //! What is known of the inner: what it can do, and how long calls may take there.
 
-use super::meter::Interval;
+use super::interval::Interval;
 
 /// The limit is the product of the two.
 #[derive(Clone, Copy, Debug, Default)]
