@@ -4,13 +4,15 @@ use super::sample::{Load, Sample};
 
 /// Decides how many calls may run at once.
 ///
-/// A plain struct: no clock, no lock, no `await`. The layer calls [`on_sample`](Self::on_sample) once for
-/// each finished call, and [`on_tick`](Self::on_tick) now and then while there is something to do, one at a
-/// time, and reads [`limit`](Self::limit) after it. Rejected calls make no sample, since the inner service
-/// never saw them, and neither do those that [go past the queue](crate::Class::bypass).
+/// A plain struct without a clock, a lock or an `await`. The layer calls
+/// [`on_sample`](Self::on_sample) for each finished call and [`on_tick`](Self::on_tick) now and
+/// then while the leveler is busy. These calls never overlap, and the layer reads
+/// [`limit`](Self::limit) after each. Rejected requests make no sample, since the inner service
+/// never saw them. Requests that [bypass the queue](crate::Class::bypass) make none either.
 ///
-/// Both run under a lock of the leveler, so they must not call its handle's
-/// [`set_limit`](crate::Handle::set_limit). A panic in an implementation freezes the limit at its last value; nobody else notices.
+/// Both methods run under a lock of the leveler, so they must not call the handle's
+/// [`set_limit`](crate::Handle::set_limit). A panic in an implementation freezes the limit at its
+/// last value, and has no other effect.
 ///
 /// ```
 /// use tower_load_leveling::{LoadLevelLayer, limit::{Algorithm, Outcome, Sample}};
@@ -37,17 +39,20 @@ use super::sample::{Load, Sample};
 /// # Ok::<(), tower_load_leveling::error::BuildError>(())
 /// ```
 pub trait Algorithm: Send + 'static {
-    /// Returns the limit of this moment.
+    /// Returns the current limit.
     ///
-    /// The layer takes the whole part. Below 1 one call runs at a time, and dispatches are spaced by the mean
-    /// service time divided by the limit, so that on average so much runs.
+    /// The layer uses the whole part. If the limit is below 1, one call runs at a time, and the
+    /// layer spaces dispatches by the mean service time divided by the limit. The average number of
+    /// calls in flight is then the limit.
     fn limit(&self) -> f64;
 
     /// Takes note of a finished call.
     fn on_sample(&mut self, sample: &Sample);
 
-    /// Takes note of the time while calls run or wait: about every 10 ms, also when none finishes. An idle
-    /// leveler does not tick. Default is to do nothing.
+    /// Takes note of the time: about every 10 ms while calls run or wait, also if no call finishes.
+    /// An idle leveler does not tick.
+    ///
+    /// Does nothing by default.
     fn on_tick(&mut self, now: Instant, load: &Load) {
         let _ = (now, load);
     }

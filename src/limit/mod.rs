@@ -1,21 +1,21 @@
 //! How many calls may run in the inner service at once.
 //!
-//! A limit is either a number you know ([`Fixed`], set by
-//! [`Builder::concurrency`](crate::Builder::concurrency)) or one that an [`Algorithm`] finds from what
-//! finished calls tell it ([`Builder::adaptive`](crate::Builder::adaptive), or in short
+//! A limit is a number you know ([`Fixed`], set by
+//! [`Builder::concurrency`](crate::Builder::concurrency)), or an [`Algorithm`] finds the limit from
+//! finished calls ([`Builder::adaptive`](crate::Builder::adaptive), or in short
 //! [`Builder::adaptive_concurrency`](crate::Builder::adaptive_concurrency)).
 //!
 //! | what you know | use |
 //! | --- | --- |
 //! | how many calls the inner sustains | [`Fixed`] |
-//! | nothing: the one to start with | [`Bdp`] |
+//! | nothing: start here | [`Bdp`] |
 //! | how long calls to the inner may take; many levelers may share it | [`LatencyTarget`] |
-//! | the inner refuses what is too much, and does so in time | [`Aimd`] |
+//! | the inner refuses excess calls, and does so in time | [`Aimd`] |
 //! | you want what Netflix' Gradient2 does, and overloads do not last | [`Gradient`] |
 //! | all calls take the same time within a few percent | [`Vegas`] |
 //!
-//! None of them learns from [`Outcome::Cancelled`], and from [`Outcome::Ignore`] only [`Bdp`]: many sudden failures
-//! lower its limit.
+//! No algorithm learns from [`Outcome::Cancelled`], and only [`Bdp`] from [`Outcome::Ignore`]: many
+//! sudden failures lower its limit.
 
 mod aimd;
 mod algorithm;

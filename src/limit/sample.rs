@@ -2,30 +2,30 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What is known of one finished call.
+/// The measurements of one finished call.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Sample {
-    /// When the inner's `call` was made.
+    /// The time of the inner's `call`.
     pub dispatched: Instant,
-    /// When the call ended.
+    /// The end of the call.
     pub finished: Instant,
-    /// How long the request had waited, from admission to dispatch.
+    /// The time from admission to dispatch.
     pub wait: Duration,
-    /// How many calls were in flight just after this one was dispatched, itself included.
+    /// The number of calls in flight just after the dispatch of this call, which is included.
     pub in_flight_at_dispatch: usize,
-    /// How many calls are in flight now, this one no longer included.
+    /// The number of calls in flight after this call has ended.
     pub in_flight: usize,
-    /// Whether the limit was binding: every slot was taken at the dispatch of this call, or until now with
-    /// others waiting.
+    /// Set if the limit was binding: all slots were taken at the dispatch of this call, or at its
+    /// end with other requests waiting.
     pub limit_reached: bool,
-    /// What the call says about the inner's health.
+    /// The call's verdict on the inner's health.
     pub outcome: Outcome,
 }
 
 impl Sample {
-    /// Returns the sample of a call that did not wait and ran alone, without a limit in its way, to try an
-    /// [`Algorithm`] with. The fields can be set.
+    /// Returns a sample to try an [`Algorithm`](super::Algorithm) with: of a call that did not
+    /// wait, ran alone, and did not reach the limit. Set the fields to change that.
     #[must_use]
     pub fn new(dispatched: Instant, finished: Instant, outcome: Outcome) -> Self {
         Self {
@@ -39,42 +39,41 @@ impl Sample {
         }
     }
 
-    /// Returns how long the call ran.
+    /// Returns the time from dispatch to the end of the call.
     #[must_use]
     pub fn service_time(&self) -> Duration {
         self.finished.saturating_duration_since(self.dispatched)
     }
 }
 
-/// What a finished call says about the health of the inner service.
+/// A finished call's verdict on the health of the inner service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The inner did its work.
     Success,
-    /// The inner says, or shows, that it has too much to do. So does a running call that its caller drops when
-    /// its [deadline](crate::Class::deadline) has come, whatever classifies responses.
+    /// The inner reports or shows overload. A running call that its caller drops at the call's
+    /// [deadline](crate::Class::deadline) counts as overload, whatever classifies responses.
     Overload,
-    /// An end that says nothing about load.
+    /// The end of the call says nothing about load.
     Ignore,
-    /// The caller gave up on a running call before its deadline, or without one; or it panicked. Its age is
-    /// still known.
+    /// The caller dropped a running call before the deadline or without a deadline, or the call
+    /// panicked. The sample still has the age of the call.
     Cancelled,
 }
 
-/// How busy a leveler is at a tick.
+/// The load of a leveler at a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Load {
-    /// How many calls are in flight.
+    /// The number of calls in flight.
     pub in_flight: usize,
-    /// How many requests wait.
+    /// The number of waiting requests.
     pub queued: usize,
 }
 
 impl Load {
-    /// Returns the load of so many calls in flight and so many requests that wait, to try an
-    /// [`Algorithm`] with.
+    /// Returns a load to try an [`Algorithm`](super::Algorithm) with.
     #[must_use]
     pub fn new(in_flight: usize, queued: usize) -> Self {
         Self { in_flight, queued }

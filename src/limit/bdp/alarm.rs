@@ -1,12 +1,12 @@
-/// Notices within a few calls that calls take far longer than they should.
+/// Notices within a few calls that service times are far too long.
 ///
 /// A cumulative sum (Page, "Continuous inspection schemes", 1954) of service times, as multiples of
 /// the target, above [`ALLOWANCE`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Alarm(f64);
 
-/// What a call may take without adding to the sum, as a multiple of the target. Halfway between the
-/// usual (1) and what would be bad (2), as is usual for a cumulative sum.
+/// The service time that adds nothing to the sum, as a multiple of the target: halfway between the
+/// usual (1) and a bad one (2).
 const ALLOWANCE: f64 = 1.5;
 /// The most that one call adds: no single call raises the alarm.
 const MAX_STEP: f64 = 6.0;
@@ -15,8 +15,8 @@ const MAX_STEP: f64 = 6.0;
 const THRESHOLD: f64 = 16.0;
 
 impl Alarm {
-    /// Adds a call that took `times_the_target`. Returns whether the sum is too high, and clears the
-    /// sum if so.
+    /// Adds a call that took `times_the_target`. Returns whether the sum is too high, and clears
+    /// the sum if so.
     pub(super) fn hear(&mut self, times_the_target: f64, variation: f64) -> bool {
         self.0 = (self.0 + (times_the_target - ALLOWANCE).min(MAX_STEP)).max(0.0);
         let raised = self.0 > THRESHOLD * variation;

@@ -1,7 +1,6 @@
 use super::statistics::{Mean, Spread};
 
-/// What single calls tell: how long calls take, how unequal they are, and when there was a
-/// standstill.
+/// Statistics of single calls: how long calls take, how unequal calls are, and the last standstill.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Calls {
     /// The mean latency lately, in seconds; 0 before the first call.
@@ -10,9 +9,9 @@ pub(super) struct Calls {
     variation: f64,
     /// The 95th percentile of the service times, in seconds.
     p95: f64,
-    /// How many calls have ended.
+    /// The number of calls that have ended.
     seen: f64,
-    /// When the last call ended.
+    /// The end of the last call.
     last: f64,
     /// The end of the last standstill. Calls dispatched earlier ran through it.
     stood_still: f64,
@@ -20,24 +19,25 @@ pub(super) struct Calls {
     pub(super) quiet: Mean,
 }
 
-/// The least variation that is believed; exponential times have 1. A queue in the inner makes calls
-/// look alike.
+/// The least believed variation, that of exponential times. A queue in the inner makes calls look
+/// alike.
 const MIN_VARIATION: f64 = 1.0;
-/// The most variation that is believed. Without a bound an interval might never end.
+/// The highest believed variation. Without a bound an interval might never end.
 const MAX_VARIATION: f64 = 8.0;
-/// The silence that counts as a standstill (a garbage collector, say), as a multiple of what calls
-/// usually take. With exponential times, a call that runs alone is silent for so long once in 1 800.
+/// The silence that counts as a standstill (a garbage collector, say), as a multiple of the usual
+/// service time. With exponential times, a call that runs alone is silent for as long once in 1
+/// 800.
 const STANDSTILL_GAP: f64 = 2.5;
-/// The fewest calls that say what is usual.
+/// The fewest calls from which a usual time is known.
 const MIN_CALLS: f64 = 50.0;
-/// The share by which the 95th percentile rises with each call above it. Each call below lowers the
-/// percentile by a nineteenth of that, so that it rests where one call of twenty is above.
+/// The share by which each call above the 95th percentile raises the percentile. Each call below
+/// lowers it by a nineteenth as much, so the percentile rests where one call of twenty is above.
 const QUANTILE_STEP: f64 = 0.0475;
-/// How many calls the mean of quiet ones remembers.
+/// The number of calls that the mean of quiet calls remembers.
 const QUIET_MEMORY: f64 = 400.0;
 
 impl Calls {
-    /// What is known at the end of the first call.
+    /// Returns the statistics at the end of the first call.
     fn first(now: f64, took: f64) -> Self {
         Self {
             latency: took,
@@ -49,8 +49,8 @@ impl Calls {
         }
     }
 
-    /// Takes note of the end of a call. If a standstill has ended with it, returns since when
-    /// nothing had finished.
+    /// Adds a call that ended at `now`. If that ends a standstill, returns the end of the call
+    /// before.
     pub(super) fn add(&mut self, now: f64, took: f64) -> Option<f64> {
         if self.seen == 0.0 {
             *self = Self::first(now, took);
@@ -66,7 +66,7 @@ impl Calls {
         stood_still.then_some(last)
     }
 
-    /// Takes note of a call that was dispatched with at most half of the limit in use.
+    /// Adds a call that was dispatched with at most half of the limit in use.
     pub(super) fn add_quiet(&mut self, took: f64) {
         self.quiet.count = self.quiet.count.min(QUIET_MEMORY);
         self.quiet.add(took, 1.0);
@@ -94,7 +94,7 @@ impl Calls {
         now - took >= self.stood_still
     }
 
-    /// Returns whether a failure was so quick that nothing was tried.
+    /// Returns whether a failure was too quick for any work to have been tried.
     pub(super) fn is_quick(&self, took: f64) -> bool {
         self.seen == 0.0 || took < 0.2 * self.p95
     }

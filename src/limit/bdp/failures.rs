@@ -1,17 +1,17 @@
 use super::meter::{MIN_SAMPLES, Meter};
 
-/// Notices that suddenly many calls fail at once, or that the inner reports overload.
+/// Notices a sudden rise of calls that fail at once, and many overloads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failures {
     /// The share of calls that fail at once, usually.
     usual_share: f64,
 }
 
-/// How far the share of calls that fail at once may exceed the usual one.
+/// The tolerated rise of the share of calls that fail at once, over the usual share.
 const SUDDEN_SHARE: f64 = 0.3;
-/// The share of overloads that is tolerated while the limit is in the way.
+/// The tolerated share of overloads while the limit is in the way.
 const OVERLOAD_SHARE_BOUND: f64 = 0.5;
-/// The share of overloads that is tolerated otherwise.
+/// The tolerated share of overloads otherwise.
 const OVERLOAD_SHARE_FREE: f64 = 0.1;
 
 impl Failures {

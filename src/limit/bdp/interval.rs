@@ -4,7 +4,7 @@ pub(super) struct Interval {
     pub(super) limit: f64,
     /// Successes a second.
     pub(super) rate: f64,
-    /// How many successes the rate was measured from.
+    /// The number of successes.
     pub(super) count: f64,
 }
 

@@ -1,17 +1,17 @@
 use super::{interval::Interval, statistics::Spread};
 
-/// Measures an [`Interval`], and counts what else happened in that time. All times are seconds on
-/// one clock.
+/// Measures an [`Interval`], and counts other events of the same time. All times are seconds on one
+/// clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
     pub(super) limit: f64,
-    /// When the limit was set.
+    /// The time at which the limit was set.
     pub(super) since: f64,
     /// The end of the warm-up: calls that finish earlier were dispatched under another limit.
     from: f64,
     /// Time in which nothing could finish, in seconds.
     stalled: f64,
-    /// The end of the last such time.
+    /// The end of the last standstill.
     resumed: f64,
     pub(super) successes: f64,
     /// Successes and overloads after the warm-up.
@@ -23,17 +23,17 @@ pub(super) struct Meter {
     pub(super) overloaded: f64,
     /// The most calls that were in flight.
     pub(super) peak: f64,
-    /// How long calls took.
+    /// The service times of calls.
     pub(super) times: Spread,
 }
 
-/// The fewest calls that say anything: a rate from 16 calls has a standard error of a quarter.
+/// The fewest calls to conclude anything from: the relative error of a rate from 16 is a quarter.
 pub(super) const MIN_SAMPLES: f64 = 16.0;
 
-/// The share of samples with the limit in the way from which the rate counts as what the inner can
-/// do. A little less than 1: between two dispatches there may be nothing to dispatch for a moment.
+/// The least share of samples with the limit in the way for the rate to be the inner's capacity. A
+/// little less than 1, since between two dispatches the queue may be empty for a moment.
 const BOUND_SHARE: f64 = 0.9;
-/// The share of samples with the limit in the way above which that is more than an odd burst.
+/// The share of samples with the limit in the way that is no more than an odd burst.
 const TOUCHED_SHARE: f64 = 0.05;
 
 impl Meter {
@@ -60,7 +60,7 @@ impl Meter {
         now >= self.from.max(self.resumed)
     }
 
-    /// Counts a call that ended. `bound` says whether the limit was in its way.
+    /// Counts a call that ended. `bound` is set if the limit was in the way.
     pub(super) fn add(&mut self, now: f64, success: bool, bound: bool) {
         if self.is_warm(now) {
             self.samples += 1.0;
@@ -69,7 +69,8 @@ impl Meter {
         }
     }
 
-    /// Leaves out the time between two instants: nothing could finish, and not for want of work.
+    /// Leaves out the time between two instants, in which nothing could finish although there was
+    /// work.
     pub(super) fn skip(&mut self, from: f64, to: f64) {
         let from = from.max(self.resumed);
         self.resumed = self.resumed.max(to);
@@ -87,13 +88,13 @@ impl Meter {
         }
     }
 
-    /// Returns whether the limit was in the way all the time, so that the rate is what the inner can
-    /// do.
+    /// Returns whether the limit was in the way all the time. The rate is then the inner's
+    /// capacity.
     pub(super) fn is_bound(&self) -> bool {
         self.samples > 0.0 && self.bound >= BOUND_SHARE * self.samples
     }
 
-    /// Returns whether the limit was in the way now and then at least.
+    /// Returns whether the limit was in the way at least now and then.
     pub(super) fn is_touched(&self) -> bool {
         self.bound > TOUCHED_SHARE * self.samples
     }

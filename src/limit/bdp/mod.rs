@@ -1,4 +1,10 @@
-//! The limit as the product of what the inner can do and how long calls may take there.
+//! The limit as the product of the inner's throughput and the time that a call may take.
+//!
+//! [`Bdp`] is the public face, and turns instants into seconds. [`trials::Trials`] tries one limit
+//! after the other. A [`meter::Meter`] counts the calls of a trial and ends as an
+//! [`interval::Interval`]. [`search::Search`] keeps what is known of the inner (a [`model::Model`],
+//! and the [`calls::Calls`]), learns from each interval, and returns the next [`phase::Trial`].
+//! [`alarm::Alarm`] and [`failures::Failures`] watch for trouble.
 
 mod alarm;
 mod calls;
@@ -23,26 +29,30 @@ use super::{
     sample::{Load, Sample},
 };
 
-/// Finds the limit, and follows it, when nothing is known of the inner service: the one to start with.
+/// Finds the limit, and follows it, if nothing is known of the inner service. Start with this one.
 ///
-/// The limit is a *bandwidth-delay product*: what the inner can do, in calls a second, times how long a call may
-/// take there. The first is measured again and again while the limit is in the way, and moves the limit within a
-/// few hundred calls of a change. The second is learned slowly, from trying a little more and a little less and
-/// looking whether throughput follows. The page [limits.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md) has the law,
-/// why it works, what it cannot know, and what came out in simulations.
+/// The limit is a *bandwidth-delay product*: the throughput of the inner, in calls a second, times
+/// the latency that calls may have there. Throughput is measured again and again while the limit is
+/// in the way, and moves the limit within a few hundred calls of a change. The latency is learned
+/// slowly: the algorithm tries a little more and a little less, and looks whether throughput
+/// follows.
+/// [limits.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md)
+/// has the law, the reasons, what cannot be known, and the results of simulations.
 ///
-/// - As long as the limit is not in the way nothing is learned from that, and the limit stays; it grows a little if
-///   it is in the way now and then and calls take no longer for that.
-/// - A limit that is far too low or too high at the start is found out within some hundred calls.
-/// - Each large cut is an experiment: if throughput follows it, the inner had become slow and not less able, and
-///   the cut is taken back.
+/// - While the limit is not in the way, the limit stays and nothing is learned. The limit grows a
+///   little if it is in the way now and then and calls take no longer for that.
+/// - A start that is far too low or too high is found out within some hundred calls.
+/// - Each large cut is an experiment: if throughput follows, the inner had become slow and not less
+///   able, and the cut is taken back.
 /// - Times in which nothing at all finishes, as when a garbage collector runs, are left out.
-/// - Failures ([`Outcome::Ignore`]) count for neither throughput nor latency; when suddenly many calls fail at once,
-///   the limit goes down for a while. Many an [`Outcome::Overload`] lowers it as well.
-///   [`Outcome::Cancelled`] counts for nothing.
+/// - Failures ([`Outcome::Ignore`](super::Outcome::Ignore)) count for neither throughput nor
+///   latency. If suddenly many calls fail at once, the limit goes down for a while. So it does
+///   after many overloads ([`Outcome::Overload`](super::Outcome::Overload)).
+///   [`Outcome::Cancelled`](super::Outcome::Cancelled) counts for nothing.
 ///
-/// It supposes that the inner is this leveler's alone. Where several processes share one, each sees throughput
-/// follow its own limit, at the cost of the others, and all grow: use [`LatencyTarget`](super::LatencyTarget).
+/// The algorithm assumes that the inner serves this leveler alone. If several processes share an
+/// inner, each sees throughput follow its own limit, at the cost of the others, and all limits
+/// grow: use [`LatencyTarget`](super::LatencyTarget) there.
 ///
 /// A sample costs some tens of nanoseconds and no allocation.
 ///
@@ -55,7 +65,7 @@ use super::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Bdp {
-    /// The first instant that was told. Inside, time is in seconds since then.
+    /// The first instant of a sample or tick. Inside, time is in seconds from here.
     origin: Option<Instant>,
     trials: Trials,
 }
@@ -76,19 +86,25 @@ impl Bdp {
         Self::within(Bounds { min: 1.0, max: f64::from(u32::MAX), initial: INITIAL })
     }
 
-    /// Sets what the limit does not go below. By default, and for 0, that is 1.
+    /// Sets the lowest limit, in calls at once.
+    ///
+    /// Zero counts as 1. A minimum above the maximum prevails. Default is 1.
     #[must_use]
     pub fn min(self, min: usize) -> Self {
         Self::within(Bounds { min: whole(min), ..self.bounds() })
     }
 
-    /// Sets what the limit does not go above. There is no such bound by default.
+    /// Sets the highest limit: the most calls you would ever want at once.
+    ///
+    /// Zero counts as 1. Unbounded by default.
     #[must_use]
     pub fn max(self, max: usize) -> Self {
         Self::within(Bounds { max: whole(max), ..self.bounds() })
     }
 
-    /// Sets the limit to start with, 4 by default. A good guess saves the second or so that finding it takes.
+    /// Sets the limit to start with. A good guess saves the second or so that the search takes.
+    ///
+    /// Default is 4.
     #[must_use]
     pub fn initial(self, initial: usize) -> Self {
         Self::within(Bounds { initial: whole(initial), ..self.bounds() })
@@ -102,7 +118,7 @@ impl Bdp {
         self.trials.search.bounds
     }
 
-    /// Returns the seconds since the first instant that was told.
+    /// Returns the seconds from the first instant to `at`.
     fn seconds(&mut self, at: Instant) -> f64 {
         let origin = *self.origin.get_or_insert(at);
         at.saturating_duration_since(origin).as_secs_f64()

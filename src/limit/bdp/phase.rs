@@ -1,6 +1,6 @@
 use super::{interval::Interval, statistics::Mean};
 
-/// Why the limit is what it is just now. The first four are states of BBR
+/// The purpose of a trial. The first four are states of BBR
 /// (draft-cardwell-iccrg-bbr-congestion-control), with the limit in place of the pacing rate.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Phase {
@@ -8,38 +8,38 @@ pub(super) enum Phase {
     Startup {
         /// The mean latency while calls took no longer.
         base: Mean,
-        /// The interval at half of this limit, if there was one.
+        /// The interval at half of this limit, unless this is the first.
         below: Option<Interval>,
-        /// Whether the interval goes on for twice as many calls, to be sure before startup ends.
+        /// Set if the interval goes on for twice as many calls, to be sure before startup ends.
         extended: bool,
     },
     /// Tries a quarter more than the limit. `Cruise` follows.
     ProbeUp,
-    /// Tries the limit itself, to compare with the `ProbeUp` before.
+    /// Tries the limit itself, to compare with the `ProbeUp` just before (`above`).
     Cruise { above: Interval },
     /// Tries much less than the limit. If throughput does not follow, the limit was far too high.
     ProbeDown,
     /// Measures before the limit is cut: nothing is known, or calls take far longer than they
     /// should.
     Verify,
-    /// Tries a cut. `first` says that it is the first of a row; only a search without a target makes
+    /// Tries a cut. `first` is set for the first in a row; only a search without a target makes
     /// more.
     Backoff { before: Interval, first: bool },
 }
 
-/// What to try next.
+/// The next limit to try, and the purpose.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Trial {
     pub(super) phase: Phase,
     /// The limit, before rounding and before the bounds are applied.
     pub(super) limit: f64,
-    /// How long to wait before measuring, in mean latencies: until the calls that were dispatched
-    /// under the limit before are through.
+    /// The wait before measuring, in mean latencies: until the calls that were dispatched under the
+    /// limit before are through.
     pub(super) warm_up: f64,
 }
 
-// How many successes end an interval, for service times whose squared coefficient of variation
-// is 1. The relative error of a rate from n calls is 1/√n.
+// How many successes end an interval, for service times whose squared coefficient of variation is
+// 1. The relative error of a rate from n calls is 1/√n.
 const STARTUP_SAMPLES: f64 = 20.0;
 const PROBE_UP_SAMPLES: f64 = 128.0;
 const CRUISE_SAMPLES: f64 = 256.0;
@@ -48,7 +48,7 @@ const VERIFY_SAMPLES: f64 = 24.0;
 const BACKOFF_SAMPLES: f64 = 48.0;
 
 impl Phase {
-    /// A startup from a baseline, or without one if `base` is empty.
+    /// Returns a startup from a baseline, which may be empty.
     pub(super) fn startup(base: Mean) -> Self {
         Self::Startup { base, below: None, extended: false }
     }

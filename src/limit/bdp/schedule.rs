@@ -4,15 +4,15 @@
 /// before. After a change of the limit the waits are short again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
-    /// How often `Cruise` has ended since the last probe.
+    /// The number of tries, each a `Cruise`, since the last probe.
     tries: u32,
-    /// After how many tries a probe is due.
+    /// The number of tries after which a probe is due.
     due_after: u32,
 }
 
 /// The number of tries before the first probe.
 const FIRST: u32 = 2;
-/// The same if the baseline of the startup is well known.
+/// The same if the baseline of a startup is known well.
 const FIRST_IF_SURE: u32 = 4 * FIRST;
 /// The most tries between two probes.
 const MAX: u32 = 48;
@@ -24,8 +24,7 @@ impl Default for Schedule {
 }
 
 impl Schedule {
-    /// Returns the schedule after a startup whose baseline is known so well that a probe is less
-    /// urgent.
+    /// Returns the schedule after a startup with a well-known baseline: a probe is less urgent.
     pub(super) fn after_sure_startup() -> Self {
         Self { tries: 0, due_after: FIRST_IF_SURE }
     }

@@ -9,43 +9,44 @@ use super::{
 };
 use crate::limit::bounds::Bounds;
 
-/// What is known of the inner, and what to try next.
+/// Knows the inner, and decides which limit to try next.
 ///
-/// Each method that ends an interval learns from it and returns the next [`Trial`].
+/// Each method `after_…` learns from an interval and returns the next [`Trial`].
 #[derive(Clone, Debug)]
 pub(super) struct Search {
     pub(super) bounds: Bounds,
-    /// The limit that is believed to be right.
+    /// The limit believed to be right.
     pub(super) limit: f64,
-    /// The believed limit of the last while. A sink far below it by small steps is looked into.
+    /// A slow mean of `limit`. If small steps lead far below, `Verify` has a look.
     usual_limit: f64,
     pub(super) model: Model,
     pub(super) calls: Calls,
     schedule: Schedule,
 }
 
-/// The highest initial limit that is raised at once. Above, the search looks downward first: too
-/// much costs more than too little.
+/// The highest initial limit that is raised at once. From a higher start the search looks downward
+/// first: too much costs more than too little.
 const MAX_STARTUP_INITIAL: f64 = 8.0;
 
-/// How much more `ProbeUp` tries, as a factor, and how much less `ProbeDown`.
+/// The limit that `ProbeUp` tries, as a multiple of the believed one.
 const PROBE_UP_GAIN: f64 = 1.25;
+/// The same for `ProbeDown`.
 const PROBE_DOWN_GAIN: f64 = 0.6;
 
-/// How many times as long calls may take and count as not longer.
-const SAME_LATENCY: f64 = 1.3;
-/// How many times as long calls take when startup ends, with two standard errors on top.
-const LONGER_LATENCY: f64 = 1.6;
-/// From fewer calls, startup looks twice before it ends.
+/// The slowdown, as a factor, up to which calls count as not slower.
+const NO_SLOWDOWN: f64 = 1.3;
+/// The slowdown that ends a startup, with two standard errors on top.
+const CLEAR_SLOWDOWN: f64 = 1.6;
+/// The fewest calls that end a startup at once. With fewer, the interval goes on for twice as many.
 const STARTUP_END_SAMPLES: f64 = 100.0;
 /// From this many calls a baseline is known to 6 %, which makes a `ProbeDown` less urgent.
 const SURE_BASE_SAMPLES: f64 = 300.0;
-/// The weight of a baseline that comes from the model, in calls: it is known well.
+/// The weight of a baseline from the model, in calls. High, since the model is known well.
 const MODEL_BASE_SAMPLES: f64 = 1000.0;
 
-/// By how many standard errors throughput exceeds the expected when that is taken for room: at the
-/// end of an interval, and in the middle, where it is looked at many times.
+/// The surprise of throughput, in standard errors, that counts as room at the end of an interval.
 const ROOM_ERRORS: f64 = 2.0;
+/// The same in the middle of an interval. Higher, since each call is a chance to be wrong.
 const EARLY_ROOM_ERRORS: f64 = 4.0;
 
 impl Search {
@@ -68,13 +69,12 @@ impl Search {
         Trial { phase, limit: self.limit, warm_up: 0.0 }
     }
 
-    /// Returns how long a call is expected to take at `limit`, in seconds.
+    /// Returns the expected mean latency at `limit`, in seconds.
     pub(super) fn expected_latency(&self, limit: f64) -> f64 {
         self.model.target * (limit / self.limit).max(1.0)
     }
 
-    /// Returns whether an interval is too short to conclude from it: startup seems to end, and looks
-    /// twice.
+    /// Returns whether an interval is too short to conclude: startup seems to end, and looks twice.
     pub(super) fn is_too_short(&self, phase: &Phase, interval: &Interval) -> bool {
         let Phase::Startup { base, extended: false, .. } = phase else { return false };
         self.startup_ends(base, interval)
@@ -103,8 +103,8 @@ impl Search {
         Trial { phase: Phase::startup(self.base()), limit: self.limit, warm_up: 0.0 }
     }
 
-    /// Concludes from an interval in which the limit was not in the way all the time, so that nothing
-    /// is known of what the inner can do. Holds the limit, or lets it grow a little.
+    /// Concludes from an interval in which the limit was not always in the way, which does not show
+    /// the inner's capacity. Holds the limit, or lets it grow a little.
     pub(super) fn after_slack(&mut self, phase: Phase, meter: &Meter) -> Trial {
         // A `ProbeDown` would only make a queue where there is none.
         self.schedule.postpone();
@@ -113,7 +113,7 @@ impl Search {
         let may_take = if self.model.has_target() {
             self.model.target
         } else if base.count > 0.0 {
-            SAME_LATENCY * base.value
+            NO_SLOWDOWN * base.value
         } else {
             f64::INFINITY
         };
@@ -129,7 +129,7 @@ impl Search {
         }
     }
 
-    /// Returns a startup if an interval has shown so far, before its end, that there is room.
+    /// Returns a startup if an interval shows clear room already before its end.
     pub(super) fn after_glance(&self, interval: &Interval) -> Option<Trial> {
         self.has_room(interval, EARLY_ROOM_ERRORS).then(|| self.startup_above(interval.limit))
     }
@@ -142,8 +142,8 @@ impl Search {
     ) -> Trial {
         let variation = self.calls.variation();
         let ends = self.startup_ends(&base, &interval);
-        let (longer, error) = slowdown(&base, &interval, variation);
-        if base.count == 0.0 || longer < SAME_LATENCY + error {
+        let (ratio, error) = slowdown(&base, &interval, variation);
+        if base.count == 0.0 || ratio < NO_SLOWDOWN + error {
             base.add(interval.latency(), interval.count);
         }
         if !ends {
@@ -152,8 +152,7 @@ impl Search {
             return Trial { phase, limit: 2.0 * interval.limit, warm_up: 1.0 };
         }
         if self.model.has_target() {
-            // The rate before is known better than that of the top, unless the latter is clearly
-            // higher.
+            // The rate from before is known better, unless the rate at the top is clearly higher.
             if interval.rate > 1.15 * self.model.rate {
                 self.model.set_rate(interval.rate, interval.count);
             }
@@ -169,7 +168,7 @@ impl Search {
         let mut target = base.value;
         let mut rate = Mean { value: interval.rate, count: interval.count };
         if elasticity - 0.5 * error > 0.1 {
-            // Throughput still grew: calls get slower from early on, and it is worth it.
+            // Throughput still grew: calls get slower from early on, and the gain is worth that.
             target = target.max(below.latency());
         } else {
             rate.add(below.rate, below.count);
@@ -210,7 +209,7 @@ impl Search {
         let count = 5.0 * PROBE_DOWN_SAMPLES;
         let believed = Interval { limit: self.limit, rate: self.model.rate, count };
         let (elasticity, error) = interval.elasticity(&believed, self.calls.variation());
-        // The knee, if throughput grows evenly up to it and not at all beyond.
+        // The knee, if throughput grows evenly up to the knee and not at all beyond.
         let knee = interval.limit * self.model.rate / interval.rate;
         let fits = HEADROOM * knee;
         let ratio = fits / self.limit;
@@ -257,7 +256,7 @@ impl Search {
         let base = Mean { value: interval.latency(), count: interval.count };
         if self.model.has_target() {
             if followed {
-                // The inner had become slow and not less able: fewer calls only mean that less is
+                // The inner had become slow and not less able: fewer calls only mean less work
                 // done. There may be room above as well.
                 self.model.set_target(HEADROOM * interval.latency());
                 self.model.set_rate(before.rate, before.count);
@@ -294,13 +293,13 @@ impl Search {
         self.adopt_findings()
     }
 
-    /// Takes over a model that has just been found out, so that the first `ProbeDown` comes soon.
+    /// Takes over a new finding, which a `ProbeDown` checks soon.
     fn adopt_findings(&mut self) -> Trial {
         self.schedule = Schedule::default();
         self.adopt_model()
     }
 
-    /// Takes over the limit and the latency that the model says.
+    /// Takes over the limit and the latency of the model.
     fn adopt_model(&mut self) -> Trial {
         self.set_limit(self.model.limit());
         self.usual_limit = self.limit;
@@ -326,16 +325,16 @@ impl Search {
         Trial { phase: Phase::startup(self.base()), limit: 2.0 * limit, warm_up: 1.0 }
     }
 
-    /// Returns whether startup has reached the top: calls take clearly longer than the baseline, or
-    /// the maximum is reached.
+    /// Returns whether startup is at the top: calls take clearly longer than the baseline, or the
+    /// limit is at its maximum.
     fn startup_ends(&self, base: &Mean, interval: &Interval) -> bool {
-        let (longer, error) = slowdown(base, interval, self.calls.variation());
+        let (ratio, error) = slowdown(base, interval, self.calls.variation());
         let highest = interval.limit >= self.bounds.max;
-        highest || base.count > 0.0 && longer > LONGER_LATENCY + 2.0 * error
+        highest || base.count > 0.0 && ratio > CLEAR_SLOWDOWN + 2.0 * error
     }
 
-    /// Returns whether the inner does clearly more at a little more than the limit than it could
-    /// until now, and calls do not take longer for that.
+    /// Returns whether throughput is clearly higher than known, and calls do not take longer for
+    /// that.
     fn has_room(&self, interval: &Interval, errors: f64) -> bool {
         self.model.surprise(interval, self.calls.variation()) > errors
             && interval.rate > 1.1 * self.model.rate
@@ -353,7 +352,7 @@ impl Search {
 
     fn learn_rate(&mut self, interval: &Interval) {
         self.model.learn_rate(interval, self.calls.variation());
-        // One interval moves the limit by no more than this, whatever its rate says.
+        // One interval moves the limit by no more than this, whatever the rate.
         let limit = self.model.limit().clamp(0.67 * self.limit, 1.5 * self.limit);
         self.set_limit(limit);
     }
@@ -363,7 +362,7 @@ impl Search {
     }
 }
 
-/// Returns how many times as long calls take as the baseline, and the standard error of that. Means
+/// Returns the latency of an interval as a multiple of the baseline, and the standard error. Means
 /// nothing if the baseline is empty.
 fn slowdown(base: &Mean, interval: &Interval, variation: f64) -> (f64, f64) {
     let error = (variation * (1.0 / base.count.max(1.0) + 1.0 / interval.count)).sqrt();

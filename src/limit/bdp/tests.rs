@@ -1,4 +1,4 @@
-//! Through the public face, with made-up calls: whole scenarios are in `benches/overload`.
+//! Through the public face, with made-up calls. Whole scenarios are in `benches/overload`.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use crate::limit::{
     sample::{Load, Outcome, Sample},
 };
 
-/// An inner with so many servers, each of which takes the same time for every call, that always has enough to do.
-/// One call finishes at a time, in even intervals.
+/// An inner with `servers`, all of the same speed, that always has enough to do. Calls take the
+/// same time and finish one by one, evenly spaced.
 struct Inner {
     now: Instant,
     servers: f64,

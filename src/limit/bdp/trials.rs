@@ -12,12 +12,12 @@ use crate::limit::{
 
 /// Tries limits, one after the other.
 ///
-/// Counts calls while a limit is tried, finds out when the interval ends, asks the [`Search`] for a
-/// conclusion, and begins the [`Trial`] that it returns. All times are seconds on one clock.
+/// Counts calls while a limit is tried, decides when the interval ends, asks the [`Search`] for a
+/// conclusion, and begins the returned [`Trial`]. All times are seconds on one clock.
 #[derive(Clone, Debug)]
 pub(super) struct Trials {
     pub(super) phase: Phase,
-    /// The meter of the limit that is tried now.
+    /// The counts of the current trial.
     meter: Meter,
     alarm: Alarm,
     failures: Failures,
@@ -26,9 +26,10 @@ pub(super) struct Trials {
     last_busy_tick: Option<f64>,
 }
 
-/// The longest warm-up, in seconds, so that no single odd latency makes the search blind for longer.
+/// The longest warm-up, in seconds, so that no single odd latency makes the search blind for
+/// longer.
 const MAX_WARM_UP: f64 = 30.0;
-/// The longest standstill, in seconds. What lasts longer is not a pause but a state.
+/// The longest standstill, in seconds. A longer one is not a pause but a state.
 const MAX_STANDSTILL: f64 = 8.0;
 /// The time without a busy tick, in seconds, after which the leveler was idle. A busy one ticks a
 /// hundred times as often.
@@ -48,7 +49,7 @@ impl Trials {
         }
     }
 
-    /// Returns the limit that is tried now.
+    /// Returns the limit of the current trial.
     pub(super) fn limit(&self) -> f64 {
         self.meter.limit
     }

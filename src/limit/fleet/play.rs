@@ -19,24 +19,24 @@ use crate::{
     queue::mix,
 };
 
-/// Replicas that each have a leveler, and what is behind all of them: a pool of servers with one line.
+/// Replicas with a leveler each, in front of a pool of servers with one line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fleet {
     pub(super) servers: usize,
-    /// Mean service time, if nobody waits; the times are exponential.
+    /// The mean service time without waiting. Service times are exponential.
     pub(super) service: Duration,
     pub(super) replicas: usize,
-    /// From the start of one replica to the start of the next.
+    /// The time from the start of one replica to the start of the next.
     pub(super) stagger: Duration,
-    /// How much all replicas together ask for, as a multiple of what the servers can do.
+    /// The demand of all replicas together, as a multiple of what the servers can do.
     pub(super) load: f64,
-    /// What comes before is not measured.
+    /// The time before the measurement begins.
     pub(super) warm_up: Duration,
     pub(super) measured: Duration,
 }
 
 impl Fleet {
-    /// Plays it out with such an algorithm in each replica.
+    /// Plays the fleet with an algorithm in each replica.
     pub(super) fn play<A: Algorithm>(&self, seed: u64, algorithm: impl Fn() -> A) -> Figures {
         let mut play = Play::new(*self, seed, algorithm);
         while play.step() {}
@@ -49,7 +49,7 @@ enum Event {
     Arrival {
         replica: usize,
     },
-    /// The time has come that the spacing of a limit below 1 asks for.
+    /// The spacing of a limit below 1 is over.
     Due {
         replica: usize,
     },
@@ -71,7 +71,7 @@ struct Play<A> {
     fleet: Fleet,
     start: Instant,
     now: Instant,
-    /// By time, and in the order in which they were made.
+    /// Events by time, and events of the same time in the order of their making.
     events: BTreeMap<(Instant, u64), Event>,
     made: u64,
     replicas: Vec<Replica<A>>,
@@ -197,7 +197,7 @@ impl<A: Algorithm> Play<A> {
         let this = &mut self.replicas[call.replica];
         this.in_flight -= 1;
         this.expire(now);
-        // As the leveler has it: a mean over some 50 calls.
+        // A mean over some 50 calls, as the leveler keeps.
         let mean = this.mean.get_or_insert(latency.as_secs_f64());
         *mean += (latency.as_secs_f64() - *mean) / 50.0;
         let mut sample = Sample::new(call.dispatched, now, Outcome::Success);
