@@ -1,23 +1,25 @@
 use std::time::Duration;
 
 use super::{
-    Algorithm, Outcome, Sample,
+    algorithm::Algorithm,
     bounds::{Bounds, whole},
+    sample::{Outcome, Sample},
 };
 
-/// Adds a slot for each call that goes well, and takes a tenth away for one that does not.
+/// Adds a slot for each call that goes well, and takes a tenth of the limit away for each overload.
 ///
-/// The additive increase and multiplicative decrease of Netflix' [concurrency-limits], with its constants. A
-/// call that ends in [`Outcome::Overload`], or takes longer than a timeout, shrinks the limit to nine tenths,
-/// rounded down. Each other call that succeeds adds one, if at least half of the limit was in use when it was
-/// dispatched. [`Outcome::Ignore`] and [`Outcome::Cancelled`] change nothing.
+/// The additive increase and multiplicative decrease of Netflix' [concurrency-limits], with the
+/// same constants. A call that ends in [`Outcome::Overload`], or takes longer than a timeout,
+/// shrinks the limit to nine tenths, rounded down. Every other success adds 1, if at least half of
+/// the limit was in use at dispatch. [`Outcome::Ignore`] and [`Outcome::Cancelled`] change nothing.
 ///
-/// **Use it** when the inner says in time that it has too much to do: by answers that your classifier makes
-/// `Overload`, such as 429, 503 or `RESOURCE_EXHAUSTED`, from a quota or a queue of its own that is short.
+/// **Use it** if the inner reports overload in time: by answers that your classifier makes
+/// `Overload`, such as 429, 503 or `RESOURCE_EXHAUSTED`, from a quota or a short queue of the
+/// inner.
 ///
-/// **Do not use it** when the inner lets calls wait instead. The limit then grows until calls take as long as
-/// the timeout, which is far beyond what the inner can do at once: with the constants as they are it ends at
-/// the maximum, or with calls of 5 s.
+/// **Do not use it** if the inner lets calls wait instead. The limit then grows until calls take as
+/// long as the timeout, far beyond what the inner can do at once. With the default constants the
+/// limit ends at the maximum, or calls take 5 s.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,7 +41,8 @@ pub struct Aimd {
     timeout: Duration,
 }
 
-/// What is left of the limit after an overload: `backoffRatio` of Netflix' `AIMDLimit`. So are the defaults.
+/// The share of the limit that an overload leaves: `backoffRatio` of Netflix' `AIMDLimit`, which is
+/// the source of the defaults too.
 const BACKOFF: f64 = 0.9;
 
 impl Aimd {
@@ -50,26 +53,26 @@ impl Aimd {
         Self { limit: bounds.start(), bounds, timeout: Duration::from_secs(5) }
     }
 
-    /// Sets what the limit does not go below: what even a struggling inner can take, in calls at once.
+    /// Sets the lowest limit, in calls at once: as many as even a struggling inner can take.
     ///
-    /// Zero is taken for 1. A minimum above the maximum goes before it. Default is 20.
+    /// Zero counts as 1. A minimum above the maximum prevails. Default is 20.
     #[must_use]
     pub fn min(self, min: usize) -> Self {
         let bounds = Bounds { min: whole(min), ..self.bounds };
         self.within(bounds)
     }
 
-    /// Sets what the limit does not go above: the most you would ever want at once.
+    /// Sets the highest limit: the most calls you would ever want at once.
     ///
-    /// Zero is taken for 1. Default is 200.
+    /// Zero counts as 1. Default is 200.
     #[must_use]
     pub fn max(self, max: usize) -> Self {
         let bounds = Bounds { max: whole(max), ..self.bounds };
         self.within(bounds)
     }
 
-    /// Sets the limit to start with: a guess from below, since growing is fast. What is outside of the bounds
-    /// is taken for the nearest one.
+    /// Sets the limit to start with: a guess from below, since growing is fast. A value outside of
+    /// the bounds counts as the nearest bound.
     ///
     /// Default is 20.
     #[must_use]
@@ -78,8 +81,8 @@ impl Aimd {
         self.within(bounds)
     }
 
-    /// Sets how long a call may run before it counts as an overload. Size it by the slowest call that a
-    /// healthy inner makes.
+    /// Sets how long a call may run before it counts as an overload. Size the timeout by the
+    /// slowest call of a healthy inner.
     ///
     /// Default is 5 s.
     #[must_use]

@@ -1,7 +1,7 @@
-/// Between what a limit stays, and where it starts.
+/// The bounds of a limit, and its start.
 ///
-/// Kept as they were said, so that it does not matter in which order. Where they contradict each other the
-/// minimum goes before the maximum, and both before the start.
+/// Keeps the values as set, so that their order does not matter. In a contradiction the minimum
+/// prevails over the maximum, and both prevail over the start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     pub(super) min: f64,
@@ -15,14 +15,14 @@ impl Bounds {
         self.clamp(self.initial)
     }
 
-    /// Returns what is allowed that is nearest to `limit`.
+    /// Returns the allowed limit nearest to `limit`.
     pub(super) fn clamp(&self, limit: f64) -> f64 {
         // `f64::clamp` panics on contradictions.
         limit.min(self.max).max(self.min)
     }
 }
 
-/// A whole bound: zero is taken for one, since no limit is below it.
+/// Returns a whole bound, at least 1: algorithms with whole bounds keep the limit at 1 or above.
 pub(super) fn whole(bound: usize) -> f64 {
     bound.max(1) as f64
 }

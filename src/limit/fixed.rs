@@ -1,9 +1,9 @@
-use super::{Algorithm, Sample};
+use super::{algorithm::Algorithm, sample::Sample};
 
-/// A limit that stays what it is.
+/// A limit that does not change.
 ///
-/// The right choice when you know the number: connections of a pool, writers of a database, permits of a
-/// licence, or a value found by a load test.
+/// The right choice when you know the number: connections of a pool, writers of a database, permits
+/// of a licence, or a value found by a load test.
 #[derive(Clone, Copy, Debug)]
 pub struct Fixed(usize);
 

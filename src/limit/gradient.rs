@@ -3,37 +3,39 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Algorithm, Outcome, Sample,
+    algorithm::Algorithm,
     bounds::{Bounds, whole},
+    sample::{Outcome, Sample},
 };
 
-/// Shrinks the limit when calls take longer than they have for the last ten minutes.
+/// Shrinks the limit when calls take longer than in the last ten minutes.
 ///
-/// The `Gradient2Limit` of Netflix' [concurrency-limits] inside of its `WindowedLimit`, with their constants.
-/// Once a second, if ten calls or more have ended in it, their mean service time *short* is compared with
-/// *long*, a running mean of 600 such windows:
+/// The `Gradient2Limit` of Netflix' [concurrency-limits] inside of its `WindowedLimit`, with the
+/// same constants. A window is a second. If ten or more calls have ended in a window, their mean
+/// service time *short* is compared with *long*, a running mean of 600 windows:
 ///
 /// ```text
 /// gradient = 1.5 × long / short, at least 0.5 and at most 1
 /// limit    = 0.8 × limit + 0.2 × (gradient × limit + 4)
 /// ```
 ///
-/// So the limit grows by 0.8 a second while calls take less than one and a half times what is usual. It stays
-/// when less than half of it was in use, and *long* comes down faster after a bad time: by a twentieth a second
-/// while it is above twice of *short*. Calls shorter than 100 µs are not measured. [`Outcome::Ignore`] and
-/// [`Outcome::Cancelled`] change nothing.
+/// So the limit grows by 0.8 a second while calls take less than 1.5 times *long*. The limit stays
+/// if less than half was in use. After a bad time *long* falls faster: by a twentieth a second
+/// while it is above 2 × *short*. Calls shorter than 100 µs are not measured. [`Outcome::Ignore`]
+/// and [`Outcome::Cancelled`] change nothing.
 ///
-/// One thing is not as its authors have it. They count a call that was refused like any other, so that an inner
-/// which fails fast looks like a fast one. Here an [`Outcome::Overload`] is no measure of speed, and a window
-/// that has one gets the lowest gradient, 0.5.
+/// One thing differs from Netflix' code. A refused call counts like any other there, and an inner
+/// that fails fast looks fast. Here an [`Outcome::Overload`] does not measure speed, and a window
+/// with an overload gets the lowest gradient, 0.5.
 ///
-/// **Use it** when you come from that library and want the same behaviour, for one client of an inner whose
-/// overloads last for minutes, not longer.
+/// **Use it** if you come from that library and want the same behaviour, for one client of an inner
+/// whose overloads last for minutes, not longer.
 ///
-/// **Do not use it** when an overload may last. What is usual is learned under load as well, so under a steady
-/// one the limit and the service time drag each other up, until the maximum; set a maximum that you can live
-/// with. Not for several levelers in front of one inner either: those that come late take what is crowded for
-/// usual, and more than their share. And not when load comes in steps: with 0.8 a second the way up is long.
+/// **Do not use it** if an overload may last. The mean *long* is learned under load as well, so
+/// under steady overload the limit and the service time drag each other up, until the maximum. Set
+/// a maximum that you can live with. Do not use this algorithm for several levelers in front of one
+/// inner either: levelers that join late learn from a crowded inner, and take more than their
+/// share. Nor if load comes in steps: with 0.8 a second the way up is long.
 ///
 /// ```
 /// use tower_load_leveling::{LoadLevelLayer, limit::Gradient};
@@ -52,24 +54,25 @@ pub struct Gradient {
     limit: f64,
     bounds: Bounds,
     window: Window,
-    /// When this window ends; none before the first call.
+    /// The end of this window, or `None` before the first call.
     ends: Option<Instant>,
     long: Long,
 }
 
-// Defaults of `WindowedLimit`. It makes a window as long as two of the shortest calls in it, between a least and
-// a most that both are one second.
+// Defaults of `WindowedLimit`. A window there lasts twice the shortest call, between a minimum and
+// a maximum that are both one second.
 const WINDOW: Duration = Duration::from_secs(1);
-const ENOUGH: u32 = 10;
-const MEASURABLE: Duration = Duration::from_micros(100);
+const MIN_SAMPLES: u32 = 10;
+const MIN_SERVICE_TIME: Duration = Duration::from_micros(100);
 
-// Defaults of `Gradient2Limit`: `rttTolerance`, `smoothing`, `queueSize`, and what its code has in place.
+// Defaults of `Gradient2Limit`: `rttTolerance`, `smoothing` and `queueSize`. The last three are
+// literals in its code.
 const TOLERANCE: f64 = 1.5;
 const SMOOTHING: f64 = 0.2;
 const HEADROOM: f64 = 4.0;
-const STEEPEST: f64 = 0.5;
-const DRIFTED: f64 = 2.0;
-const COME_DOWN: f64 = 0.95;
+const MIN_GRADIENT: f64 = 0.5;
+const DRIFT_RATIO: f64 = 2.0;
+const DRIFT_DECAY: f64 = 0.95;
 
 impl Gradient {
     /// Returns the algorithm with its authors' constants.
@@ -80,28 +83,28 @@ impl Gradient {
         Self { limit: bounds.start(), bounds, window, ends: None, long }
     }
 
-    /// Sets what the limit does not go below, in calls at once. Less than 8 does not come about by itself:
-    /// there the headroom makes up for the lowest gradient.
+    /// Sets the lowest limit, in calls at once. The limit does not sink below 8 by itself: there
+    /// the headroom makes up for the lowest gradient.
     ///
-    /// Zero is taken for 1. A minimum above the maximum goes before it. Default is 20.
+    /// Zero counts as 1. A minimum above the maximum prevails. Default is 20.
     #[must_use]
     pub fn min(self, min: usize) -> Self {
         let bounds = Bounds { min: whole(min), ..self.bounds };
         self.within(bounds)
     }
 
-    /// Sets what the limit does not go above. It gets there under a lasting overload, so size it by what the
-    /// inner can survive.
+    /// Sets the highest limit. A lasting overload leads to the maximum, so size it by the number of
+    /// calls that the inner can survive.
     ///
-    /// Zero is taken for 1. Default is 200.
+    /// Zero counts as 1. Default is 200.
     #[must_use]
     pub fn max(self, max: usize) -> Self {
         let bounds = Bounds { max: whole(max), ..self.bounds };
         self.within(bounds)
     }
 
-    /// Sets the limit to start with: what the inner is known to sustain, if you know it. What is outside of the
-    /// bounds is taken for the nearest one.
+    /// Sets the limit to start with: what the inner is known to sustain, if you know. A value
+    /// outside of the bounds counts as the nearest bound.
     ///
     /// Default is 20.
     #[must_use]
@@ -115,14 +118,14 @@ impl Gradient {
     }
 
     fn on_window(&mut self, window: &Window) {
-        let mut gradient = STEEPEST;
+        let mut gradient = MIN_GRADIENT;
         if let Some(short) = window.mean() {
             let long = self.long.add(short);
-            if long > DRIFTED * short {
-                self.long.mean *= COME_DOWN;
+            if long > DRIFT_RATIO * short {
+                self.long.mean *= DRIFT_DECAY;
             }
             if !window.overloaded {
-                gradient = (TOLERANCE * long / short).clamp(STEEPEST, 1.0);
+                gradient = (TOLERANCE * long / short).clamp(MIN_GRADIENT, 1.0);
             }
         }
         if (window.most_in_flight as f64) < self.limit / 2.0 {
@@ -148,34 +151,34 @@ impl Algorithm for Gradient {
         if !self.window.add(sample) {
             return;
         }
-        // The first call of all is a window by itself, with less than enough in it.
+        // The first call makes a window alone, with too few calls to conclude from.
         if self.ends.is_none_or(|ends| sample.finished > ends) {
             self.ends = sample.finished.checked_add(WINDOW);
             let window = std::mem::take(&mut self.window);
-            if window.ended >= ENOUGH {
+            if window.ended >= MIN_SAMPLES {
                 self.on_window(&window);
             }
         }
     }
 }
 
-/// What the calls were like that ended within a second.
+/// The calls that ended within a second.
 #[derive(Clone, Debug, Default)]
 struct Window {
     ended: u32,
     measured: u32,
-    /// In seconds, of the measured ones.
+    /// The sum of the measured service times, in seconds.
     total: f64,
     most_in_flight: usize,
     overloaded: bool,
 }
 
 impl Window {
-    /// Returns whether it was one to count.
+    /// Adds a call. Returns whether it counts.
     fn add(&mut self, sample: &Sample) -> bool {
         let time = sample.service_time();
         match sample.outcome {
-            Outcome::Success if time >= MEASURABLE => {
+            Outcome::Success if time >= MIN_SERVICE_TIME => {
                 self.measured += 1;
                 self.total += time.as_secs_f64();
             }
@@ -192,7 +195,7 @@ impl Window {
     }
 }
 
-/// A running mean: plain over the first ten, exponential after it.
+/// A running mean: plain over the first ten values, exponential from then on.
 #[derive(Clone, Debug, Default)]
 struct Long {
     mean: f64,
@@ -200,8 +203,9 @@ struct Long {
 }
 
 impl Long {
-    /// `longWindow` of Netflix' `Gradient2Limit`, and how many its `ExpAvgMeasurement` warms up with.
+    /// `longWindow` of Netflix' `Gradient2Limit`.
     const WINDOWS: f64 = 600.0;
+    /// The number of values that Netflix' `ExpAvgMeasurement` warms up with.
     const WARM_UP: u32 = 10;
 
     fn add(&mut self, value: f64) -> f64 {
@@ -221,7 +225,7 @@ mod tests {
     use super::*;
     use crate::limit::testing::{Clock, ms};
 
-    /// Lets 20 calls of this length end in each of so many seconds, with the limit used up.
+    /// Lets 20 calls of length `time` end in each second, with the limit used up.
     fn seconds(limit: &mut Gradient, clock: &mut Clock, seconds: u32, time: Duration) {
         play(limit, clock, seconds, time, Outcome::Success, 200);
     }

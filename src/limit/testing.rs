@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Outcome, Sample};
+use super::sample::{Outcome, Sample};
 
 pub(super) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// A call that took so long, and was dispatched as the last of so many.
+/// Returns the sample of a call that took `time`, dispatched as the last of `in_flight`.
 pub(super) fn sample(time: Duration, in_flight: usize, outcome: Outcome) -> Sample {
     Clock::new().sample(time, in_flight, outcome)
 }
 
-/// A time that stands still by itself.
+/// A clock that only [`pass`](Self::pass) moves.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     now: Instant,
@@ -34,7 +34,7 @@ impl Clock {
         self.now += time;
     }
 
-    /// A call that is dispatched now, with the limit used up.
+    /// Returns the sample of a call that is dispatched now, with the limit used up.
     pub(super) fn sample(&self, time: Duration, in_flight: usize, outcome: Outcome) -> Sample {
         let mut sample = Sample::new(self.now, self.now + time, outcome);
         sample.in_flight_at_dispatch = in_flight;

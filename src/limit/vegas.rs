@@ -1,15 +1,17 @@
 use super::{
-    Algorithm, Outcome, Sample,
+    algorithm::Algorithm,
     bounds::{Bounds, whole},
+    sample::{Outcome, Sample},
 };
 use crate::rng::mix;
 
-/// Keeps a few calls waiting inside of the inner, judged by the shortest service time it has seen.
+/// Keeps a few calls waiting inside of the inner, judged by the shortest service time.
 ///
-/// The `VegasLimit` of Netflix' [concurrency-limits], after TCP Vegas, with its constants and, like its default,
-/// without a window: each call moves the limit. From the shortest service time *base* and that of this call it
-/// follows how many calls seem to wait, `limit × (1 − base / time)`, rounded up. With *s* for the decimal
-/// logarithm of the limit, rounded down, and at least 1:
+/// The `VegasLimit` of Netflix' [concurrency-limits], after TCP Vegas, with the same constants and,
+/// by default there too, without a window: each call moves the limit. From the shortest service
+/// time *base* and the *time* of the call follows how many calls seem to wait in the inner: `limit
+/// × (1 − base / time)`, rounded up. With *s* for the decimal logarithm of the limit, rounded down
+/// and at least 1:
 ///
 /// | seem to wait | the limit |
 /// | --- | --- |
@@ -18,17 +20,18 @@ use crate::rng::mix;
 /// | up to 6 s | stays |
 /// | more | shrinks by s |
 ///
-/// It stays when less than half of it was in use, and shrinks by *s* with each [`Outcome::Overload`], whose time
-/// is not looked at: a fast refusal would otherwise be the shortest service time. (Its authors do look.)
-/// [`Outcome::Ignore`] and [`Outcome::Cancelled`] change nothing. After 15 to 30 × limit calls *base* is
-/// forgotten, and is what the next call takes.
+/// The limit stays if less than half was in use, and shrinks by *s* with each
+/// [`Outcome::Overload`]. The time of an overload is not measured: a fast refusal would become the
+/// shortest service time. (The authors do measure it.) [`Outcome::Ignore`] and
+/// [`Outcome::Cancelled`] change nothing. After 15 to 30 × limit calls *base* is forgotten, and the
+/// next call sets *base* anew.
 ///
-/// **Use it** when all calls take the same time within a few percent, and a short queue in the inner is what
-/// tells you of overload: packets, cache look-ups, one fixed query.
+/// **Use it** if all calls take the same time within a few percent, and a short queue in the inner
+/// is the sign of overload: packets, cache look-ups, one fixed query.
 ///
-/// **Do not use it** when service times differ, as most do. To an inner whose calls take 1 ms or 100 ms
-/// everything seems to wait, and the limit ends near 6 however many it could run. Nor under an overload that
-/// lasts, since *base* is then learned from calls that waited.
+/// **Do not use it** if service times differ, as most do. If calls take 1 ms or 100 ms, nearly
+/// every call seems to wait, and the limit ends near 6 however many calls the inner could run. Nor
+/// under an overload that lasts, since *base* is then learned from calls that waited.
 ///
 /// ```
 /// use tower_load_leveling::{LoadLevelLayer, limit::Vegas};
@@ -46,19 +49,21 @@ use crate::rng::mix;
 pub struct Vegas {
     limit: f64,
     bounds: Bounds,
-    /// In seconds.
+    /// The shortest service time, in seconds.
     base: Option<f64>,
-    /// Calls since the base was forgotten, and after how many per slot it is to be.
+    /// The number of calls since the base was forgotten.
     calls: f64,
+    /// The number of calls after which the base is forgotten, as a multiple of the limit.
     memory: f64,
     random: u64,
 }
 
-// Of Netflix' `VegasLimit`, in units of its `LOG10`: `threshold`, `alpha`, `beta`; and `probeMultiplier`.
-const NONE: f64 = 1.0;
-const FEW: f64 = 3.0;
-const MANY: f64 = 6.0;
-const MEMORY: f64 = 30.0;
+// Of Netflix' `VegasLimit`: `threshold`, `alpha` and `beta`, in units of its `LOG10`, and
+// `probeMultiplier`.
+const THRESHOLD: f64 = 1.0;
+const ALPHA: f64 = 3.0;
+const BETA: f64 = 6.0;
+const PROBE_MULTIPLIER: f64 = 30.0;
 
 impl Vegas {
     /// Returns the algorithm with its authors' constants.
@@ -69,26 +74,26 @@ impl Vegas {
             .seed(0)
     }
 
-    /// Sets what the limit does not go below, in calls at once.
+    /// Sets the lowest limit, in calls at once.
     ///
-    /// Zero is taken for 1. A minimum above the maximum goes before it. Default is 1.
+    /// Zero counts as 1. A minimum above the maximum prevails. Default is 1.
     #[must_use]
     pub fn min(self, min: usize) -> Self {
         let bounds = Bounds { min: whole(min), ..self.bounds };
         self.within(bounds)
     }
 
-    /// Sets what the limit does not go above: the most you would ever want at once.
+    /// Sets the highest limit: the most calls you would ever want at once.
     ///
-    /// Zero is taken for 1. Default is 1000.
+    /// Zero counts as 1. Default is 1000.
     #[must_use]
     pub fn max(self, max: usize) -> Self {
         let bounds = Bounds { max: whole(max), ..self.bounds };
         self.within(bounds)
     }
 
-    /// Sets the limit to start with: a guess from below, since growing is fast. What is outside of the bounds
-    /// is taken for the nearest one.
+    /// Sets the limit to start with: a guess from below, since growing is fast. A value outside of
+    /// the bounds counts as the nearest bound.
     ///
     /// Default is 20.
     #[must_use]
@@ -97,8 +102,9 @@ impl Vegas {
         self.within(bounds)
     }
 
-    /// Sets where the random numbers start that say after how many calls the shortest time is forgotten. Give
-    /// several levelers in front of one inner different ones, so that they do not do it together.
+    /// Sets the seed of the random numbers. After how many calls the shortest time is forgotten is
+    /// random. Give levelers in front of one inner different seeds, so that not all forget
+    /// together.
     ///
     /// Default is 0.
     #[must_use]
@@ -112,14 +118,15 @@ impl Vegas {
         Self { limit: bounds.start(), bounds, ..self }
     }
 
-    /// The next of a SplitMix64 sequence, made a number from half of the memory to all of it.
+    /// Draws a memory from 15 to 30, with the next number of a SplitMix64 sequence.
     fn next_memory(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let fraction = (mix(self.random) >> 11) as f64 / (1_u64 << 53) as f64;
-        MEMORY * (0.5 + 0.5 * fraction)
+        PROBE_MULTIPLIER * (0.5 + 0.5 * fraction)
     }
 
-    /// Takes note of a service time. Returns the base to judge it by, unless it has become the base itself.
+    /// Takes note of a service time. Returns the base to judge `time` by, or `None` if `time` has
+    /// become the base.
     fn base(&mut self, time: f64) -> Option<f64> {
         self.calls += 1.0;
         if self.calls >= self.memory * self.limit {
@@ -150,18 +157,18 @@ impl Algorithm for Vegas {
             Outcome::Ignore | Outcome::Cancelled => return,
             Outcome::Overload => -step,
             Outcome::Success => {
-                // What took no time at all, in a paused clock, took a little.
+                // With a paused clock a call may take no time at all.
                 let time = sample.service_time().as_secs_f64().max(1e-9);
                 let Some(base) = self.base(time) else { return };
                 if 2.0 * (sample.in_flight_at_dispatch as f64) < self.limit {
                     return;
                 }
                 let waiting = (self.limit * (1.0 - base / time)).ceil();
-                if waiting <= NONE * step {
-                    MANY * step
-                } else if waiting < FEW * step {
+                if waiting <= THRESHOLD * step {
+                    BETA * step
+                } else if waiting < ALPHA * step {
                     step
-                } else if waiting <= MANY * step {
+                } else if waiting <= BETA * step {
                     return;
                 } else {
                     -step
@@ -172,7 +179,7 @@ impl Algorithm for Vegas {
     }
 }
 
-/// The decimal logarithm of a limit, rounded down, and at least 1.
+/// Returns the decimal logarithm of a limit, rounded down, and at least 1.
 fn step(limit: f64) -> f64 {
     f64::from((limit as u64).max(1).ilog10().max(1))
 }
@@ -182,7 +189,7 @@ mod tests {
     use super::*;
     use crate::limit::testing::{ms, sample};
 
-    /// One that knows a base of 100 ms.
+    /// Returns `limit` with a base of 100 ms.
     fn ready(limit: Vegas) -> Vegas {
         let mut limit = limit;
         limit.on_sample(&sample(ms(100), 1000, Outcome::Success));
@@ -260,7 +267,7 @@ mod tests {
         }
     }
 
-    /// After how many calls the base is forgotten, again and again.
+    /// Returns the numbers of calls after which the base was forgotten.
     fn memories(limit: Vegas) -> Vec<u32> {
         let (mut limit, mut memories, mut calls) = (limit.min(20).max(20), Vec::new(), 0);
         limit.on_sample(&sample(ms(100), 1, Outcome::Success));

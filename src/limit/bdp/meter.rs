@@ -1,64 +1,48 @@
-//! What is measured while one limit holds.
+use super::{interval::Interval, statistics::Spread};
 
-use super::calls::Spread;
-
-/// Throughput at a limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slot {
-    pub(super) limit: f64,
-    /// Successes a second.
-    pub(super) rate: f64,
-    /// How many that were.
-    pub(super) count: f64,
-}
-
-impl Slot {
-    /// Mean time of a call by Little's law, in seconds. The mean of the calls that have finished would be too
-    /// small: in a short time only the short ones do.
-    pub(super) fn latency(&self) -> f64 {
-        self.limit / self.rate
-    }
-
-    /// How throughput follows the limit from one slot to another, as d ln rate / d ln limit: 1 below the knee, 0
-    /// where more calls only wait for each other, less than that where they hold each other up. And the
-    /// standard error of that.
-    pub(super) fn elasticity(&self, other: &Self, variation: f64) -> (f64, f64) {
-        let span = (other.limit / self.limit).ln();
-        let noise = (variation * (1.0 / self.count + 1.0 / other.count)).sqrt();
-        ((other.rate / self.rate).ln() / span, noise / span.abs())
-    }
-}
-
-/// Measures a [`Slot`], and what else is to be known about that time. All times are seconds on one clock.
+/// Measures an [`Interval`], and counts other events of the same time. All times are seconds on one
+/// clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meter {
     pub(super) limit: f64,
-    /// When the limit was set.
+    /// The time at which the limit was set.
     pub(super) since: f64,
-    /// What finishes before was dispatched under another limit.
+    /// The end of the warm-up: calls that finish earlier were dispatched under another limit.
     from: f64,
-    /// Time in which nothing could finish, and when that was over.
+    /// Time in which nothing could finish, in seconds.
     stalled: f64,
+    /// The end of the last standstill.
     resumed: f64,
     pub(super) successes: f64,
+    /// Successes and overloads after the warm-up.
     samples: f64,
+    /// Samples of calls that found the limit in the way.
     bound: f64,
-    /// Failures that took no time to speak of.
+    /// Failures that took next to no time.
     pub(super) failed: f64,
     pub(super) overloaded: f64,
-    /// The most that were in flight.
+    /// The most calls that were in flight.
     pub(super) peak: f64,
-    /// How long calls took.
+    /// The service times of calls.
     pub(super) times: Spread,
 }
 
+/// The fewest calls to conclude anything from: the relative error of a rate from 16 is a quarter.
+pub(super) const MIN_SAMPLES: f64 = 16.0;
+
+/// The least share of samples with the limit in the way for the rate to be the inner's capacity. A
+/// little less than 1, since between two dispatches the queue may be empty for a moment.
+const BOUND_SHARE: f64 = 0.9;
+/// The share of samples with the limit in the way that is no more than an odd burst.
+const TOUCHED_SHARE: f64 = 0.05;
+
 impl Meter {
-    /// Begins to measure `settle` seconds from `now`.
-    pub(super) fn new(limit: f64, now: f64, settle: f64) -> Self {
+    /// Begins to measure `warm_up` seconds from `now`.
+    pub(super) fn new(limit: f64, now: f64, warm_up: f64) -> Self {
         Self {
             limit,
             since: now,
-            from: now + settle,
+            from: now + warm_up,
             stalled: 0.0,
             resumed: now,
             successes: 0.0,
@@ -71,48 +55,47 @@ impl Meter {
         }
     }
 
-    pub(super) fn is_settled(&self, now: f64) -> bool {
+    /// Returns whether the warm-up is over, and the last standstill too.
+    pub(super) fn is_warm(&self, now: f64) -> bool {
         now >= self.from.max(self.resumed)
     }
 
+    /// Counts a call that ended. `bound` is set if the limit was in the way.
     pub(super) fn add(&mut self, now: f64, success: bool, bound: bool) {
-        if self.is_settled(now) {
+        if self.is_warm(now) {
             self.samples += 1.0;
             self.bound += f64::from(u8::from(bound));
             self.successes += f64::from(u8::from(success));
         }
     }
 
-    /// Leaves out the time between two instants: nothing could finish, and not for want of work.
+    /// Leaves out the time between two instants, in which nothing could finish although there was
+    /// work.
     pub(super) fn skip(&mut self, from: f64, to: f64) {
         let from = from.max(self.resumed);
         self.resumed = self.resumed.max(to);
         self.stalled += (to - from.max(self.from)).max(0.0);
     }
 
-    /// What has been measured so far.
-    pub(super) fn slot(&self, now: f64) -> Slot {
+    /// Returns the throughput so far.
+    pub(super) fn interval(&self, now: f64) -> Interval {
         let time = (now.max(self.resumed) - self.from - self.stalled).max(1e-9);
-        // No success at all is less than one.
-        Slot {
+        // No success counts as half of one: the logarithm of a rate is taken.
+        Interval {
             limit: self.limit,
             rate: self.successes.max(0.5) / time,
             count: self.successes.max(1.0),
         }
     }
 
-    /// Whether the limit was in the way all the time, so that the rate is what the inner can do.
+    /// Returns whether the limit was in the way all the time. The rate is then the inner's
+    /// capacity.
     pub(super) fn is_bound(&self) -> bool {
-        self.samples > 0.0 && self.bound >= BOUND * self.samples
+        self.samples > 0.0 && self.bound >= BOUND_SHARE * self.samples
     }
 
-    /// Whether it was in the way now and then at least.
+    /// Returns whether the limit was in the way at least now and then.
     pub(super) fn is_touched(&self) -> bool {
-        self.bound > TOUCHED * self.samples
+        self.bound > TOUCHED_SHARE * self.samples
     }
 }
-
-/// A little less than all: between two dispatches there may be nothing to dispatch for a moment.
-const BOUND: f64 = 0.9;
-/// More than an odd burst.
-const TOUCHED: f64 = 0.05;

@@ -1,42 +1,58 @@
-//! The limit as the product of what the inner can do and how long calls may take there.
+//! The limit as the product of the inner's throughput and the time that a call may take.
+//!
+//! [`Bdp`] is the public face, and turns instants into seconds. [`trials::Trials`] tries one limit
+//! after the other. A [`meter::Meter`] counts the calls of a trial and ends as an
+//! [`interval::Interval`]. [`search::Search`] keeps what is known of the inner (a [`model::Model`],
+//! and the [`calls::Calls`]), learns from each interval, and returns the next [`phase::Trial`].
+//! [`alarm::Alarm`] and [`failures::Failures`] watch for trouble.
 
 mod alarm;
 mod calls;
+mod failures;
+mod interval;
 mod meter;
 mod model;
 mod phase;
+mod schedule;
 mod search;
+mod statistics;
 #[cfg(test)]
 mod tests;
+mod trials;
 
 use tokio::time::Instant;
 
-use self::{alarm::Alarm, calls::Calls, meter::Meter, model::Model, phase::Phase};
+use self::trials::Trials;
 use super::{
-    Algorithm, Load, Outcome, Sample,
+    algorithm::Algorithm,
     bounds::{Bounds, whole},
+    sample::{Load, Sample},
 };
 
-/// Finds the limit, and follows it, when nothing is known of the inner service: the one to start with.
+/// Finds the limit, and follows it, if nothing is known of the inner service. Start with this one.
 ///
-/// The limit is a *bandwidth-delay product*: what the inner can do, in calls a second, times how long a call may
-/// take there. The first is measured again and again while the limit is in the way, and moves the limit within a
-/// few hundred calls of a change. The second is learned slowly, from trying a little more and a little less and
-/// looking whether throughput follows. The page [limits.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md) has the law,
-/// why it works, what it cannot know, and what came out in simulations.
+/// The limit is a *bandwidth-delay product*: the throughput of the inner, in calls a second, times
+/// the latency that calls may have there. Throughput is measured again and again while the limit is
+/// in the way, and moves the limit within a few hundred calls of a change. The latency is learned
+/// slowly: the algorithm tries a little more and a little less, and looks whether throughput
+/// follows.
+/// [limits.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md)
+/// has the law, the reasons, what cannot be known, and the results of simulations.
 ///
-/// - As long as the limit is not in the way nothing is learned from that, and the limit stays; it grows a little if
-///   it is in the way now and then and calls take no longer for that.
-/// - A limit that is far too low or too high at the start is found out within some hundred calls.
-/// - Each large cut is an experiment: if throughput follows it, the inner had become slow and not less able, and
-///   the cut is taken back.
+/// - While the limit is not in the way, the limit stays and nothing is learned. The limit grows a
+///   little if it is in the way now and then and calls take no longer for that.
+/// - A start that is far too low or too high is found out within some hundred calls.
+/// - Each large cut is an experiment: if throughput follows, the inner had become slow and not less
+///   able, and the cut is taken back.
 /// - Times in which nothing at all finishes, as when a garbage collector runs, are left out.
-/// - Failures ([`Outcome::Ignore`]) count for neither throughput nor latency; when suddenly many calls fail at once,
-///   the limit goes down for a while. Many an [`Outcome::Overload`] lowers it as well.
-///   [`Outcome::Cancelled`] counts for nothing.
+/// - Failures ([`Outcome::Ignore`](super::Outcome::Ignore)) count for neither throughput nor
+///   latency. If suddenly many calls fail at once, the limit goes down for a while. So it does
+///   after many overloads ([`Outcome::Overload`](super::Outcome::Overload)).
+///   [`Outcome::Cancelled`](super::Outcome::Cancelled) counts for nothing.
 ///
-/// It supposes that the inner is this leveler's alone. Where several processes share one, each sees throughput
-/// follow its own limit, at the cost of the others, and all grow: use [`LatencyTarget`](super::LatencyTarget).
+/// The algorithm assumes that the inner serves this leveler alone. If several processes share an
+/// inner, each sees throughput follow its own limit, at the cost of the others, and all limits
+/// grow: use [`LatencyTarget`](super::LatencyTarget) there.
 ///
 /// A sample costs some tens of nanoseconds and no allocation.
 ///
@@ -49,33 +65,13 @@ use super::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Bdp {
-    bounds: Bounds,
-    /// The first instant there was. Within, time is seconds since.
+    /// The first instant of a sample or tick. Inside, time is in seconds from here.
     origin: Option<Instant>,
-    phase: Phase,
-    /// Of the limit that is tried now.
-    meter: Meter,
-    /// When there was a tick with something running, lately.
-    busy: Option<f64>,
-    /// The limit that is believed to be right.
-    limit: f64,
-    /// Where it was lately.
-    usual: f64,
-    model: Model,
-    calls: Option<Calls>,
-    alarm: Alarm,
-    /// How often the limit has been tried since it was last looked at from far below, and after how many times
-    /// that is due again.
-    tries: u32,
-    check_after: u32,
-    /// The share of calls that fail at once, usually.
-    usual_failures: f64,
+    trials: Trials,
 }
 
-/// A few: less than most services sustain. It doubles until calls take longer.
+/// Less than most services sustain. The limit doubles from here until calls take longer.
 const INITIAL: f64 = 4.0;
-/// From here on it is looked downward first: what is too much costs more than what is too little.
-const HIGH_START: f64 = 8.0;
 
 impl Default for Bdp {
     fn default() -> Self {
@@ -87,55 +83,42 @@ impl Bdp {
     /// Returns an algorithm that starts with a limit of 4 and keeps it at 1 or above.
     #[must_use]
     pub fn new() -> Self {
-        let bounds = Bounds { min: 1.0, max: f64::from(u32::MAX), initial: INITIAL };
-        Self {
-            bounds,
-            origin: None,
-            phase: Phase::Doubt,
-            meter: Meter::new(INITIAL, 0.0, 0.0),
-            busy: None,
-            limit: INITIAL,
-            usual: INITIAL,
-            model: Model::default(),
-            calls: None,
-            alarm: Alarm::default(),
-            tries: 0,
-            check_after: phase::CHECK_AFTER,
-            usual_failures: 0.0,
-        }
-        .restart()
+        Self::within(Bounds { min: 1.0, max: f64::from(u32::MAX), initial: INITIAL })
     }
 
-    /// Sets what the limit does not go below. By default, and for 0, that is 1.
+    /// Sets the lowest limit, in calls at once.
+    ///
+    /// Zero counts as 1. A minimum above the maximum prevails. Default is 1.
     #[must_use]
-    pub fn min(mut self, min: usize) -> Self {
-        self.bounds.min = whole(min);
-        self.restart()
+    pub fn min(self, min: usize) -> Self {
+        Self::within(Bounds { min: whole(min), ..self.bounds() })
     }
 
-    /// Sets what the limit does not go above. There is no such bound by default.
+    /// Sets the highest limit: the most calls you would ever want at once.
+    ///
+    /// Zero counts as 1. Unbounded by default.
     #[must_use]
-    pub fn max(mut self, max: usize) -> Self {
-        self.bounds.max = whole(max);
-        self.restart()
+    pub fn max(self, max: usize) -> Self {
+        Self::within(Bounds { max: whole(max), ..self.bounds() })
     }
 
-    /// Sets the limit to start with, 4 by default. A good guess saves the second or so that finding it takes.
+    /// Sets the limit to start with. A good guess saves the second or so that the search takes.
+    ///
+    /// Default is 4.
     #[must_use]
-    pub fn initial(mut self, initial: usize) -> Self {
-        self.bounds.initial = whole(initial);
-        self.restart()
+    pub fn initial(self, initial: usize) -> Self {
+        Self::within(Bounds { initial: whole(initial), ..self.bounds() })
     }
 
-    fn restart(mut self) -> Self {
-        self.limit = self.bounds.start();
-        self.usual = self.limit;
-        self.meter = Meter::new(self.limit, 0.0, 0.0);
-        self.phase = if self.limit > HIGH_START { Phase::Doubt } else { Phase::rise() };
-        self
+    fn within(bounds: Bounds) -> Self {
+        Self { origin: None, trials: Trials::new(bounds) }
     }
 
-    /// Seconds since the first instant there was.
+    fn bounds(&self) -> Bounds {
+        self.trials.search.bounds
+    }
+
+    /// Returns the seconds from the first instant to `at`.
     fn seconds(&mut self, at: Instant) -> f64 {
         let origin = *self.origin.get_or_insert(at);
         at.saturating_duration_since(origin).as_secs_f64()
@@ -144,80 +127,16 @@ impl Bdp {
 
 impl Algorithm for Bdp {
     fn limit(&self) -> f64 {
-        self.meter.limit
+        self.trials.limit()
     }
 
     fn on_sample(&mut self, sample: &Sample) {
         let now = self.seconds(sample.finished);
-        let took = sample.service_time().as_secs_f64();
-        if sample.outcome != Outcome::Cancelled {
-            self.meter.peak = self.meter.peak.max(sample.in_flight_at_dispatch as f64);
-        }
-        match sample.outcome {
-            Outcome::Success => {}
-            Outcome::Overload => self.meter.overloaded += 1.0,
-            Outcome::Ignore => {
-                let quick = self.calls.as_ref().is_none_or(|calls| calls.is_quick(took));
-                self.meter.failed += f64::from(u8::from(quick));
-                return;
-            }
-            Outcome::Cancelled => return,
-        }
-        let calls = self.calls.get_or_insert_with(|| Calls::new(now, took));
-        if let Some(since) = calls.add(now, took) {
-            // What was held up comes all at once, and says nothing either.
-            self.meter.skip(since, now + calls.latency);
-        }
-        if sample.in_flight_at_dispatch as f64 <= 0.5 * self.meter.limit && !sample.limit_reached {
-            calls.add_quiet(took);
-        }
-        self.meter.add(now, sample.outcome == Outcome::Success, sample.limit_reached);
-        if calls.is_sound(now, took) {
-            if self.meter.is_settled(now) {
-                self.meter.times.add(took);
-            }
-            self.listen(now, took, sample);
-        }
-        if self.meter.successes >= self.needed() {
-            self.end_slot(now);
-        } else {
-            self.look_for_room(now);
-        }
+        self.trials.on_sample(now, sample);
     }
 
     fn on_tick(&mut self, now: Instant, load: &Load) {
         let now = self.seconds(now);
-        if load.in_flight > 0 {
-            let before = self.busy.replace(now);
-            if before.is_some_and(|before| now - before > PAUSE) {
-                // Nobody asked for anything meanwhile: what had been measured is of another time.
-                self.meter = Meter::new(self.meter.limit, now, 0.0);
-            }
-        }
-        let (latency, stands_still) = match &self.calls {
-            // Quick failures are a sign of life, too.
-            Some(calls) => (calls.latency, calls.stands_still(now) && self.meter.failed == 0.0),
-            None => (0.0, false),
-        };
-        let age = now - self.meter.since;
-        let pauses = stands_still && (load.in_flight == 0 || age < LONGEST_STANDSTILL);
-        if pauses || !self.meter.is_settled(now) {
-            return;
-        }
-        let Meter { successes, overloaded, .. } = self.meter;
-        let late = if !self.meter.is_bound() {
-            age > (6.0 * latency).clamp(1.0, 4.0)
-        } else {
-            let enough = successes >= 12.0 || overloaded >= phase::FEW;
-            enough && age > (100.0 * latency).clamp(1.0, 30.0)
-        };
-        if late {
-            self.end_slot(now);
-        }
+        self.trials.on_tick(now, load);
     }
 }
-
-/// In seconds; what lasts longer is not a pause but a state.
-const LONGEST_STANDSTILL: f64 = 8.0;
-/// In seconds; a leveler that is busy ticks a hundred times as often.
-const PAUSE: f64 = 1.0;

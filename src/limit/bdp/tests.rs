@@ -1,14 +1,17 @@
-//! Through the public face, with made-up calls: whole scenarios are in `benches/overload`.
+//! Through the public face, with made-up calls. Whole scenarios are in `benches/overload`.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Bdp, Phase};
-use crate::limit::{Algorithm, Load, Outcome, Sample};
+use super::{Bdp, phase::Phase};
+use crate::limit::{
+    algorithm::Algorithm,
+    sample::{Load, Outcome, Sample},
+};
 
-/// An inner with so many servers, each of which takes the same time for every call, that always has enough to do.
-/// One call finishes at a time, in even intervals.
+/// An inner with `servers`, all of the same speed, that always has enough to do. Calls take the
+/// same time and finish one by one, evenly spaced.
 struct Inner {
     now: Instant,
     servers: f64,
@@ -95,12 +98,12 @@ fn an_idle_time_after_overload_changes_nothing() {
     let mut bdp = Bdp::new();
     let mut inner = Inner::new(16.0, 0.02);
     inner.succeed(&mut bdp, 6000);
-    let before = bdp.limit;
+    let before = bdp.trials.search.limit;
     for _ in 0..1000 {
         inner.now += Duration::from_secs(1);
         bdp.on_tick(inner.now, &Load::new(0, 0));
     }
-    assert_eq!(bdp.limit, before);
+    assert_eq!(bdp.trials.search.limit, before);
 }
 
 #[test]
@@ -108,11 +111,11 @@ fn ignored_and_cancelled_calls_move_nothing() {
     let mut bdp = Bdp::new();
     let mut inner = Inner::new(16.0, 0.02);
     inner.succeed(&mut bdp, 6000);
-    let before = (bdp.limit(), bdp.limit);
+    let before = (bdp.limit(), bdp.trials.search.limit);
     // As slow as the others, so that they are no quick failures either.
     inner.finish(&mut bdp, 2000, Outcome::Ignore);
     inner.finish(&mut bdp, 2000, Outcome::Cancelled);
-    assert_eq!((bdp.limit(), bdp.limit), before);
+    assert_eq!((bdp.limit(), bdp.trials.search.limit), before);
 }
 
 #[test]
@@ -120,14 +123,14 @@ fn sudden_quick_failures_lower_the_limit() {
     let mut bdp = Bdp::new();
     let mut inner = Inner::new(16.0, 0.02);
     inner.succeed(&mut bdp, 6000);
-    let before = bdp.limit;
+    let before = bdp.trials.search.limit;
     for _ in 0..500 {
         inner.now += Duration::from_millis(10);
         let sample = Sample::new(inner.now - Duration::from_millis(1), inner.now, Outcome::Ignore);
         bdp.on_sample(&sample);
         bdp.on_tick(inner.now, &Load::new(1, 0));
     }
-    assert!(bdp.limit < 0.7 * before, "{before} → {}", bdp.limit);
+    assert!(bdp.trials.search.limit < 0.7 * before, "{before} → {}", bdp.trials.search.limit);
 }
 
 #[test]
@@ -135,13 +138,13 @@ fn overload_outcomes_lower_the_limit() {
     let mut bdp = Bdp::new();
     let mut inner = Inner::new(16.0, 0.02);
     inner.succeed(&mut bdp, 6000);
-    let before = bdp.limit;
+    let before = bdp.trials.search.limit;
     for _ in 0..300 {
         inner.finish(&mut bdp, 1, Outcome::Success);
         inner.finish(&mut bdp, 5, Outcome::Overload);
         bdp.on_tick(inner.now, &Load::new(16, 10));
     }
-    assert!(bdp.limit < 0.7 * before, "{before} → {}", bdp.limit);
+    assert!(bdp.trials.search.limit < 0.7 * before, "{before} → {}", bdp.trials.search.limit);
 }
 
 #[test]
@@ -149,12 +152,12 @@ fn a_pause_of_everything_is_left_out() {
     let mut bdp = Bdp::new();
     let mut inner = Inner::new(16.0, 0.02);
     inner.succeed(&mut bdp, 6000);
-    let before = bdp.model.rate;
+    let before = bdp.trials.search.model.rate;
     for _ in 0..20 {
         inner.finish(&mut bdp, 400, Outcome::Success);
         inner.now += Duration::from_millis(300);
     }
-    let ratio = bdp.model.rate / before;
+    let ratio = bdp.trials.search.model.rate / before;
     assert!((0.93..=1.07).contains(&ratio), "{ratio}");
     assert!((14.0..=24.0).contains(&bdp.limit()), "{}", bdp.limit());
 }
@@ -177,7 +180,9 @@ fn bounds_hold() {
     let mut fixed = Bdp::new().min(5).max(5);
     inner.succeed(&mut fixed, 5000);
     assert_eq!(fixed.limit(), 5.0);
-    assert!(fixed.model.target.is_finite() && fixed.model.rate.is_finite());
+    assert!(
+        fixed.trials.search.model.target.is_finite() && fixed.trials.search.model.rate.is_finite()
+    );
 }
 
 #[test]
@@ -202,9 +207,9 @@ fn odd_samples_leave_a_number() {
 
 #[test]
 fn a_high_start_looks_down_first() {
-    assert!(matches!(Bdp::new().phase, Phase::Rise { .. }));
-    assert!(matches!(Bdp::new().initial(64).phase, Phase::Doubt));
-    assert!(matches!(Bdp::new().initial(64).max(5).phase, Phase::Rise { .. }));
+    assert!(matches!(Bdp::new().trials.phase, Phase::Startup { .. }));
+    assert!(matches!(Bdp::new().initial(64).trials.phase, Phase::Verify));
+    assert!(matches!(Bdp::new().initial(64).max(5).trials.phase, Phase::Startup { .. }));
 }
 
 #[test]
@@ -234,16 +239,16 @@ fn an_inner_that_answers_nothing_in_time_does_not_raise_its_limit() {
     let mut inner = Inner::new(16.0, 0.02);
     let mut bdp = Bdp::new();
     inner.succeed(&mut bdp, 6000);
-    let target = bdp.model.target;
+    let target = bdp.trials.search.model.target;
     let highest = dead(&mut bdp, &mut inner);
     assert!(highest <= 4.0, "{highest}");
-    assert!(bdp.model.target < 1.5 * target, "{}", bdp.model.target);
+    assert!(bdp.trials.search.model.target < 1.5 * target, "{}", bdp.trials.search.model.target);
 
     let mut bdp = Bdp::new();
     inner.now += Duration::from_secs(100);
     let highest = dead(&mut bdp, &mut inner);
     assert!(highest <= 4.0, "{highest}");
-    assert_eq!(bdp.model.target, 0.0);
+    assert_eq!(bdp.trials.search.model.target, 0.0);
 }
 
 #[test]
@@ -252,13 +257,13 @@ fn a_burst_after_an_idle_time_is_not_measured_with_it() {
     let mut inner = Inner::new(16.0, 0.02);
     inner.succeed(&mut bdp, 6050);
     bdp.on_tick(inner.now, &Load::new(1, 1));
-    let (limit, rate) = (bdp.limit, bdp.model.rate);
+    let (limit, rate) = (bdp.trials.search.limit, bdp.trials.search.model.rate);
     inner.now += Duration::from_secs(1000);
     for _ in 0..3 {
         inner.now += Duration::from_millis(10);
         bdp.on_tick(inner.now, &Load::new(16, 10));
     }
-    assert_eq!((bdp.limit, bdp.model.rate), (limit, rate));
+    assert_eq!((bdp.trials.search.limit, bdp.trials.search.model.rate), (limit, rate));
     inner.finish(&mut bdp, 3000, Outcome::Success);
     assert!((14.0..=24.0).contains(&bdp.limit()), "{}", bdp.limit());
 }

@@ -1,53 +1,61 @@
+mod window;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::window::Window;
 use super::{
-    Algorithm, Outcome, Sample,
+    algorithm::Algorithm,
     bounds::{Bounds, whole},
+    sample::{Outcome, Sample},
 };
 
-/// Keeps the mean service time near a target, with a fair share for each of many levelers in front of one inner.
+/// Keeps the mean service time near a target, with a fair share for each of many levelers in front
+/// of one inner.
 ///
-/// Of all that a leveler can measure, only the time that calls take is the same for everybody who shares an
-/// inner. An algorithm that judges by its own throughput always finds that it pays to take more: what it gains,
-/// others lose. So this one compares the mean service time with a number from you, and nothing else.
+/// Of all that a leveler can measure, only the service time is the same for every leveler of an
+/// inner. An algorithm that judges by its own throughput always finds that taking more pays: its
+/// gain is the loss of the others. `LatencyTarget` therefore compares the mean service time with a
+/// number from you, and looks at nothing else.
 ///
-/// Each time that `max(limit, 4 × √limit)` calls have succeeded, with *mean* for their mean service time:
+/// After each `max(limit, 4 × √limit)` successes, with *mean* for their mean service time:
 ///
 /// ```text
 /// wish  = target × (0.8 + 0.2 / √limit)
 /// limit = limit × (1 + (wish − mean) / (4 × target)), at least half of it
 /// ```
 ///
-/// It grows only if the limit was reached since the last time, and nothing was [`Outcome::Overload`]. The lower
-/// its limit, the longer a leveler wishes calls to take; all see the same mean; so those who have less grow, and
-/// those who have more shrink, until all have the same. One that joins is half way there after some 110 service
-/// times, with limits of up to 16; above, that grows with the root of the limit.
+/// The limit grows only if calls reached it since the last time and no call was
+/// [`Outcome::Overload`]. The lower the limit of a leveler, the longer the leveler wishes calls to
+/// take, and all levelers see the same mean. So levelers with less grow, and levelers with more
+/// shrink, until all have the same. With limits of up to 16, a leveler that joins is half way there
+/// after some 110 service times; above 16 that grows with the root of the limit.
 ///
 /// | limit of each | ¼ | 1 | 4 | 16 | 100 |
 /// | --- | --- | --- | --- | --- | --- |
 /// | mean ÷ target | 1.2 | 1 | 0.9 | 0.85 | 0.82 |
 ///
-/// An [`Outcome::Overload`] goes before that: it takes 0.3 of the limit away, at most once in a mean service
-/// time. After that, and after each time that more than a quarter was taken away at once, calls that ran already
-/// are not counted: they tell of the limit that was. Limits are fractional. Below 1 one call runs at a time, and
-/// dispatches are spaced, so there may be more levelers than servers behind them. [`Outcome::Ignore`] and
-/// [`Outcome::Cancelled`] change nothing.
+/// An [`Outcome::Overload`] takes 0.3 of the limit away at once, but at most once in a mean service
+/// time. After an overload, and after a cut by more than a quarter, calls that ran already are not
+/// counted: their times belong to the limit before. Limits are fractional. If the limit is below 1,
+/// one call runs at a time, and dispatches are spaced. So there may be more levelers than servers.
+/// [`Outcome::Ignore`] and [`Outcome::Cancelled`] change nothing.
 ///
-/// With a target of one and a half times the mean of an inner at rest, twice as many requests as it can serve,
-/// and exponential service times, 8 levelers that join every 5 s in front of 64 servers have limits that add up
-/// to 1.35 × 64, and Jain's index of these is 0.98. With 64 levelers before 16 servers calls take 1.6 times as
-/// long as at rest, at 0.96 of what the servers can do. (Medians of ten seeds, in a simulation.)
+/// In a simulation (medians of ten seeds) with a target of 1.5 × the mean of an inner at rest,
+/// twice as many requests as the inner can serve, and exponential service times: the limits of 8
+/// levelers that join every 5 s in front of 64 servers add up to 1.35 × 64, and Jain's index of the
+/// limits is 0.98. With 64 levelers in front of 16 servers, calls take 1.6 times as long as at
+/// rest, at 0.96 of what the servers can do.
 ///
-/// **Use it** when several levelers share an inner, and for one when you have a service-level objective for its
-/// calls. Set the target to one and a half times the mean that the inner has at rest; more makes calls wait in
-/// the inner, and nothing goes faster.
+/// **Use it** if several levelers share an inner, and for one leveler if you have a service-level
+/// objective for the calls. Set the target to one and a half times the mean of the inner at rest.
+/// More makes calls wait in the inner, and nothing goes faster.
 ///
-/// **Do not use it** when you cannot say what calls should take, or when that changes: below 1.3 times the mean
-/// at rest the limit stays too low, and if the inner gets slower than the target for good it falls to its
-/// minimum. Nor when callers give up on calls before these have taken as long as the target, since those are
-/// not seen.
+/// **Do not use it** if you cannot say what calls should take, or if that changes. Below 1.3 times
+/// the mean at rest the limit stays too low, and if the inner gets slower than the target for good,
+/// the limit falls to its minimum. Nor if callers drop calls before the target has passed, since
+/// dropped calls are not seen.
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,78 +74,77 @@ pub struct LatencyTarget {
     bounds: Bounds,
     target: Duration,
     window: Window,
-    /// Mean service time of the last window, or the target before there was one.
+    /// The mean service time of the last window. The target, before the first.
     mean: Duration,
-    /// When the limit was last cut by much.
+    /// The time of the last deep cut of the limit.
     cut: Option<Instant>,
 }
 
-// How the wish depends on the limit. With 0.8 alone nothing would make shares even. The share of the mean that
-// one can tell from chance is as 1 / √limit, since that many more calls end with a larger limit; so the wish has
-// to differ by as much. With 0.2, what chance leaves of Jain's index after a minute of 20 ms calls is 0.98, and
-// a limit of ¼ still is near the target.
-const LEVEL: f64 = 0.8;
-const SLOPE: f64 = 0.2;
+// How the wish depends on the limit. With 0.8 alone nothing would make shares even. The more calls
+// end, the better the mean is known: its relative error goes with 1 / √limit. So the wish has to
+// differ by as much. With 0.2, chance leaves 0.98 of Jain's index after a minute of 20 ms calls,
+// and the mean at a limit of ¼ is still near the target.
+const WISH_LEVEL: f64 = 0.8;
+const WISH_SLOPE: f64 = 0.2;
 
-/// How much of the difference to the wish is made up for at once. What is measured is a window late: with more
-/// than a quarter the limit would ring, and with 1 for ever. Less takes longer to settle.
+/// The share of the difference to the wish that is made up for at once. The mean is a window late:
+/// with more than a quarter the limit would ring, and with 1 for ever. Less takes longer to come to
+/// rest.
 const GAIN: f64 = 0.25;
 
-/// What is left at least: a window that was as bad as can be says that it is too much, not how much.
-const STEEPEST: f64 = 0.5;
+/// The least that a window leaves of the limit, as a factor. Even the worst window says that the
+/// limit is too high, and not by how much.
+const MIN_FACTOR: f64 = 0.5;
 
-/// Calls in a window by the root of the limit, so that shares get even in the same time whatever they are. Each
-/// call moves the limit by `GAIN / window × SLOPE / (2 √limit)` of its distance, and `limit` calls end in a
-/// service time: 160 service times with this one.
-const WINDOW: f64 = 4.0;
+/// The factor below which a change of the limit is a deep cut: calls that ran already are not
+/// counted from then on. A pool that loses most of its servers would otherwise be cut again and
+/// again for the same backlog, while that drains.
+const DEEP_CUT: f64 = 0.75;
 
-/// What changes the limit to less than this is a cut: calls that ran before it are not counted after it. A pool
-/// that loses most of its servers would otherwise be cut for the same line again and again, while that drains.
-const DEEP: f64 = 0.75;
-
-/// What is left of the limit after an overload: as in CUBIC, RFC 9438.
+/// The share of the limit that an overload leaves: as in CUBIC, RFC 9438.
 const BACKOFF: f64 = 0.7;
 
-/// Below this a leveler would hear so seldom of the inner that it could not follow it.
-const LEAST: f64 = 0.01;
+/// The lowest minimum. With less, calls would be so rare that a leveler could not follow its inner.
+const LOWEST_MIN: f64 = 0.01;
 
 impl LatencyTarget {
-    /// Returns the algorithm with a target for the mean service time: from dispatch to the end of the call,
-    /// without the wait in the leveler's own queue.
+    /// Returns the algorithm with a target for the mean service time: from dispatch to the end of
+    /// the call, without the wait in the leveler's own queue.
     ///
-    /// Size it by the mean of the inner at rest, times one and a half. Zero is taken for a nanosecond, and keeps
-    /// the limit at its minimum.
+    /// Size the target by the mean of the inner at rest, times one and a half. Zero counts as a
+    /// nanosecond, and keeps the limit at its minimum.
     #[must_use]
     pub fn new(target: Duration) -> Self {
-        // Twenty levelers to a server are many. Two, to start with, crowd nobody, and let the limit be reached.
+        // Twenty levelers to a server are many. A limit of 2 to start with crowds nobody, and is
+        // reached.
         let bounds = Bounds { min: 0.05, max: 1000.0, initial: 2.0 };
         let target = target.max(Duration::from_nanos(1));
         let window = Window::default();
         Self { limit: bounds.start(), bounds, target, window, mean: target, cut: None }
     }
 
-    /// Sets what the limit does not go below. It may be a fraction: size it by the servers behind all levelers,
-    /// divided by how many levelers there may be at most.
+    /// Sets the lowest limit, which may be a fraction: the number of servers behind all levelers,
+    /// divided by the highest number of levelers.
     ///
-    /// What is less than 0.01, or no number, is taken for 0.01. A minimum above the maximum goes before it.
-    /// Default is 0.05, for 20 levelers to a server.
+    /// Less than 0.01, or NaN, counts as 0.01. A minimum above the maximum prevails. Default is
+    /// 0.05, for 20 levelers to a server.
     #[must_use]
     pub fn min(self, min: f64) -> Self {
-        let bounds = Bounds { min: min.max(LEAST), ..self.bounds };
+        let bounds = Bounds { min: min.max(LOWEST_MIN), ..self.bounds };
         self.within(bounds)
     }
 
-    /// Sets what the limit does not go above: the most you would ever want at once from one leveler.
+    /// Sets the highest limit: the most calls you would ever want at once from one leveler.
     ///
-    /// Zero is taken for 1. Default is 1000.
+    /// Zero counts as 1. Default is 1000.
     #[must_use]
     pub fn max(self, max: usize) -> Self {
         let bounds = Bounds { max: whole(max), ..self.bounds };
         self.within(bounds)
     }
 
-    /// Sets the limit to start with: what a leveler may add to an inner that is crowded already. What is outside
-    /// of the bounds is taken for the nearest one.
+    /// Sets the limit to start with: what a leveler may add to an inner that is crowded already. A
+    /// value outside of the bounds counts as the nearest bound.
     ///
     /// Default is 2.
     #[must_use]
@@ -157,10 +164,10 @@ impl LatencyTarget {
         let Some(mean) = self.window.add(sample, self.limit) else { return };
         let window = std::mem::take(&mut self.window);
         self.mean = mean;
-        let wish = LEVEL + SLOPE / self.limit.sqrt();
+        let wish = WISH_LEVEL + WISH_SLOPE / self.limit.sqrt();
         let change = 1.0 + GAIN * (wish - mean.as_secs_f64() / self.target.as_secs_f64());
-        if change < DEEP {
-            self.cut(change.max(STEEPEST), sample.finished);
+        if change < DEEP_CUT {
+            self.cut(change.max(MIN_FACTOR), sample.finished);
         } else if change < 1.0 || window.may_grow() {
             self.limit = self.bounds.clamp(self.limit * change);
         }
@@ -172,8 +179,8 @@ impl LatencyTarget {
         let told = self.cut.is_some_and(|cut| since(cut) < self.mean);
         if !told && !self.ran_before_the_cut(sample) {
             self.cut(BACKOFF, sample.finished);
-            // What was measured so far is of the limit before.
-            self.window = Window { overloaded: true, ..Window::default() };
+            // The counts so far belong to the limit before.
+            self.window = Window::after_overload();
         }
     }
 
@@ -182,7 +189,7 @@ impl LatencyTarget {
         self.cut = Some(now);
     }
 
-    /// Whether this call says how it was with the limit before, and so nothing about the one that is now.
+    /// Returns whether a call was dispatched before the last cut, and so tells of the limit before.
     fn ran_before_the_cut(&self, sample: &Sample) -> bool {
         self.cut.is_some_and(|cut| sample.dispatched < cut)
     }
@@ -196,35 +203,10 @@ impl Algorithm for LatencyTarget {
     fn on_sample(&mut self, sample: &Sample) {
         match sample.outcome {
             Outcome::Success => self.on_success(sample),
-            // A refusal says nothing about how long calls take.
+            // A refusal says nothing about service times.
             Outcome::Overload => self.on_overload(sample),
             Outcome::Ignore | Outcome::Cancelled => {}
         }
-    }
-}
-
-/// The calls since the limit was last thought about.
-#[derive(Clone, Debug, Default)]
-struct Window {
-    calls: u32,
-    total: Duration,
-    limit_reached: bool,
-    overloaded: bool,
-}
-
-impl Window {
-    /// Returns the mean when there are enough for it, at such a limit.
-    fn add(&mut self, sample: &Sample, limit: f64) -> Option<Duration> {
-        self.calls = self.calls.saturating_add(1);
-        self.total = self.total.saturating_add(sample.service_time());
-        self.limit_reached |= sample.limit_reached;
-        // Not less than are in flight, or it would judge by calls from before the last change.
-        let enough = limit.max(WINDOW * limit.sqrt());
-        (f64::from(self.calls) >= enough).then(|| self.total / self.calls)
-    }
-
-    fn may_grow(&self) -> bool {
-        self.limit_reached && !self.overloaded
     }
 }
 
@@ -235,12 +217,12 @@ mod tests {
 
     const TARGET: Duration = Duration::from_millis(100);
 
-    /// One with this limit.
+    /// Returns an algorithm with this limit.
     fn at(limit: f64) -> LatencyTarget {
         LatencyTarget { limit, ..LatencyTarget::new(TARGET) }
     }
 
-    /// Lets calls end that take so long, until the limit has been thought about or there were `most`. All are
+    /// Lets calls of length `time` end until a window ends, or `most` calls have. All are
     /// dispatched after the last cut.
     fn calls(target: &mut LatencyTarget, time: Duration, most: u32) {
         let clock = target.cut.map_or_else(Clock::new, Clock::at);
@@ -392,7 +374,7 @@ mod tests {
             for _ in 0..100 {
                 calls(&mut target, ms(1), 100);
             }
-            assert_eq!(target.limit(), LEAST);
+            assert_eq!(target.limit(), LOWEST_MIN);
         }
         assert_eq!(LatencyTarget::new(TARGET).initial(0).limit(), 1.0);
         assert_eq!(LatencyTarget::new(TARGET).max(0).limit(), 1.0);

@@ -1,0 +1,185 @@
+use super::{
+    alarm::Alarm,
+    failures::Failures,
+    meter::{MIN_SAMPLES, Meter},
+    phase::{Phase, Trial},
+    search::Search,
+};
+use crate::limit::{
+    bounds::Bounds,
+    sample::{Load, Outcome, Sample},
+};
+
+/// Tries limits, one after the other.
+///
+/// Counts calls while a limit is tried, decides when the interval ends, asks the [`Search`] for a
+/// conclusion, and begins the returned [`Trial`]. All times are seconds on one clock.
+#[derive(Clone, Debug)]
+pub(super) struct Trials {
+    pub(super) phase: Phase,
+    /// The counts of the current trial.
+    meter: Meter,
+    alarm: Alarm,
+    failures: Failures,
+    pub(super) search: Search,
+    /// The last tick with a call in flight.
+    last_busy_tick: Option<f64>,
+}
+
+/// The longest warm-up, in seconds, so that no single odd latency makes the search blind for
+/// longer.
+const MAX_WARM_UP: f64 = 30.0;
+/// The longest standstill, in seconds. A longer one is not a pause but a state.
+const MAX_STANDSTILL: f64 = 8.0;
+/// The time without a busy tick, in seconds, after which the leveler was idle. A busy one ticks a
+/// hundred times as often.
+const IDLE_GAP: f64 = 1.0;
+
+impl Trials {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        let search = Search::new(bounds);
+        let Trial { phase, limit, warm_up } = search.first_trial();
+        Self {
+            phase,
+            meter: Meter::new(limit, 0.0, warm_up),
+            alarm: Alarm::default(),
+            failures: Failures::default(),
+            search,
+            last_busy_tick: None,
+        }
+    }
+
+    /// Returns the limit of the current trial.
+    pub(super) fn limit(&self) -> f64 {
+        self.meter.limit
+    }
+
+    pub(super) fn on_sample(&mut self, now: f64, sample: &Sample) {
+        let took = sample.service_time().as_secs_f64();
+        if sample.outcome != Outcome::Cancelled {
+            self.meter.peak = self.meter.peak.max(sample.in_flight_at_dispatch as f64);
+        }
+        let calls = &mut self.search.calls;
+        match sample.outcome {
+            Outcome::Success => {}
+            Outcome::Overload => self.meter.overloaded += 1.0,
+            Outcome::Ignore => {
+                self.meter.failed += f64::from(u8::from(calls.is_quick(took)));
+                return;
+            }
+            Outcome::Cancelled => return,
+        }
+        if let Some(since) = calls.add(now, took) {
+            // The calls that were held up end all at once, and say nothing either.
+            self.meter.skip(since, now + calls.latency);
+        }
+        if sample.in_flight_at_dispatch as f64 <= 0.5 * self.meter.limit && !sample.limit_reached {
+            calls.add_quiet(took);
+        }
+        self.meter.add(now, sample.outcome == Outcome::Success, sample.limit_reached);
+        if calls.is_sound(now, took) {
+            if self.meter.is_warm(now) {
+                self.meter.times.add(took);
+            }
+            self.listen(now, took, sample);
+        }
+        let variation = self.search.calls.variation();
+        if self.meter.successes >= self.phase.samples_needed(self.meter.limit, variation) {
+            self.end_interval(now);
+        } else {
+            self.look_for_room(now);
+        }
+    }
+
+    /// Ends an interval in which too few calls finish, unless nothing could finish.
+    pub(super) fn on_tick(&mut self, now: f64, load: &Load) {
+        if load.in_flight > 0 {
+            let before = self.last_busy_tick.replace(now);
+            if before.is_some_and(|before| now - before > IDLE_GAP) {
+                // Nobody asked for anything meanwhile: the counts are of another time.
+                self.meter = Meter::new(self.meter.limit, now, 0.0);
+            }
+        }
+        let calls = &self.search.calls;
+        // Quick failures are a sign of life, too.
+        let stands_still = calls.stands_still(now) && self.meter.failed == 0.0;
+        let age = now - self.meter.since;
+        let pauses = stands_still && (load.in_flight == 0 || age < MAX_STANDSTILL);
+        if pauses || !self.meter.is_warm(now) {
+            return;
+        }
+        let late = if self.meter.is_bound() {
+            let Meter { successes, overloaded, .. } = self.meter;
+            let enough = successes >= 12.0 || overloaded >= MIN_SAMPLES;
+            enough && age > (100.0 * calls.latency).clamp(1.0, 30.0)
+        } else {
+            age > (6.0 * calls.latency).clamp(1.0, 4.0)
+        };
+        if late {
+            self.end_interval(now);
+        }
+    }
+
+    fn end_interval(&mut self, now: f64) {
+        if let Some(trial) = self.conclude(now) {
+            self.start(now, trial);
+        }
+    }
+
+    /// Returns the next trial, or `None` if the interval goes on.
+    fn conclude(&mut self, now: f64) -> Option<Trial> {
+        if self.failures.are_too_many(&self.meter) {
+            return Some(self.search.after_failures(self.phase, self.meter.peak));
+        }
+        if !self.meter.is_bound() {
+            return Some(self.search.after_slack(self.phase, &self.meter));
+        }
+        let interval = self.meter.interval(now);
+        self.search.calls.learn_latency(interval.latency());
+        if self.search.is_too_short(&self.phase, &interval) {
+            self.phase = self.phase.extended();
+            return None;
+        }
+        Some(self.search.conclude(self.phase, interval))
+    }
+
+    /// Begins a trial. Measuring starts when the calls that were dispatched before are through.
+    fn start(&mut self, now: f64, trial: Trial) {
+        let calls = &mut self.search.calls;
+        calls.learn_variation(&self.meter.times);
+        let warm_up = (trial.warm_up * calls.latency).min(MAX_WARM_UP);
+        self.phase = trial.phase;
+        self.meter = Meter::new(self.search.bounds.clamp(trial.limit.round()), now, warm_up);
+    }
+
+    /// Begins a startup before the end of an interval if there is obviously room.
+    fn look_for_room(&mut self, now: f64) {
+        let enough = MIN_SAMPLES * self.search.calls.variation();
+        let tells = self.meter.successes >= enough && self.meter.is_bound();
+        if !tells || !matches!(self.phase, Phase::ProbeUp) {
+            return;
+        }
+        if let Some(trial) = self.search.after_glance(&self.meter.interval(now)) {
+            self.start(now, trial);
+        }
+    }
+
+    /// Listens to a call, for an alarm that does not wait for the end of an interval.
+    fn listen(&mut self, now: f64, took: f64, sample: &Sample) {
+        let limit = self.meter.limit;
+        let in_flight = sample.in_flight_at_dispatch as f64;
+        // More were in flight under a higher limit before, and the calls of that are still running.
+        let in_range = 0.75 * limit <= in_flight && in_flight <= limit;
+        let telling = in_range && now - took >= self.meter.since;
+        if !matches!(self.phase, Phase::ProbeUp | Phase::Cruise { .. }) || !telling {
+            return;
+        }
+        let mut times = took / self.search.expected_latency(limit);
+        if sample.outcome == Outcome::Overload {
+            times = times.max(2.0);
+        }
+        if self.alarm.hear(times, self.search.calls.variation()) {
+            self.start(now, Trial { phase: Phase::Verify, limit, warm_up: 0.0 });
+        }
+    }
+}
