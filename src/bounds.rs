@@ -1,4 +1,4 @@
-//! Names for bounds that belong together. Each is implemented for all types that meet them.
+//! Names for groups of bounds. Each trait is implemented for every type within its bounds.
 
 use tower::BoxError;
 use tower_service::Service;
@@ -9,7 +9,7 @@ use crate::{
     respond::{Call, HandOn, Responder},
 };
 
-/// A service whose calls can be queued, and run as tasks.
+/// A service whose calls can be queued and run as tasks.
 pub(crate) trait InnerService<Req>:
     Service<
         Req,
@@ -30,9 +30,9 @@ where
 {
 }
 
-/// The response side of a layer: judges responses, and hands them on.
+/// The response side of a layer: judges responses and hands them on.
 pub(crate) trait Respond<T, E>: Send + Sync + 'static {
-    /// What callers get instead of a `T`.
+    /// The response that callers get instead of a `T`.
     type Response: Send + 'static;
 
     fn classify(&self, result: Result<&T, &E>) -> Outcome;

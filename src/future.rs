@@ -19,11 +19,12 @@ use crate::leveler::call::{
 };
 
 pin_project! {
-    /// Resolves to the response of the inner service, its error, or why there is none.
+    /// The future of a call. Resolves to the response of the inner service, or to an
+    /// [error](crate::error).
     ///
     /// # Cancel safety
     ///
-    /// Dropping it gives up the call: see [`LoadLevel`](crate::LoadLevel).
+    /// Dropping the future gives up the call: see [`LoadLevel`](crate::LoadLevel).
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F: Future, A = <F as Future>::Output> {
         #[pin]
@@ -34,23 +35,23 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F: Future, A> {
-        // Queued, or dispatched from there.
+        // Queued, or dispatched from the queue.
         Queued { stub: Stub<F, A> },
         // Running on a task.
         Spawned { answer: oneshot::Receiver<Reply<F, A>> },
-        // `Execution::Caller`: ours to poll.
+        // `Execution::Caller`: polled by this future.
         Running { #[pin] running: Running<F, A> },
         // Known when `call` returned.
         Answered { reply: Option<Reply<F, A>> },
-        // The same; apart, for refusals are to be cheap, and this is small.
+        // Known when `call` returned, too. Small and on its own, since refusals must be cheap.
         Failed { error: Option<BoxError> },
     }
 }
 
-/// The caller's end of a request that was queued; `None` once it has the reply.
+/// The caller's end of a queued request. The channel is `None` once the reply has come.
 struct Stub<F: Future, A> {
     channel: Option<Arc<dyn ReplyChannel<F, A>>>,
-    /// Whether the request is given up by a caller who goes.
+    /// Set if the request is given up when the caller goes.
     gives_up: bool,
 }
 
@@ -117,7 +118,7 @@ where
                 }
                 StateProj::Spawned { answer } => {
                     let reply = ready!(Pin::new(answer).poll(cx));
-                    // It must not be asked twice.
+                    // A receiver must not be polled again after the answer.
                     state.set(State::Answered { reply: None });
                     reply.unwrap_or_else(|_| Reply::lost())
                 }
@@ -127,11 +128,11 @@ where
                         Err(panic) => resume_unwind(panic),
                     };
                 }
-                // Polled again after its end it stays pending, as if it had nothing more to say.
+                // A poll after the end stays pending: nothing more will come.
                 StateProj::Answered { reply } => {
                     if reply.is_some() {
-                        // A loop of such calls must let others run, as if it had waited for
-                        // something of tokio's.
+                        // A loop of calls answered at once must let other tasks run, as if each had
+                        // waited for a tokio resource.
                         ready!(pin!(consume_budget()).poll(cx));
                     }
                     match reply.take() {

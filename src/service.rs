@@ -43,41 +43,41 @@ use crate::{
     respond::{AsIs, HandOn, Responder},
 };
 
-/// What the caller of an inner service gets: a response as it was handed on, or an error.
+/// The output of a call: the response after the hand-on, or the error of the inner service.
 type Answer<S, Req, H> =
     Result<<H as HandOn<<S as Service<Req>>::Response>>::Response, <S as Service<Req>>::Error>;
 
 /// The future of a call.
 type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req, H>>;
 
-/// A service behind the queue of its [`LoadLevelLayer`](crate::LoadLevelLayer).
+/// A service behind the queue of a [`LoadLevelLayer`](crate::LoadLevelLayer).
 ///
-/// `Clone`, `Send` and `Sync` whatever `S` is, as long as `S` is `Send`; all clones share `S`.
+/// Always `Clone`, and all clones share `S`. `Send` and `Sync` if `S` is `Send`.
 ///
 /// By default `poll_ready` is always ready and reserves nothing, and `call` needs no `poll_ready`:
-/// it decides at once whether the request is admitted, and the future it returns says so. Only with
+/// `call` decides at once whether the request is admitted, and the future says so. Only with
 /// [`Overflow::Wait`] does `poll_ready` wait for a place.
 ///
 /// # Errors
 ///
-/// [`Rejected`], [`ServiceError`](crate::error::ServiceError), or the error of `S` as it is, all as
-/// [`BoxError`]: see [`error`](crate::error).
+/// [`Rejected`], [`ServiceError`](crate::error::ServiceError), or the error of `S` unchanged, each
+/// as a [`BoxError`]. See [`error`](crate::error).
 ///
 /// # Panics
 ///
-/// A panic of the inner service, or of a classifier, reaches the caller of that one call: usually
-/// from the future, or from `call` itself.
+/// A panic of the inner service or of a classifier during a call reaches the caller of the call,
+/// and nobody else. The panic comes mostly from the future, and otherwise from `call`.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of a call frees its place at once if it waits, and drops the inner's future
-/// if it runs. With [`Abandon::Finish`] the work is done all the same.
+/// Dropping the future of a waiting call frees the place at once. Dropping the future of a running
+/// call drops the inner's future. With [`Abandon::Finish`] the work is done all the same.
 pub struct LoadLevel<S, Q, R, H = AsIs> {
     inner: Arc<Inner<S, Responder<R, H>>>,
     front: Arc<Front<Q>>,
-    /// What `poll_ready` has reserved, under `Overflow::Wait`.
+    /// The place reserved by `poll_ready`, under `Overflow::Wait`.
     reserved: Option<Reserved<Arc<Core>>>,
-    /// While `poll_ready` waits.
+    /// The entry in the wait list, while `poll_ready` waits.
     waiter: Option<Waiter<Arc<Core>>>,
 }
 
@@ -86,16 +86,15 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         Self { inner: Arc::new(inner), front, reserved: None, waiter: None }
     }
 
-    /// Calls the inner service through the queue, like `call`, but returns a refusal at once and
-    /// hands the request back with it.
+    /// Calls the inner service through the queue, like `call`, but returns a refusal at once,
+    /// together with the request.
     ///
-    /// Needs no `poll_ready`; with [`Overflow::Wait`] it uses the place that `poll_ready` has
-    /// reserved.
+    /// Needs no `poll_ready`. With [`Overflow::Wait`], a place reserved by `poll_ready` is used.
     ///
     /// # Errors
     ///
-    /// [`Refused`] if the request is not admitted. A request that is admitted and removed later is
-    /// answered by the future.
+    /// [`Refused`] if the request is not admitted. If an admitted request is removed later, the
+    /// future resolves to the error.
     pub fn try_call<Req>(&mut self, request: Req) -> Result<Call<S, Req, H>, Refused<Req>>
     where
         S: Service<Req> + Send + 'static,
@@ -107,7 +106,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
         H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
-        // First, while no place is taken: it is user code.
+        // Classify first, while no place is taken: a classifier is user code.
         let class = self.front.request_classifier.classify(&request);
         let (core, reserved) = (&*self.inner.core, self.reserved.take());
         let admission = &core.admission;
@@ -127,7 +126,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             };
             match self.run(current_span(), request, slot, &mut arrival) {
                 Ok(future) => return Ok(future),
-                // Its inner is not ready. Then it has to wait, like any other request.
+                // The inner is not ready. The request has to wait, like any other.
                 Err(back) => request = back.request,
             }
         }
@@ -148,8 +147,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         }
     }
 
-    /// Calls the inner right here, without waiting. `Err` if the inner is not ready, or if there is
-    /// no runtime to run the call on.
+    /// Calls the inner on the caller's thread, without waiting. `Err` if the inner is not ready, or
+    /// if no runtime can run the call.
     fn run<'a, Req>(
         &self,
         span: Span,
@@ -164,7 +163,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     {
         let core = &*self.inner.core;
         let execution = core.settings.execution;
-        // The drain task has a runtime, and this caller may have none.
+        // The drain task has a runtime, but the caller's thread may have none.
         if execution == Execution::Spawn && !core.runtime.can_spawn() {
             return Err(NotRun { span, request, slot });
         }
@@ -179,7 +178,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let future = match attempt {
             Attempt::Called(future) => future,
             Attempt::Unready(request) | Attempt::NoSlot(request) => {
-                // It was asked without leaving our waker: the drain task has to ask again.
+                // The poll left no waker, so the drain task has to poll again.
                 core.ask_again(self.inner.id());
                 return Err(NotRun { span, request, slot });
             }
@@ -193,7 +192,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             }
         };
         let first = match slot.is_bypass() {
-            // On a budget of its own, and of another kind than most.
+            // Bypassing calls have a separate budget and mostly differ from the rest: neither
+            // measured nor polled inline.
             true => FirstPoll::OnTask,
             false => FirstPoll::of(core.admission.counters.direct.add(arrival.rank.priority)),
         };
@@ -245,23 +245,24 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                 Some(waiter) => waiter.renew(cx.waker()),
                 None => self.waiter = Some(Waiter::join(Arc::clone(core), cx.waker())),
             }
-            // Again, since a place may have been freed before the waiter was in the list.
+            // Try again, since a place may have been freed before the waiter was in the list.
             self.reserved = reserve();
         }
         if self.reserved.is_none() {
-            // The drain task sees to it that a sleeping service does not keep the place that it was
-            // woken for. Without a runtime there is no drain task, and no service sleeps.
+            // While a place stays free, the drain task wakes more services, in case the woken
+            // service sleeps. Without a runtime no drain task exists, and no service sleeps.
             let _ = ensure_drained(core);
             return Poll::Pending;
         }
         self.waiter = None;
-        // A drain may have counted this place as that of a request.
+        // Between the two steps of the reservation, a drain may have counted the place as a
+        // request.
         self.inner.core.admission.listeners.idle.notify();
         Poll::Ready(())
     }
 }
 
-/// The future of a call, for code that knows the response side as one.
+/// The future of a call, in code that knows one [`Responder`] instead of `R` and `H`.
 type RespondingCall<S, Req, R, H> =
     ResponseFuture<
         <S as Service<Req>>::Future,
@@ -274,7 +275,7 @@ type RespondingCall<S, Req, R, H> =
         >,
     >;
 
-/// A request that could not run at once, with all that it came with.
+/// A request that could not run at once, with its span and its slot.
 struct NotRun<'a, Req> {
     span: Span,
     request: Req,
@@ -311,13 +312,12 @@ where
     }
 }
 
-/// Returns the span of the caller. Does not ask for it if nobody listens, which is known at a
-/// glance.
+/// Returns the caller's span, or none if no subscriber listens. The check is one atomic load.
 fn current_span() -> Span {
     if LevelFilter::current() == LevelFilter::OFF { Span::none() } else { Span::current() }
 }
 
-/// By hand, since a clone starts without a reserved place.
+/// Implemented by hand, since a clone starts without a reserved place.
 impl<S, Q, R, H> Clone for LoadLevel<S, Q, R, H> {
     fn clone(&self) -> Self {
         let Self { inner, front, reserved: _, waiter: _ } = self;
@@ -337,6 +337,6 @@ impl<S, Q, R, H> fmt::Debug for LoadLevel<S, Q, R, H> {
 }
 
 const _: () = {
-    // Kept small: it is held by every refused call until it is polled.
+    // Kept small: a refused call holds a `Rejected` until the first poll.
     assert!(size_of::<Rejected>() <= 64);
 };

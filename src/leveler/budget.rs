@@ -1,24 +1,23 @@
 use std::time::Duration;
 
-/// The time that a caller gave its request, as a kind and a position within it.
+/// The time that a caller gave to a request, as a kind and a fraction.
 ///
 /// The upper byte is the kind: the power of two below the time, in milliseconds. The lower byte is
-/// how far the time is on its way to the next power, in 256ths. Requests with like deadlines are
-/// taken to be of one kind. With one mean for all, long calls of another kind would have short ones
-/// refused.
+/// the way to the next power, in 256ths. Requests with similar deadlines count as one kind. With a
+/// single mean for all, long calls of another kind would get short calls refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Budget(u16);
 
 impl Budget {
     pub(crate) const KINDS: usize = 24;
 
-    /// The budget of a request without a deadline: nothing is predicted or learned by it.
+    /// The budget of a request without a deadline: nothing is predicted or learned.
     pub(crate) const NONE: Self = Self(0);
 
-    /// All above half an hour, more or less.
+    /// The budget of all times above about 35 minutes.
     const LAST: Self = Self((Self::KINDS as u16 - 1) << 8);
 
-    /// Returns the budget of a request whose deadline is so far away.
+    /// Returns the budget of a request with the time `left` until the deadline.
     pub(crate) fn of(left: Duration) -> Self {
         let seconds = left.as_secs().saturating_mul(1_000_000);
         let micros = seconds.saturating_add(u64::from(left.subsec_micros()));
@@ -28,13 +27,13 @@ impl Budget {
         if kind >= Self::LAST.0 >> 8 {
             return Self::LAST;
         }
-        // In units of the kind's own power of a millisecond. The kind says the whole part, so it is
-        // cut off.
+        // In units of the kind's power of a millisecond. The kind has the whole part, and the mask
+        // drops it.
         let fraction = (micros * 256 / 1000) >> power.unwrap_or(0);
         Self(kind << 8 | fraction as u16 & 0xff)
     }
 
-    /// Returns whether the budget is used up after such a time, give or take a 256th.
+    /// Returns whether the budget is used up after `time`, give or take a 256th.
     pub(crate) fn is_over(self, time: Duration) -> bool {
         if self == Self::NONE || self == Self::LAST {
             return false;

@@ -21,7 +21,7 @@ use crate::{
     rng::seed,
 };
 
-/// What the leveler, the drain task and every request share.
+/// The state shared by the leveler, the drain task and every request.
 pub(crate) struct Core {
     pub(crate) settings: Settings,
     pub(crate) admission: Admission,
@@ -32,9 +32,9 @@ pub(crate) struct Core {
     pub(crate) inline_polling: InlinePolling,
 }
 
-/// One refusal in so many looks how fast calls end, for which it needs the clock. Where requests
-/// wait, the drain task looks as well. Where none can, and few are refused, the rate stays unknown,
-/// and `retry_after` is what limit and service time come to.
+/// The number of refusals for each look at the drain rate, which needs the clock. While requests
+/// wait, the drain task looks as well. Where none can wait, and few are refused, the rate stays
+/// unknown, and `retry_after` follows from limit and service time.
 const LOOK: u64 = 64;
 
 impl Core {
@@ -63,7 +63,7 @@ impl Core {
         self.admission.listeners.drain.wake();
     }
 
-    /// Takes note that a call was made on an inner service.
+    /// Takes note of a call to an inner service.
     #[inline]
     pub(crate) fn on_dispatched(&self, wait: After) {
         if self.limiter.wants_ticks() {
@@ -73,12 +73,12 @@ impl Core {
         tracing::trace!(wait = seconds(), "request dispatched");
     }
 
-    /// Takes note that a charged call has taken so long.
+    /// Takes note of the real time of a charged call.
     pub(crate) fn settle(&self, charge: ChargeId, time: Duration) {
         self.link.settlements.put(|settlements| settlements.push((charge, time)));
     }
 
-    /// Has the drain task ask an inner again: it may be ready, or was polled without leaving our
+    /// Lets the drain task poll an inner again: the inner may be ready, or was polled without a
     /// waker.
     pub(crate) fn ask_again(&self, inner: InnerId) {
         self.link.woken.put(|inners| {
@@ -92,14 +92,14 @@ impl Core {
         predictor.drain_rate.look(now, || counters.ended());
     }
 
-    /// Feeds a finished call to the algorithm, and takes over its limit.
+    /// Feeds a finished call to the algorithm, and applies the new limit.
     #[inline]
     pub(crate) fn on_sample(&self, sample: &Sample) {
         let apply = |limit| self.apply_limit(limit);
         self.limiter.tell(|algorithm| algorithm.on_sample(sample), apply);
     }
 
-    /// Feeds the time to the algorithm, and takes over its limit.
+    /// Feeds the time to the algorithm, and applies the new limit.
     pub(crate) fn on_tick(&self, now: Instant) {
         let load = Load::new(self.admission.running(), self.admission.occupancy.queued());
         let apply = |limit| self.apply_limit(limit);
@@ -137,21 +137,21 @@ impl Core {
         }
     }
 
-    /// Admits nobody from now on, and lets the requests admitted finish. Returns whether this call
-    /// closed.
+    /// Refuses newcomers from now on, and lets admitted requests finish. Returns false if closed
+    /// already.
     pub(crate) fn close(&self) -> bool {
         let closed = self.admission.close();
         self.resume();
         closed
     }
 
-    /// Removes all requests that wait, and has the drain task remove those that it would put back.
+    /// Removes all waiting requests, and lets the drain task remove any that it has in hand.
     pub(crate) fn remove_all(&self) {
         self.link.dismiss();
         self.wake();
     }
 
-    /// Says that the burst is over, once nothing waits any more.
+    /// Logs the end of the burst, once nothing waits any more.
     pub(crate) fn on_queue_empty(&self) {
         if self.metrics.overflow.end() {
             tracing::info!(name = %self.settings.name, "queue is empty again");
@@ -187,7 +187,7 @@ impl Core {
         rejected
     }
 
-    /// Returns the answer for a request that is refused or removed now.
+    /// Returns the answer for a request refused or removed now.
     #[inline]
     pub(crate) fn rejected(&self, reason: Reason, waited: Duration) -> Rejected {
         let all = self.admission.occupancy.all();

@@ -13,15 +13,15 @@ use super::{
 };
 use crate::{error::Reason, limit::Algorithm};
 
-/// What layers, handles and services share, and requests and the drain task do not: the sending
-/// side.
+/// The sending side, shared by layers, handles and services, but not by requests and the drain
+/// task.
 pub(crate) struct Leveler {
     pub(crate) core: Arc<Core>,
     sender: mpsc::Sender<Arc<dyn Job>>,
 }
 
-/// What services have in common beside their inner. In one piece: axum clones a service for every
-/// request, and all threads share each count of references.
+/// The parts of a service other than the inner. A single `Arc` holds all: axum clones a service for
+/// every request, and all threads share each reference count.
 pub(crate) struct Front<Q> {
     pub(crate) leveler: Arc<Leveler>,
     pub(crate) request_classifier: Arc<Q>,
@@ -34,7 +34,7 @@ impl Leveler {
     }
 
     /// Sends an admitted request to the drain task. Never waits: if the channel is full, the caller
-    /// moves its content into the queue, and drops the requests that have gone.
+    /// moves the content into the queue, and drops the requests that have gone.
     pub(crate) fn send(&self, job: Arc<dyn Job>) {
         let mut job = job;
         while let Err(mpsc::error::TrySendError::Full(back)) = self.sender.try_send(job) {
@@ -42,8 +42,8 @@ impl Leveler {
             let live = self.core.admission.occupancy.queued();
             self.core.link.backlog().help(live);
         }
-        // Pairs with the fence of a dying drain task. Either that finds this request in the
-        // channel, or this sees that it has died, and starts another.
+        // Pairs with the fence of a dying drain task. Either the dying task finds the request in
+        // the channel, or the load below sees the death, and another task is started.
         fence(SeqCst);
         if !self.core.link.is_alive() && ensure_drained(&self.core).is_err() {
             self.core.link.remove_all(Reason::Closed);
@@ -57,6 +57,6 @@ impl Drop for Leveler {
         if !self.core.link.is_alive() {
             self.core.link.remove_all(Reason::Closed);
         }
-        // The sender goes next, and wakes the drain task for its end.
+        // The sender is dropped next, and wakes the drain task to end.
     }
 }

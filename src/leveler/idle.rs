@@ -5,9 +5,9 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Tells those who ask for it when nothing is left to do.
+/// Notifies waiting tasks when nothing is left to do.
 ///
-/// A notification locks. The count keeps it off the path of calls while nobody asks.
+/// A notification locks. The count keeps the lock off the path of calls while nobody waits.
 #[derive(Debug, Default)]
 pub(crate) struct Idle {
     asking: AtomicUsize,
@@ -22,12 +22,12 @@ impl Idle {
         }
     }
 
-    /// Waits until `is_idle` returns true, asking it at each notification.
+    /// Waits until `is_idle` returns true, with a check at each notification.
     pub(crate) async fn wait_until(&self, is_idle: impl Fn() -> bool) {
         self.asking.fetch_add(1, SeqCst);
         let _asking = Asking(&self.asking);
         loop {
-            // Registered before the look, so that no notification after the look is lost.
+            // Registered before the check, so no later notification is lost.
             let mut notified = pin!(self.notify.notified());
             notified.as_mut().enable();
             if is_idle() {
@@ -38,7 +38,7 @@ impl Idle {
     }
 }
 
-/// Somebody who asks. Counts out in `Drop`.
+/// A waiting task, counted out in `Drop`.
 struct Asking<'a>(&'a AtomicUsize);
 
 impl Drop for Asking<'_> {

@@ -1,4 +1,4 @@
-//! Whether the first poll of a call is made in `call` itself, before there is a task for it.
+//! Inline polling: making the first poll of a call in `call` itself, before a task exists.
 
 use std::{
     cell::Cell,
@@ -6,44 +6,43 @@ use std::{
     time::Duration,
 };
 
-/// Measures first polls, and decides by them whether the next call is polled inline.
+/// Measures first polls, and decides by the results whether to poll the next call inline.
 ///
-/// A task costs more than all else that this layer does to a call. A call whose future is ready at
-/// its first poll needs none. But while `call` polls, nothing else of its caller goes on, so what
-/// is polled inline has to be short. Every [`INTERVAL`]th direct call is measured, wherever it is
-/// polled.
+/// A task costs more than all other work of this layer for a call. A call ready at the first poll
+/// needs no task. But a poll in `call` holds up the rest of the caller, and has to be short. Every
+/// [`INTERVAL`]th direct call is measured, whether polled inline or not.
 #[derive(Debug)]
 pub(crate) struct InlinePolling(AtomicU64);
 
-/// Calls for one that is measured: a measurement reads the clock twice.
+/// The number of calls for each measurement, which reads the clock twice.
 const INTERVAL: u64 = 16;
 
 /// The mean up to which first polls are short, in nanoseconds. About thirty times the cost of a
-/// task (the bench `overhead`). This bounds the harm: a caller that makes many calls at once, which
-/// tasks would run in parallel, loses at most this much per call.
+/// task (the bench `overhead`). This bounds the harm: a caller of many calls at once, which tasks
+/// would run in parallel, loses at most as much per call.
 const SHORT: f32 = 10_000.0;
 
-/// The share of calls that has to be ready at the first poll. A box for the future costs a
-/// twentieth of a task; a poll in vain costs what the inner makes of it.
+/// The least share of calls ready at the first poll. A box for the future costs a twentieth of a
+/// task. A poll in vain costs as much as the inner makes of it.
 const MIN_READY: f32 = 0.25;
 
-/// The weight of a new measurement. From nothing, three calls that are ready at once switch inline
-/// polling on; one poll of eight times [`SHORT`] switches it off.
+/// The weight of a new measurement. From nothing, three calls ready at once switch inline polling
+/// on. A poll of eight times [`SHORT`] switches inline polling off.
 const WEIGHT: f32 = 0.125;
 
-/// How the first poll of a call is made.
+/// The way to make the first poll of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstPoll {
     /// By the task of the call.
     OnTask,
-    /// Inline, if others were short.
+    /// Inline, if past polls were short.
     Open,
-    /// Inline, if others were short, and measured.
+    /// Inline, if past polls were short, and measured.
     Measured,
 }
 
 impl FirstPoll {
-    /// Returns how to poll the direct call after so many others.
+    /// Returns the way to poll the direct call number `nth`.
     pub(crate) fn of(nth: u64) -> Self {
         if nth % INTERVAL == 0 { Self::Measured } else { Self::Open }
     }
@@ -53,10 +52,10 @@ thread_local! {
     static IN_CALL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this lives, no first poll is made inline on this thread.
+/// Suppresses inline first polls on the thread, while alive.
 ///
-/// Either the inner of a leveler is being called, under a lock, and may be behind another leveler.
-/// Or an inline poll is being made, and others within would go on the same stack.
+/// Lives while the inner of a leveler is called, under a lock: the inner may call another leveler.
+/// Also lives during an inline poll: nested polls would go on the same stack.
 #[derive(Debug)]
 pub(crate) struct InCall {
     before: bool,
@@ -87,7 +86,7 @@ impl InlinePolling {
         ready >= MIN_READY && nanos <= SHORT && !IN_CALL.get()
     }
 
-    /// Records a first poll. Of two threads that record at once one may be lost.
+    /// Records a first poll. If two threads record at once, a poll may be lost.
     pub(crate) fn record(&self, is_ready: bool, took: Duration) {
         let (ready, nanos) = self.load();
         let ready = ready + WEIGHT * (f32::from(u8::from(is_ready)) - ready);
@@ -95,7 +94,7 @@ impl InlinePolling {
         self.0.store(u64::from(ready.to_bits()) << 32 | u64::from(nanos.to_bits()), Relaxed);
     }
 
-    /// Returns the share that was ready, and the mean time.
+    /// Returns the share of ready polls, and the mean time in nanoseconds.
     #[inline]
     fn load(&self) -> (f32, f32) {
         let word = self.0.load(Relaxed);

@@ -10,10 +10,10 @@ use std::{
 use super::contain::lock;
 use crate::limit::Algorithm;
 
-/// The algorithm that finds the limit, if there is one.
+/// The limit algorithm, if any.
 pub(crate) struct Limiter {
     algorithm: Mutex<Option<Box<dyn Algorithm>>>,
-    /// Whether the algorithm is listened to, so that a fixed limit costs no lock.
+    /// Set while the algorithm decides the limit. Spares a fixed limit the lock.
     is_adaptive: AtomicBool,
     /// Set while the ticker is stopped because the leveler is idle. The next dispatch then wakes
     /// the drain task, which starts the ticker. Never set with a fixed limit.
@@ -29,14 +29,15 @@ impl Limiter {
         }
     }
 
-    /// Returns whether an algorithm found the limit, and nobody has set it by hand since.
+    /// Returns whether an algorithm decides the limit. False once the algorithm has panicked, or
+    /// the limit was set by hand.
     #[inline]
     pub(crate) fn is_adaptive(&self) -> bool {
         self.is_adaptive.load(SeqCst)
     }
 
-    /// Tells the algorithm something, and applies the limit that it then asks for. Both happen
-    /// under one lock, so limits come into force in the order in which they were found.
+    /// Tells the algorithm the news, and applies the new limit. Both happen under one lock, so
+    /// limits come into force in the order of the news.
     #[inline]
     pub(super) fn tell(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
         if self.is_adaptive() {
@@ -60,16 +61,16 @@ impl Limiter {
         }
     }
 
-    /// Removes the algorithm. Waits for an update in progress, so that its limit cannot overwrite
-    /// the one set by hand.
+    /// Removes the algorithm. Waits for an update in progress, so a late limit cannot overwrite the
+    /// limit set by hand.
     pub(super) fn freeze(&self) {
         self.is_adaptive.store(false, SeqCst);
         let algorithm = lock(&self.algorithm).take();
-        // Outside of the lock, since it is user code.
+        // Outside of the lock, since the drop is user code.
         drop(algorithm);
     }
 
-    /// Returns whether the next dispatch is to wake the drain task, for its ticker.
+    /// Returns whether the next dispatch has to wake the drain task, for the ticker.
     #[inline]
     pub(super) fn wants_ticks(&self) -> bool {
         self.wants_ticks.load(SeqCst)
@@ -89,7 +90,7 @@ impl Limiter {
         needed
     }
 
-    /// Takes note that the drain task needs no more waking for its ticker.
+    /// Takes note that the drain task needs no more waking for the ticker.
     pub(super) fn end_wanting_ticks(&self) {
         if self.wants_ticks.load(SeqCst) {
             self.wants_ticks.store(false, SeqCst);

@@ -2,12 +2,11 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use crate::stats::Recorder;
 
-/// What is measured of calls, beside the counts that [`Admission`](super::admission::Admission)
-/// keeps.
+/// Measurements of calls, beside the counts in [`Admission`](super::admission::Admission).
 pub(crate) struct Metrics {
-    /// Admission to dispatch, of requests from the queue.
+    /// The time from admission to dispatch, of requests from the queue.
     pub(crate) wait: Recorder,
-    /// Dispatch to finish.
+    /// The time from dispatch to the return of the call.
     pub(crate) service_time: Recorder,
     pub(crate) overflow: Notice,
 }
@@ -22,17 +21,17 @@ impl Metrics {
     }
 }
 
-/// Remembers whether an event was said and not yet taken back.
+/// Remembers whether an event was logged and its end was not.
 #[derive(Debug)]
 pub(crate) struct Notice(AtomicBool);
 
 impl Notice {
-    /// Returns whether to say it now.
+    /// Begins the event. Returns whether to log the beginning.
     pub(crate) fn begin(&self) -> bool {
         !self.0.load(SeqCst) && !self.0.swap(true, SeqCst)
     }
 
-    /// Returns whether to take it back now.
+    /// Ends the event. Returns whether to log the end.
     pub(crate) fn end(&self) -> bool {
         self.0.load(SeqCst) && self.0.swap(false, SeqCst)
     }

@@ -1,18 +1,19 @@
 //! The leveler behind a layer: one queue, one limit, one drain task.
 //!
-//! Who owns what:
+//! Ownership:
 //!
-//! - [`Leveler`](front::Leveler): layers, handles and services hold it. It has the sending side of
-//!   the channel. When the last of them is gone, the channel closes and the drain task ends.
-//! - [`Core`](core::Core): the leveler, the drain task and every request share it. Its parts:
-//!   [`Admission`](admission::Admission) knows who may come in and gives out places and slots;
+//! - [`Leveler`](front::Leveler): held by layers, handles and services. Has the sending side of the
+//!   channel. When the last owner is gone, the channel closes and the drain task ends.
+//! - [`Core`](core::Core): shared by the leveler, the drain task and every request. Its parts:
+//!   [`Admission`](admission::Admission) admits requests, and gives out places and slots;
 //!   [`Limiter`](limiter::Limiter) finds the limit; [`Link`](link::Link) leads to the drain task;
 //!   [`Metrics`](metrics::Metrics), [`Runtime`](runtime::Runtime) and
-//!   [`InlinePolling`](inline_polling::InlinePolling) say by their names what they know.
-//! - The drain task ([`drain`]) owns what orders its own work: pace, ticker, timer, shed window.
-//! - A call ([`call`]) owns its right: a place while it waits, a slot while it runs.
+//!   [`InlinePolling`](inline_polling::InlinePolling) are named for their content.
+//! - The drain task ([`drain`]) owns the state that orders its work: pace, ticker, timer, shed
+//!   window.
+//! - A call ([`call`]) owns a right: a place while waiting, a slot while running.
 //!
-//! Which lock guards what, and what may run under it:
+//! Locks, the data behind each, and the code that may run under each:
 //!
 //! | lock | guards | runs under it |
 //! | --- | --- | --- |
@@ -24,7 +25,7 @@
 //!
 //! Requests are dropped, inner services polled and callers answered outside of our locks.
 //!
-//! Imports run one way: `drain` → `call` → `core` → `admission` → the leaves.
+//! Imports run in one direction: `drain` → `call` → `core` → `admission` → the leaves.
 
 pub(crate) mod admission;
 pub(crate) mod budget;

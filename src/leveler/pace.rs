@@ -1,4 +1,4 @@
-//! When the next request may be dispatched.
+//! The pace of dispatches.
 
 use std::time::Duration;
 
@@ -7,17 +7,18 @@ use tokio::time::Instant;
 /// A rate of dispatches: evenly spaced by `interval`, but for a burst.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
-    /// In nanoseconds, with a fraction: the third of a second has none.
+    /// The time between two dispatches, in nanoseconds. With a fraction, for rates such as 3 per
+    /// second.
     interval: f64,
     burst: u32,
 }
 
-/// Timers of tokio are no finer than a millisecond and late rather than early. What that lets a
-/// request come late is made up for; without it a rate of 10 000 a second would come out at 1000.
+/// The lateness to make up for, in nanoseconds. Timers of tokio are no finer than a millisecond,
+/// and late rather than early. Without this, a rate of 10 000 a second would come out at 1000.
 const TIMER: f64 = 2e6;
 
 impl Rate {
-    /// `None` if that is no rate.
+    /// Returns `None` for an impossible rate.
     pub(crate) fn new(requests: u32, per: Duration, burst: u32) -> Option<Self> {
         let century = Duration::from_secs(100 * 365 * 24 * 3600);
         let is_rate = requests > 0 && !per.is_zero() && per <= century;
@@ -28,17 +29,16 @@ impl Rate {
 /// The generic cell rate algorithm (ITU-T I.371, virtual scheduling), and the spacing of limits
 /// below 1.
 ///
-/// `due` is when the next request would go if all came exactly in time. It may go so long before
-/// that as a burst allows, and after it has gone `due` moves on by one interval: from where it was,
-/// if the request was no later than timers are, and else from now.
+/// `due` is the time of the next request if all came exactly in time. A burst of *n* lets a request
+/// go *n* − 1 intervals earlier. Each dispatch moves `due` on by one interval: from `due`, or from
+/// `TIMER` before now if that is later.
 #[derive(Debug)]
 pub(crate) struct Pace {
     rate: Option<Rate>,
     origin: Instant,
-    /// In nanoseconds after `origin`.
+    /// The time of the next request at an even pace, in nanoseconds after `origin`.
     due: f64,
-    /// When the last one went, and by what the spacing of a limit below 1 is to be multiplied after
-    /// it.
+    /// The time of the last dispatch, and the factor for the next spacing of a limit below 1.
     last: Option<(Instant, f64)>,
 }
 
@@ -47,8 +47,8 @@ impl Pace {
         Self { rate, origin, due: 0.0, last: None }
     }
 
-    /// When the next may go, if that is not now. `gap` is the spacing of a limit below 1, as it is
-    /// now.
+    /// Returns the time of the next dispatch, if not now. `gap` is the present spacing of a limit
+    /// below 1.
     pub(crate) fn wait_until(&self, now: Instant, gap: Option<Duration>) -> Option<Instant> {
         if self.rate.is_none() && gap.is_none() {
             return None;
@@ -62,16 +62,16 @@ impl Pace {
         if at <= self.nanos(now) {
             return None;
         }
-        // Beyond what a clock can say it is as good as never.
+        // Beyond the range of the clock, a time is as good as never.
         let never = Duration::from_secs(100 * 365 * 24 * 3600);
         let after = Duration::try_from_secs_f64(at / 1e9).unwrap_or(never).min(never);
         let at = self.origin.checked_add(after)?;
-        // A float may say a little less than now, where it meant now.
+        // Rounding may yield a time just before now.
         (at > now).then_some(at)
     }
 
-    /// One goes now. `spread` is by what the spacing of a limit below 1 is to be multiplied: not
-    /// the same for all, or many who share a backend would fall into step.
+    /// Takes note of a dispatch. `spread` is the factor for the next spacing of a limit below 1.
+    /// The factors differ, or many clients of a backend would fall into step.
     pub(crate) fn on_dispatched(&mut self, now: Instant, spread: f64) {
         self.last = Some((now, spread));
         if let Some(rate) = self.rate {
@@ -88,8 +88,8 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// How many go within a second after `idle` of nothing, looked at when a timer of 1 ms would
-    /// wake.
+    /// Returns the number of dispatches within a second after `idle` milliseconds of nothing, and
+    /// the most at once. Looks each millisecond, as a timer would.
     fn in_a_second(rate: Option<Rate>, idle: u64) -> (usize, usize) {
         let start = Instant::now();
         let mut pace = Pace::new(rate, start);

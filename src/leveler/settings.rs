@@ -8,7 +8,7 @@ use crate::{
     queue::Rules,
 };
 
-/// The settings of a leveler: given when it is built, and not changed after.
+/// The settings given to the builder. Never changed afterwards.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) name: Arc<str>,

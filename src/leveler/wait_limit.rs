@@ -1,4 +1,4 @@
-//! How long a request may wait.
+//! The longest wait allowed to a request.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::SeqCst},
@@ -7,8 +7,8 @@ use std::{
 
 use tokio::time::Instant;
 
-/// A time after an admission, or never. It has half the bytes of an `Instant`, and each request
-/// that waits has two.
+/// A time after an admission, in nanoseconds, or never. Half the size of an `Instant`; each waiting
+/// request has two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct After(u64);
 
@@ -17,7 +17,7 @@ impl After {
 
     pub(crate) const ZERO: Self = Self(0);
 
-    /// Returns the time after an admission, in nanoseconds. Five centuries are never.
+    /// Returns the time after an admission. Durations above five centuries are never.
     #[inline]
     pub(crate) fn new(time: Option<Duration>) -> Self {
         let nanos = time.and_then(|time| u64::try_from(time.as_nanos()).ok());
@@ -29,13 +29,13 @@ impl After {
         (self != Self::NEVER).then(|| Duration::from_nanos(self.0))
     }
 
-    /// Returns the instant that is so long after `admitted`.
+    /// Returns the instant this long after `admitted`.
     pub(crate) fn of(self, admitted: Instant) -> Option<Instant> {
         admitted.checked_add(self.get()?)
     }
 }
 
-/// The limit that newcomers get, which a handle may change.
+/// The wait limit of newcomers. A handle may change it.
 #[derive(Debug)]
 pub(crate) struct MaxWait(AtomicU64);
 

@@ -14,16 +14,16 @@ use super::{
 };
 use crate::{class::Rank, leveler::link::backlog::CHANNEL, options::Order};
 
-/// The right that an admitted request gets.
+/// The right of an admitted request.
 #[derive(Debug)]
 pub(crate) enum Admitted<'a> {
-    /// Nothing waits and a slot is free: to be dispatched at once.
+    /// Nothing waits and a slot is free: the request is dispatched at once.
     Run(Slot<&'a Admission>),
-    /// To wait in the queue.
+    /// The request waits in the queue.
     Wait(Place<&'a Admission>),
 }
 
-/// Admits a request, or says why not. Uses the reserved place, if there is one.
+/// Admits a request, or returns the reason for the refusal. Uses the reserved place, if any.
 #[inline(always)]
 pub(crate) fn admit<'a, G: Granted>(
     admission: &'a Admission,
@@ -44,7 +44,7 @@ pub(crate) fn admit<'a, G: Granted>(
     }
 }
 
-/// Admits a request that bypasses the queue, on the budget for such requests.
+/// Admits a request that bypasses the queue, within the bypass budget.
 pub(crate) fn admit_bypass(admission: &Admission) -> Result<Slot<&Admission>, Refusal> {
     if admission.counts().is_closed() {
         return Err(Refusal::Closed);
@@ -52,8 +52,9 @@ pub(crate) fn admit_bypass(admission: &Admission) -> Result<Slot<&Admission>, Re
     Slot::bypass(admission).ok_or(Refusal::Bypass)
 }
 
-/// Refuses a newcomer that would not be served by its deadline. The prediction rests on what goes
-/// before it, where nothing overtakes, and on the service time of requests with like deadlines.
+/// Refuses a newcomer that is late, or predicted to miss its deadline. The prediction adds the
+/// service time of requests with similar deadlines to the wait for the work ahead. The wait counts
+/// only in FIFO order, where nothing overtakes.
 fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Result<(), Refusal> {
     if left.is_zero() {
         return Err(Refusal::Late);
@@ -90,7 +91,7 @@ fn take<G: Granted>(
         }
     }
     match admission.places.take(cost, direct, 0) {
-        // Whoever waits may have to give way.
+        // Requests in the queue may have to give way.
         Err(Denied::Full) if admission.counts().waiting() > 0 => {
             take_over_bound(admission, arrival.rank, direct)
         }

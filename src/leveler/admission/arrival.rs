@@ -7,27 +7,27 @@ use crate::{
     leveler::budget::Budget,
 };
 
-/// A request that asks to come in.
+/// A request on arrival, before the decision to admit or refuse.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    /// The rank of the request. Its cost is what it takes places for: no more than the limit is
-    /// now.
+    /// The rank of the request. Its cost is the number of places to take: at most the limit at
+    /// arrival.
     pub(crate) rank: Rank,
-    /// The cost that the request was given. It counts again at dispatch, since the limit may rise.
+    /// The cost given to the request. Counts again at dispatch, since the limit may rise.
     pub(crate) asked: u32,
     pub(crate) deadline: Option<Instant>,
     /// The time between arrival and deadline.
     pub(crate) budget: Budget,
-    /// Whether the request runs against a prediction, to find out whether the prediction is right.
+    /// Set if the request is admitted against a prediction, to test the prediction.
     pub(crate) is_probe: bool,
-    /// The time of the arrival, once it is known.
+    /// The time of the arrival, once read from the clock.
     now: Option<Instant>,
 }
 
 impl Arrival {
     #[inline]
     pub(crate) fn new(class: &Class, limit: usize) -> Self {
-        // The clock is read only if needed: reading it is a quarter of what a refusal costs.
+        // The clock is read only if needed: reading costs a quarter of a refusal.
         let now = class.deadline.map(|_| Instant::now());
         Self::seen(now, class, limit)
     }
@@ -41,7 +41,8 @@ impl Arrival {
     fn seen(now: Option<Instant>, class: &Class, limit: usize) -> Self {
         let left = class.deadline.zip(now).map(|(at, now)| at.saturating_duration_since(now));
         let asked = class.rank.cost;
-        // More than the limit could never run. The limit fits: it is a part of the admission word.
+        // A request heavier than the limit could never run. The cast is exact: a limit is below
+        // 2^29.
         let rank = Rank { cost: asked.clamp(1, limit as u32), ..class.rank };
         let budget = left.map_or(Budget::NONE, Budget::of);
         Self { rank, asked, deadline: class.deadline, budget, is_probe: false, now }
@@ -53,7 +54,7 @@ impl Arrival {
         *self.now.get_or_insert_with(Instant::now)
     }
 
-    /// Returns how long it was until the deadline when the request arrived.
+    /// Returns the time from arrival to deadline.
     #[inline]
     pub(crate) fn left(&mut self) -> Option<Duration> {
         let deadline = self.deadline?;

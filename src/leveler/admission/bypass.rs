@@ -16,7 +16,7 @@ impl Bypass {
         self.running.load(SeqCst)
     }
 
-    /// Takes one of the budget. Returns whether one was left.
+    /// Counts a request in. Returns false if the budget is used up.
     pub(super) fn begin(&self) -> bool {
         let next = |now: usize| (now < self.limit).then_some(now + 1);
         self.running.fetch_update(SeqCst, SeqCst, next).is_ok()

@@ -4,7 +4,7 @@ use crate::{
     options::Overflow,
 };
 
-/// Everybody who waits for a place or a slot to come free.
+/// The parties that wait for a free place or slot.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     pub(crate) drain: Wakeup,
@@ -19,7 +19,7 @@ impl Listeners {
         Self { drain, waitlist, idle, overflow }
     }
 
-    /// Says that slots are free, and the places with them.
+    /// Notifies the listeners of free slots, and of the places with them.
     #[inline]
     pub(super) fn on_slot_free(&self, after: Counts, reserved: usize) {
         if after.waiting() > 0 {
@@ -28,7 +28,7 @@ impl Listeners {
         self.on_place_free(after, reserved);
     }
 
-    /// Says that a place is free.
+    /// Notifies the listeners of a free place.
     #[inline]
     pub(super) fn on_place_free(&self, after: Counts, reserved: usize) {
         if self.overflow == Overflow::Wait {
@@ -40,7 +40,7 @@ impl Listeners {
         }
     }
 
-    /// Says that capacity, limit or pace have changed.
+    /// Notifies the listeners of a change of capacity, limit or pace.
     pub(super) fn on_bounds_changed(&self) {
         self.drain.wake();
         self.waitlist.wake_all();

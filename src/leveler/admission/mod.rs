@@ -1,12 +1,12 @@
 //! Admission: may a request come in, and may it run at once?
 //!
 //! [`admit`](admit::admit) asks in this order: would the request miss its deadline
-//! ([`prediction`])? Is its priority shed ([`shedding`])? Is there a place for it ([`places`])? If
-//! not, can a request in the queue give way ([`occupancy`])?
+//! ([`prediction`])? Is its priority shed ([`shedding`])? Is a place free ([`places`])? If not, can
+//! a request in the queue give way ([`occupancy`])?
 //!
-//! The answer is a right. A [`Place`](place::Place) is the right to wait, a [`Slot`](slot::Slot)
-//! the right to run, a [`Reservation`](reservation::Reservation) a place that a service holds for
-//! its next call. Each gives itself back in `Drop`, and tells the [`Listeners`].
+//! The answer is a right. A [`Place`](place::Place) is the right to wait, and a
+//! [`Slot`](slot::Slot) the right to run. A [`Reservation`](reservation::Reservation) is a place
+//! held by a service for the next call. `Drop` gives a right back, and notifies the [`Listeners`].
 
 pub(crate) mod admit;
 pub(crate) mod arrival;
@@ -45,7 +45,7 @@ use crate::{
     stats::Counters,
 };
 
-/// Knows who may come in, and counts who did.
+/// The state behind admission: places, slots, predictions and counters.
 #[derive(Debug)]
 pub(crate) struct Admission {
     places: Places,
@@ -57,9 +57,9 @@ pub(crate) struct Admission {
     bypass: Bypass,
     overflow: Overflow,
     order: Order,
-    /// Whether a rate of dispatches was set: then the drain task alone dispatches.
+    /// Set if dispatches have a rate. Only the drain task dispatches then.
     has_rate: bool,
-    /// How long newcomers may wait.
+    /// The wait limit of newcomers.
     pub(crate) max_wait: MaxWait,
 }
 
@@ -95,23 +95,23 @@ impl Admission {
         self.places.limit()
     }
 
-    /// Returns the limit as it was asked for, which may be below 1.
+    /// Returns the limit as asked for, which may be below 1.
     #[inline]
     pub(crate) fn exact_limit(&self) -> f64 {
         self.places.exact_limit()
     }
 
-    /// Returns how many places there are.
+    /// Returns the number of places.
     pub(crate) fn total(&self) -> usize {
         self.places.total()
     }
 
-    /// Returns how many requests run, whatever they cost.
+    /// Returns the number of running requests, regardless of cost.
     pub(crate) fn running(&self) -> usize {
         self.places.running()
     }
 
-    /// Returns how many requests use the budget of [`Class::bypass`](crate::Class::bypass).
+    /// Returns the number of requests on the budget of [`Class::bypass`](crate::Class::bypass).
     pub(crate) fn bypassing(&self) -> usize {
         self.bypass.running()
     }
@@ -127,12 +127,12 @@ impl Admission {
         self.has_rate || self.exact_limit() < 1.0
     }
 
-    /// Returns whether a request of this cost may be dispatched now.
+    /// Returns whether a request of cost `cost` may be dispatched now.
     pub(crate) fn may_dispatch(&self, cost: usize) -> bool {
         self.places.may_dispatch(cost)
     }
 
-    /// Lets direct admissions through again: nothing from the queue is on its way to the inner.
+    /// Lets direct admissions through again: no queued request is on the way to the inner.
     pub(crate) fn end_dispatching(&self) {
         self.places.end_dispatching();
     }
@@ -143,12 +143,12 @@ impl Admission {
         self.listeners.on_bounds_changed();
     }
 
-    /// Sets the limit. Returns the number of slots before and after, if that has changed.
+    /// Sets the limit. If the number of slots changes, returns the numbers before and after.
     pub(crate) fn set_limit(&self, limit: f64) -> Option<(usize, usize)> {
         let before = self.places.limit();
         let exactly = self.places.set_limit(limit);
         if exactly != limit && exactly.min(limit) < 1.0 {
-            // Dispatches are spaced otherwise now.
+            // The spacing of dispatches has changed.
             self.listeners.drain.wake();
         }
         let after = self.places.limit();
@@ -159,12 +159,12 @@ impl Admission {
         Some((before, after))
     }
 
-    /// Stops dispatch. Returns whether this call did.
+    /// Pauses dispatch. Returns false if paused or closed already.
     pub(crate) fn pause(&self) -> bool {
         self.places.pause()
     }
 
-    /// Lets dispatch go on. Returns whether this call did.
+    /// Resumes dispatch. Returns false if not paused.
     pub(crate) fn resume(&self) -> bool {
         let resumed = self.places.resume();
         if resumed {
@@ -173,21 +173,21 @@ impl Admission {
         resumed
     }
 
-    /// Admits nobody from now on. Returns whether this call closed.
+    /// Refuses newcomers from now on. Returns false if closed already.
     pub(crate) fn close(&self) -> bool {
         let closed = self.places.close();
         self.listeners.on_bounds_changed();
         closed
     }
 
-    /// Predicts whether a request at its turn will be ready in the time `left`.
+    /// Predicts whether a request will be ready in the time `left` if dispatched now.
     pub(crate) fn predict(&self, budget: Budget, left: Duration, now: Instant) -> Prediction {
         let is_idle = self.counts().in_flight() == 0;
         self.predictor.predict(budget, 0.0, left, is_idle, now)
     }
 }
 
-/// Leads to the admission that a right came from, and goes back to.
+/// Access to the admission that granted a right.
 pub(crate) trait Granted {
     fn admission(&self) -> &Admission;
 }

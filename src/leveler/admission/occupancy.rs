@@ -1,4 +1,4 @@
-//! What waits, in atomics: a refusal needs no lock (law 4).
+//! The state of the queue in atomics: a refusal needs no lock (law 4).
 
 use std::{
     iter::Sum,
@@ -15,17 +15,18 @@ use crate::{
 
 const LEVELS: usize = Priority::ALL.len();
 
-/// What is known about the queue without its lock.
+/// The state of the queue, readable without a lock.
 ///
-/// [`on_queued`](Self::on_queued) counts each request in, [`on_dequeued`](Self::on_dequeued) counts
-/// it out. The drain task [publishes](Self::publish) what only the queue knows.
+/// [`on_queued`](Self::on_queued) counts each request in, and [`on_dequeued`](Self::on_dequeued)
+/// out. The drain task [publishes](Self::publish) the facts known only to the queue.
 #[derive(Debug)]
 pub(crate) struct Occupancy {
-    /// By priority: the number of requests in the upper half, their weight in the lower.
+    /// By priority: the number of requests in the upper half, the weight in the lower.
     waiting: [AtomicU64; LEVELS],
-    /// The weight of each flow, as the lesser of two sums that flows share (a count-min sketch).
+    /// The weight of each flow, as the lesser of two sums shared with other flows (a count-min
+    /// sketch).
     flows: [[AtomicU32; CELLS]; 2],
-    /// By priority: the number of flows that take turns.
+    /// By priority: the number of flows taking turns.
     active: [AtomicUsize; LEVELS],
     /// By priority: the weight of the longest flow.
     longest: [AtomicU64; LEVELS],
@@ -33,7 +34,7 @@ pub(crate) struct Occupancy {
     flowless: [AtomicU64; LEVELS],
 }
 
-/// A number of requests, and their weight: the sum of their costs.
+/// A number of requests, and the weight: the sum of the costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueueSize {
     pub(crate) requests: u64,
@@ -55,10 +56,10 @@ impl Sum for QueueSize {
     }
 }
 
-/// One request in the word of its priority. Weights fit below: they are no more than all places.
+/// The unit of the upper half. Weights fit below, since all places together number less than 2^32.
 const REQUEST: u64 = 1 << 32;
 
-/// Cells in a row of the sketch: 2 KiB.
+/// The number of cells in a row of the sketch: 2 KiB.
 const CELLS: usize = 512;
 
 impl Occupancy {
@@ -72,7 +73,7 @@ impl Occupancy {
         }
     }
 
-    /// Counts in a request that joins the queue.
+    /// Counts in a request joining the queue.
     pub(crate) fn on_queued(&self, rank: Rank) {
         self.waiting[rank.priority.index()].fetch_add(REQUEST + u64::from(rank.cost), SeqCst);
         if rank.flow != NO_FLOW {
@@ -82,7 +83,7 @@ impl Occupancy {
         }
     }
 
-    /// Counts out a request that leaves the queue, for whatever reason.
+    /// Counts out a request leaving the queue, for any reason.
     pub(crate) fn on_dequeued(&self, rank: Rank) {
         self.waiting[rank.priority.index()].fetch_sub(REQUEST + u64::from(rank.cost), SeqCst);
         if rank.flow != NO_FLOW {
@@ -92,7 +93,7 @@ impl Occupancy {
         }
     }
 
-    /// Takes over what the queue knows of each priority.
+    /// Stores the queue's own summary of each priority.
     pub(crate) fn publish(&self, summaries: [LevelSummary; LEVELS]) {
         for (index, summary) in summaries.into_iter().enumerate() {
             self.active[index].store(summary.active, Relaxed);
@@ -101,8 +102,9 @@ impl Occupancy {
         }
     }
 
-    /// Returns how much cost can be evicted for a newcomer of this rank: the weight of all lower
-    /// priorities, or any weight if a longer flow of its own priority waits.
+    /// Returns the cost evictable for a newcomer of this rank: the weight of all lower priorities,
+    /// or of all priorities under `EvictOldest`. Unlimited if a longer flow of the same priority
+    /// waits.
     pub(crate) fn yields_to(&self, rank: Rank, overflow: Overflow) -> usize {
         let from = match overflow {
             Overflow::EvictOldest => 0,
@@ -115,15 +117,15 @@ impl Occupancy {
         usize::try_from(weight).unwrap_or(usize::MAX)
     }
 
-    /// Returns whether the flow has used up its share: other flows of this priority wait, and none
-    /// has more waiting.
+    /// Returns whether the flow has used up its share: other flows of the priority wait, and none
+    /// is longer.
     pub(crate) fn is_over_share(&self, rank: Rank) -> bool {
         rank.flow != NO_FLOW
             && self.active[rank.priority.index()].load(Relaxed) > 1
             && !self.is_short(rank)
     }
 
-    /// Returns whether the flow has less waiting than the longest of its priority.
+    /// Returns whether the flow, with the newcomer, is shorter than the longest of the priority.
     fn is_short(&self, rank: Rank) -> bool {
         let index = rank.priority.index();
         let own = match rank.flow {
@@ -153,19 +155,19 @@ impl Occupancy {
         self.waiting[index].load(SeqCst) % REQUEST
     }
 
-    /// Returns how many requests wait.
+    /// Returns the number of waiting requests.
     pub(crate) fn queued(&self) -> usize {
         Priority::ALL.map(|priority| self.queued_of(priority)).iter().sum()
     }
 
-    /// Returns how many requests of a priority wait.
+    /// Returns the number of waiting requests of a priority.
     pub(crate) fn queued_of(&self, priority: Priority) -> usize {
         (self.waiting[priority.index()].load(SeqCst) / REQUEST) as usize
     }
 
-    /// Returns what goes before a newcomer in order of arrival: its own priority and all higher
-    /// ones. If that is less: what all flows of its priority will have had by the time it is
-    /// served.
+    /// Returns the work that is served before a newcomer: all requests of higher priorities, and of
+    /// its own. If its flow takes turns with others, less of its own priority counts: the weight of
+    /// its flow, with the newcomer, times the number of flows that take turns.
     pub(crate) fn ahead_of(&self, rank: Rank) -> QueueSize {
         let index = rank.priority.index();
         let higher: QueueSize = (0..index).map(|index| self.size_at(index)).sum();
@@ -179,12 +181,12 @@ impl Occupancy {
         if share >= equal.weight {
             return higher + equal;
         }
-        // As many requests as have that weight, if their costs are like those of all.
+        // The number of requests with the weight `share`, at the mean cost of the priority.
         let requests = (equal.requests * share).div_ceil(equal.weight);
         higher + QueueSize { requests, weight: share }
     }
 
-    /// Returns all that waits.
+    /// Returns the size of the whole queue.
     pub(crate) fn all(&self) -> QueueSize {
         (0..LEVELS).map(|index| self.size_at(index)).sum()
     }
@@ -200,7 +202,7 @@ mod tests {
     use super::*;
     use crate::class::Class;
 
-    /// Summaries in which the default priority is like this, and the others are empty.
+    /// Returns summaries with `normal` at the default priority, and the others empty.
     fn only(normal: LevelSummary) -> [LevelSummary; LEVELS] {
         let mut summaries = [LevelSummary::default(); LEVELS];
         summaries[Priority::Normal.index()] = normal;

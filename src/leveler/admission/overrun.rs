@@ -1,8 +1,8 @@
 use super::Admission;
 
-/// The cost that was admitted over the bound, and for which the drain task evicts as much.
+/// Cost admitted over the bound. The drain task evicts as much.
 ///
-/// What has not been evicted goes back to the admission in `Drop`: the next eviction will do it.
+/// `Drop` returns the part not evicted to the admission, for the next eviction.
 #[derive(Debug)]
 pub(crate) struct Overrun<'a> {
     admission: &'a Admission,
@@ -10,17 +10,17 @@ pub(crate) struct Overrun<'a> {
 }
 
 impl<'a> Overrun<'a> {
-    /// Takes over the cost admitted over the bound since this was last done.
+    /// Takes over the cost admitted over the bound since the last call.
     pub(crate) fn take(admission: &'a Admission) -> Self {
         Self { admission, left: admission.places.take_overrun() }
     }
 
-    /// Returns whether no more needs to be evicted on behalf of those admitted over the bound.
+    /// Returns whether enough was evicted for the requests admitted over the bound.
     pub(crate) fn is_settled(&self) -> bool {
         self.left == 0
     }
 
-    /// Takes note that so much cost was evicted.
+    /// Takes note of an eviction.
     pub(crate) fn on_evicted(&mut self, cost: usize) {
         self.left = self.left.saturating_sub(cost);
     }

@@ -7,18 +7,18 @@ use tokio::time::Instant;
 use super::{Admission, Granted, places::Slots, slot::Slot, unserved::Unserved, word::Counts};
 use crate::{class::Rank, error::Reason};
 
-/// The right of an admitted request to wait: as many places as it costs.
+/// The right of an admitted request to wait: as many places as the request costs.
 ///
 /// ```text
 /// Admitted ──▶ Queued ──▶ Running ──▶ Slot        enqueue, take_slot, into_slot
 ///     └──────────┴──────────┴──▶ given back       by one of the methods that end it, or in Drop
 /// ```
 ///
-/// All methods that change its stage keep the counts of what waits true. What ends an admitted
-/// request without a call counts it too, so the books balance (law 12) whoever drops this.
+/// Each change of stage updates the counts of the queue. An end without a call also updates the
+/// counters, even in `Drop`, so the books balance (law 12).
 #[derive(Debug)]
 pub(crate) struct Place<G: Granted> {
-    /// `None` once the place was given back, or has become another right.
+    /// `None` once given back or converted.
     granted: Option<G>,
     rank: Rank,
     stage: Cell<Stage>,
@@ -29,12 +29,12 @@ enum Stage {
     /// Not in the queue, and not counted as admitted.
     Admitted,
     Queued,
-    /// At its turn, with slots.
+    /// Being dispatched, with slots.
     Running(Slots),
 }
 
-/// The drain task is woken once for so many cancelled requests, to look whether there are
-/// tombstones to drop. More often costs time, more rarely memory.
+/// The number of cancelled requests after which the drain task is woken to drop tombstones. A
+/// smaller number costs time, a larger number memory.
 const SWEEP: u64 = 1024;
 
 impl<G: Granted> Place<G> {
@@ -42,20 +42,20 @@ impl<G: Granted> Place<G> {
         Self { granted, rank, stage: Cell::new(Stage::Admitted) }
     }
 
-    /// Takes the place of a slot: gives the slots back, and keeps the places. The request waits after
-    /// all.
+    /// Converts a slot back to a place: gives the slots back, and keeps the places. The request
+    /// waits.
     pub(crate) fn instead_of(slot: Slot<G>, rank: Rank) -> Self {
         Self::waiting(slot.into_granted(), rank)
     }
 
-    /// Goes on as the same place, by another way to the same admission.
+    /// Keeps the place, with other access to the same admission.
     #[inline]
     pub(crate) fn map<H: Granted>(mut self, to: impl FnOnce(G) -> H) -> Place<H> {
         let granted = self.granted.take().map(to);
         Place { granted, rank: self.rank, stage: Cell::new(self.stage.get()) }
     }
 
-    /// Returns what leads to the admission; `None` only after the end.
+    /// Returns the access to the admission; `None` only after the end.
     pub(crate) fn granted(&self) -> Option<&G> {
         self.granted.as_ref()
     }
@@ -74,8 +74,8 @@ impl<G: Granted> Place<G> {
         }
     }
 
-    /// Takes slots for the cost `asked`, in place of the places held. Returns whether it got them.
-    /// For the drain task alone.
+    /// Takes slots for the cost `asked`, and adjusts the places to as many. Returns false if too
+    /// few slots are free, or dispatch is paused. For the drain task alone.
     #[inline]
     pub(crate) fn take_slot(&self, asked: usize) -> bool {
         let Some(granted) = &self.granted else { return false };
@@ -98,22 +98,22 @@ impl<G: Granted> Place<G> {
         }
     }
 
-    /// Gives back for a caller that has gone.
+    /// Gives the place back after the caller has gone.
     #[inline]
     pub(crate) fn cancel(mut self) {
         let Some(granted) = self.granted.take() else { return };
         let admission = granted.admission();
         let before = admission.counters.cancelled.add();
         let after = self.release(admission);
-        // The request may have held up others, for want of slots; and the drain task may have been
-        // waiting for it to end.
+        // Wake the drain task if the request may have held up others for want of slots, if a sweep
+        // is due, or if the drain task may be waiting for the end.
         let may_go = after.waiting() > 0 && admission.may_dispatch(1);
         if may_go || before % SWEEP == SWEEP - 1 || after.is_closed() {
             admission.listeners.drain.wake();
         }
     }
 
-    /// Gives back after an end without a response. Returns what led to the admission.
+    /// Gives the place back after an end without a response. Returns the access to the admission.
     #[inline]
     pub(crate) fn end(mut self, how: Unserved) -> Option<G> {
         let granted = self.granted.take()?;
@@ -121,7 +121,8 @@ impl<G: Granted> Place<G> {
         Some(granted)
     }
 
-    /// Counts the end, then gives back: whoever the free place wakes must find the books balanced.
+    /// Counts the end, then gives back: anyone woken by the free place must find the books
+    /// balanced.
     fn give_back(&self, granted: &G, how: Unserved) {
         let admission = granted.admission();
         if !matches!(self.stage.get(), Stage::Admitted) {
@@ -130,7 +131,7 @@ impl<G: Granted> Place<G> {
         self.release(admission);
     }
 
-    /// Gives back, and tells those who wait. Returns the counts after it.
+    /// Gives back, and notifies the listeners. Returns the counts afterwards.
     #[inline(always)]
     fn release(&self, admission: &Admission) -> Counts {
         let (listeners, places) = (&admission.listeners, &admission.places);
@@ -148,8 +149,9 @@ impl<G: Granted> Place<G> {
         after
     }
 
-    /// Gives back what nothing else has ended. A panic that unwinds through the dispatch counts as
-    /// one. A request that nobody has any more, not even its caller, counts as removed.
+    /// Gives back a place that nothing else has ended. If a panic unwinds or slots are taken, the
+    /// request counts as panicked. Otherwise neither the queue nor the caller has the request any
+    /// more, and it counts as removed.
     #[cold]
     fn lose(&self, granted: &G) {
         let panicked = thread::panicking() || matches!(self.stage.get(), Stage::Running(_));

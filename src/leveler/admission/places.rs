@@ -1,7 +1,7 @@
 //! Places and slots: how many may come in, and how many may run at once.
 //!
-//! One atomic [`word`](super::word) holds both counts and the three flags that admission depends
-//! on. Every decision is one compare-exchange; no decision is a look followed by an act.
+//! One atomic [`word`](super::word) holds both counts and the three flags of admission. Each
+//! decision is a single compare-exchange, never a check followed by an act.
 //!
 //! Invariants, with *waiting* = held − in flight. A request of cost *c* takes *c* places and *c*
 //! slots, so the counts are sums of costs.
@@ -10,21 +10,21 @@
 //!    work has ended.
 //! 2. A slot (in flight) is only ever taken together with a place, or for a place already held.
 //! 3. A *direct* admission takes place and slot in one step, and only when nothing waits, nothing
-//!    from the queue is on its way to the inner (`DISPATCHING`), and nothing is paused. While
+//!    from the queue is on the way to the inner (`DISPATCHING`), and nothing is paused. While
 //!    something waits, the drain task alone takes slots.
 //!
-//! The numbers that this file deals in are wrapped by the guards [`Place`](super::place::Place)
-//! and [`Slot`](super::slot::Slot), which give back in their `Drop`.
+//! The guards [`Place`](super::place::Place) and [`Slot`](super::slot::Slot) wrap the numbers in
+//! this file, and give back in `Drop`.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 use super::word::{CLOSED, Counts, DISPATCHING, FIELD, HELD, IN_FLIGHT, PAUSED};
 
-/// The largest capacity, and the largest limit. Both together, and the channel's
-/// worth by which evictions may pass the bound, fit in the 30 bits of each count.
+/// The largest capacity, and the largest limit. The sum of both and of one channel's worth of
+/// evictions fits in the 30 bits of each count.
 pub(crate) const MAX: usize = (1 << 29) - 1025;
 
-/// What an admission has taken.
+/// The result of an admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// Places and slots: the request runs now.
@@ -39,16 +39,16 @@ pub(super) enum Denied {
     Closed,
 }
 
-/// The slots of a request that may run.
+/// The slots of a request about to run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Slots {
     pub(super) taken: u32,
-    /// Slots taken by all requests, these included.
+    /// Slots taken by all requests, with `taken` included.
     pub(super) in_flight: u32,
 }
 
 impl Slots {
-    /// Both counts fit: they are parts of the word.
+    /// The casts are exact: both counts are parts of the word.
     fn new(taken: usize, in_flight: usize) -> Self {
         Self { taken: taken as u32, in_flight: in_flight as u32 }
     }
@@ -59,13 +59,12 @@ pub(super) struct Places {
     word: CachePadded<AtomicU64>,
     capacity: AtomicU32,
     limit: AtomicU32,
-    /// The limit as it was asked for, as the bits of an `f64`: `limit` is the whole part, 1 or
-    /// more.
+    /// The limit as asked for, as the bits of an `f64`. `limit` is the whole part, at least 1.
     exact_limit: AtomicU64,
-    /// Slots taken beyond one for each request in flight.
+    /// Slots taken beyond the first of each request in flight.
     surplus: AtomicUsize,
     /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
-    /// place is taken and lowered before the place is given up or used, so `unfinished` errs
+    /// place is taken, and lowered before the place is given back or used, so `unfinished` errs
     /// upwards.
     reserved: AtomicU32,
     /// Cost admitted over the bound since the drain task last looked. The drain task evicts as
@@ -73,8 +72,8 @@ pub(super) struct Places {
     overrun: AtomicUsize,
 }
 
-/// Keeps what all threads write away from what they only read. 128 bytes, since processors fetch
-/// lines of 64 in pairs.
+/// Separates data that all threads write from data that they only read. 128 bytes, since processors
+/// fetch lines of 64 in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct CachePadded<T>(T);
@@ -126,20 +125,20 @@ impl Places {
         f64::from_bits(before)
     }
 
-    /// Returns how many places there are.
+    /// Returns the number of places.
     #[inline]
     pub(super) fn total(&self) -> usize {
         self.capacity() + self.limit()
     }
 
-    /// Returns how many requests run, whatever their cost.
+    /// Returns the number of running requests, regardless of cost.
     pub(super) fn running(&self) -> usize {
         self.counts().in_flight().saturating_sub(self.surplus.load(SeqCst))
     }
 
-    /// Takes so many places, and as many slots if `direct` is wanted and the request need not wait.
-    /// Passes the bound by `allowance` at most, and by one channel's worth, and only if something
-    /// waits that can be evicted.
+    /// Takes `cost` places, and as many slots if `direct` is set and the request need not wait.
+    /// Exceeds the bound by at most `allowance`, and only while something waits that can be
+    /// evicted. Callers pass at most one channel's worth.
     pub(super) fn take(
         &self,
         cost: usize,
@@ -175,7 +174,7 @@ impl Places {
         }
     }
 
-    /// Takes a place for a service that reports itself ready.
+    /// Reserves a place for a ready service.
     pub(super) fn reserve(&self) -> Result<(), Denied> {
         self.take(1, false, 0)?;
         self.reserved.fetch_add(1, SeqCst);
@@ -187,8 +186,8 @@ impl Places {
         self.reserved.fetch_sub(1, SeqCst);
     }
 
-    /// Takes a slot for a reserved place, whose reservation ends in any case. `Err` if the leveler
-    /// has been closed since; the place stays held.
+    /// Takes a slot for a reserved place, if the request need not wait. The reservation ends in any
+    /// case. `Err` if the leveler has been closed since; the place stays held.
     pub(super) fn use_reservation(&self, direct: bool) -> Result<Taken, Denied> {
         self.end_reservation();
         let mut word = self.word.0.load(SeqCst);
@@ -212,8 +211,8 @@ impl Places {
         self.reserved.load(SeqCst) as usize
     }
 
-    /// Returns the cost of the requests admitted and not finished: what is held, less what is only
-    /// reserved.
+    /// Returns the cost of the requests admitted and not finished: the held places without
+    /// reservations.
     pub(super) fn unfinished(&self) -> usize {
         let reserved = self.reserved();
         self.counts().held().saturating_sub(reserved)
@@ -228,9 +227,9 @@ impl Places {
         self.overrun.fetch_add(cost, SeqCst);
     }
 
-    /// Makes a limit hold that was lowered between the look at the limit and the taking of the
-    /// slot: the newcomer keeps its place and waits. If this look does not see the lowered limit,
-    /// the slot was taken before the limit was set.
+    /// Enforces a limit lowered between the check and the taking of the slot: the newcomer keeps
+    /// the place and waits. If this load does not see the lowered limit, the slot was taken before
+    /// the limit was set.
     #[inline]
     fn recheck(&self, taken: usize, in_flight: usize) -> Taken {
         if in_flight > self.limit() {
@@ -241,15 +240,16 @@ impl Places {
         Taken::Slots(Slots::new(taken, in_flight))
     }
 
-    /// Takes slots for a request that holds `held` places, and changes the places to as many as the
-    /// slots: more than `held` if the limit was raised since, fewer if it was lowered below the
-    /// cost. For the drain task alone, which keeps direct admissions away until `end_dispatching`.
+    /// Takes slots for a request with `held` places, and changes the places to as many: more than
+    /// `held` if the limit was raised since, fewer if the limit was lowered below the cost. For the
+    /// drain task alone, which keeps direct admissions away until `end_dispatching`.
     pub(super) fn take_slots(&self, held: usize, cost: usize) -> Option<Slots> {
         let mut word = self.word.0.load(SeqCst);
         loop {
             let counts = Counts(word);
             let limit = self.limit();
-            // No more places than the field can count; only half a billion would be more.
+            // The field of held places must not overflow. Only more than half a billion places
+            // would.
             let taken = cost.min(limit).min(held + FIELD as usize - counts.held());
             let in_flight = counts.in_flight() + taken;
             if counts.is_paused() || in_flight > limit {
@@ -272,7 +272,7 @@ impl Places {
         }
     }
 
-    /// Returns whether a request of this cost may be dispatched now.
+    /// Returns whether a request of cost `cost` may be dispatched now.
     pub(super) fn may_dispatch(&self, cost: usize) -> bool {
         let (counts, limit) = (self.counts(), self.limit());
         !counts.is_paused() && counts.in_flight() + cost.min(limit) <= limit
@@ -289,7 +289,7 @@ impl Places {
         self.word.0.fetch_sub(u64::from(taken) * IN_FLIGHT, SeqCst);
     }
 
-    /// Gives so many slots and places back. Returns the counts after it.
+    /// Gives slots and as many places back. Returns the counts afterwards.
     #[inline]
     pub(super) fn release_running(&self, taken: u32) -> Counts {
         self.sub_surplus(taken);
@@ -297,7 +297,7 @@ impl Places {
         Counts(self.word.0.fetch_sub(add, SeqCst).wrapping_sub(add))
     }
 
-    /// Gives back the places of a request without slots. Returns the counts after it.
+    /// Gives back the places of a request without slots. Returns the counts afterwards.
     pub(super) fn release_waiting(&self, held: u32) -> Counts {
         let add = u64::from(held) * HELD;
         Counts(self.word.0.fetch_sub(add, SeqCst).wrapping_sub(add))
@@ -317,12 +317,12 @@ impl Places {
         }
     }
 
-    /// Closes; returns whether this call did it.
+    /// Closes. Returns false if closed already.
     pub(super) fn close(&self) -> bool {
         self.word.0.fetch_or(CLOSED, SeqCst) & CLOSED == 0
     }
 
-    /// Pauses, unless closed: what was admitted must be able to finish.
+    /// Pauses, unless closed: admitted requests must be able to finish.
     pub(super) fn pause(&self) -> bool {
         let pause = |word: u64| (word & (CLOSED | PAUSED) == 0).then_some(word | PAUSED);
         self.word.0.fetch_update(SeqCst, SeqCst, pause).is_ok()
@@ -333,7 +333,7 @@ impl Places {
     }
 }
 
-/// Returns the number of slots that a limit means.
+/// Returns the number of slots for a limit: the whole part, from 1 to [`MAX`].
 fn whole_limit(limit: f64) -> usize {
     // `as` cuts a float to the range of the integer; NaN becomes 0.
     (limit as usize).clamp(1, MAX)

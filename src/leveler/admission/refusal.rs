@@ -5,11 +5,11 @@ use crate::error::Reason;
 pub(crate) enum Refusal {
     /// No place is free, and nobody gives way.
     NoPlace,
-    /// Under lasting overload there is no room for its priority.
+    /// Lasting overload leaves no room for the priority.
     CutOff,
-    /// The budget of requests that bypass the queue is used up.
+    /// The budget of bypassing requests is used up.
     Bypass,
-    /// It would miss its deadline. If it would even without waiting (`by_itself`), retrying is
+    /// The request would miss its deadline. If even without waiting (`by_itself`), retrying is
     /// pointless.
     WouldMiss {
         by_itself: bool,

@@ -1,20 +1,19 @@
-//! Places that `poll_ready` takes for the call that follows, under `Overflow::Wait`.
+//! Places taken by `poll_ready` for the following call, under `Overflow::Wait`.
 
 use super::{
     Granted,
     places::{Denied, Taken},
 };
 
-/// What a ready service has under `Overflow::Wait`.
+/// The reservation of a ready service, under `Overflow::Wait`.
 #[derive(Debug)]
 pub(crate) enum Reserved<G: Granted> {
     Place(Reservation<G>),
-    /// The leveler was closed: there is no place to hold. The refusal of the call that follows says
-    /// so.
+    /// The leveler was closed, and no place is held. The following call returns the refusal.
     Nothing,
 }
 
-/// A place held for one call. Gives itself back in `Drop`.
+/// A place held for a call. Given back in `Drop`.
 #[derive(Debug)]
 pub(crate) struct Reservation<G: Granted> {
     /// `None` once the place was used.
@@ -22,7 +21,7 @@ pub(crate) struct Reservation<G: Granted> {
 }
 
 impl<G: Granted> Reserved<G> {
-    /// Reserves a place, if there is one. The owner is asked for only then.
+    /// Reserves a place, or returns `None` if all are taken. Calls `owner` only for a place.
     pub(crate) fn take(from: &super::Admission, owner: impl FnOnce() -> G) -> Option<Self> {
         match from.places.reserve() {
             Ok(()) => Some(Self::Place(Reservation { granted: Some(owner()) })),

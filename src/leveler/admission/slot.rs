@@ -5,17 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::{Admission, Granted, places::Slots, unserved::Unserved, word::Counts};
 use crate::class::Priority;
 
-/// The right of one call to run: as many slots as the request costs, and as many places.
+/// The right of a call to run: as many slots and places as the request costs.
 ///
-/// Gives both back in `Drop`, and tells those who wait for them. A slot without a count is one of
-/// the budget of requests that bypass the queue.
+/// `Drop` gives both back, and notifies the listeners. A slot with a count of zero belongs to the
+/// bypass budget.
 #[derive(Debug)]
 pub(crate) struct Slot<G: Granted> {
-    /// `None` once the slot has become another right.
+    /// `None` once converted.
     granted: Option<G>,
     slots: Slots,
-    /// Cleared once the slot was given back or handed over. Atomic, so that a call is `Sync`; no
-    /// two threads ever use one slot at once.
+    /// Cleared once the slot was given back or handed over. Atomic to make a call `Sync`; two
+    /// threads never use the same slot at once.
     is_live: AtomicBool,
 }
 
@@ -25,30 +25,30 @@ impl<G: Granted> Slot<G> {
         Self { granted: Some(granted), slots, is_live: AtomicBool::new(true) }
     }
 
-    /// Takes a slot from the budget of requests that bypass the queue.
+    /// Takes a slot from the bypass budget; `None` if used up.
     pub(super) fn bypass(granted: G) -> Option<Self> {
         granted.admission().bypass.begin().then(|| Self::new(granted, Slots::default()))
     }
 
-    /// Returns whether this is a slot of the bypass budget.
+    /// Returns whether the slot belongs to the bypass budget.
     #[inline]
     pub(crate) fn is_bypass(&self) -> bool {
         self.slots.taken == 0
     }
 
-    /// Returns how many slots this is.
+    /// Returns the number of slots.
     #[inline]
     pub(crate) fn taken(&self) -> usize {
         self.slots.taken as usize
     }
 
-    /// Returns how many slots were taken in all when this was, itself included.
+    /// Returns how many slots all requests had taken just after this one was taken.
     #[inline]
     pub(crate) fn in_flight(&self) -> usize {
         self.slots.in_flight as usize
     }
 
-    /// Returns what leads to the admission.
+    /// Returns the access to the admission.
     #[inline]
     pub(crate) fn granted(&self) -> Option<&G> {
         self.granted.as_ref()
@@ -60,7 +60,7 @@ impl<G: Granted> Slot<G> {
         self.is_live.load(Relaxed)
     }
 
-    /// Goes on as the same slot, by another way to the same admission.
+    /// Keeps the slot, with other access to the same admission.
     #[inline]
     pub(crate) fn map<H: Granted>(mut self, to: impl FnOnce(G) -> H) -> Slot<H> {
         let (slots, is_live) = (self.slots, AtomicBool::new(self.is_live()));
@@ -75,7 +75,7 @@ impl<G: Granted> Slot<G> {
         Slot { granted: Some(granted), slots, is_live }
     }
 
-    /// Hands the slot over to a new owner. This owner has nothing to give back any more.
+    /// Hands the slot over to a new owner. The former owner has nothing left to give back.
     pub(crate) fn hand_over(&self) -> Self
     where
         G: Clone,
@@ -84,7 +84,7 @@ impl<G: Granted> Slot<G> {
         Self { granted: self.granted.clone(), slots: self.slots, is_live }
     }
 
-    /// Gives the slots back, but not the places. Returns what leads to the admission.
+    /// Gives the slots back, but not the places. Returns the access to the admission.
     pub(super) fn into_granted(mut self) -> Option<G> {
         let granted = self.granted.take();
         if let Some(granted) = granted.as_ref().filter(|_| self.is_live()) {
@@ -93,8 +93,7 @@ impl<G: Granted> Slot<G> {
         granted
     }
 
-    /// Gives the slots and places back. Those who wait for them are told when the result is
-    /// dropped.
+    /// Gives the slots and places back. Dropping the result notifies the listeners.
     #[inline]
     pub(crate) fn release(&self) -> Option<Released<'_>> {
         if !self.end() {
@@ -127,7 +126,7 @@ impl<G: Granted> Slot<G> {
         }
     }
 
-    /// Ends the ownership. Returns whether there was one.
+    /// Ends the ownership. Returns whether the slot was live.
     #[inline]
     fn end(&self) -> bool {
         let was_live = self.is_live();
@@ -143,7 +142,7 @@ impl<G: Granted> Drop for Slot<G> {
     }
 }
 
-/// A slot that is free again. Dropping this tells those who wait.
+/// A freed slot. Dropping this notifies the listeners.
 #[derive(Debug)]
 pub(crate) struct Released<'a> {
     admission: &'a Admission,
@@ -151,7 +150,7 @@ pub(crate) struct Released<'a> {
 }
 
 impl Released<'_> {
-    /// Returns the counts after it; none for a slot of the bypass budget.
+    /// Returns the counts afterwards; `None` for the bypass budget.
     #[inline]
     pub(crate) fn after(&self) -> Option<Counts> {
         self.after

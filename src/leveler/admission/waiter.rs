@@ -2,8 +2,7 @@ use std::task::Waker;
 
 use super::Granted;
 
-/// The membership of one service in the [`Waitlist`](super::waitlist::Waitlist). Leaves it in
-/// `Drop`.
+/// The membership of a service in the [`Waitlist`](super::waitlist::Waitlist). Ends in `Drop`.
 #[derive(Debug)]
 pub(crate) struct Waiter<G: Granted> {
     granted: G,

@@ -9,18 +9,18 @@ use std::{
 
 use crate::leveler::contain::lock;
 
-/// Services under `Overflow::Wait` that wait for a place. The one that has waited longest is woken
+/// Services under `Overflow::Wait` that wait for a place. The longest waiting service is woken
 /// first.
 ///
 /// A free place is assigned to nobody: the woken service has to come and take it. A service that
-/// was polled and then forgotten therefore blocks nobody (law 9), but the wake-up it got is lost.
-/// So while a place stays free, the drain task wakes more services on each poll, twice as many each
-/// time. A service that is woken and finds no place keeps its position. A
-/// [`Waiter`](super::waiter::Waiter) is in the list while it lives.
+/// was polled and then forgotten therefore blocks nobody (law 9), but wastes its wake-up. So while
+/// a place stays free, the drain task wakes more services on each poll, twice as many each time. A
+/// service that is woken and finds no place keeps its position. A [`Waiter`](super::waiter::Waiter)
+/// is in the list while it lives.
 #[derive(Debug, Default)]
 pub(crate) struct Waitlist {
     list: Mutex<List>,
-    /// The length of the list, so that an empty list costs no lock.
+    /// The length of the list. Spares an empty list the lock.
     len: AtomicUsize,
 }
 
@@ -31,7 +31,7 @@ struct List {
 }
 
 impl Waitlist {
-    /// Puts a new service into the list, with its waker. Returns its position.
+    /// Adds a service with a waker, as the last. Returns the position.
     pub(super) fn join(&self, waker: Waker) -> u64 {
         let mut list = lock(&self.list);
         list.next_id += 1;
@@ -41,13 +41,13 @@ impl Waitlist {
         id
     }
 
-    /// Renews the waker of a service, and puts it back to its position if it was woken.
+    /// Replaces the waker of a service. A woken service returns to its position.
     pub(super) fn renew(&self, id: u64, waker: Waker) {
         let mut list = lock(&self.list);
         let before = list.waiting.insert(id, waker);
         self.len.store(list.waiting.len(), SeqCst);
         drop(list);
-        // Outside of the lock: the drop of a waker is code of others.
+        // Outside of the lock: the drop of a waker is user code.
         drop(before);
     }
 
@@ -72,7 +72,7 @@ impl Waitlist {
         self.wake_some(usize::MAX);
     }
 
-    /// Wakes so many services, or all there are.
+    /// Wakes up to `count` services.
     pub(crate) fn wake_some(&self, count: usize) {
         let mut left = count;
         while left > 0 && !self.is_empty() {

@@ -1,4 +1,4 @@
-//! The word that decides admission.
+//! The word for admission decisions.
 //!
 //! ```text
 //!  bit 63     62    61          60 ………… 30     29 ………… 0
@@ -45,8 +45,8 @@ impl Counts {
         self.0 & PAUSED != 0
     }
 
-    /// Whether a request of this cost may run without waiting, beside `own` places that its caller
-    /// holds already.
+    /// Returns whether a request of this cost may run without waiting, if the caller already holds
+    /// `own` places.
     pub(super) fn may_run_directly(self, limit: usize, cost: usize, own: usize) -> bool {
         self.0 & (PAUSED | DISPATCHING) == 0
             && self.held() == self.in_flight() + own

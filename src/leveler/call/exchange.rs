@@ -9,8 +9,8 @@ use std::{
 
 use crate::leveler::contain::lock;
 
-/// The place in which a request waits for its dispatch, and its caller for the answer. Request and
-/// answer are never there at once, so one place does for both.
+/// The meeting place of a queued request and its answer. The request is taken out before the answer
+/// comes in, so one space serves for both.
 ///
 /// ```text
 /// Waiting ⇄ InHand              the drain task takes it up; back if it can't be dispatched
@@ -18,18 +18,18 @@ use crate::leveler::contain::lock;
 /// InHand  ──▶ Gone              its caller has given up meanwhile: not put back
 /// ```
 ///
-/// Whoever takes something out drops it outside of the lock: it is the user's.
+/// Content taken out is dropped outside of the lock, since the drop is user code.
 #[derive(Debug)]
 pub(super) struct Exchange<W, A> {
     // Both change only while the rest is locked, and are read without the lock.
     stage: AtomicU8,
-    /// Whether the caller has gone, and nobody will ask for the answer.
+    /// Set once the caller has gone. Nobody asks for the answer then.
     is_abandoned: AtomicBool,
     inside: Mutex<Inside<W, A>>,
 }
 
-/// Answers the caller if it is dropped before [`end`](Self::end): when the code between panics, as
-/// a subscriber of `tracing` may.
+/// Answers the caller if dropped before [`end`](Self::end). The code in between may panic, for
+/// example in a subscriber of `tracing`.
 #[derive(Debug)]
 pub(super) struct Unanswered<'a, W, A> {
     /// `None` once ended.
@@ -88,12 +88,12 @@ impl<W, A> Exchange<W, A> {
         self.stage.load(SeqCst) == stage as u8
     }
 
-    /// Makes sure that the caller is answered, by `lost` if by nothing else.
+    /// Returns a guard that answers the caller with `lost`, unless it is ended before.
     pub(super) fn unanswered(&self, lost: fn() -> A) -> Unanswered<'_, W, A> {
         Unanswered { exchange: Some(self), lost }
     }
 
-    /// Takes the request out, if it waits.
+    /// Takes a waiting request out.
     pub(super) fn take(&self, next: Stage) -> Option<W> {
         let mut inside = lock(&self.inside);
         let request = inside.take_request()?;
@@ -101,7 +101,7 @@ impl<W, A> Exchange<W, A> {
         Some(request)
     }
 
-    /// Puts the request back. `Err` if its caller has given up meanwhile.
+    /// Puts the request back. `Err` if the caller has given up meanwhile.
     pub(super) fn put_back(&self, request: W) -> Result<(), W> {
         let mut inside = lock(&self.inside);
         if self.is_at(Stage::Gone) {
@@ -142,8 +142,8 @@ impl<W, A> Exchange<W, A> {
         Poll::Pending
     }
 
-    /// Takes note that the caller has gone. If the caller gives up its request, returns the request
-    /// if it waits, and tells the worker if that has it.
+    /// Takes note that the caller has gone, and wakes the worker. If `gives_up`, ends the exchange,
+    /// and returns a waiting request.
     pub(super) fn abandon(&self, gives_up: bool) -> Option<W> {
         let mut inside = lock(&self.inside);
         self.is_abandoned.store(true, SeqCst);
@@ -181,7 +181,7 @@ impl<W, A> Exchange<W, A> {
 
 impl<W, A> Inside<W, A> {
     fn take_request(&mut self) -> Option<W> {
-        // FirstPoll a look, since the content may be large.
+        // Look first, since the content may be large.
         if !matches!(self.content, Content::Request(_)) {
             return None;
         }
@@ -202,7 +202,7 @@ impl<W, A> Inside<W, A> {
     }
 }
 
-/// Notes a waker. Returns the one that it replaces, to be dropped outside of the lock.
+/// Stores a waker. Returns the replaced waker, to be dropped outside of the lock.
 fn note(place: &mut Option<Waker>, cx: &mut Context<'_>) -> Option<Waker> {
     if place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
         return None;
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(calls(), 2, "the caller");
     }
 
-    /// A waker, and how often it was woken.
+    /// Returns a waker, and a count of the wake-ups.
     fn counting_waker() -> (Waker, impl Fn() -> usize) {
         use std::sync::{Arc, atomic::AtomicUsize};
         struct Count(AtomicUsize);

@@ -1,4 +1,4 @@
-//! Slots that outlive their calls.
+//! Slots held beyond the end of a call.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     respond::{Call, Kept},
 };
 
-/// A call that has returned, while its response is handed on.
+/// A returned call, while its response is handed on.
 pub(super) struct Returned<'a, O, A> {
     in_flight: &'a InFlight<O, A>,
     ok: bool,
@@ -30,7 +30,7 @@ impl<O: 'static, A: 'static> Call for Returned<'_, O, A> {
 
     fn keep(&self) -> Box<dyn Kept> {
         let Self { in_flight, ok, outcome } = *self;
-        // A second time, there is no slot left to hand over.
+        // On a second call, no slot is left to hand over.
         let in_flight = in_flight.hand_over();
         Box::new(HeldSlot {
             in_flight,
@@ -42,8 +42,8 @@ impl<O: 'static, A: 'static> Call for Returned<'_, O, A> {
     }
 }
 
-/// A slot that outlives its call: it is given back when this is dropped. The service time ends with
-/// the return of the call.
+/// A slot held beyond the end of its call, and given back in `Drop`. The service time ends with the
+/// return of the call.
 struct HeldSlot<O, A> {
     in_flight: InFlight<O, A>,
     ok: bool,
@@ -61,7 +61,7 @@ impl<O, A> Kept for HeldSlot<O, A> {
         }
     }
 
-    /// The failure says nothing about load. What the head of the response has said still counts.
+    /// The failure says nothing about load. The verdict on the head of the response still counts.
     #[cfg(feature = "http")]
     fn fail(&mut self) {
         self.ok = false;

@@ -15,14 +15,14 @@ use crate::{
     queue::ChargeId,
 };
 
-/// How a running call ended.
+/// The end of a running call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     Returned {
         ok: bool,
         outcome: Outcome,
     },
-    /// The call returned a response, which was dropped before its end.
+    /// The call returned a response, but the response was dropped before its end.
     BrokenOff {
         outcome: Outcome,
     },
@@ -33,19 +33,19 @@ pub(crate) enum End {
     RuntimeLost,
 }
 
-/// What is known of a call when it starts to run.
+/// The facts about a call at its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Start {
     pub(crate) at: Instant,
     pub(crate) wait: After,
     pub(crate) priority: Priority,
     pub(crate) budget: Budget,
-    /// The charge that is put right when the call ends, if there is one.
+    /// The charge to correct when the call ends, if any.
     pub(crate) charge: Option<ChargeId>,
 }
 
 impl Start {
-    /// Returns the start of a call that need not wait.
+    /// Returns the start of a call without a wait.
     #[inline]
     pub(crate) fn at_once(arrival: &mut Arrival) -> Self {
         let Arrival { rank, budget, .. } = *arrival;
@@ -55,10 +55,10 @@ impl Start {
 }
 
 /// The record of a running call, with its slot. The call is counted and the slot given back exactly
-/// once: by [`end`](Self::end), or in `Drop` as cancelled.
+/// once: by [`end`](Self::end), or by `Drop` as cancelled.
 pub(crate) struct InFlight<O, A> {
     slot: Slot<Arc<dyn Judge<O, A>>>,
-    // The parts of its start, side by side with the rest to be small.
+    // The parts of a `Start`, unpacked to save space.
     at: Instant,
     wait: After,
     charge: Option<ChargeId>,
@@ -66,7 +66,7 @@ pub(crate) struct InFlight<O, A> {
     marks: Marks,
 }
 
-/// The priority, and whether all slots were taken at dispatch: one byte for both.
+/// The priority, and whether all slots were taken at dispatch, in a single byte.
 #[derive(Clone, Copy)]
 struct Marks(u8);
 
@@ -88,7 +88,7 @@ impl Marks {
 }
 
 impl<O, A> InFlight<O, A> {
-    /// Records a call that was made directly.
+    /// Records a direct call.
     #[inline]
     pub(crate) fn direct(
         slot: Slot<&Admission>,
@@ -98,7 +98,7 @@ impl<O, A> InFlight<O, A> {
         Self::new(slot.move_to(inner), start)
     }
 
-    /// Records a call that was made from the queue; `None` if its place has no slot.
+    /// Records a call from the queue; `None` if the place has no slot.
     pub(crate) fn queued<S, R>(place: Place<Arc<Inner<S, R>>>, start: Start) -> Option<Self>
     where
         S: Send + 'static,
@@ -113,7 +113,7 @@ impl<O, A> InFlight<O, A> {
     fn new(slot: Slot<Arc<dyn Judge<O, A>>>, start: Start) -> Self {
         let Start { at, wait, priority, budget, charge } = start;
         let mut this = Self { slot, at, wait, charge, budget, marks: Marks::new(priority, false) };
-        // From here on the slot is given back in `Drop`, whatever the event leads to.
+        // From here on `Drop` gives the slot back, even if the event panics.
         if let Some(judge) = this.slot.granted().filter(|_| !this.slot.is_bypass()) {
             let core = judge.core();
             this.marks = Marks::new(priority, this.slot.in_flight() >= core.admission.limit());
@@ -122,30 +122,30 @@ impl<O, A> InFlight<O, A> {
         this
     }
 
-    /// Returns what judges the call.
+    /// Returns the judge of the call.
     #[inline]
     pub(super) fn judge(&self) -> Option<&Arc<dyn Judge<O, A>>> {
         self.slot.granted()
     }
 
-    /// Returns how long the request had waited for its dispatch.
+    /// Returns the time between admission and dispatch.
     pub(super) fn waited(&self) -> Duration {
         self.wait.get().unwrap_or_default()
     }
 
-    /// Hands the slot over to what goes on when the call has ended. This record ends, and counts
-    /// nothing.
+    /// Hands the slot over to a record for the time after the call. The present record ends, and
+    /// counts nothing.
     pub(super) fn hand_over(&self) -> Self {
         Self { slot: self.slot.hand_over(), ..*self }
     }
 
-    /// Ends the call: counts it, and gives its slot back.
+    /// Ends the call: counts the end, and gives the slot back.
     #[inline]
     pub(super) fn end(&self, end: End) {
         self.end_at(end, None);
     }
 
-    /// Ends a call that has returned before, and kept its slot since.
+    /// Ends a call. `returned` is the time of the return, if the slot was kept since.
     pub(super) fn end_at(&self, end: End, returned: Option<Instant>) {
         if !self.slot.is_live() {
             return;
@@ -164,7 +164,8 @@ impl<O, A> InFlight<O, A> {
         let now = Instant::now();
         let finished = returned.unwrap_or(now);
         let service_time = finished.saturating_duration_since(at);
-        // Count first, then free the slot: whoever is woken by it must find the books balanced.
+        // Count first, then free the slot: anyone woken by the free slot must find the books
+        // balanced.
         let outcome = self.count(core, end, service_time);
         if let End::Returned { .. } | End::BrokenOff { .. } = end {
             core.metrics.service_time.record(service_time);
@@ -173,17 +174,17 @@ impl<O, A> InFlight<O, A> {
             predictor.record_censored(priority, budget, service_time);
         }
         if let Some(charge) = charge {
-            // The call had its slot until now, whenever it returned.
+            // The call had the slot until now, even if it returned earlier.
             core.settle(charge, now.saturating_duration_since(at));
         }
-        // Wakes others when it is dropped at the end, with the limit that the sample leads to.
+        // Notifies the listeners when dropped at the end, after the sample has changed the limit.
         let Some(released) = self.slot.release() else { return };
         let Some(after) = released.after() else { return };
         if after.in_flight() == 0 {
             predictor.on_idle(budget, now);
         }
         if core.limiter.is_adaptive() {
-            // Others wait for a slot, and not for the pace, their inner or the end of a pause.
+            // Other requests wait for a slot, and not for the pace, an inner or the end of a pause.
             let was_full = after.in_flight() + self.slot.taken() >= core.admission.limit();
             core.on_sample(&Sample {
                 dispatched: at,
@@ -218,7 +219,7 @@ impl<O, A> InFlight<O, A> {
             }
             End::Cancelled => {
                 counters.cancelled.add();
-                // The caller gave up because the call took too long. If that did not count as
+                // The caller gave up because the call took too long. If such calls did not count as
                 // overload, the limit would be computed from the survivors, which are the fast
                 // calls.
                 let is_late = self.budget.is_over(self.waited() + age);
@@ -243,7 +244,7 @@ impl<O, A> Drop for InFlight<O, A> {
 }
 
 const _: () = {
-    // A running call is moved several times on its way: this keeps it and a small future within
-    // what is moved without a call to `memmove`.
+    // A running call is moved several times. Up to this size, a move with a small future needs no
+    // call to `memmove`.
     assert!(size_of::<InFlight<(), ()>>() <= 64);
 };

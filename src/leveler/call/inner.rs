@@ -29,10 +29,10 @@ use crate::{
 /// The payload of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
-/// The inner service of one `layer()` call, with what its calls need when they end.
+/// The inner service of a `layer()` call, with the parts needed when calls end.
 ///
-/// `S` needs to be `Send` only: the service that is polled ready is the service that is called,
-/// under one lock (law 8), and calls are made one at a time (law 7).
+/// `S` needs to be `Send` only: a service is polled ready and called under the same lock (law 8),
+/// and calls are made in sequence (law 7).
 pub(crate) struct Inner<S, R> {
     pub(crate) core: Arc<Core>,
     responder: Arc<R>,
@@ -47,23 +47,23 @@ struct Guarded<S> {
     waker: Option<Waker>,
 }
 
-/// The answer of an inner that was asked whether it is ready.
+/// The answer of an inner to a readiness poll.
 pub(crate) enum Readiness<'a, S> {
     Ready(ReadyInner<'a, S>),
-    /// Not ready. If the drain task asked, it is told when that may have changed.
+    /// Not ready. If the drain task polled, the inner will wake it.
     Unready,
     Failed(Failure),
 }
 
-/// An inner that is ready, locked until it is called.
+/// A ready inner, locked until the call.
 pub(crate) struct ReadyInner<'a, S> {
-    // In this order: out of the span first, and unlocked last.
+    // Drop order: leave the span first, unlock last.
     _entered: Entered<'a>,
     _in_call: InCall,
     guarded: MutexGuard<'a, Guarded<S>>,
 }
 
-/// The result of an attempt to call an inner. The request comes back if it was not called.
+/// The result of an attempt to call an inner. The request comes back if the inner was not called.
 pub(crate) enum Attempt<Req, F> {
     Called(F),
     Unready(Req),
@@ -80,9 +80,9 @@ impl<Req, F> Attempt<Req, F> {
     }
 }
 
-/// An end of a call that is neither a response nor an error of its future.
+/// An end of a call other than a response or an error of the future.
 pub(crate) enum Failure {
-    /// The error of the inner's `poll_ready`, or one of ours, which the caller gets as it is.
+    /// An error of the inner's `poll_ready`, or of this crate, for the caller to get unchanged.
     Error(BoxError),
     Panicked(Panic),
 }
@@ -96,20 +96,20 @@ impl Failure {
     }
 }
 
-/// Judges how a call ended, and hands on what it returned. A running call keeps its inner as this.
+/// Judges the end of a call, and hands the response on. A running call keeps its inner as a judge.
 pub(crate) trait Judge<O, A>: Send + Sync {
     fn core(&self) -> &Core;
-    /// Returns what a call says about the inner's health, and whether it returned a response.
+    /// Returns the call's verdict on the inner's health, and whether the call returned a response.
     fn judge(&self, output: &O) -> (Outcome, bool);
-    /// Returns what the trailers of the response say instead.
+    /// Returns the outcome by the response's trailers, if the trailers change it.
     #[cfg(feature = "http")]
     fn judge_trailers(&self, trailers: &http::HeaderMap) -> Option<Outcome>;
-    /// Makes what the caller gets, which may keep the slot.
+    /// Makes the answer to the caller, which may keep the slot.
     fn hand_on(&self, output: O, call: &dyn Call) -> A;
 }
 
-/// How often to look whether another thread has made its call. Most calls only build a future, some
-/// tens of nanoseconds, and the way through the queue costs more than waiting for that.
+/// The number of attempts at a lock held by a thread in the middle of a call. Most calls only build
+/// a future, some tens of nanoseconds, and the way through the queue costs more than waiting.
 const SPINS: usize = 64;
 
 impl<S, R> Inner<S, R> {
@@ -118,13 +118,14 @@ impl<S, R> Inner<S, R> {
         Self { core, responder, guarded }
     }
 
-    /// Returns what names this inner among those of its leveler: its address, which is its own as
-    /// long as requests for it wait.
+    /// Returns the inner's address, as its name within the leveler. Unique while requests for the
+    /// inner wait.
     pub(crate) fn id(&self) -> InnerId {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Asks whether the inner is ready, for the drain task: an inner that is not wakes it later.
+    /// Polls the inner for readiness, for the drain task: an unready inner wakes the drain task
+    /// later.
     pub(crate) fn poll_ready<'a, Req>(&'a self, span: &'a Span) -> Readiness<'a, S>
     where
         S: Service<Req>,
@@ -134,7 +135,8 @@ impl<S, R> Inner<S, R> {
         let waker = match &guarded.waker {
             Some(waker) => waker.clone(),
             None => {
-                // Most are ready at once, and need no waker. So the first poll is made without.
+                // Most inners are ready at once, and need no waker. So the first poll is made
+                // without one.
                 match guarded.poll_ready(Waker::noop(), span) {
                     Polled::Unready => {}
                     polled => return polled.with(guarded),
@@ -146,8 +148,8 @@ impl<S, R> Inner<S, R> {
         guarded.poll_ready(&waker, span).with(guarded)
     }
 
-    /// Asks the same for a caller that does not wait: not for readiness, nor for another thread
-    /// that is just calling the same inner (which may be this very call, further up).
+    /// Polls the inner for a caller that cannot wait. The inner also counts as unready while it is
+    /// being called, by another thread or further up the same stack.
     #[inline]
     pub(crate) fn try_poll_ready<'a, Req>(&'a self, span: &'a Span) -> Readiness<'a, S>
     where
@@ -173,7 +175,7 @@ impl<S, R> Inner<S, R> {
     }
 }
 
-/// The result of a poll, still without the lock that it was made under.
+/// The result of a poll, without the lock.
 enum Polled<'a> {
     Ready(Entered<'a>, InCall),
     Unready,
@@ -235,8 +237,8 @@ impl<S> Guarded<S> {
 }
 
 impl<S> ReadyInner<'_, S> {
-    /// Calls the inner, and keeps its panic from others. `prepare` is done to the request just
-    /// before; it learns how long the request has `waited`.
+    /// Calls the inner, and returns a panic as an error. `prepare` is applied to the request just
+    /// before the call, and gets the time that the request has `waited`.
     #[inline]
     pub(crate) fn call<Req>(
         mut self,
@@ -303,7 +305,7 @@ impl<S, R> fmt::Debug for Inner<S, R> {
     }
 }
 
-/// Tells the drain task that an inner may be ready. Weak, since the inner keeps it.
+/// Wakes the drain task to poll an inner again. Weak, since the inner owns the waker.
 struct InnerWaker {
     core: Weak<Core>,
     inner: InnerId,
@@ -317,7 +319,7 @@ impl Wake for InnerWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         if let Some(core) = self.core.upgrade() {
             core.ask_again(self.inner);
-            // The last reference to the core may be this one; what it drops is user code.
+            // This may be the last reference to the core, and dropping the core runs user code.
             contain(|| drop(core));
         }
     }

@@ -1,11 +1,11 @@
-//! One call, from its dispatch or its place in the queue to its end.
+//! The life of a call, from the queue or a direct dispatch to the end.
 //!
-//! - [`Inner`](inner::Inner) is the inner service of one `layer()` call, behind its lock.
+//! - [`Inner`](inner::Inner) is the inner service of a `layer()` call, behind a lock.
 //! - A [`QueuedCall`](queued::QueuedCall) is a request in the queue. Request and reply go through
-//!   its [`Exchange`](exchange::Exchange), as a [`Reply`](reply::Reply).
-//! - An [`InFlight`](in_flight::InFlight) is the record of a call that runs, with its slot.
-//!   [`Running`](running::Running) is its future, a [`Task`](task::Task) runs that on its own, and
-//!   a [`HeldSlot`](held_slot::HeldSlot) keeps the slot for the body of the response.
+//!   an [`Exchange`](exchange::Exchange), the latter as a [`Reply`](reply::Reply).
+//! - An [`InFlight`](in_flight::InFlight) is the record of a running call, with its slot.
+//!   [`Running`](running::Running) is the future of the call, a [`Task`](task::Task) runs the
+//!   future, and [`held_slot`] keeps the slot for the body of the response.
 
 pub(crate) mod exchange;
 pub(crate) mod held_slot;

@@ -29,30 +29,30 @@ use crate::{
     queue::{ChargeId, InnerId},
 };
 
-/// A request in the queue, which its caller shares.
+/// A request in the queue, shared with its caller.
 ///
-/// When either ends it, everything in [`CallParts`] is dropped on the spot. What stays in the queue
-/// is a tombstone.
+/// When queue or caller ends the request, everything in [`CallParts`] is dropped on the spot. A
+/// tombstone stays in the queue.
 pub(crate) struct QueuedCall<S: InnerService<Req>, Req, R, A> {
     inner: InnerId,
     terms: Terms,
     exchange: Exchange<CallParts<S, Req, R>, Reply<S::Future, A>>,
 }
 
-/// The parts of a call that waits.
+/// The parts of a waiting call.
 pub(crate) struct CallParts<S, Req, R> {
     pub(crate) place: Place<Arc<Inner<S, R>>>,
     pub(crate) request: Req,
-    /// Done to the request before its dispatch.
+    /// Applied to the request before dispatch.
     pub(crate) prepare: Option<Prepare<Req>>,
     pub(crate) span: Span,
 }
 
-/// What was known of a request at its admission.
+/// The facts about a request at admission.
 #[derive(Clone, Copy, Debug)]
 struct Terms {
     rank: Rank,
-    /// The cost that the request was given. It counts again at dispatch, since the limit may rise.
+    /// The cost given to the request. Counts again at dispatch, since the limit may rise.
     asked: u32,
     admitted: Instant,
     max_wait: After,
@@ -69,7 +69,7 @@ impl Terms {
         Self { rank, asked, admitted: arrival.now(), max_wait, deadline, budget, is_probe }
     }
 
-    /// Returns the earlier of the two limits, and the deadline if they are the same.
+    /// Returns the earlier of the two limits, and the deadline if both are equal.
     fn late(&self) -> Option<Late> {
         let (after, reason) = match self.deadline <= self.max_wait {
             true => (self.deadline, Reason::Deadline),
@@ -80,7 +80,7 @@ impl Terms {
 }
 
 impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
-    /// Queues a call: counts the request in, and makes what goes through the channel.
+    /// Queues a call: counts the request in, and makes the item for the channel.
     #[inline]
     pub(crate) fn new(
         inner: &Inner<S, R>,
@@ -92,7 +92,7 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         Self { inner: inner.id(), terms, exchange: Exchange::new(parts) }
     }
 
-    /// Waits on, unless the caller has given up in the meantime.
+    /// Lets the request wait on, or cancels if the caller has given up in the meantime.
     fn put_back(&self, parts: CallParts<S, Req, R>) {
         if let Err(parts) = self.exchange.put_back(parts) {
             cancel(parts);
@@ -100,12 +100,12 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     }
 }
 
-/// Ends a request whose caller has gone before it was dispatched.
+/// Ends a request before dispatch, after the caller has gone.
 #[inline]
 fn cancel<S, Req, R>(parts: CallParts<S, Req, R>) {
     let CallParts { place, request, prepare: _, span } = parts;
     place.cancel();
-    // Last, since it is user code: the place is free whatever its drop does.
+    // User code comes last: the place is free even if a drop panics.
     drop((request, span));
 }
 
@@ -203,7 +203,7 @@ where
         let reply = ReplyTo::Queued(self);
         match execution {
             Execution::Spawn => drop(tokio::spawn(Task::new(running, reply, abandon, false))),
-            // If the caller has gone, this drops the call and frees its slot.
+            // If the caller has gone, this drops the call and frees the slot.
             Execution::Caller => reply.send(Reply::Run(Box::new(running))),
         }
         Dispatched::Started
@@ -222,8 +222,7 @@ where
     }
 }
 
-/// Returns the answer to a removed request, and says that it was removed, in the span of its
-/// caller.
+/// Returns the answer to a removed request, and logs the removal in the caller's span.
 fn rejected(core: &Core, span: &Span, admitted: Instant, why: Removal) -> Rejected {
     let Removal { reason, over_share } = why;
     let waited = Instant::now().saturating_duration_since(admitted);

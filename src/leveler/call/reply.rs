@@ -15,11 +15,11 @@ use crate::{
     retry_after::RetryAfter,
 };
 
-/// What the drain task, or the task of a call, sends to the caller.
+/// The message to a caller from the drain task or the task of the call.
 pub(crate) enum Reply<F: Future, A> {
     Done(A),
-    /// The inner has been called, under `Execution::Caller`: run its future. Boxed, since there is
-    /// room for a reply in every request that waits, and in every tombstone.
+    /// The inner has been called, under `Execution::Caller`: run the future. Boxed, since every
+    /// waiting request and every tombstone has room for a reply.
     Run(Box<Running<F, A>>),
     Failed(Failure),
 }
@@ -30,7 +30,7 @@ impl<F: Future, A> Reply<F, A> {
     }
 
     /// Returns the reply to a caller whose request was dropped unanswered. Only a bug here or a
-    /// panicking `tracing` subscriber leads to it; an error is better than a hang.
+    /// panicking `tracing` subscriber leads to this. An error is better than a hang.
     pub(crate) fn lost() -> Self {
         let (reason, waited) = (Reason::Closed, Duration::ZERO);
         let over_share = false;
@@ -47,12 +47,11 @@ impl<F: Future, A> Reply<F, A> {
     }
 }
 
-/// The reply channel of a queued request: its caller receives, the task that the request becomes
-/// sends.
+/// The reply channel of a queued request. The caller receives, and the task of the call sends.
 pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     /// Polls for the reply, which comes once.
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>>;
-    /// Closes the receiving end: the caller has gone, and the request with it if it `gives_up`.
+    /// Closes the receiving end, since the caller has gone. If `gives_up`, the request ends, too.
     fn close(&self, gives_up: bool);
     fn send(&self, reply: Reply<F, A>);
     /// Returns whether the receiving end is closed.
@@ -61,11 +60,11 @@ pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 
-/// Where the task of a call sends its reply.
+/// The destination of the reply from a call's task.
 pub(crate) enum ReplyTo<F: Future, A> {
-    /// To a call that was made directly.
+    /// A direct call.
     Oneshot(oneshot::Sender<Reply<F, A>>),
-    /// To a call that was queued.
+    /// A queued call.
     Queued(Arc<dyn ReplyChannel<F, A>>),
 }
 
@@ -85,8 +84,8 @@ impl<F: Future, A> ReplyTo<F, A> {
         }
     }
 
-    /// Sends the reply. If the caller has gone just now, nobody wants it, and its drop is
-    /// contained.
+    /// Sends the reply. If the caller has just gone, drops the reply, and contains a panic of the
+    /// drop.
     pub(super) fn send(self, reply: Reply<F, A>) {
         contain(|| match self {
             Self::Oneshot(sender) => drop(sender.send(reply)),

@@ -46,7 +46,7 @@ impl<F: Future, A> Running<F, A> {
         self.in_flight.judge().map(|judge| judge.core())
     }
 
-    /// Drops the inner's future where it is, and ends the call.
+    /// Drops the inner's future in place, and ends the call.
     pub(super) fn stop(self: Pin<&mut Self>, end: End) {
         let mut this = self.project();
         contain(|| this.span.in_scope(|| this.future.set(None)));
@@ -54,8 +54,8 @@ impl<F: Future, A> Running<F, A> {
     }
 }
 
-/// Resolves when the call has ended; its slot is free, or goes with the response. `Err` carries the
-/// panic of the inner's future, or of the response classifier.
+/// Resolves at the end of the call; the slot is free, or goes with the response. `Err` carries the
+/// panic of the inner's future, of the response classifier or of the hand-on.
 impl<F, A> Future for Running<F, A>
 where
     F: Future,

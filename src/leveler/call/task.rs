@@ -25,14 +25,14 @@ use crate::{
     options::Abandon,
 };
 
-/// The state of a call that was started.
+/// The state of a started call.
 pub(crate) enum Started<F: Future, A> {
     Ended(Reply<F, A>),
     Spawned(oneshot::Receiver<Reply<F, A>>),
 }
 
-/// Starts a call that was just made, on the thread of its caller. Only after
-/// [`can_spawn`](crate::leveler::runtime::Runtime::can_spawn) has returned true.
+/// Starts a call just made, on the thread of the caller. Requires
+/// [`can_spawn`](crate::leveler::runtime::Runtime::can_spawn) to have returned true.
 pub(crate) fn start<F, A>(
     core: &Core,
     future: F,
@@ -51,7 +51,7 @@ where
         return Started::Spawned(spawn(core, running, is_measured));
     }
     let mut running = Running::new(Box::pin(future), in_flight, span);
-    // If it is not ready, its task will poll it again, with a waker that counts.
+    // If unready, the call is polled again by a task, with a real waker.
     let mut cx = Context::from_waker(Waker::noop());
     let _in_call = InCall::begin();
     match first_poll(Pin::new(&mut running), &mut cx, is_measured) {
@@ -60,7 +60,7 @@ where
     }
 }
 
-/// Polls a call for the first time, and records that if it is to be measured.
+/// Polls a call for the first time, and records the poll if `is_measured`.
 fn first_poll<F, A>(
     running: Pin<&mut Running<F, A>>,
     cx: &mut Context<'_>,
@@ -99,21 +99,21 @@ where
 }
 
 pin_project! {
-    /// The task of one call, whose future may have been boxed by an inline first poll.
+    /// The task of a call. An inline first poll may have boxed the future.
     pub(crate) struct Task<G: Future, F: Future, A> {
         #[pin]
         running: Running<G, A>,
         reply: Option<ReplyTo<F, A>>,
-        // Whether the work stops when its caller has gone.
+        // Set if the work stops once the caller has gone.
         cancel: bool,
-        // Whether the next poll is the first, and measured.
+        // Set if the next poll is the first, and measured.
         is_measured: bool,
     }
 
     impl<G: Future, F: Future, A> PinnedDrop for Task<G, F, A> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            // Dropped before its end: the runtime is going down.
+            // Dropped before the end: the runtime is going down.
             if let Some(reply) = this.reply.take() {
                 if reply.is_closed() {
                     return;
@@ -161,8 +161,8 @@ where
                 }
                 Poll::Ready(())
             }
-            // Registered only now, since most short calls have ended: to be woken when the caller
-            // goes.
+            // Registered only now, to be woken when the caller goes: most short calls have ended by
+            // then.
             Poll::Pending if *this.cancel && reply.poll_closed(cx).is_ready() => {
                 *this.reply = None;
                 this.running.stop(End::Cancelled);

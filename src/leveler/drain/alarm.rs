@@ -2,15 +2,15 @@ use std::{pin::Pin, task::Context};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The one timer of the drain task, beside its ticker.
+/// The only timer of the drain task, apart from the ticker.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
-    /// Kept for its memory while it is off.
+    /// Kept while off, to reuse the memory.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
-    /// Has the task woken at this instant.
+    /// Wakes the task at the instant `at`.
     pub(super) fn set(&mut self, at: Instant, cx: &mut Context<'_>) {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at)));
         if sleep.deadline() != at {

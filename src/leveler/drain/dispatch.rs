@@ -16,11 +16,11 @@ use crate::{
     rng::draw,
 };
 
-/// Dispatches what may run, at the pace that was set.
+/// Dispatches requests at the pace given to the builder.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     pace: Pace,
-    /// Counts what is dispatched, for shedding by priority.
+    /// Counts dispatches, for shedding by priority.
     window: Window,
 }
 
@@ -29,8 +29,8 @@ impl Dispatcher {
         Self { pace: Pace::new(core.settings.rate, now), window: Window::new(now) }
     }
 
-    /// Dispatches as many requests as fit. Returns when the pace lets the next one go. `now` is
-    /// read anew for each request.
+    /// Dispatches as many requests as fit. Returns the time of the next dispatch, if the pace
+    /// delays it. `now` is read anew for each request.
     pub(super) fn dispatch(
         &mut self,
         core: &Core,
@@ -70,8 +70,8 @@ impl Dispatcher {
         due
     }
 
-    /// Dispatches a request, or removes it. Returns false if it has to wait for a slot, and all
-    /// others with it.
+    /// Dispatches or removes a request. Returns false if the request, and thus all others, has to
+    /// wait for a slot.
     fn try_dispatch(&mut self, core: &Core, entry: Queued, charge: Charge, now: Instant) -> bool {
         if let Some(reason) = too_late(core, &entry, now) {
             core.link.backlog().queue.refund(&charge);
@@ -107,7 +107,7 @@ impl Dispatcher {
         self.pace.on_dispatched(now, spread);
     }
 
-    /// Ends the window over which arrivals are counted, when it is over.
+    /// Ends the window of counted arrivals, if over.
     pub(super) fn look_back(&mut self, core: &Core, waiting: usize, now: Instant) {
         if let Some(sheds) = self.window.look(&core.admission.shedder, waiting, now) {
             let name = &*core.settings.name;
@@ -116,7 +116,7 @@ impl Dispatcher {
     }
 }
 
-/// Returns why a request at its turn is not to be dispatched any more.
+/// Returns the reason not to dispatch a request at its turn, if any.
 fn too_late(core: &Core, entry: &Queued, now: Instant) -> Option<Reason> {
     let job = &entry.item;
     if let Some(late) = job.late().filter(|late| late.at <= now) {

@@ -5,7 +5,7 @@ use crate::{
     queue::Victim,
 };
 
-/// Removes requests for those that were admitted over the bound.
+/// Removes requests in favour of requests admitted over the bound.
 pub(super) fn evict(core: &Core) {
     let admission = &core.admission;
     let evicts_oldest = core.settings.overflow == Overflow::EvictOldest;
@@ -23,7 +23,7 @@ pub(super) fn evict(core: &Core) {
         };
         drop(backlog);
         let Some((job, why)) = victim else {
-            // The requests that were admitted are not sent yet. The overrun goes on.
+            // The newly admitted requests are not sent yet. The overrun goes on.
             return;
         };
         overrun.on_evicted(job.rank().cost as usize);

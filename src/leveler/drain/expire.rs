@@ -8,7 +8,7 @@ use crate::{
     leveler::{contain::contain, core::Core},
 };
 
-/// Removes the requests whose wait limit or deadline has passed. `now` is read anew for each.
+/// Removes the requests past the wait limit or deadline. `now` is read anew for each.
 pub(super) fn expire(core: &Core, now: &mut Instant, cx: &mut Context<'_>) {
     for _ in 0..BATCH {
         let late = {

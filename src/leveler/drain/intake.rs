@@ -7,25 +7,25 @@ use std::{
 
 use crate::{leveler::link::Link, queue::ChargeId};
 
-/// Takes in what other threads have left.
+/// Takes in the input from other threads.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
-    /// Empty between two turns; kept for its memory.
+    /// Empty between two polls. Kept to reuse the memory.
     settlements: Vec<(ChargeId, Duration)>,
 }
 
-/// What the drain task finds when it looks.
+/// The findings of an intake.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Whether the channel is closed and empty.
+    /// Set if the channel is closed and empty.
     pub(super) is_closed: bool,
-    /// Whether any request may be late.
+    /// Set if any request may be late.
     pub(super) has_late: bool,
 }
 
 impl Intake {
-    /// Takes in the measured times of finished calls, inner services that may be ready again, and
-    /// new requests.
+    /// Takes in the measured times of finished calls, the wake-ups of inner services, and new
+    /// requests.
     pub(super) fn take(&mut self, link: &Link, cx: &mut Context<'_>) -> Found {
         let mut woken = BTreeSet::new();
         link.woken.swap(&mut woken);

@@ -1,10 +1,10 @@
-//! The drain task: the one background task of a leveler.
+//! The drain task: the only background task of a leveler.
 //!
-//! [`spawn`] starts it when a call finds none. [`run`] is its story: each time it is polled, it
-//! takes in what others have left ([`intake`]), tells the limit algorithm the time ([`ticks`]),
-//! makes room for what was admitted over the bound ([`evict`]), removes what is late ([`expire`]),
-//! dispatches what may run ([`dispatch`]), and offers free places to services that wait for one
-//! ([`offers`]). One timer wakes it again ([`alarm`]).
+//! [`spawn`] starts the task when a call finds none. Each poll ([`run`]) takes in the input from
+//! other threads ([`intake`]), tells the limit algorithm the time ([`ticks`]), makes room for
+//! requests admitted over the bound ([`evict`]), removes late requests ([`expire`]), dispatches
+//! ([`dispatch`]), and offers free places to waiting services ([`offers`]). A timer wakes the task
+//! again ([`alarm`]).
 
 mod alarm;
 mod dispatch;
@@ -16,6 +16,6 @@ mod run;
 pub(crate) mod spawn;
 mod ticks;
 
-/// So many requests are dispatched, or found late, before other tasks on the same thread get their
-/// turn. Tokio's own budget for such loops is 128.
+/// The number of requests dispatched, or found late, before other tasks on the same thread get a
+/// turn. Tokio's own budget for loops is 128.
 const BATCH: usize = 128;

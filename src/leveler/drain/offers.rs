@@ -2,11 +2,11 @@ use std::task::Context;
 
 use crate::leveler::admission::Admission;
 
-/// Offers free places to services that wait for one, until one takes it or all have been woken.
+/// Offers free places to waiting services, until no place is free or all services have been woken.
 #[derive(Debug, Default)]
 pub(super) struct Offers {
-    /// How many services to wake if the last ones do not take the free place. Zero is for the
-    /// service that was woken when the place became free.
+    /// The number of services to wake if a place is still free. Starts at zero, since the freeing
+    /// of the place has woken a service.
     next: usize,
 }
 

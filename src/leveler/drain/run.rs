@@ -19,7 +19,7 @@ use crate::{error::Reason, leveler::core::Core};
 
 /// Runs until the last layer, handle and service are gone and nothing waits.
 pub(super) fn run(core: Arc<Core>) -> impl Future<Output = ()> + Send {
-    // Made here and not in the task, which may be dropped before its first poll.
+    // Made outside of the task, since a runtime may drop the task before the first poll.
     let alive = Alive(core);
     async move {
         let mut drain = Drain::new(&alive.0);
@@ -28,7 +28,7 @@ pub(super) fn run(core: Arc<Core>) -> impl Future<Output = ()> + Send {
     }
 }
 
-/// The life of the drain task. If its runtime goes first, the requests that wait are answered.
+/// The life of the drain task. If the runtime goes first, the waiting requests are answered.
 struct Alive(Arc<Core>);
 
 impl Drop for Alive {
@@ -54,7 +54,7 @@ struct Drain<'a> {
     dispatcher: Dispatcher,
     offers: Offers,
     alarm: Alarm,
-    /// The time when the clock was last read.
+    /// The last reading of the clock.
     now: Instant,
 }
 
@@ -72,13 +72,13 @@ impl<'a> Drain<'a> {
         }
     }
 
-    /// Does all there is to do now, and sees to it that the task is woken for more.
+    /// Does all work due now, and arranges the next wake-up.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let core = self.core;
-        // Before any look at the state, so that no change after it goes unnoticed.
+        // Before any read of the state, so no later change goes unnoticed.
         core.admission.listeners.drain.register(cx.waker());
         let found = self.intake.take(&core.link, cx);
-        // Before the dispatch, for which it may raise the limit.
+        // Before the dispatch, since a tick may raise the limit.
         let ticked = self.ticker.poll(core, cx);
         evict(core);
         if found.has_late {
@@ -100,7 +100,7 @@ impl<'a> Drain<'a> {
         if found.is_closed && waiting == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Purges the queue, and publishes what it looks like. Returns when the next request is late.
+    /// Purges the queue, and publishes a summary. Returns the time when the next request is late.
     fn tidy(&mut self) -> Option<Instant> {
         let occupancy = &self.core.admission.occupancy;
         let waiting = occupancy.queued();

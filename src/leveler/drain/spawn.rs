@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::run::run;
 use crate::{error::Reason, leveler::core::Core};
 
-/// Makes sure that there is a drain task, or says why there can't be one.
+/// Ensures a running drain task, or returns the reason for having none.
 #[inline]
 pub(crate) fn ensure_drained(core: &Arc<Core>) -> Result<(), Reason> {
     if core.link.is_alive() { Ok(()) } else { spawn(core) }
@@ -16,7 +16,7 @@ fn spawn(core: &Arc<Core>) -> Result<(), Reason> {
             return Ok(());
         }
         tracing::debug!(name = %core.settings.name, "drain task started");
-        // A runtime that has shut down drops the task at once, and that ends the link.
+        // A runtime after shutdown drops the task at once, which ends the link.
         runtime.spawn(run(Arc::clone(core)));
         if core.link.is_alive() {
             return Ok(());

@@ -8,24 +8,24 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::leveler::core::Core;
 
-/// The time between two ticks. Short beside the second or so in which an algorithm decides
-/// something, and no load: each tick costs a microsecond.
+/// The time between two ticks. Short beside the second or so of an algorithm's decision, and no
+/// load: each tick costs a microsecond.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Ticks for the algorithm that finds the limit, while anything runs or waits.
+/// Ticks for the limit algorithm, while anything runs or waits.
 ///
-/// The ticker stops at the first tick that finds nothing running or waiting. So it fires once after
-/// the end, however often a leveler turns idle and busy in between.
+/// The ticker stops at the first tick with nothing running or waiting. The timer thus fires once
+/// after the end, however often a leveler turns idle and busy in between.
 #[derive(Default)]
 pub(super) struct Ticker {
-    /// Kept for its memory while it is off.
+    /// Kept while off, to reuse the memory.
     timer: Option<Pin<Box<Sleep>>>,
     is_on: bool,
     overload: Overload,
 }
 
 impl Ticker {
-    /// Ticks if it is time, and has the task woken for the next tick. Returns whether it ticked.
+    /// Ticks if due, and arranges the next tick. Returns whether a tick was due.
     pub(super) fn poll(&mut self, core: &Core, cx: &mut Context<'_>) -> bool {
         if !core.limiter.is_adaptive() {
             // A fixed limit, or fixed from now on.
@@ -66,22 +66,22 @@ impl Ticker {
 }
 
 /// Tells an operator when an adaptive limit begins to hold requests back for more than a moment,
-/// and when that ends.
+/// and when the limit ceases to.
 #[derive(Default)]
 struct Overload {
-    /// The recent share of ticks at which requests waited for slots.
+    /// The recent share of ticks with requests waiting for slots.
     share: f64,
     is_on: bool,
 }
 
 impl Overload {
-    /// The event is said when requests wait at nine of ten ticks, and taken back when they wait at
-    /// one of ten. Bursts pass without a word, and a queue that is empty now and then is no end.
-    /// Either takes about a second.
+    /// The share of ticks above which the event is logged. Below `OFF`, the end is logged. Bursts
+    /// pass without a word, and a queue empty now and then is no end. Either change takes about a
+    /// second.
     const ON: f64 = 0.9;
     const OFF: f64 = 0.1;
 
-    /// The weight of one tick. Ticks of half a second ago weigh a third.
+    /// The weight of a tick. Ticks of half a second ago weigh a third.
     const WEIGHT: f64 = 0.02;
 
     fn on_tick(&mut self, core: &Core, waits_for_slots: bool) {
@@ -97,7 +97,7 @@ impl Overload {
         }
     }
 
-    /// Takes note that nothing runs or waits any more.
+    /// Takes note that the leveler is idle.
     fn on_idle(&mut self, core: &Core) {
         self.share = 0.0;
         self.end(core);

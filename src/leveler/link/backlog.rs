@@ -1,4 +1,4 @@
-//! The requests that wait, read or unread.
+//! The waiting requests, read or unread.
 
 use std::{
     sync::Arc,
@@ -10,18 +10,17 @@ use tokio::{sync::mpsc, time::Instant};
 use super::job::Job;
 use crate::queue::{Entry, Queue, Rules};
 
-/// The capacity of the channel to the drain task, in requests. Also how far requests that displace
-/// others may exceed the bound: one channel's worth, which the drain task has not read yet.
+/// The capacity of the channel to the drain task, in requests. Also the most by which requests that
+/// displace others may exceed the bound: one channel's worth, not read by the drain task yet.
 pub(crate) const CHANNEL: usize = 1024;
 
 pub(crate) type Queued = Entry<Arc<dyn Job>>;
 
-/// The receiver of the channel in which requests are sent, and the [`Queue`] into which they are
-/// read.
+/// The receiver of the request channel, and the [`Queue`] filled from the channel.
 pub(crate) struct Backlog {
     receiver: mpsc::Receiver<Arc<dyn Job>>,
     pub(crate) queue: Queue<Arc<dyn Job>>,
-    /// The buffer of a read, kept for its memory.
+    /// The buffer of a read, kept to reuse the memory.
     batch: Vec<Arc<dyn Job>>,
 }
 
@@ -45,8 +44,8 @@ impl Backlog {
         closed
     }
 
-    /// Makes room in a full channel on behalf of the drain task, which does not get to run since
-    /// the callers do not yield.
+    /// Makes room in a full channel on behalf of the drain task, which cannot run since the callers
+    /// do not yield.
     pub(crate) fn help(&mut self, live: usize) {
         self.read();
         // The drain task may have a request in hand, and put it back.
@@ -66,7 +65,8 @@ impl Backlog {
         self.queue.push(job.inner_id(), job.rank(), job.admitted(), job);
     }
 
-    /// Takes the oldest request of the longest flow of the lowest priority, or else an unread one.
+    /// Takes the oldest request of the longest flow of the lowest priority, or else an unread
+    /// request.
     pub(crate) fn pop_oldest(&mut self) -> Option<Arc<dyn Job>> {
         if let Some(entry) = self.queue.pop_oldest() {
             return Some(entry.item);
@@ -74,7 +74,7 @@ impl Backlog {
         std::iter::from_fn(|| self.receiver.try_recv().ok()).find(|job| !job.is_gone())
     }
 
-    /// Returns when the oldest request was admitted.
+    /// Returns the admission time of the oldest request.
     pub(crate) fn oldest_admitted(&mut self) -> Option<Instant> {
         self.read();
         self.queue.oldest().map(|entry| entry.admitted)

@@ -5,7 +5,7 @@ use std::sync::{
 
 use crate::leveler::contain::lock;
 
-/// Messages to the drain task, which takes all of them at once and mostly finds none: that costs no
+/// Messages to the drain task, taken all at once. Finding none is the usual case, and costs no
 /// lock.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox<T> {
@@ -20,8 +20,7 @@ impl<T> Inbox<T> {
         self.is_filled.store(true, SeqCst);
     }
 
-    /// Takes the content, and leaves `empty` instead. A task that is woken after a `put` finds its
-    /// message.
+    /// Takes the content, and leaves `empty` instead. A task woken after a `put` finds the message.
     pub(crate) fn swap(&self, empty: &mut T) {
         if self.is_filled.load(SeqCst) {
             let mut content = lock(&self.content);

@@ -9,26 +9,26 @@ use crate::{
     queue::{ChargeId, InnerId, QueueItem},
 };
 
-/// A request in the queue, whatever its type and that of its inner.
+/// A request in the queue, with the types of request and inner erased.
 ///
-/// The queue and the caller share it. It ends by exactly one of [`dispatch`](Self::dispatch),
-/// [`remove`](Self::remove), or its caller, who closes the reply channel.
+/// Queue and caller share the request. Exactly one of [`dispatch`](Self::dispatch),
+/// [`remove`](Self::remove) and the caller (by closing the reply channel) ends it.
 pub(crate) trait Job: Send + Sync {
     fn inner_id(&self) -> InnerId;
     fn rank(&self) -> Rank;
-    /// Returns how many slots the request asks for.
+    /// Returns the number of slots asked for.
     fn cost(&self) -> usize;
     fn admitted(&self) -> Instant;
-    /// Returns until when the request may wait, and what to say then.
+    /// Returns the end of the allowed wait, and the reason to give then.
     fn late(&self) -> Option<Late>;
-    /// Returns until when the request is of use to its caller.
+    /// Returns the deadline given by the caller.
     fn deadline(&self) -> Option<Instant>;
-    /// Returns by what to predict whether the request will be late. A probe, which was let in
-    /// against a prediction, is not predicted again.
+    /// Returns the budget for a prediction at the request's turn. A probe was admitted against a
+    /// prediction, and is not predicted again.
     fn predicted_by(&self) -> Budget;
-    /// Returns whether the request does not wait: it has ended, or the drain task has taken it up.
+    /// Returns whether the request no longer waits: ended, or taken up by the drain task.
     fn is_gone(&self) -> bool;
-    /// Returns whether the request can't come back: it was removed or cancelled.
+    /// Returns whether the request has gone for good: removed or cancelled.
     fn has_left(&self) -> bool;
     /// Calls the inner, on the drain task. The charge stays open until the call ends.
     fn dispatch(self: Arc<Self>, now: Instant, charge: Option<ChargeId>) -> Dispatched;
@@ -36,7 +36,7 @@ pub(crate) trait Job: Send + Sync {
     fn remove(&self, why: Removal) -> bool;
 }
 
-/// The instant at which a request is late, and by which of its two limits.
+/// The instant at which a request is late, and the reason: wait limit or deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Late {
     pub(crate) at: Instant,
@@ -47,7 +47,7 @@ pub(crate) struct Late {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Removal {
     pub(crate) reason: Reason,
-    /// Whether its own flow had used up its share.
+    /// Set if the request's own flow had used up its share.
     pub(crate) over_share: bool,
 }
 
@@ -65,7 +65,7 @@ pub(crate) enum Dispatched {
     Ended,
     /// The inner was called, and panicked.
     Panicked,
-    /// The request waits on, since its inner is not ready.
+    /// The request waits on, since the inner is not ready.
     Unready(Arc<dyn Job>),
     /// The request waits on, since no slot is free.
     NoSlot(Arc<dyn Job>),

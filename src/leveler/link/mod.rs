@@ -1,8 +1,8 @@
-//! The link between the drain task and everybody else.
+//! The link between the drain task and the rest of the leveler.
 //!
-//! Callers send requests through the channel that ends in the [`Backlog`](backlog::Backlog). Calls
-//! that end and inner services that may be ready leave a message in an [`Inbox`](inbox::Inbox). A
-//! [`Wakeup`](wakeup::Wakeup) wakes the task for all of them.
+//! Callers send requests through a channel into the [`Backlog`]. Finished calls and inner services
+//! that may be ready leave a message in an [`Inbox`]. A [`Wakeup`](wakeup::Wakeup) then wakes the
+//! task.
 
 pub(crate) mod backlog;
 pub(crate) mod inbox;
@@ -28,16 +28,16 @@ use crate::{
     queue::{ChargeId, InnerId, Rules},
 };
 
-/// What the drain task shares with callers, calls and handles.
+/// The state shared by the drain task with callers, calls and handles.
 pub(crate) struct Link {
     backlog: Mutex<Backlog>,
-    /// Inner services that may be ready again.
+    /// Inner services to be polled again.
     pub(crate) woken: Inbox<BTreeSet<InnerId>>,
-    /// The time that charged calls have really taken.
+    /// The real times of charged calls.
     pub(crate) settlements: Inbox<Vec<(ChargeId, Duration)>>,
-    /// Whether there is a drain task.
+    /// Set while a drain task exists.
     is_alive: AtomicBool,
-    /// Whether the deadline of a drain has passed: nothing waits any more.
+    /// Set once the deadline of a drain has passed: nothing may wait any more.
     is_dismissed: AtomicBool,
 }
 
@@ -52,7 +52,7 @@ impl Link {
         }
     }
 
-    /// Locks the backlog. No code of the user's may run under this lock.
+    /// Locks the backlog. No user code may run under this lock.
     pub(crate) fn backlog(&self) -> MutexGuard<'_, Backlog> {
         lock(&self.backlog)
     }
@@ -62,12 +62,12 @@ impl Link {
         self.is_alive.load(SeqCst)
     }
 
-    /// Becomes alive. Returns whether this call did it: then the caller spawns the drain task.
+    /// Marks the drain task as alive. If this call did so (true), the caller spawns the task.
     pub(crate) fn begin(&self) -> bool {
         self.is_alive.compare_exchange(false, true, SeqCst, SeqCst).is_ok()
     }
 
-    /// Takes note that the drain task has ended.
+    /// Takes note of the end of the drain task.
     pub(crate) fn end(&self) {
         self.is_alive.store(false, SeqCst);
     }
@@ -76,13 +76,13 @@ impl Link {
         self.is_dismissed.load(SeqCst)
     }
 
-    /// Removes all requests that wait, now and those that the drain task is about to put back.
+    /// Removes all waiting requests, and all requests about to be put back by the drain task.
     pub(crate) fn dismiss(&self) {
         self.is_dismissed.store(true, SeqCst);
         self.remove_all(Reason::Closed);
     }
 
-    /// Removes all requests that wait. Returns how many.
+    /// Removes all waiting requests. Returns the number.
     pub(crate) fn remove_all(&self, reason: Reason) -> usize {
         let mut removed = 0;
         loop {

@@ -5,10 +5,10 @@ use std::{
 
 use futures::task::AtomicWaker;
 
-/// Wakes the drain task, once however often it is asked for.
+/// Wakes the drain task, at most once between two polls.
 ///
-/// Every call that ends wakes it while others wait. All but the first find the flag set: the drain
-/// task has been woken and has not run yet.
+/// Every finished call wakes the task while others wait. All but the first find the flag set: the
+/// drain task has been woken and has not run yet.
 #[derive(Debug, Default)]
 pub(crate) struct Wakeup {
     waker: AtomicWaker,
@@ -16,19 +16,19 @@ pub(crate) struct Wakeup {
 }
 
 impl Wakeup {
-    /// Wakes the drain task; to be called after the change that it is to see.
+    /// Wakes the drain task. Call after the change to be seen.
     #[inline]
     pub(crate) fn wake(&self) {
         // All these operations are `SeqCst`. If this load sees the flag set, the drain task has not
-        // cleared it yet. It clears the flag before it reads any state, so it will see the caller's
-        // change.
+        // cleared it yet. The task clears the flag before any read of the state, and will see the
+        // caller's change.
         if !self.is_on.load(SeqCst) {
             self.is_on.store(true, SeqCst);
             self.waker.wake();
         }
     }
 
-    /// Registers the drain task, which is about to look at everything. Later changes wake it again.
+    /// Registers the drain task, before any read of the state. Later changes wake the task again.
     pub(crate) fn register(&self, waker: &Waker) {
         self.waker.register(waker);
         self.is_on.store(false, SeqCst);

@@ -8,26 +8,26 @@ use tokio::time::Instant;
 use super::mean::{MEMORY, Mean};
 use crate::leveler::budget::Budget;
 
-/// Means of the service time by budget, to predict which requests would miss their deadlines.
+/// Means of the service time by budget, for predicting missed deadlines.
 ///
-/// While nothing is in flight the means fade. Now and then a request may run against its
-/// prediction, as a probe: if all were refused, nothing would ever show that the mean is wrong.
+/// While nothing is in flight, the means fade. Now and then a request may run against the
+/// prediction, as a probe: if all were refused, a wrong mean would never be noticed.
 #[derive(Debug)]
 pub(super) struct BudgetTimes {
     origin: Instant,
     means: [Mean; Budget::KINDS],
-    /// When the last call ended, in microseconds after `origin`, plus one. Zero until there is a
-    /// budget.
+    /// The instant from which the means fade: the end of the last call, or the last fading. In
+    /// microseconds after `origin`, plus 1. Zero until a call has a budget.
     ended: AtomicU64,
-    /// By kind: when a probe was last let through; the same unit.
+    /// By kind: the time of the last probe, in microseconds after `origin`, plus 1.
     probed: [AtomicU64; Budget::KINDS],
 }
 
-/// Nobody is refused by a mean of fewer samples.
+/// The number of samples from which a mean refuses requests.
 const MIN_SAMPLES: u32 = 8;
 
-/// The least time between two probes of a kind, in seconds. It is the predicted time, if that is
-/// longer. More probes would find an error sooner, and miss more deadlines.
+/// The least time between two probes of a kind, in seconds; or the predicted time, if longer. More
+/// probes would find an error sooner, and miss more deadlines.
 const PROBE_INTERVAL: f32 = 0.1;
 
 impl BudgetTimes {
@@ -46,22 +46,21 @@ impl BudgetTimes {
         }
     }
 
-    /// Takes note that the last call has ended and nothing is in flight.
+    /// Takes note of the end of a call after which nothing is in flight.
     pub(super) fn on_idle(&self, budget: Budget, now: Instant) {
         if budget != Budget::NONE || self.ended.load(Relaxed) > 0 {
             self.ended.store(self.micros(now), Relaxed);
         }
     }
 
-    /// Returns how many seconds a call with such a budget will take, if enough is known to refuse
-    /// by it.
+    /// Returns the predicted service time for a budget, in seconds, if enough samples are known.
     pub(super) fn predicted(&self, budget: Budget) -> Option<f32> {
         let (nanos, samples) = self.means[budget.kind()].load();
         (samples >= MIN_SAMPLES).then_some(nanos / 1e9)
     }
 
-    /// Returns whether a request that is predicted to miss its deadline may run as a probe. Its
-    /// result weighs more than earlier ones.
+    /// Returns whether a request that is predicted to miss its deadline may run as a probe. If few
+    /// samples came since the last probe, the next weigh more.
     pub(super) fn may_probe(&self, budget: Budget, predicted: f32, now: Instant) -> bool {
         let probed = &self.probed[budget.kind()];
         let (last, now) = (probed.load(Relaxed), self.micros(now));
@@ -74,7 +73,7 @@ impl BudgetTimes {
         may
     }
 
-    /// Lets the means fade while nothing is in flight, by half for each service time that passes.
+    /// Fades the means by half for each service time passed with nothing in flight.
     pub(super) fn fade(&self, now: Instant) {
         let ended = self.ended.load(Relaxed);
         let idle = Duration::from_micros(self.micros(now).saturating_sub(ended));
@@ -91,7 +90,7 @@ impl BudgetTimes {
     }
 }
 
-/// Lets the next samples weigh more: an eighth if there were but few since the last probe.
+/// Raises the weight of the next sample to about an eighth, if few came since the last probe.
 fn loosen_if_rare(mean: &Mean) {
     let (nanos, samples) = mean.load();
     let rare = samples < MEMORY + MIN_SAMPLES;

@@ -3,15 +3,15 @@ use std::{
     time::Duration,
 };
 
-/// A moving mean in one word: nanoseconds as the bits of an `f32`, and the number of samples.
+/// A moving mean in a single word: nanoseconds as the bits of an `f32`, and the number of samples.
 ///
-/// The mean moves by a fiftieth of the difference with each sample, and by more at first, so it
-/// looks back over some 50 calls. Two threads that record at once may lose one of two samples.
+/// Each sample moves the mean by a fiftieth of the difference, and by more at first, so the mean
+/// covers some 50 calls. If two threads record at once, a sample may be lost.
 #[derive(Debug, Default)]
 pub(super) struct Mean(AtomicU64);
 
-/// The number of samples from which on each new sample weighs the same: a fiftieth. More of them
-/// would follow a change more slowly.
+/// The number of samples from which every new sample weighs a fiftieth. A larger number follows
+/// changes more slowly.
 pub(super) const MEMORY: u32 = 50;
 
 impl Mean {

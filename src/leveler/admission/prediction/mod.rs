@@ -1,8 +1,8 @@
-//! Prediction of deadlines: requests that would be late are refused before they cost anything.
+//! Prediction of deadlines: requests predicted to be late are refused before any cost arises.
 //!
-//! [`ServiceTimes`](service_times::ServiceTimes) knows how long calls take, and
-//! [`BudgetTimes`](budget_times::BudgetTimes) knows it by the time that callers give.
-//! [`Predictor`](predictor::Predictor) joins both with what waits, and answers.
+//! [`ServiceTimes`](service_times::ServiceTimes) knows the times of calls by priority, and
+//! [`BudgetTimes`](budget_times::BudgetTimes) by the time given by callers.
+//! [`Predictor`](predictor::Predictor) joins both with the waiting work, and answers.
 
 mod budget_times;
 mod mean;

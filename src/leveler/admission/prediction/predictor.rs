@@ -10,7 +10,7 @@ use crate::{
     stats::DrainRate,
 };
 
-/// Predicts how long requests take, from those that have ended.
+/// Predicts how long requests take, from requests that have ended.
 #[derive(Debug)]
 pub(crate) struct Predictor {
     pub(crate) service_times: ServiceTimes,
@@ -18,12 +18,12 @@ pub(crate) struct Predictor {
     pub(crate) drain_rate: DrainRate,
 }
 
-/// Says whether a request will be ready by its deadline.
+/// The prediction for a request with a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prediction {
     InTime,
     TooLate,
-    /// Too late, but the request may run to find out whether that is true.
+    /// Too late, but the request may run to test the prediction.
     Probe,
 }
 
@@ -36,30 +36,30 @@ impl Predictor {
         }
     }
 
-    /// Records the service time of a call that has returned.
+    /// Records the service time of a returned call.
     pub(crate) fn record(&self, priority: Priority, budget: Budget, time: Duration) {
         let nanos = time.as_secs() as f32 * 1e9 + time.subsec_nanos() as f32;
         self.service_times.record(priority, nanos);
         self.budget_times.record(budget, nanos);
     }
 
-    /// Records a call that was dropped before it ended (a censored observation).
+    /// Records a call dropped before the end (a censored observation).
     ///
-    /// If its age exceeds the mean, it counts as age + mean, the expected total for exponential
-    /// times. Without this, callers who give up would make a slow inner look fast.
+    /// If the age exceeds the mean, the call counts as age + mean, the expected total for
+    /// exponential times. Without this, callers who give up would make a slow inner look fast.
     pub(crate) fn record_censored(&self, priority: Priority, budget: Budget, age: Duration) {
         if let Some(mean) = self.service_times.mean().filter(|mean| *mean < age) {
             self.record(priority, budget, age + mean);
         }
     }
 
-    /// Takes note that the last call has ended and nothing is in flight.
+    /// Takes note of the end of a call after which nothing is in flight.
     pub(crate) fn on_idle(&self, budget: Budget, now: Instant) {
         self.budget_times.on_idle(budget, now);
     }
 
-    /// Returns how long it takes until all this, or one call, has ended: by the rate at which calls
-    /// ended lately, or else by what the limit allows.
+    /// Returns the time until the end of all `waiting` requests, or of one call. The estimate rests
+    /// on the recent drain rate, or else on the limit and the mean service time.
     pub(crate) fn time_for(&self, waiting: QueueSize, limit: f64) -> Estimate {
         if let Some(rate) = self.drain_rate.per_second() {
             return Estimate::by_rate(rate, waiting.requests.max(1));
@@ -68,8 +68,8 @@ impl Predictor {
         self.service_times.nanos().map_or(Estimate::Unknown, by_limit)
     }
 
-    /// Predicts whether a request that is dispatched after `wait` seconds is ready in the time
-    /// `left`. It is in time if nothing is in flight: then the means are of another time, and fade.
+    /// Predicts whether a request dispatched after `wait` seconds is ready in the time `left`. If
+    /// nothing is in flight, the request is in time: the means are outdated then, and fade.
     pub(crate) fn predict(
         &self,
         budget: Budget,

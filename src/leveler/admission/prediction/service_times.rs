@@ -13,7 +13,7 @@ const LEVELS: usize = Priority::ALL.len();
 pub(crate) struct ServiceTimes {
     all: Mean,
     levels: [Mean; LEVELS],
-    /// Set once there has been another priority than the default. Until then nobody asks for the
+    /// Set once a call of another priority than the default has ended. Until then nobody reads the
     /// means by priority, and recording is on the path of every call.
     has_priorities: AtomicBool,
 }
@@ -48,8 +48,8 @@ impl ServiceTimes {
         self.all.get()
     }
 
-    /// Returns the mean service time of each priority; of all calls where none of that priority is
-    /// known.
+    /// Returns the mean service time of each priority, or of all calls for a priority without
+    /// samples.
     pub(crate) fn by_priority(&self) -> Times {
         let all = self.all.get();
         if !self.has_priorities.load(Relaxed) {

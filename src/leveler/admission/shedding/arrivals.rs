@@ -6,8 +6,7 @@ use super::{
 };
 use crate::class::Priority;
 
-/// The number of requests that arrived in this window, by shed level; and how much each flow asks
-/// for.
+/// The arrivals of the current window by shed level, and the demand of each flow.
 #[derive(Debug)]
 pub(super) struct Arrivals {
     counts: [AtomicU32; SHED_LEVELS],
@@ -19,7 +18,7 @@ impl Arrivals {
         Self { counts: [const { AtomicU32::new(0) }; SHED_LEVELS], demand: FlowDemand::new() }
     }
 
-    /// Counts a request. Returns its shed level, 0 being the last to be refused.
+    /// Counts a request. Returns the shed level; level 0 is the last to be refused.
     pub(super) fn count(&self, priority: Priority, flow: u64, cohort: u64) -> u32 {
         let level = priority.index() as u32 * COHORTS + (cohort % u64::from(COHORTS)) as u32;
         if let Some(count) = self.counts.get(level as usize) {
@@ -29,18 +28,18 @@ impl Arrivals {
         level
     }
 
-    /// Returns whether the flow has asked for no more than its fair share.
+    /// Returns whether the flow has asked for at most a fair share.
     pub(super) fn is_light(&self, priority: Priority, flow: u64) -> bool {
         self.demand.is_light(priority, flow)
     }
 
-    /// Takes the counts of the window that ends.
+    /// Takes the counts of the ending window.
     pub(super) fn take(&self) -> [u32; SHED_LEVELS] {
         self.counts.each_ref().map(|count| count.swap(0, Relaxed))
     }
 
-    /// Finds out which flows ask for little, given where the cutoff lies from now on.
-    /// `remembered` is the weight of all windows whose demand is remembered.
+    /// Finds the flows of little demand under the new cutoff. `remembered` is the weight of all
+    /// windows in the counts of demand.
     pub(super) fn on_window(&self, cut: Option<Cut>, remembered: f64) {
         self.demand.on_window(cut, remembered);
     }

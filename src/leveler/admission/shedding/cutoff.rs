@@ -1,47 +1,47 @@
-//! Where to cut under lasting overload: pure arithmetic.
+//! The cutoff under lasting overload: pure arithmetic.
 
 use crate::class::Priority;
 
-/// Cohorts in each priority, as in Tencent's DAGOR and Uber's Cinnamon. More of them cut more
-/// finely.
+/// The number of cohorts in each priority, as in Tencent's DAGOR and Uber's Cinnamon. More cohorts
+/// cut more finely.
 pub(super) const COHORTS: u32 = 128;
 
-/// Every priority's cohorts, in one order: level 0 is the last to be refused.
+/// The number of cohorts in all priorities. In their order, level 0 is the last to be refused.
 pub(super) const SHED_LEVELS: usize = Priority::ALL.len() * COHORTS as usize;
 
-/// The cutoff that refuses nobody.
+/// A cutoff beyond all levels: nobody is refused.
 pub(super) const OPEN: u32 = SHED_LEVELS as u32;
 
-/// A priority counts as in use when it makes up this share of the arrivals. One urgent request must
-/// not make all others second-rate.
+/// The share of arrivals from which a priority counts as in use. A single urgent request must not
+/// make all others second-rate.
 const MIN_SHARE: f64 = 0.01;
 
-/// A little more is let in than was served, so that the queue does not run dry.
+/// The factor by which admissions exceed the requests served, so that the queue does not run dry.
 const HEADROOM: f64 = 1.05;
 
-/// The factor by which more is let in again, for each window in which the queue ran empty.
+/// The factor by which admissions grow again, for each window in which the queue ran empty.
 const RECOVERY: f64 = 1.25;
 
-/// The priority in which a cutoff lies, and how many of its requests fit into a window.
+/// The priority of the cutoff, and the number of its requests that fit into a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cut {
     pub(super) priority: usize,
     pub(super) room: f64,
 }
 
-/// The shed level from which on newcomers are refused.
+/// The first shed level to be refused.
 ///
-/// A histogram of the arrivals gives the cutoff after each window in which the queue never ran
-/// empty: about as many are let in as were served. In other windows the cutoff moves down by
+/// After each window in which the queue never ran empty, a histogram of the arrivals gives the
+/// cutoff: about as many are let in as were served. In other windows the share let in grows by
 /// [`RECOVERY`].
 ///
 /// Cohorts are hashes of flow and hour. So lasting overload turns the same few callers away
-/// everywhere, for an hour at most, instead of every caller now and then: of the callers that need
-/// two services, half get through and not a quarter. Flows that ask for [less than their
+/// everywhere, for an hour at most, instead of every caller now and then. Of the callers in need of
+/// two services, half get through and not a quarter. Flows that ask for [less than a fair
 /// share](super::demand) are left alone.
 #[derive(Debug)]
 pub(super) struct Cutoff {
-    /// The share of the arrivals that is let in.
+    /// The share of the arrivals to let in.
     share: f64,
     level: u32,
 }
@@ -51,8 +51,8 @@ impl Cutoff {
         Self { share: 1.0, level: OPEN }
     }
 
-    /// Moves the cutoff after a time as long as so many `windows`, in which `arrived` came,
-    /// `served` requests were dispatched, and the queue `stood` or ran empty.
+    /// Moves the cutoff after a time of `windows` windows. Meanwhile `arrived` requests came, and
+    /// `served` were dispatched; `stood` is false if the queue ran empty. Returns the cut, if any.
     pub(super) fn on_window(
         &mut self,
         arrived: &[u32; SHED_LEVELS],
@@ -81,7 +81,7 @@ impl Cutoff {
         Some(Cut { priority: (self.level / COHORTS) as usize, room })
     }
 
-    /// Returns the first shed level that is refused.
+    /// Returns the first shed level to be refused.
     pub(super) fn level(&self) -> u32 {
         self.level
     }
@@ -91,8 +91,8 @@ impl Cutoff {
     }
 }
 
-/// Returns the first shed level that does not fit into `room`. The highest priority in use is never
-/// cut: among equals, order, fairness and the bound of the queue decide.
+/// Returns the first shed level not to fit into `room`. The highest priority in use is never cut:
+/// among equals, order, fairness and the bound of the queue decide.
 fn first_refused(arrived: &[u32; SHED_LEVELS], room: f64) -> u32 {
     let total: f64 = arrived.iter().map(|count| f64::from(*count)).sum();
     let of = |priority: &[u32]| priority.iter().map(|count| f64::from(*count)).sum::<f64>();
@@ -117,7 +117,7 @@ mod tests {
         }
     }
 
-    /// Ends a window, and returns the first shed level that is refused from now on.
+    /// Ends a window, and returns the first shed level to be refused from now on.
     fn end_window(cutoff: &mut Cutoff, arrivals: &Arrivals, served: u64, stood: bool) -> u32 {
         cutoff.on_window(&arrivals.take(), served, stood, 1.0);
         cutoff.level()

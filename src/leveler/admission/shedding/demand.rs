@@ -1,4 +1,4 @@
-//! The flows that ask for so little that they do not make the overload.
+//! The flows whose demand is too small to cause the overload.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
@@ -7,23 +7,24 @@ use crate::{class::Priority, rng::mix};
 
 const LEVELS: usize = Priority::ALL.len();
 
-/// Flows share cells by their hash: 2 KiB for each priority. With more cells fewer flows share one.
+/// The number of cells of a priority: 2 KiB. Flows share cells by hash. More cells mean less
+/// sharing.
 const CELLS: usize = 512;
 
-/// A window weighs this much of the next one: some eight windows are remembered.
+/// The weight of a window relative to the next: some eight windows are remembered.
 const DECAY: f64 = 7.0 / 8.0;
 
-/// How much each flow has lately asked for, and whether that is less than its fair share.
+/// The recent demand of each flow, compared with a fair share.
 ///
-/// A cutoff hits flows by their hash. It would hit flows that ask for next to nothing while a flow
-/// that floods goes on. So flows are left alone if they ask for no more than their max-min fair
-/// share of what there is (nobody gets more while somebody gets less than he asks for).
+/// A cutoff picks flows by hash. Alone, it would hit flows of tiny demand while a flooding flow
+/// goes on. So flows within their max-min fair share are left alone (nobody gets more while
+/// somebody gets less than asked for).
 #[derive(Debug)]
 pub(super) struct FlowDemand {
     cells: [[AtomicU32; CELLS]; LEVELS],
-    /// One bit for each cell of the priority in which the cutoff lies.
+    /// A bit for each cell of the priority with the cutoff. Set if the cell is light.
     light: [AtomicU64; CELLS / 64],
-    /// The index of that priority.
+    /// The index of the priority with the cutoff, or `LEVELS`.
     level: AtomicU32,
 }
 
@@ -40,15 +41,15 @@ impl FlowDemand {
         self.cells[priority.index()][cell(flow)].fetch_add(1, Relaxed);
     }
 
-    /// Returns whether the flow has asked for no more than its share.
+    /// Returns whether the flow has asked for at most a fair share.
     pub(super) fn is_light(&self, priority: Priority, flow: u64) -> bool {
         let cell = cell(flow);
         self.level.load(Relaxed) == priority.index() as u32
             && self.light[cell / 64].load(Relaxed) >> (cell % 64) & 1 == 1
     }
 
-    /// Ends a window: finds the light flows of the priority that is cut. `remembered` is the weight
-    /// of all windows that the counts cover.
+    /// Ends a window: finds the light flows of the priority with the cutoff. `remembered` is the
+    /// weight of all windows in the counts.
     pub(super) fn on_window(&self, cut: Option<Cut>, remembered: f64) {
         if let Some(Cut { priority, room }) = cut {
             let demand = self.cells[priority].each_ref().map(|cell| cell.load(Relaxed));
@@ -61,23 +62,23 @@ impl FlowDemand {
         }
         self.level.store(cut.map_or(LEVELS, |cut| cut.priority) as u32, Relaxed);
         for cell in self.cells.iter().flatten() {
-            // Arrivals counted between load and store are lost. They are few.
+            // Arrivals between load and store are lost, but are few.
             cell.store((f64::from(cell.load(Relaxed)) * DECAY) as u32, Relaxed);
         }
     }
 }
 
-/// Returns the weight of the windows remembered, after a further one.
+/// Returns the weight of the windows remembered, after a further window.
 pub(super) fn remembered_after(remembered: f64) -> f64 {
     remembered * DECAY + 1.0
 }
 
-/// Returns the cell of a flow, by other bits than those that choose its cohort.
+/// Returns the cell of a flow, by other bits than the choice of the cohort.
 fn cell(flow: u64) -> usize {
     (mix(flow) >> 32) as usize % CELLS
 }
 
-/// Returns the most that any flow gets when `room` is shared out max-min fairly among demands.
+/// Returns the most given to any flow when `room` is shared max-min fairly among demands.
 fn fair_share(mut demands: [u32; CELLS], room: f64) -> f64 {
     demands.sort_unstable();
     let mut left = room;
@@ -95,7 +96,7 @@ fn fair_share(mut demands: [u32; CELLS], room: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// Where [`Priority::Normal`] is.
+    /// The index of [`Priority::Normal`].
     const NORMAL: usize = 2;
 
     #[test]

@@ -12,24 +12,24 @@ use crate::{
     rng::{mix, seed},
 };
 
-/// The length of a window: as in DAGOR. A longer one reacts later, a shorter one to noise.
+/// The length of a window, as in DAGOR. A longer window reacts later, a shorter window to noise.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 
-/// The part of the limit that a priority keeps waiting while it is cut off, so that a request is
-/// there whenever its guaranteed share comes round.
+/// The divisor of the limit for a priority that is cut off: a fourth of the limit may still wait,
+/// so that a request is there whenever the guaranteed share comes round.
 const KEPT_PART: usize = 4;
 
-/// Decides whether a newcomer is refused for its priority.
+/// Decides whether to refuse a newcomer for its priority.
 #[derive(Debug)]
 pub(crate) struct Shedder {
     /// Set once a request of another priority than the default has come. Until then nothing is
     /// counted.
     has_priorities: AtomicBool,
     pub(super) arrivals: Arrivals,
-    /// The first shed level that is refused.
+    /// The first shed level to be refused.
     cutoff: AtomicU32,
-    /// The instant up to which the cutoff holds, in microseconds after `origin`. The drain task,
-    /// which would lift it, does not run when nothing happens.
+    /// The instant up to which the cutoff holds, in microseconds after `origin`. The drain task
+    /// would lift the cutoff, but does not run while nothing happens.
     until: AtomicU64,
     /// Hours since 1970, as of the last window. Cohorts change by the hour, the same in all
     /// services.
@@ -54,8 +54,7 @@ impl Shedder {
         }
     }
 
-    /// Counts an arrival. Returns whether the request may come in, as far as its priority is
-    /// concerned.
+    /// Counts an arrival. Returns whether its priority lets the request in.
     #[inline]
     pub(crate) fn admits(
         &self,
@@ -81,7 +80,7 @@ impl Shedder {
         }
         let Rank { priority, flow, .. } = arrival.rank;
         let cohort = if flow == NO_FLOW {
-            // Without a flow there is nobody to be fair to: every cohort gets its part.
+            // Requests without a flow are spread over all cohorts: there is no flow to be fair to.
             mix(seed())
         } else {
             mix(flow ^ mix(self.hour.load(Relaxed)))
@@ -97,7 +96,7 @@ impl Shedder {
         self.has_priorities.load(Relaxed)
     }
 
-    /// Makes `level` the first shed level that is refused, for two windows at most.
+    /// Makes `level` the first shed level to be refused, for two windows at most.
     pub(super) fn set_cutoff(&self, level: u32, now: Instant) {
         self.cutoff.store(level, Relaxed);
         self.until.store(self.micros(now + 2 * WINDOW), Relaxed);

@@ -6,16 +6,16 @@ use super::{
     shedder::{Shedder, WINDOW},
 };
 
-/// The time over which arrivals are compared with what is served. The drain task owns it.
+/// The time over which arrivals are compared with dispatches. The drain task owns it.
 #[derive(Debug)]
 pub(crate) struct Window {
     cutoff: Cutoff,
     began: Instant,
     /// Requests dispatched from the queue since `began`.
     served: u64,
-    /// Whether something has been waiting all the time since `began`.
+    /// Set if requests have been waiting all the time since `began`.
     stood: bool,
-    /// The weight of all windows whose demand is remembered.
+    /// The weight of all windows in the counts of demand.
     remembered: f64,
 }
 
@@ -28,8 +28,8 @@ impl Window {
         self.served += 1;
     }
 
-    /// Takes note of how many requests wait and, at the end of a window, moves the cutoff. Returns
-    /// whether requests are shed now, if that has changed.
+    /// Takes note of the number of waiting requests and, at the end of a window, moves the cutoff.
+    /// Returns whether requests are shed now, if the answer has changed.
     pub(crate) fn look(&mut self, shedder: &Shedder, waiting: usize, now: Instant) -> Option<bool> {
         if !shedder.has_priorities() {
             return None;
@@ -40,7 +40,7 @@ impl Window {
             return None;
         }
         let was_open = self.cutoff.is_open();
-        // Several, if the drain task did not run for so long.
+        // More than one, if the drain task did not run for so long.
         let windows = length.as_secs_f64() / WINDOW.as_secs_f64();
         let arrived = shedder.arrivals.take();
         let cut = self.cutoff.on_window(&arrived, self.served, self.stood, windows);
