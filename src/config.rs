@@ -6,7 +6,7 @@ use tokio::runtime;
 
 use crate::{
     error::BuildError,
-    leveler::{admission::places::MAX, pace::Rate, settings::Settings},
+    leveler::{admission::bound::MAX_COUNT, pace::Rate, settings::Settings},
     limit::Algorithm,
     options::{Abandon, Execution, Overflow},
     queue::{MIN_THRESHOLD, Rules},
@@ -88,16 +88,16 @@ impl Config {
         if let Some(error) = error {
             return Err(error);
         }
-        if capacity > MAX {
-            return Err(BuildError::new("capacity", capacity, format!("0 to {MAX}")));
+        if capacity > MAX_COUNT {
+            return Err(BuildError::new("capacity", capacity, format!("0 to {MAX_COUNT}")));
         }
         let (limit, algorithm) = match limit {
             None => {
                 let allowed = "a limit by `concurrency`, or `adaptive_concurrency` to find it";
                 return Err(BuildError::new("concurrency", "not set", allowed));
             }
-            Some(Limit::Fixed(limit)) if limit == 0 || limit > MAX => {
-                return Err(BuildError::new("concurrency", limit, format!("1 to {MAX}")));
+            Some(Limit::Fixed(limit)) if limit == 0 || limit > MAX_COUNT => {
+                return Err(BuildError::new("concurrency", limit, format!("1 to {MAX_COUNT}")));
             }
             Some(Limit::Fixed(limit)) => (limit as f64, None),
             Some(Limit::Found(algorithm)) => (algorithm.limit(), Some(algorithm)),
@@ -109,11 +109,11 @@ impl Config {
         if !(0.0..=0.25).contains(&line.guaranteed_share) {
             return Err(BuildError::new("guaranteed_share", line.guaranteed_share, "0 to 0.25"));
         }
-        if line.dedicated_queues == 0 || line.dedicated_queues > MAX {
+        if line.dedicated_queues == 0 || line.dedicated_queues > MAX_COUNT {
             return Err(BuildError::new(
                 "exact_flows",
                 line.dedicated_queues,
-                format!("1 to {MAX}"),
+                format!("1 to {MAX_COUNT}"),
             ));
         }
         if let Some(age) = line.lifo_after.filter(|age| *age < MIN_THRESHOLD) {
@@ -123,8 +123,8 @@ impl Config {
         if line.delay.flatten().is_some_and(|target| target.is_zero()) {
             return Err(BuildError::new("controlled_delay", "0ns", "more than zero, or `None`"));
         }
-        if bypass_limit > MAX {
-            return Err(BuildError::new("bypass_limit", bypass_limit, format!("0 to {MAX}")));
+        if bypass_limit > MAX_COUNT {
+            return Err(BuildError::new("bypass_limit", bypass_limit, format!("0 to {MAX_COUNT}")));
         }
         if rate_burst == 0 {
             return Err(BuildError::new("rate_burst", rate_burst, "1 or more"));

@@ -161,7 +161,6 @@
 //! [limits]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md
 //! [web]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/web.md
 
-mod bounds;
 mod builder;
 mod by_result;
 mod class;
@@ -185,6 +184,7 @@ mod service;
 #[doc(hidden)]
 pub mod simulation;
 mod stats;
+mod traits;
 
 pub use self::{
     builder::Builder,

@@ -11,7 +11,6 @@ use tower_service::Service;
 use tracing::{Span, level_filters::LevelFilter};
 
 use crate::{
-    bounds::{InnerService, Respond},
     class::{ClassifyRequest, ClassifyResponse, Opaque},
     error::{Refused, Rejected},
     future::ResponseFuture,
@@ -33,14 +32,15 @@ use crate::{
             running::Running,
             task::{self, Started},
         },
-        contain::contain,
         core::Core,
         drain::spawn::ensure_drained,
         front::Front,
         inline_polling::FirstPoll,
+        panics::contain,
     },
     options::{Abandon, Execution, Overflow},
     respond::{AsIs, HandOn, Responder},
+    traits::{InnerService, Respond},
 };
 
 /// The output of a call: the response after the hand-on, or the error of the inner service.

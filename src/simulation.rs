@@ -1,4 +1,5 @@
-//! The waiting line without the layer, for the simulations in `benches`: not part of the public API.
+//! The waiting line without the layer, for the simulations in `benches`: not part of the public
+//! API.
 
 use std::{cell::Cell, rc::Rc, time::Duration};
 

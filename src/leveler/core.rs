@@ -7,10 +7,10 @@ use super::{
     inline_polling::InlinePolling,
     limiter::Limiter,
     link::{Link, job::Job},
+    max_wait::After,
     metrics::Metrics,
     runtime::Runtime,
     settings::Settings,
-    wait_limit::After,
 };
 use crate::{
     class::Rank,
@@ -168,7 +168,7 @@ impl Core {
         }
         let mut rejected = self.rejected(reason, Duration::ZERO);
         match why {
-            Refusal::NoPlace => rejected.over_share = occupancy.is_over_share(rank),
+            Refusal::Full => rejected.over_share = occupancy.is_over_share(rank),
             Refusal::CutOff => {
                 counters.cut_off.add(rank.priority);
                 // Not before the cutoff moves again, however short the queue.
@@ -181,7 +181,7 @@ impl Core {
         let Rejected { queued, limit, .. } = rejected;
         let name = &*self.settings.name;
         tracing::debug!(%name, reason = reason.as_str(), queued, limit, "request refused");
-        if why == Refusal::NoPlace && self.metrics.overflow.begin() {
+        if why == Refusal::Full && self.metrics.overflow.begin() {
             tracing::info!(%name, queued, limit, "queue is full");
         }
         rejected

@@ -36,7 +36,7 @@ pub(crate) enum FirstPoll {
     /// By the task of the call.
     OnTask,
     /// Inline, if past polls were short.
-    Open,
+    Inline,
     /// Inline, if past polls were short, and measured.
     Measured,
 }
@@ -44,7 +44,7 @@ pub(crate) enum FirstPoll {
 impl FirstPoll {
     /// Returns the way to poll the direct call number `nth`.
     pub(crate) fn of(nth: u64) -> Self {
-        if nth % INTERVAL == 0 { Self::Measured } else { Self::Open }
+        if nth % INTERVAL == 0 { Self::Measured } else { Self::Inline }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     },
 };
 
-use super::contain::lock;
+use super::panics::lock;
 use crate::limit::Algorithm;
 
 /// The limit algorithm, if any.

@@ -15,7 +15,7 @@ pub(crate) struct Rate {
 
 /// The lateness to make up for, in nanoseconds. Timers of tokio are no finer than a millisecond,
 /// and late rather than early. Without this, a rate of 10 000 a second would come out at 1000.
-const TIMER: f64 = 2e6;
+const MAX_LATENESS: f64 = 2e6;
 
 impl Rate {
     /// Returns `None` for an impossible rate.
@@ -31,7 +31,7 @@ impl Rate {
 ///
 /// `due` is the time of the next request if all came exactly in time. A burst of *n* lets a request
 /// go *n* − 1 intervals earlier. Each dispatch moves `due` on by one interval: from `due`, or from
-/// `TIMER` before now if that is later.
+/// `MAX_LATENESS` before now if that is later.
 #[derive(Debug)]
 pub(crate) struct Pace {
     rate: Option<Rate>,
@@ -75,7 +75,7 @@ impl Pace {
     pub(crate) fn on_dispatched(&mut self, now: Instant, spread: f64) {
         self.last = Some((now, spread));
         if let Some(rate) = self.rate {
-            self.due = self.due.max(self.nanos(now) - TIMER) + rate.interval;
+            self.due = self.due.max(self.nanos(now) - MAX_LATENESS) + rate.interval;
         }
     }
 

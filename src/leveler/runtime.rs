@@ -7,7 +7,7 @@ use tokio::{
     task::{self, JoinHandle},
 };
 
-use super::contain::contain;
+use super::panics::contain;
 
 /// The runtime given to the builder, if any and alive; else the runtime of the calling thread.
 #[derive(Debug)]

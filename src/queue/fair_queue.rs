@@ -14,7 +14,7 @@ use super::{
     item::{Entry, InnerId, QueueId, QueueItem},
     open_charges::OpenCharges,
     priority_level::{LevelSummary, PriorityLevel},
-    requests::Taken,
+    request_deque::Taken,
     rules::Rules,
 };
 use crate::{

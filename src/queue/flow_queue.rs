@@ -2,12 +2,12 @@
 
 use std::cell::Cell;
 
-use super::{charge::Estimate, item::QueueItem, requests::Requests};
+use super::{charge::Estimate, item::QueueItem, request_deque::RequestDeque};
 
 /// A queue of a priority level: the requests, the virtual time, and the mean service time.
 #[derive(Debug)]
 pub(super) struct FlowQueue<T> {
-    pub(super) requests: Requests<T>,
+    pub(super) requests: RequestDeque<T>,
     pub(super) kind: QueueKind,
     /// Tells the queue from earlier queues with the same [`QueueId`](super::item::QueueId).
     pub(super) generation: u32,
@@ -40,7 +40,7 @@ pub(super) enum QueueKind {
 impl<T: QueueItem> FlowQueue<T> {
     pub(super) fn new(kind: QueueKind, generation: u32, is_proven: bool) -> Self {
         Self {
-            requests: Requests::new(),
+            requests: RequestDeque::new(),
             kind,
             generation,
             is_proven,

@@ -18,7 +18,7 @@
 //!   again have dedicated queues; [`HeavyHitters`](heavy_hitters::HeavyHitters) recognizes such
 //!   flows by the majority vote of Boyer and Moore. All other flows share queues by shuffle
 //!   sharding (KEP-1040).
-//! - [`Requests`](requests::Requests) are the requests of a queue.
+//! - [`RequestDeque`](request_deque::RequestDeque) are the requests of a queue.
 //!   [`AdaptiveLifo`](adaptive_lifo::AdaptiveLifo) chooses the end to take from,
 //!   [`ControlledDelay`](controlled_delay::ControlledDelay) removes requests from a standing queue
 //!   (as folly's `Codel` does), and [`Parked`](parked::Parked) holds the requests of unready
@@ -42,7 +42,7 @@ mod parked;
 mod priority_level;
 #[expect(clippy::module_inception, reason = "it is the file of the type `Queue`")]
 mod queue;
-mod requests;
+mod request_deque;
 mod rules;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -9,7 +9,7 @@ use super::{
     flow_queue::FlowQueue,
     flow_table::FlowTable,
     item::{Entry, InnerId, QueueId, QueueItem},
-    requests::{Requests, Taken},
+    request_deque::{RequestDeque, Taken},
     rules::Rules,
     turns::Turns,
 };
@@ -251,7 +251,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Takes the oldest live request of the longest queue.
     pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        self.pop_longest(Requests::pop_oldest)
+        self.pop_longest(RequestDeque::pop_oldest)
     }
 
     /// Takes the newest live request of the longest queue.
@@ -261,7 +261,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     fn pop_longest(
         &mut self,
-        pop: impl Fn(&mut Requests<T>) -> Option<Entry<T>>,
+        pop: impl Fn(&mut RequestDeque<T>) -> Option<Entry<T>>,
     ) -> Option<Entry<T>> {
         while self.len > 0 {
             let (_, id) = self.turns.longest(&self.table)?;

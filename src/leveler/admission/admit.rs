@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{
     Admission, Granted,
     arrival::Arrival,
+    bound::{Denied, Taken},
     place::Place,
-    places::{Denied, Taken},
     prediction::predictor::Prediction,
     refusal::Refusal,
     reservation::Reserved,
@@ -39,7 +39,7 @@ pub(crate) fn admit<'a, G: Granted>(
     match take(admission, arrival, reserved) {
         Ok(Taken::Slots(slots)) => Ok(Admitted::Run(Slot::new(admission, slots))),
         Ok(Taken::Places) => Ok(Admitted::Wait(Place::waiting(Some(admission), arrival.rank))),
-        Err(Denied::Full) => Err(Refusal::NoPlace),
+        Err(Denied::Full) => Err(Refusal::Full),
         Err(Denied::Closed) => Err(Refusal::Closed),
     }
 }
@@ -90,7 +90,7 @@ fn take<G: Granted>(
             return reservation.redeem(direct);
         }
     }
-    match admission.places.take(cost, direct, 0) {
+    match admission.bound.take(cost, direct, 0) {
         // Requests in the queue may have to give way.
         Err(Denied::Full) if admission.counts().waiting() > 0 => {
             take_over_bound(admission, arrival.rank, direct)
@@ -103,6 +103,6 @@ fn take<G: Granted>(
 fn take_over_bound(admission: &Admission, rank: Rank, direct: bool) -> Result<Taken, Denied> {
     match admission.occupancy.yields_to(rank, admission.overflow) {
         0 => Err(Denied::Full),
-        cost => admission.places.take(rank.cost as usize, direct, cost.min(CHANNEL)),
+        cost => admission.bound.take(rank.cost as usize, direct, cost.min(CHANNEL)),
     }
 }

@@ -1,7 +1,7 @@
 //! Admission: may a request come in, and may it run at once?
 //!
 //! [`admit`](admit::admit) asks in this order: would the request miss its deadline
-//! ([`prediction`])? Is its priority shed ([`shedding`])? Is a place free ([`places`])? If not, can
+//! ([`prediction`])? Is its priority shed ([`shedding`])? Is a place free ([`bound`])? If not, can
 //! a request in the queue give way ([`occupancy`])?
 //!
 //! The answer is a right. A [`Place`](place::Place) is the right to wait, and a
@@ -10,12 +10,12 @@
 
 pub(crate) mod admit;
 pub(crate) mod arrival;
+pub(crate) mod bound;
 pub(crate) mod bypass;
 pub(crate) mod listeners;
 pub(crate) mod occupancy;
 pub(crate) mod overrun;
 pub(crate) mod place;
-pub(crate) mod places;
 pub(crate) mod prediction;
 pub(crate) mod refusal;
 pub(crate) mod reservation;
@@ -31,15 +31,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::{
+    bound::Bound,
     bypass::Bypass,
     listeners::Listeners,
     occupancy::Occupancy,
-    places::Places,
     prediction::predictor::{Prediction, Predictor},
     shedding::shedder::Shedder,
     word::Counts,
 };
-use super::{budget::Budget, settings::Settings, wait_limit::MaxWait};
+use super::{budget::Budget, max_wait::MaxWait, settings::Settings};
 use crate::{
     options::{Order, Overflow},
     stats::Counters,
@@ -48,7 +48,7 @@ use crate::{
 /// The state behind admission: places, slots, predictions and counters.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    places: Places,
+    bound: Bound,
     pub(crate) occupancy: Occupancy,
     pub(crate) shedder: Shedder,
     pub(crate) predictor: Predictor,
@@ -67,7 +67,7 @@ impl Admission {
     pub(super) fn new(settings: &Settings) -> Self {
         let now = Instant::now();
         Self {
-            places: Places::new(settings.capacity, settings.limit),
+            bound: Bound::new(settings.capacity, settings.limit),
             occupancy: Occupancy::new(),
             shedder: Shedder::new(now),
             predictor: Predictor::new(now),
@@ -83,32 +83,32 @@ impl Admission {
 
     #[inline]
     pub(crate) fn counts(&self) -> Counts {
-        self.places.counts()
+        self.bound.counts()
     }
 
     pub(crate) fn capacity(&self) -> usize {
-        self.places.capacity()
+        self.bound.capacity()
     }
 
     #[inline]
     pub(crate) fn limit(&self) -> usize {
-        self.places.limit()
+        self.bound.limit()
     }
 
     /// Returns the limit as asked for, which may be below 1.
     #[inline]
     pub(crate) fn exact_limit(&self) -> f64 {
-        self.places.exact_limit()
+        self.bound.exact_limit()
     }
 
     /// Returns the number of places.
     pub(crate) fn total(&self) -> usize {
-        self.places.total()
+        self.bound.total()
     }
 
     /// Returns the number of running requests, regardless of cost.
     pub(crate) fn running(&self) -> usize {
-        self.places.running()
+        self.bound.running()
     }
 
     /// Returns the number of requests on the budget of [`Class::bypass`](crate::Class::bypass).
@@ -118,7 +118,7 @@ impl Admission {
 
     /// Returns the cost of the requests admitted and not finished.
     pub(crate) fn unfinished(&self) -> usize {
-        self.places.unfinished()
+        self.bound.unfinished()
     }
 
     /// Returns whether dispatches are spaced, which only the drain task can do.
@@ -129,29 +129,29 @@ impl Admission {
 
     /// Returns whether a request of cost `cost` may be dispatched now.
     pub(crate) fn may_dispatch(&self, cost: usize) -> bool {
-        self.places.may_dispatch(cost)
+        self.bound.may_dispatch(cost)
     }
 
     /// Lets direct admissions through again: no queued request is on the way to the inner.
     pub(crate) fn end_dispatching(&self) {
-        self.places.end_dispatching();
+        self.bound.end_dispatching();
     }
 
     /// Sets the capacity.
     pub(crate) fn set_capacity(&self, capacity: usize) {
-        self.places.set_capacity(capacity);
+        self.bound.set_capacity(capacity);
         self.listeners.on_bounds_changed();
     }
 
     /// Sets the limit. If the number of slots changes, returns the numbers before and after.
     pub(crate) fn set_limit(&self, limit: f64) -> Option<(usize, usize)> {
-        let before = self.places.limit();
-        let exactly = self.places.set_limit(limit);
+        let before = self.bound.limit();
+        let exactly = self.bound.set_limit(limit);
         if exactly != limit && exactly.min(limit) < 1.0 {
             // The spacing of dispatches has changed.
             self.listeners.drain.wake();
         }
-        let after = self.places.limit();
+        let after = self.bound.limit();
         if before == after {
             return None;
         }
@@ -161,12 +161,12 @@ impl Admission {
 
     /// Pauses dispatch. Returns false if paused or closed already.
     pub(crate) fn pause(&self) -> bool {
-        self.places.pause()
+        self.bound.pause()
     }
 
     /// Resumes dispatch. Returns false if not paused.
     pub(crate) fn resume(&self) -> bool {
-        let resumed = self.places.resume();
+        let resumed = self.bound.resume();
         if resumed {
             self.listeners.drain.wake();
         }
@@ -175,7 +175,7 @@ impl Admission {
 
     /// Refuses newcomers from now on. Returns false if closed already.
     pub(crate) fn close(&self) -> bool {
-        let closed = self.places.close();
+        let closed = self.bound.close();
         self.listeners.on_bounds_changed();
         closed
     }

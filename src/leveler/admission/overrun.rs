@@ -12,7 +12,7 @@ pub(crate) struct Overrun<'a> {
 impl<'a> Overrun<'a> {
     /// Takes over the cost admitted over the bound since the last call.
     pub(crate) fn take(admission: &'a Admission) -> Self {
-        Self { admission, left: admission.places.take_overrun() }
+        Self { admission, left: admission.bound.take_overrun() }
     }
 
     /// Returns whether enough was evicted for the requests admitted over the bound.
@@ -34,7 +34,7 @@ impl<'a> Overrun<'a> {
 impl Drop for Overrun<'_> {
     fn drop(&mut self) {
         if self.left > 0 {
-            self.admission.places.add_overrun(self.left);
+            self.admission.bound.add_overrun(self.left);
         }
     }
 }

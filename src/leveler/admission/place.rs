@@ -4,7 +4,7 @@ use std::{cell::Cell, thread};
 
 use tokio::time::Instant;
 
-use super::{Admission, Granted, places::Slots, slot::Slot, unserved::Unserved, word::Counts};
+use super::{Admission, Granted, bound::Slots, slot::Slot, unserved::Unserved, word::Counts};
 use crate::{class::Rank, error::Reason};
 
 /// The right of an admitted request to wait: as many places as the request costs.
@@ -80,7 +80,7 @@ impl<G: Granted> Place<G> {
     pub(crate) fn take_slot(&self, asked: usize) -> bool {
         let Some(granted) = &self.granted else { return false };
         let admission = granted.admission();
-        let Some(slots) = admission.places.take_slots(self.rank.cost as usize, asked) else {
+        let Some(slots) = admission.bound.take_slots(self.rank.cost as usize, asked) else {
             return false;
         };
         if let Stage::Queued = self.stage.replace(Stage::Running(slots)) {
@@ -134,7 +134,7 @@ impl<G: Granted> Place<G> {
     /// Gives back, and notifies the listeners. Returns the counts afterwards.
     #[inline(always)]
     fn release(&self, admission: &Admission) -> Counts {
-        let (listeners, places) = (&admission.listeners, &admission.places);
+        let (listeners, places) = (&admission.listeners, &admission.bound);
         match self.stage.get() {
             Stage::Running(slots) => {
                 let after = places.release_running(slots.taken);

@@ -4,7 +4,7 @@ use crate::error::Reason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// No place is free, and nobody gives way.
-    NoPlace,
+    Full,
     /// Lasting overload leaves no room for the priority.
     CutOff,
     /// The budget of bypassing requests is used up.
@@ -22,7 +22,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn reason(self) -> Reason {
         match self {
-            Self::NoPlace | Self::CutOff | Self::Bypass => Reason::Full,
+            Self::Full | Self::CutOff | Self::Bypass => Reason::Full,
             Self::WouldMiss { .. } => Reason::WouldMissDeadline,
             Self::Late => Reason::Deadline,
             Self::Closed => Reason::Closed,

@@ -1,8 +1,8 @@
-//! Places taken by `poll_ready` for the following call, under `Overflow::Wait`.
+//! Bound taken by `poll_ready` for the following call, under `Overflow::Wait`.
 
 use super::{
     Granted,
-    places::{Denied, Taken},
+    bound::{Denied, Taken},
 };
 
 /// The reservation of a ready service, under `Overflow::Wait`.
@@ -23,7 +23,7 @@ pub(crate) struct Reservation<G: Granted> {
 impl<G: Granted> Reserved<G> {
     /// Reserves a place, or returns `None` if all are taken. Calls `owner` only for a place.
     pub(crate) fn take(from: &super::Admission, owner: impl FnOnce() -> G) -> Option<Self> {
-        match from.places.reserve() {
+        match from.bound.reserve() {
             Ok(()) => Some(Self::Place(Reservation { granted: Some(owner()) })),
             Err(Denied::Closed) => Some(Self::Nothing),
             Err(Denied::Full) => None,
@@ -37,9 +37,9 @@ impl<G: Granted> Reservation<G> {
     pub(super) fn redeem(mut self, direct: bool) -> Result<Taken, Denied> {
         let Some(granted) = self.granted.take() else { return Err(Denied::Closed) };
         let admission = granted.admission();
-        admission.places.use_reservation(direct).inspect_err(|_| {
-            let after = admission.places.release_waiting(1);
-            admission.listeners.on_place_free(after, admission.places.reserved());
+        admission.bound.use_reservation(direct).inspect_err(|_| {
+            let after = admission.bound.release_waiting(1);
+            admission.listeners.on_place_free(after, admission.bound.reserved());
         })
     }
 }
@@ -49,9 +49,9 @@ impl<G: Granted> Drop for Reservation<G> {
     fn drop(&mut self) {
         if let Some(granted) = self.granted.take() {
             let admission = granted.admission();
-            admission.places.end_reservation();
-            let after = admission.places.release_waiting(1);
-            admission.listeners.on_place_free(after, admission.places.reserved());
+            admission.bound.end_reservation();
+            let after = admission.bound.release_waiting(1);
+            admission.listeners.on_place_free(after, admission.bound.reserved());
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{Admission, Granted, places::Slots, unserved::Unserved, word::Counts};
+use super::{Admission, Granted, bound::Slots, unserved::Unserved, word::Counts};
 use crate::class::Priority;
 
 /// The right of a call to run: as many slots and places as the request costs.
@@ -88,7 +88,7 @@ impl<G: Granted> Slot<G> {
     pub(super) fn into_granted(mut self) -> Option<G> {
         let granted = self.granted.take();
         if let Some(granted) = granted.as_ref().filter(|_| self.is_live()) {
-            granted.admission().places.return_slots(self.slots.taken);
+            granted.admission().bound.return_slots(self.slots.taken);
         }
         granted
     }
@@ -105,7 +105,7 @@ impl<G: Granted> Slot<G> {
             admission.bypass.end();
             None
         } else {
-            Some(admission.places.release_running(self.slots.taken))
+            Some(admission.bound.release_running(self.slots.taken))
         };
         Some(Released { admission, after })
     }
@@ -161,7 +161,7 @@ impl Drop for Released<'_> {
     #[inline]
     fn drop(&mut self) {
         if let Some(after) = self.after {
-            let reserved = self.admission.places.reserved();
+            let reserved = self.admission.bound.reserved();
             self.admission.listeners.on_slot_free(after, reserved);
         }
     }

@@ -7,7 +7,7 @@ use std::{
     task::Waker,
 };
 
-use crate::leveler::contain::lock;
+use crate::leveler::panics::lock;
 
 /// Services under `Overflow::Wait` that wait for a place. The longest waiting service is woken
 /// first.

@@ -17,7 +17,7 @@ pub(super) const CLOSED: u64 = 1 << 63;
 pub(crate) struct Counts(pub(super) u64);
 
 impl Counts {
-    /// Places held: queued, reserved and in flight.
+    /// Bound held: queued, reserved and in flight.
     #[inline]
     pub(crate) fn held(self) -> usize {
         ((self.0 / HELD) & FIELD) as usize
@@ -29,7 +29,7 @@ impl Counts {
         (self.0 & FIELD) as usize
     }
 
-    /// Places held without a slot: queued or reserved.
+    /// Bound held without a slot: queued or reserved.
     #[inline]
     pub(crate) fn waiting(self) -> usize {
         self.held().saturating_sub(self.in_flight())

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::leveler::contain::lock;
+use crate::leveler::panics::lock;
 
 /// The meeting place of a queued request and its answer. The request is taken out before the answer
 /// comes in, so one space serves for both.

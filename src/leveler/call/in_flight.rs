@@ -9,7 +9,7 @@ use crate::{
         admission::{Admission, arrival::Arrival, place::Place, slot::Slot},
         budget::Budget,
         core::Core,
-        wait_limit::After,
+        max_wait::After,
     },
     limit::{Outcome, Sample},
     queue::ChargeId,

@@ -12,18 +12,18 @@ use tower_service::Service;
 use tracing::{Span, span::Entered};
 
 use crate::{
-    bounds::Respond,
     class::Prepare,
     error::ServiceError,
     leveler::{
         admission::{Admission, Granted, unserved::Unserved},
-        contain::{contain, lock},
         core::Core,
         inline_polling::InCall,
+        panics::{contain, lock},
     },
     limit::Outcome,
     queue::InnerId,
     respond::Call,
+    traits::Respond,
 };
 
 /// The payload of a panic.
@@ -256,7 +256,8 @@ impl<S> ReadyInner<'_, S> {
             }
             self.guarded.service.call(request)
         }));
-        // Here, and not at the return: if leaving the span panics, the future is dropped and not leaked.
+        // Here, and not at the return: if leaving the span panics, the future is dropped and not
+        // leaked.
         drop(self);
         called
     }

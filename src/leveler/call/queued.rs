@@ -15,7 +15,6 @@ use super::{
     task::Task,
 };
 use crate::{
-    bounds::InnerService,
     class::{Prepare, Rank},
     error::{Reason, Rejected},
     leveler::{
@@ -23,10 +22,11 @@ use crate::{
         budget::Budget,
         core::Core,
         link::job::{Dispatched, Job, Late, Removal},
-        wait_limit::After,
+        max_wait::After,
     },
     options::Execution,
     queue::{ChargeId, InnerId},
+    traits::InnerService,
 };
 
 /// A request in the queue, shared with its caller.

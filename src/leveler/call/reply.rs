@@ -11,7 +11,7 @@ use tower::BoxError;
 use super::{inner::Failure, running::Running};
 use crate::{
     error::{Reason, Rejected},
-    leveler::contain::contain,
+    leveler::panics::contain,
     retry_after::RetryAfter,
 };
 

@@ -12,7 +12,7 @@ use super::{
     held_slot::Returned,
     in_flight::{End, InFlight},
 };
-use crate::leveler::{contain::contain, core::Core};
+use crate::leveler::{core::Core, panics::contain};
 
 pin_project! {
     /// The inner's future, with its slot.

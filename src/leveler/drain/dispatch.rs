@@ -7,10 +7,10 @@ use crate::{
     error::Reason,
     leveler::{
         admission::{prediction::predictor::Prediction, shedding::window::Window},
-        contain::contain,
         core::Core,
         link::{backlog::Queued, job::Dispatched},
         pace::Pace,
+        panics::contain,
     },
     queue::{Charge, Entry, Next},
     rng::draw,

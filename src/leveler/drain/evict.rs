@@ -1,6 +1,6 @@
 use crate::{
     error::Reason,
-    leveler::{admission::overrun::Overrun, contain::contain, core::Core, link::job::Removal},
+    leveler::{admission::overrun::Overrun, core::Core, link::job::Removal, panics::contain},
     options::Overflow,
     queue::Victim,
 };

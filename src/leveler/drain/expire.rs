@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::BATCH;
 use crate::{
     error::Reason,
-    leveler::{contain::contain, core::Core},
+    leveler::{core::Core, panics::contain},
 };
 
 /// Removes the requests past the wait limit or deadline. `now` is read anew for each.

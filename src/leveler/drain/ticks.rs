@@ -21,7 +21,7 @@ pub(super) struct Ticker {
     /// Kept while off, to reuse the memory.
     timer: Option<Pin<Box<Sleep>>>,
     is_on: bool,
-    overload: Overload,
+    report: LimitReport,
 }
 
 impl Ticker {
@@ -30,7 +30,7 @@ impl Ticker {
         if !core.limiter.is_adaptive() {
             // A fixed limit, or fixed from now on.
             self.timer = None;
-            self.overload.on_idle(core);
+            self.report.on_idle(core);
             core.limiter.end_wanting_ticks();
             return false;
         }
@@ -43,7 +43,7 @@ impl Ticker {
         };
         self.is_on = core.needs_ticks();
         if !self.is_on {
-            self.overload.on_idle(core);
+            self.report.on_idle(core);
             return false;
         }
         let now = Instant::now();
@@ -61,20 +61,20 @@ impl Ticker {
 
     /// Takes note, after a tick and a dispatch, whether requests still wait for slots alone.
     pub(super) fn on_dispatched(&mut self, core: &Core, waits_for_slots: bool) {
-        self.overload.on_tick(core, waits_for_slots);
+        self.report.on_tick(core, waits_for_slots);
     }
 }
 
 /// Tells an operator when an adaptive limit begins to hold requests back for more than a moment,
 /// and when the limit ceases to.
 #[derive(Default)]
-struct Overload {
+struct LimitReport {
     /// The recent share of ticks with requests waiting for slots.
     share: f64,
     is_on: bool,
 }
 
-impl Overload {
+impl LimitReport {
     /// The share of ticks above which the event is logged. Below `OFF`, the end is logged. Bursts
     /// pass without a word, and a queue empty now and then is no end. Either change takes about a
     /// second.

@@ -3,7 +3,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering::SeqCst},
 };
 
-use crate::leveler::contain::lock;
+use crate::leveler::panics::lock;
 
 /// Messages to the drain task, taken all at once. Finding none is the usual case, and costs no
 /// lock.

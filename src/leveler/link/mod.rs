@@ -22,7 +22,7 @@ use std::{
 use tokio::sync::mpsc;
 
 use self::{backlog::Backlog, inbox::Inbox, job::Job};
-use super::contain::{contain, lock};
+use super::panics::{contain, lock};
 use crate::{
     error::Reason,
     queue::{ChargeId, InnerId, Rules},

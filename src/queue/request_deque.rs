@@ -17,7 +17,7 @@ use super::{
 /// A request is *eligible* unless its inner is known to be unready. Requests that have gone leave
 /// tombstones, dropped at their turn or by [`purge`](Self::purge).
 #[derive(Debug)]
-pub(super) struct Requests<T> {
+pub(super) struct RequestDeque<T> {
     /// In order of arrival.
     main: VecDeque<Entry<T>>,
     /// The requests of unready inners. Boxed, since most queues never have any.
@@ -51,7 +51,7 @@ impl<T: QueueItem> Taken<T> {
     }
 }
 
-impl<T: QueueItem> Requests<T> {
+impl<T: QueueItem> RequestDeque<T> {
     pub(super) fn new() -> Self {
         Self {
             main: VecDeque::new(),

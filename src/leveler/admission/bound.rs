@@ -1,4 +1,4 @@
-//! Places and slots: how many may come in, and how many may run at once.
+//! Bound and slots: how many may come in, and how many may run at once.
 //!
 //! One atomic [`word`](super::word) holds both counts and the three flags of admission. Each
 //! decision is a single compare-exchange, never a check followed by an act.
@@ -22,14 +22,14 @@ use super::word::{CLOSED, Counts, DISPATCHING, FIELD, HELD, IN_FLIGHT, PAUSED};
 
 /// The largest capacity, and the largest limit. The sum of both and of one channel's worth of
 /// evictions fits in the 30 bits of each count.
-pub(crate) const MAX: usize = (1 << 29) - 1025;
+pub(crate) const MAX_COUNT: usize = (1 << 29) - 1025;
 
 /// The result of an admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Places and slots: the request runs now.
+    /// Bound and slots: the request runs now.
     Slots(Slots),
-    /// Places alone: the request waits in the queue.
+    /// Bound alone: the request waits in the queue.
     Places,
 }
 
@@ -55,7 +55,7 @@ impl Slots {
 }
 
 #[derive(Debug)]
-pub(super) struct Places {
+pub(super) struct Bound {
     word: CachePadded<AtomicU64>,
     capacity: AtomicU32,
     limit: AtomicU32,
@@ -63,7 +63,7 @@ pub(super) struct Places {
     exact_limit: AtomicU64,
     /// Slots taken beyond the first of each request in flight.
     surplus: AtomicUsize,
-    /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
+    /// Bound held by `Overflow::Wait` services that are ready and not yet called. Raised after the
     /// place is taken, and lowered before the place is given back or used, so `unfinished` errs
     /// upwards.
     reserved: AtomicU32,
@@ -78,7 +78,7 @@ pub(super) struct Places {
 #[repr(align(128))]
 struct CachePadded<T>(T);
 
-impl Places {
+impl Bound {
     pub(super) fn new(capacity: usize, limit: f64) -> Self {
         Self {
             word: CachePadded(AtomicU64::new(0)),
@@ -112,7 +112,7 @@ impl Places {
     }
 
     pub(super) fn set_capacity(&self, capacity: usize) {
-        self.capacity.store(capacity.min(MAX) as u32, SeqCst);
+        self.capacity.store(capacity.min(MAX_COUNT) as u32, SeqCst);
     }
 
     /// Sets the limit. Returns the exact limit before.
@@ -333,10 +333,10 @@ impl Places {
     }
 }
 
-/// Returns the number of slots for a limit: the whole part, from 1 to [`MAX`].
+/// Returns the number of slots for a limit: the whole part, from 1 to [`MAX_COUNT`].
 fn whole_limit(limit: f64) -> usize {
     // `as` cuts a float to the range of the integer; NaN becomes 0.
-    (limit as usize).clamp(1, MAX)
+    (limit as usize).clamp(1, MAX_COUNT)
 }
 
 #[cfg(test)]
