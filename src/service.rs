@@ -209,6 +209,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     }
 
     /// Sends the request to the drain task.
+    #[inline(always)]
     fn enqueue<Req>(
         &self,
         span: Span,

@@ -84,6 +84,7 @@ impl<T: QueueItem> FairQueue<T> {
     }
 
     /// Adds a request.
+    #[inline]
     pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
         let seq = self.next_seq;
         self.next_seq += 1;

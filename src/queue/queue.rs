@@ -32,6 +32,7 @@ impl<T: QueueItem + Clone> Queue<T> {
     }
 
     /// Adds a request, and registers the expiry.
+    #[inline]
     pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
         if let Some(at) = item.late() {
             self.expiry.push(at, item.clone());

@@ -99,7 +99,7 @@ impl<G: Granted> Place<G> {
     }
 
     /// Gives the place back after the caller has gone.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn cancel(mut self) {
         let Some(granted) = self.granted.take() else { return };
         let admission = granted.admission();
@@ -161,7 +161,7 @@ impl<G: Granted> Place<G> {
 }
 
 impl<G: Granted> Drop for Place<G> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(granted) = self.granted.take() {
             self.lose(&granted);

@@ -151,15 +151,21 @@ impl<W, A> Exchange<W, A> {
         if gives_up {
             self.stage.store(Stage::Gone as u8, SeqCst);
         }
-        let answer = inside.take_answer();
-        let worker = inside.worker.take();
-        let caller = inside.caller.take();
+        if request.is_some() {
+            // It waited: there is no answer, and no worker.
+            let caller = inside.caller.take();
+            drop(inside);
+            drop(caller);
+            return request;
+        }
+        let (answer, worker, caller) =
+            (inside.take_answer(), inside.worker.take(), inside.caller.take());
         drop(inside);
         if let Some(worker) = worker {
             worker.wake();
         }
         drop((answer, caller));
-        request
+        None
     }
 
     pub(super) fn is_abandoned(&self) -> bool {

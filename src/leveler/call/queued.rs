@@ -81,7 +81,7 @@ impl Terms {
 
 impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     /// Queues a call: counts the request in, and makes the item for the channel.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         inner: &Inner<S, R>,
         parts: CallParts<S, Req, R>,

@@ -58,6 +58,7 @@ impl Backlog {
         }
     }
 
+    #[inline]
     fn push(&mut self, job: Arc<dyn Job>) {
         if job.is_gone() {
             return;
