@@ -1,6 +1,6 @@
 //! Requests: when they come and how much work they are.
 
-use crate::random::Random;
+use sim::random::Random;
 
 /// How the work of a request is distributed. It is counted in mean service times, so that the mean is 1 unless
 /// said.

@@ -16,13 +16,6 @@
 
 #![allow(unreachable_pub, reason = "nothing here can be reached from outside")]
 
-#[allow(dead_code, reason = "the scenarios of the waiting line use the rest")]
-#[path = "../../tests/support/scenario/random.rs"]
-mod random;
-#[allow(dead_code, reason = "the charts of limits use the rest")]
-#[path = "../support/svg.rs"]
-mod svg;
-
 mod bars;
 mod child;
 mod contenders;

@@ -8,7 +8,7 @@
 //!
 //! All figures are ratios to what 16 servers can do, or times in the virtual clock: the same on every machine.
 
-#[path = "../tests/support/scenario/mod.rs"]
+#[path = "../../tests/support/scenario/mod.rs"]
 mod scenario;
 
 use std::time::Duration;

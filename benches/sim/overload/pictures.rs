@@ -2,6 +2,8 @@
 
 use std::{fs, io, path::Path};
 
+use sim::svg::Look;
+
 use crate::{
     backend::Power,
     chart::{Chart, Line},
@@ -9,7 +11,6 @@ use crate::{
     engine::LOOK,
     runs,
     scenario::Scenario,
-    svg::Look,
     threads,
     traffic::Steps,
 };

@@ -33,9 +33,6 @@ mod queue;
 mod ratios;
 mod refusal;
 mod rounds;
-#[path = "../../support/svg.rs"]
-#[allow(dead_code, unreachable_pub, reason = "other benches use it too, and all of it")]
-mod svg;
 mod wakeups;
 mod work;
 

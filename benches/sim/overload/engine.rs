@@ -2,12 +2,12 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
+use sim::random::Random;
 use tower_load_leveling::limit::Outcome;
 
 use crate::{
     backend::{Backend, Seconds},
     front::Front,
-    random::Random,
     report::Report,
     scenario::{OUTAGE, Scenario},
 };

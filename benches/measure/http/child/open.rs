@@ -13,7 +13,7 @@ use std::{
 use tokio::{runtime::Builder, task::JoinSet, time};
 
 use super::{connection::Connection, line::Line};
-use crate::random::Random;
+use sim::random::Random;
 
 /// After this, something must be broken.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -2,10 +2,9 @@
 
 use std::{fs, path::Path};
 
-use crate::{
-    contenders::Contender::{self, Adaptive, Caller, Spawn},
-    svg::{self, INK, Look, RIGHT, TOP, WIDTH, put},
-};
+use sim::svg::{self, INK, Look, RIGHT, TOP, WIDTH, put};
+
+use crate::contenders::Contender::{self, Adaptive, Caller, Spawn};
 
 const FILE: &str = "docs/images/overhead.svg";
 

@@ -2,10 +2,11 @@
 
 use std::{fs, path::Path};
 
+use sim::svg::{self, BOTTOM, HEIGHT, INK, LEFT, Look, RIGHT, Scale, TOP, WIDTH, put};
+
 use crate::{
     contenders::Contender,
     latency::{Level, PERCENTILES, Pool},
-    svg::{self, BOTTOM, HEIGHT, INK, LEFT, Look, RIGHT, Scale, TOP, WIDTH, put},
 };
 
 const FILE: &str = "docs/images/latency.svg";
@@ -16,7 +17,7 @@ const LEAST: f64 = 1.0 / 16.0;
 pub fn write(levels: &[Level]) {
     let svg = draw(levels);
     println!("{FILE} ({:.0} kB)", svg.len() as f64 / 1e3);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(FILE);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(FILE);
     fs::write(path, svg).expect("the folder is there");
 }
 

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use tower_load_leveling::limit::{Algorithm, Load, Sample};
 
-use crate::random::Random;
+use sim::random::Random;
 
 /// A limit that goes up and down as chance has it.
 #[derive(Debug)]

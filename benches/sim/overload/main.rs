@@ -19,12 +19,6 @@
 
 #![allow(unreachable_pub, reason = "nothing here can be reached from outside")]
 
-#[allow(dead_code, reason = "the scenarios of the waiting line use the rest")]
-#[path = "../../tests/support/scenario/random.rs"]
-mod random;
-#[path = "../support/svg.rs"]
-mod svg;
-
 mod backend;
 mod case;
 mod catalog;
@@ -75,7 +69,7 @@ fn main() -> ExitCode {
         cost::print(&mut score);
     }
     if is_wanted("images") {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/images");
         if let Err(error) = pictures::write(&folder) {
             println!("no pictures: {error}");
         }

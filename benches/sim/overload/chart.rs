@@ -1,6 +1,6 @@
 //! Line charts over time.
 
-use crate::svg::{self, BOTTOM, HEIGHT, INK, LEFT, Look, RIGHT, Scale, WIDTH, put};
+use sim::svg::{self, BOTTOM, HEIGHT, INK, LEFT, Look, RIGHT, Scale, WIDTH, put};
 
 /// A chart with a logarithmic scale: limits are right or wrong by a factor.
 #[derive(Debug)]

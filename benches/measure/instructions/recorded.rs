@@ -9,7 +9,7 @@ use std::{
 
 use crate::valgrind::Count;
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions/recorded.txt");
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions/recorded.txt");
 
 /// What is in the file: a line that says with what it was recorded, and one for each case.
 #[derive(Default)]
