@@ -175,14 +175,14 @@ pub mod http;
 mod layer;
 mod leveler;
 pub mod limit;
+#[cfg(feature = "model")]
+pub mod model;
 mod options;
 mod queue;
 mod respond;
 mod retry_after;
 mod rng;
 mod service;
-#[doc(hidden)]
-pub mod simulation;
 mod stats;
 mod traits;
 

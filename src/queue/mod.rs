@@ -3,11 +3,12 @@
 //! Plain structs without clock, lock, atomics or `await`. The time is an argument, so the tests
 //! need no runtime. From the outside in:
 //!
-//! - [`Queue`] holds all waiting requests: in a [`FairQueue`] for the order, and in an [`Expiry`]
-//!   for the instants at which requests are late. A request that has gone leaves a tombstone in
-//!   both, dropped later.
-//! - [`FairQueue`] has a level for each priority. Higher levels are first, and each lower level
-//!   keeps a [`GuaranteedShare`](guaranteed_share::GuaranteedShare) of the inner's time.
+//! - [`Queue`] holds all waiting requests: in a [`FairQueue`](fair_queue::FairQueue) for the order,
+//!   and in an [`Expiry`](expiry::Expiry) for the instants at which requests are late. A request
+//!   that has gone leaves a tombstone in both, dropped later.
+//! - [`FairQueue`](fair_queue::FairQueue) has a level for each priority. Higher levels are first,
+//!   and each lower level keeps a [`GuaranteedShare`](guaranteed_share::GuaranteedShare) of the
+//!   inner's time.
 //! - [`PriorityLevel`](priority_level::PriorityLevel) is fair between flows, by start-time fair
 //!   queueing: [`Turns`](turns::Turns) keeps the queues in the order of the inner's time each has
 //!   had, in a [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is
@@ -54,8 +55,7 @@ mod virtual_time_heap;
 pub(crate) use self::{
     adaptive_lifo::MIN_THRESHOLD,
     charge::{Charge, ChargeId},
-    expiry::Expiry,
-    fair_queue::{FairQueue, Next, Times, Victim},
+    fair_queue::{Next, Times, Victim},
     item::{Entry, InnerId, QueueItem},
     priority_level::LevelSummary,
     queue::Queue,

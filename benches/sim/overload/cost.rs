@@ -8,7 +8,7 @@ use std::{
 
 use tower_load_leveling::limit::{Algorithm, Bdp, Load, Sample};
 
-use crate::{engine, front::Model, scenario::Scenario, table::Score};
+use crate::{engine, front::Modelled, scenario::Scenario, table::Score};
 
 /// Bars: nanoseconds a sample, and allocations.
 const NANOS: f64 = 50.0;
@@ -67,7 +67,7 @@ fn samples() -> Vec<Sample> {
     let (sender, samples) = channel();
     let recorder = Box::new(Recorder { bdp: Bdp::new(), sender });
     let max_wait = std::time::Duration::from_secs_f64(scenario.max_wait());
-    engine::run(&scenario, vec![Box::new(Model::new(recorder, max_wait))], 1);
+    engine::run(&scenario, vec![Box::new(Modelled::new(recorder, max_wait))], 1);
     samples.try_iter().collect()
 }
 

@@ -1,15 +1,13 @@
-//! What stands before the backend: the pure parts of the crate, put together as the layer does it.
+//! What stands before the backend: the crate's own model of the layer.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 use tower_load_leveling::{
-    Order,
+    Class,
     limit::{Algorithm, Load, Outcome, Sample},
-    simulation::WaitingLine,
+    model::Model,
 };
-
-use crate::engine::TICK;
 
 /// A leveler to be simulated.
 pub trait Front {
@@ -26,47 +24,28 @@ pub trait Front {
     fn limit(&self) -> f64;
 }
 
-/// Of the waiting line: more than comes in the time that may be waited, in all scenarios but one.
+/// Of the queue: more than comes in the time that may be waited, in all scenarios but one.
 pub const CAPACITY: usize = 2000;
 
-/// What the newest call weighs in the mean service time.
-const MEMORY: f64 = 0.02;
+/// The mean service time that is assumed until calls have finished: that of most scenarios.
+const SERVICE_TIME: Duration = Duration::from_millis(20);
 
-/// The waiting line and the limit, without a runtime.
-pub struct Model {
+/// The crate's own model: the layer without a runtime.
+pub struct Modelled {
     origin: Instant,
-    algorithm: Box<dyn Algorithm>,
-    line: WaitingLine,
-    max_wait: Duration,
-    in_flight: usize,
-    running: Vec<Option<Running>>,
+    model: Model,
     calls: Vec<usize>,
     turned_away: Vec<usize>,
-    /// For limits below 1: the mean service time in seconds, and when the next call may be made.
-    service: f64,
-    next_call: f64,
 }
 
-#[derive(Clone, Copy)]
-struct Running {
-    dispatched: Instant,
-    in_flight: usize,
-    limit_reached: bool,
-}
-
-impl Model {
+impl Modelled {
     pub fn new(algorithm: Box<dyn Algorithm>, max_wait: Duration) -> Self {
+        let model = Model::new(usize::MAX, Boxed(algorithm));
         Self {
             origin: Instant::now(),
-            algorithm,
-            line: WaitingLine::new(Order::Fifo),
-            max_wait,
-            in_flight: 0,
-            running: Vec::new(),
+            model: model.max_wait(max_wait).service_time(SERVICE_TIME),
             calls: Vec::new(),
             turned_away: Vec::new(),
-            service: 0.02,
-            next_call: 0.0,
         }
     }
 
@@ -74,72 +53,68 @@ impl Model {
         self.origin + Duration::from_secs_f64(now)
     }
 
-    fn dispatch(&mut self, now: f64) {
-        let at = self.instant(now);
-        while let Some(late) = self.line.pop_late(at) {
-            self.turned_away.push(late);
+    /// Takes from the model what follows from the last event.
+    fn follow(&mut self, at: Instant) {
+        while let Some((id, _)) = self.model.remove(at) {
+            self.turned_away.push(id as usize);
         }
-        loop {
-            let limit = self.algorithm.limit();
-            let slots = limit.max(1.0) as usize;
-            if self.in_flight >= slots || limit < 1.0 && now < self.next_call {
-                return;
-            }
-            let Some(id) = self.line.pop(at) else { return };
-            self.in_flight += 1;
-            // What a tick came late is made up for.
-            self.next_call = self.next_call.max(now - TICK) + self.service / limit;
-            if self.running.len() <= id {
-                self.running.resize(id + 1, None);
-            }
-            self.running[id] = Some(Running {
-                dispatched: at,
-                in_flight: self.in_flight,
-                limit_reached: self.in_flight >= slots,
-            });
-            self.calls.push(id);
+        while let Some(id) = self.model.start(at) {
+            self.calls.push(id as usize);
         }
     }
 }
 
-impl Front for Model {
+impl Front for Modelled {
     fn offer(&mut self, now: f64, id: usize) {
         let at = self.instant(now);
-        if self.line.len() < CAPACITY {
-            self.line.push(id, at, Some(at + self.max_wait));
-        } else {
+        // The layer bounds what waits and runs together. The figures in the documentation are of
+        // this bound, which comes to the same except in A1b, while more calls run than a lowered
+        // limit lets.
+        let is_full = self.model.queued() >= CAPACITY;
+        if is_full || self.model.arrive(id as u64, &Class::new(), at).is_err() {
             self.turned_away.push(id);
         }
-        self.dispatch(now);
+        self.follow(at);
     }
 
     fn end(&mut self, now: f64, id: usize, outcome: Outcome) {
-        let Some(running) = self.running[id].take() else { return };
-        self.in_flight -= 1;
-        let mut sample = Sample::new(running.dispatched, self.instant(now), outcome);
-        sample.in_flight_at_dispatch = running.in_flight;
-        sample.in_flight = self.in_flight;
-        sample.limit_reached = running.limit_reached || !self.line.is_empty();
-        self.algorithm.on_sample(&sample);
-        self.service += MEMORY * (sample.service_time().as_secs_f64() - self.service);
-        self.dispatch(now);
+        let at = self.instant(now);
+        self.model.finish(id as u64, at, outcome);
+        self.follow(at);
     }
 
     fn tick(&mut self, now: f64) {
-        let load = Load::new(self.in_flight, self.line.len());
-        self.algorithm.on_tick(self.instant(now), &load);
-        self.dispatch(now);
+        let at = self.instant(now);
+        self.model.tick(at);
+        self.follow(at);
     }
 
     fn calls(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.calls)
+        mem::take(&mut self.calls)
     }
 
     fn turned_away(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.turned_away)
+        mem::take(&mut self.turned_away)
     }
 
     fn limit(&self) -> f64 {
-        self.algorithm.limit()
+        self.model.limit()
+    }
+}
+
+/// An algorithm in a box, which is what the contestants have in common.
+pub struct Boxed(pub Box<dyn Algorithm>);
+
+impl Algorithm for Boxed {
+    fn limit(&self) -> f64 {
+        self.0.limit()
+    }
+
+    fn on_sample(&mut self, sample: &Sample) {
+        self.0.on_sample(sample);
+    }
+
+    fn on_tick(&mut self, now: Instant, load: &Load) {
+        self.0.on_tick(now, load);
     }
 }

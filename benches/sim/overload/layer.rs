@@ -22,10 +22,10 @@ use tokio::{
 use tower::{BoxError, Layer, Service};
 use tower_load_leveling::{
     Handle, LoadLevel, LoadLevelLayer, Unclassified,
-    limit::{Algorithm, Load, Outcome, Sample},
+    limit::{Algorithm, Outcome},
 };
 
-use crate::front::{CAPACITY, Front};
+use crate::front::{Boxed, CAPACITY, Front};
 
 type Judge = fn(Result<&Outcome, &BoxError>) -> Outcome;
 
@@ -152,22 +152,5 @@ impl Service<usize> for Backend {
         desk.running.insert(id, answer);
         drop(desk);
         Box::pin(async { Ok(answered.await?) })
-    }
-}
-
-/// What the builder takes is no box.
-struct Boxed(Box<dyn Algorithm>);
-
-impl Algorithm for Boxed {
-    fn limit(&self) -> f64 {
-        self.0.limit()
-    }
-
-    fn on_sample(&mut self, sample: &Sample) {
-        self.0.on_sample(sample);
-    }
-
-    fn on_tick(&mut self, now: Instant, load: &Load) {
-        self.0.on_tick(now, load);
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     contestants::Contestant,
     engine,
     figures::{Figures, Yardstick},
-    front::{Front, Model},
+    front::{Front, Modelled},
     oracle::Oracle,
     report::Report,
     scenario::Scenario,
@@ -103,7 +103,7 @@ pub fn run(scenario: &Scenario, contestant: Contestant, seed: u64) -> Report {
 
 fn play(scenario: &Scenario, seed: u64, own: impl Fn(u64) -> Box<dyn Algorithm>) -> Report {
     let max_wait = Duration::from_secs_f64(scenario.max_wait());
-    let model = |leveler: u64| Box::new(Model::new(own(leveler), max_wait)) as Box<dyn Front>;
+    let model = |leveler: u64| Box::new(Modelled::new(own(leveler), max_wait)) as Box<dyn Front>;
     let fronts = (0..scenario.joins.len() as u64).map(model).collect();
     engine::run(scenario, fronts, seed)
 }

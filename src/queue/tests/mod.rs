@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Entry, FairQueue, InnerId, Next, Rules, Times,
+    Entry, InnerId, Next, Rules, Times,
+    fair_queue::FairQueue,
     testing::{Item, Random},
 };
 use crate::{
