@@ -1,5 +1,5 @@
-//! Overload, through the real layer in virtual time. Shorter runs of what `benches/waiting_line.rs`
-//! prints.
+//! Overload, through the real layer in virtual time. Shorter runs of what
+//! `benches/sim/waiting_line.rs` prints.
 
 #[path = "support/scenario/mod.rs"]
 mod scenario;

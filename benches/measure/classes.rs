@@ -1,8 +1,8 @@
 //! What it costs a call to have a class: a priority, a flow and a deadline.
 //!
 //! ```sh
-//! cargo bench --bench classes             # half a minute
-//! cargo bench --bench classes -- --test   # a smoke test
+//! cargo bench -p measure --bench classes             # half a minute
+//! cargo bench -p measure --bench classes -- --test   # a smoke test
 //! ```
 //!
 //! The same layer with and without a classifier, in turns, in many short rounds; printed is the median of the

@@ -2,8 +2,8 @@
 //! in virtual time.
 //!
 //! ```sh
-//! cargo bench --bench waiting_line             # all, some three minutes
-//! cargo bench --bench waiting_line -- --test   # a smoke test
+//! cargo bench -p sim --bench waiting_line             # all, some three minutes
+//! cargo bench -p sim --bench waiting_line -- --test   # a smoke test
 //! ```
 //!
 //! All figures are ratios to what 16 servers can do, or times in the virtual clock: the same on every machine.

@@ -6,8 +6,9 @@ use std::{
 /// A value for each of several threads to write, summed on reading.
 ///
 /// Counting is on the path of every call. On one cache line for all threads, counting would cost
-/// more than the rest of the path (`cargo bench -p overhead`). Threads are therefore spread over
-/// stripes 128 bytes apart, since processors prefetch cache lines of 64 bytes in pairs.
+/// more than the rest of the path (`cargo bench -p measure --bench overhead`). Threads are
+/// therefore spread over stripes 128 bytes apart, since processors prefetch cache lines of 64 bytes
+/// in pairs.
 #[derive(Debug, Default)]
 pub(super) struct Striped<T>([Stripe<T>; STRIPES]);
 

@@ -1,11 +1,11 @@
 //! What the layer costs an axum server, over real connections: requests per second, and latency.
 //!
 //! ```sh
-//! cargo bench --all-features --bench http                # all, in four minutes
-//! cargo bench --all-features --bench http -- throughput  # one of the two
-//! cargo bench --all-features --bench http -- latency
-//! cargo bench --all-features --bench http -- draw        # all, and docs/images/latency.svg anew
-//! cargo bench --all-features --bench http -- --test      # a smoke test
+//! cargo bench -p measure --bench http                # all, in four minutes
+//! cargo bench -p measure --bench http -- throughput  # one of the two
+//! cargo bench -p measure --bench http -- latency
+//! cargo bench -p measure --bench http -- draw        # all, and docs/images/latency.svg anew
+//! cargo bench -p measure --bench http -- --test      # a smoke test
 //! ```
 //!
 //! The load comes from a process of its own, which is this program started again ([`child`]), on 64 connections

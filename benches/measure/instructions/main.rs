@@ -1,10 +1,10 @@
 //! How many instructions a call takes.
 //!
 //! ```sh
-//! cargo bench --bench instructions              # the counts beside those recorded, half a minute
-//! cargo bench --bench instructions -- check     # fails when one is not as recorded
-//! cargo bench --bench instructions -- record    # records them
-//! cargo bench --bench instructions -- --test    # a smoke test, without valgrind
+//! cargo bench -p measure --bench instructions              # the counts beside those recorded, half a minute
+//! cargo bench -p measure --bench instructions -- check     # fails when one is not as recorded
+//! cargo bench -p measure --bench instructions -- record    # records them
+//! cargo bench -p measure --bench instructions -- --test    # a smoke test, without valgrind
 //! ```
 //!
 //! Needs valgrind. Each case runs twice under it, in a process of its own, with few calls and with many; the

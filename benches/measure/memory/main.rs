@@ -1,8 +1,8 @@
 //! How much memory it takes: what waits, what runs, and what is only there.
 //!
 //! ```sh
-//! cargo bench --bench memory             # some seconds
-//! cargo bench --bench memory -- --test   # a smoke test
+//! cargo bench -p measure --bench memory             # some seconds
+//! cargo bench -p measure --bench memory -- --test   # a smoke test
 //! ```
 //!
 //! Bytes that were asked of the allocator and not given back, counted on a runtime with one thread, so that what

@@ -2,23 +2,21 @@
 //! a queue in front of a task.
 //!
 //! ```sh
-//! cargo bench -p overhead                  # all, some two minutes
-//! cargo bench -p overhead -- ratios        # the main contenders, in many situations
-//! cargo bench -p overhead -- queue         # the same with fewer slots than callers
-//! cargo bench -p overhead -- peers         # every contender, in two situations
-//! cargo bench -p overhead -- peers draw    # and docs/images/overhead.svg anew
-//! cargo bench -p overhead -- refusal       # a refusal, and `layer()`
-//! cargo bench -p overhead -- allocations   # how many a call makes, and what they are
-//! cargo bench -p overhead -- contention    # up to 8 threads at one leveler
-//! cargo bench -p overhead -- wakeups       # how often tasks are polled for a call
-//! cargo bench -p overhead -- --test        # a smoke test, some seconds
+//! cargo bench -p measure --bench overhead                  # all, some two minutes
+//! cargo bench -p measure --bench overhead -- ratios        # the main contenders, in many situations
+//! cargo bench -p measure --bench overhead -- queue         # the same with fewer slots than callers
+//! cargo bench -p measure --bench overhead -- peers         # every contender, in two situations
+//! cargo bench -p measure --bench overhead -- peers draw    # and docs/images/overhead.svg anew
+//! cargo bench -p measure --bench overhead -- refusal       # a refusal, and `layer()`
+//! cargo bench -p measure --bench overhead -- allocations   # how many a call makes, and what they are
+//! cargo bench -p measure --bench overhead -- contention    # up to 8 threads at one leveler
+//! cargo bench -p measure --bench overhead -- wakeups       # how often tasks are polled for a call
+//! cargo bench -p measure --bench overhead -- --test        # a smoke test, some seconds
 //! ```
 //!
 //! Several names may be given. The results are the **ratios**: the contenders take turns in many short rounds,
 //! and each ratio is the median of those within a round. The times beside them depend on the machine and its
 //! mood. The bars are what we want; what is missed is missed.
-//!
-//! This is a crate of its own so that the peers are dependencies of nobody else.
 
 mod allocations;
 mod bars;

@@ -1,16 +1,16 @@
 //! Limits under overload, in virtual time: this crate's algorithms beside those of other projects.
 //!
 //! ```sh
-//! cargo bench --bench overload                        # all, in three minutes
-//! cargo bench --bench overload -- A7 E1               # these scenarios
-//! cargo bench --bench overload -- levels cost images  # the real layer, a sample's cost, the pictures
-//! cargo bench --bench overload -- --alone             # only what is judged
-//! cargo bench --bench overload -- --test              # a smoke test
+//! cargo bench -p sim --bench overload                        # all, in three minutes
+//! cargo bench -p sim --bench overload -- A7 E1               # these scenarios
+//! cargo bench -p sim --bench overload -- levels cost images  # the real layer, a sample's cost, the pictures
+//! cargo bench -p sim --bench overload -- --alone             # only what is judged
+//! cargo bench -p sim --bench overload -- --test              # a smoke test
 //! ```
 //!
 //! [`catalog`] has the scenarios and the bars, [`engine`] the events, [`backend`] and [`traffic`] what they are
-//! about. A [`front`] is what stands between: a model of the layer, made from the crate's own line and
-//! algorithms, or the real [`layer`] on a paused clock, which must agree with it.
+//! about. A [`front`] is what stands between: the crate's own model of the
+//! layer, or the real [`layer`] on a paused clock, which must agree with it.
 //!
 //! Figures are medians of fifteen seeds for what is judged, and of a few for what it is compared with; the worst seed
 //! is in brackets. A seed gives the same arrivals and the same work to everybody, from streams of their own, so

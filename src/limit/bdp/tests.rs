@@ -1,4 +1,4 @@
-//! Through the public face, with made-up calls. Whole scenarios are in `benches/overload`.
+//! Through the public face, with made-up calls. Whole scenarios are in `benches/sim/overload`.
 
 use std::time::Duration;
 
