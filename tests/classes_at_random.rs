@@ -311,7 +311,8 @@ async fn play(
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 150,
+        // Fewer than the default, unless `PROPTEST_CASES` is set.
+        cases: std::env::var("PROPTEST_CASES").map_or(150, |_| ProptestConfig::default().cases),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]

@@ -331,7 +331,8 @@ fn paused_runtime() -> tokio::runtime::Runtime {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 400,
+        // More by `PROPTEST_CASES`.
+        cases: ProptestConfig::default().cases.max(400),
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
