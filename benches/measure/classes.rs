@@ -5,8 +5,9 @@
 //! cargo bench -p measure --bench classes -- --test   # a smoke test
 //! ```
 //!
-//! The same layer with and without a classifier, in turns, in many short rounds; printed is the median of the
-//! differences within a round. `queued` is the worst case: every call goes through the queue, among 64 flows.
+//! The same layer with and without a classifier, in turns, in many short rounds; printed is the
+//! median of the differences within a round. `queued` is the worst case: every call goes through
+//! the queue, among 64 flows.
 
 use std::{
     hint::black_box,
@@ -37,7 +38,8 @@ fn main() {
     let test = std::env::args().any(|arg| arg == "--test");
     let (calls, rounds) = if test { (640, 1) } else { (CALLS, ROUNDS) };
     println!(
-        "time of a call, {CALLERS} callers on one thread, inner yields once; median of {rounds} rounds"
+        "time of a call, {CALLERS} callers on one thread, inner yields once; \
+         median of {rounds} rounds"
     );
     println!("{:<10}{:<10}{:>14}{:>14}{:>14}", "", "", "no class", "class", "adds");
     for way in [Way::Direct, Way::Queued] {

@@ -1,12 +1,13 @@
-//! What the waiting line does under overload: the scenarios of `tests/support/scenario`, through the real layer
-//! in virtual time.
+//! What the waiting line does under overload: the scenarios of `tests/support/scenario`, through
+//! the real layer in virtual time.
 //!
 //! ```sh
 //! cargo bench -p sim --bench waiting_line             # all, some three minutes
 //! cargo bench -p sim --bench waiting_line -- --test   # a smoke test
 //! ```
 //!
-//! All figures are ratios to what 16 servers can do, or times in the virtual clock: the same on every machine.
+//! All figures are ratios to what 16 servers can do, or times in the virtual clock: the same on
+//! every machine.
 
 #[path = "../../tests/support/scenario/mod.rs"]
 mod scenario;

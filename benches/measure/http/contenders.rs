@@ -93,7 +93,8 @@ async fn refuse(_: BoxError) -> StatusCode {
     StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// What axum itself spends on a layer: it boxes the service and its future, and clones it for every request.
+/// What axum itself spends on a layer: it boxes the service and its future, and clones it for every
+/// request.
 #[derive(Clone, Debug)]
 struct Through<S>(S);
 

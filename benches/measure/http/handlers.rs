@@ -43,8 +43,8 @@ async fn busy() -> Json<[u8; 3]> {
     Json([1, 2, 3])
 }
 
-/// 50 µs when nothing else runs. Not until a clock has come so far: there are more threads than processors, and
-/// time in which another runs would count as work done.
+/// 50 µs when nothing else runs. Not until a clock has come so far: there are more threads than
+/// processors, and time in which another runs would count as work done.
 fn work() {
     static STEPS: OnceLock<u64> = OnceLock::new();
     black_box(step(*STEPS.get_or_init(calibrate)));

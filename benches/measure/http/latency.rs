@@ -1,4 +1,5 @@
-//! How long an answer takes, when requests come as they come, at some parts of what the bare server can do.
+//! How long an answer takes, when requests come as they come, at some parts of what the bare server
+//! can do.
 
 use std::time::Duration;
 
@@ -80,7 +81,8 @@ fn level(load: Load, servers: &Servers, loader: &mut Loader) -> Level {
     let mut pools = vec![Pool::default(); contenders.len()];
     let mut rates = Vec::new();
     for round in 0..load.rounds {
-        // Anew each time: where others come and go, half of what there was a minute ago may be all there is now.
+        // Anew each time: where others come and go, half of what there was a minute ago may be all
+        // there is now.
         let rate = load.part * loader.rate(servers.address(Handler::Busy, Bare), TRY);
         let count = (rate * load.time.as_secs_f64()).ceil() as usize;
         rates.push(rate);

@@ -8,11 +8,12 @@
 //! cargo bench -p measure --bench http -- --test      # a smoke test
 //! ```
 //!
-//! The load comes from a process of its own, which is this program started again ([`child`]), on 64 connections
-//! that stay open. All [`contenders`] are served by two threads of this one. They take turns in many short rounds,
-//! each beginning with another, so that what else the machine does befalls all alike. The results are **ratios**
-//! within a round: printed are their median, their quartiles, and the standard error of the median. Rates and
-//! times depend on the machine and its mood, and on the load's using some of it.
+//! The load comes from a process of its own, which is this program started again ([`child`]), on 64
+//! connections that stay open. All [`contenders`] are served by two threads of this one. They take
+//! turns in many short rounds, each beginning with another, so that what else the machine does
+//! befalls all alike. The results are **ratios** within a round: printed are their median, their
+//! quartiles, and the standard error of the median. Rates and times depend on the machine and its
+//! mood, and on the load's using some of it.
 
 #![allow(unreachable_pub, reason = "nothing here can be reached from outside")]
 
@@ -32,7 +33,8 @@ use std::env;
 use loader::Loader;
 use servers::Servers;
 
-/// Kept open by the load. As many as the limit, so that nobody waits: this is about what the layer costs then.
+/// Kept open by the load. As many as the limit, so that nobody waits: this is about what the layer
+/// costs then.
 const CONNECTIONS: usize = 64;
 
 fn main() {

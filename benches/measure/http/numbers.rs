@@ -26,7 +26,8 @@ impl Ratio {
         let ratios: Vec<f64> =
             values.iter().zip(others).map(|(value, other)| value / other).collect();
         let quartiles = [quantile(&ratios, 0.25), quantile(&ratios, 0.75)];
-        // 1.349 standard deviations are between the quartiles. The median's error is 1.253 times the mean's.
+        // 1.349 standard deviations are between the quartiles. The median's error is 1.253 times
+        // the mean's.
         let deviation = (quartiles[1] - quartiles[0]) / 1.349;
         let error = 1.253 * deviation / (ratios.len() as f64).sqrt();
         Self { median: median(&ratios), quartiles, error }

@@ -83,7 +83,8 @@ fn draw_load(svg: &mut String, place: usize, level: &Level) {
     put(
         svg,
         format_args!(
-            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{} load, about {:.0} a second</text>\n",
+            "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">\
+             {} load, about {:.0} a second</text>\n",
             x(place, 1),
             HEIGHT - 6.0,
             level.title(),

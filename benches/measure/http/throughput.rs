@@ -22,8 +22,8 @@ pub struct Plan {
     bars: &'static [(Contender, Contender, Bar)],
 }
 
-/// Short, so that turns are taken often: on a busy machine, more and shorter rounds in the same time made the error
-/// smaller down to about here.
+/// Short, so that turns are taken often: on a busy machine, more and shorter rounds in the same
+/// time made the error smaller down to about here.
 const SLICE: Duration = Duration::from_millis(60);
 
 pub const FULL: &[Plan] = &[

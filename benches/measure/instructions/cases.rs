@@ -132,7 +132,8 @@ fn refusal(calls: usize) {
     });
 }
 
-/// As many at once as others have callers, so that the drain task has taken them in when they are dropped.
+/// As many at once as others have callers, so that the drain task has taken them in when they are
+/// dropped.
 fn cancelled(calls: usize) {
     let layer = LoadLevelLayer::new(CAPACITY, 1);
     let mut service = layer.layer(service_fn(never::<()>));

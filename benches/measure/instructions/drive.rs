@@ -23,8 +23,8 @@ pub(crate) fn ready<Req>(_: Req) -> Ready<Result<(), BoxError>> {
     std::future::ready(Ok(()))
 }
 
-/// Comes back once: at the end of the queue, not by way of the timer as with tokio's `yield_now`, which would be a
-/// thousand instructions for itself.
+/// Comes back once: at the end of the queue, not by way of the timer as with tokio's `yield_now`,
+/// which would be a thousand instructions for itself.
 pub(crate) async fn come_back<Req>(_: Req) -> Result<(), BoxError> {
     let mut is_back = false;
     poll_fn(|cx| {
@@ -55,7 +55,8 @@ where
     caller.await.expect("no panic");
 }
 
-/// The calls shared out to [`CALLERS`], each a task that makes one after the other and says who it is.
+/// The calls shared out to [`CALLERS`], each a task that makes one after the other and says who it
+/// is.
 pub(crate) async fn many<S>(service: S, calls: usize)
 where
     S: Service<usize, Response = (), Error = BoxError, Future: Send> + Clone + Send + 'static,

@@ -1,24 +1,26 @@
 //! How many instructions a call takes.
 //!
 //! ```sh
-//! cargo bench -p measure --bench instructions              # the counts beside those recorded, half a minute
-//! cargo bench -p measure --bench instructions -- check     # fails when one is not as recorded
-//! cargo bench -p measure --bench instructions -- record    # records them
-//! cargo bench -p measure --bench instructions -- --test    # a smoke test, without valgrind
+//! cargo bench -p measure --bench instructions           # beside those recorded, half a minute
+//! cargo bench -p measure --bench instructions -- check  # fails when one is not as recorded
+//! cargo bench -p measure --bench instructions -- record # records them
+//! cargo bench -p measure --bench instructions -- --test # a smoke test, without valgrind
 //! ```
 //!
-//! Needs valgrind. Each case runs twice under it, in a process of its own, with few calls and with many; the
-//! difference in instructions, divided by the difference in calls, is what one call takes, without what comes
-//! before and after. All on one thread, on a paused clock: what depends on time would not be the same twice.
+//! Needs valgrind. Each case runs twice under it, in a process of its own, with few calls and with
+//! many; the difference in instructions, divided by the difference in calls, is what one call
+//! takes, without what comes before and after. All on one thread, on a paused clock: what depends
+//! on time would not be the same twice.
 //!
-//! Unlike a time, a count does not depend on what else the machine does: in four runs of all cases, one of them
-//! with three busy loops beside it on two cores, every count was the same to a tenth of an instruction; with all
-//! features they differ by 0.2 % at most. So a few per cent can be told, also in CI. It does depend on the compiler,
-//! which is why `recorded.txt` names the one that it was recorded with; with another there is nothing to check. And
-//! it is no time: it knows no caches, and not that an atomic operation takes longer than others.
+//! Unlike a time, a count does not depend on what else the machine does: in four runs of all cases,
+//! one of them with three busy loops beside it on two cores, every count was the same to a tenth of
+//! an instruction; with all features they differ by 0.2 % at most. So a few per cent can be told,
+//! also in CI. It does depend on the compiler, which is why `recorded.txt` names the one that it
+//! was recorded with; with another there is nothing to check. And it is no time: it knows no
+//! caches, and not that an atomic operation takes longer than others.
 //!
-//! By hand, and not by iai-callgrind or gungraun: those need a runner installed beside them, of the very same
-//! version.
+//! By hand, and not by iai-callgrind or gungraun: those need a runner installed beside them, of the
+//! very same version.
 
 mod cases;
 mod drive;

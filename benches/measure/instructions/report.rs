@@ -8,8 +8,9 @@ use crate::{
     valgrind::Count,
 };
 
-/// How far a count may be from the recorded one, as a share of it. Some instructions in a call of few are chance,
-/// as where the compiler draws a line between functions; a change that matters is more.
+/// How far a count may be from the recorded one, as a share of it. Some instructions in a call of
+/// few are chance, as where the compiler draws a line between functions; a change that matters is
+/// more.
 const SLACK: f64 = 0.05;
 
 pub(crate) struct Table {

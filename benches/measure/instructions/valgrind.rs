@@ -14,12 +14,13 @@ pub(crate) const RUN: &str = "--run";
 const FEW: usize = 4 * CALLERS;
 const MANY: usize = FEW + 16 * CALLERS;
 
-/// Of cachegrind, which counts them exactly; its simulation of caches would take longer, and is none of the machine.
+/// Of cachegrind, which counts them exactly; its simulation of caches would take longer, and is
+/// none of the machine.
 const VALGRIND: [&str; 3] =
     ["--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
 
-const MISSING: &str = "valgrind is needed, and is not here: `apt-get install valgrind`, `dnf install valgrind`, \
-                       or https://valgrind.org";
+const MISSING: &str = "valgrind is needed, and is not here: `apt-get install valgrind`, \
+                       `dnf install valgrind`, or https://valgrind.org";
 
 /// Instructions per call.
 pub(crate) type Count = (&'static str, f64);

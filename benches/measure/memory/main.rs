@@ -5,8 +5,8 @@
 //! cargo bench -p measure --bench memory -- --test   # a smoke test
 //! ```
 //!
-//! Bytes that were asked of the allocator and not given back, counted on a runtime with one thread, so that what
-//! the tasks allocate is among them. What the allocator itself adds is not.
+//! Bytes that were asked of the allocator and not given back, counted on a runtime with one thread,
+//! so that what the tasks allocate is among them. What the allocator itself adds is not.
 
 mod heap;
 mod layers;
@@ -15,8 +15,8 @@ mod setup;
 mod sizes;
 mod waiting;
 
-/// Requests counted at once. What they share, such as a buffer that doubles when it is full, is in it: here there is
-/// room for 131 072. Of just as many as there is room for, each takes less.
+/// Requests counted at once. What they share, such as a buffer that doubles when it is full, is in
+/// it: here there is room for 131 072. Of just as many as there is room for, each takes less.
 const MANY: usize = 100_000;
 
 fn main() {

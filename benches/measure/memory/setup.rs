@@ -13,8 +13,8 @@ pub(crate) const LIMIT: usize = 64;
 /// More than ever wait.
 pub(crate) const CAPACITY: usize = 1_000_000;
 
-/// A new one for each figure, so that no task of another is ended within it. It has had a task before, for which it
-/// has grown its buffers.
+/// A new one for each figure, so that no task of another is ended within it. It has had a task
+/// before, for which it has grown its buffers.
 pub(crate) fn runtime() -> Runtime {
     let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async { tokio::spawn(async {}).await }).expect("no panic");

@@ -1,9 +1,9 @@
 //! How many allocations a call makes, and what each of them is.
 //!
-//! Counted per thread, on a runtime with one, so that what the drain task and the task of a call allocate is in
-//! it; in the steady state, when buffers have grown. An allocation has no name, so each is told by where it is
-//! made, within `call` or later, and by its size: a path has the parts named here as long as it makes as many in
-//! each of the two places.
+//! Counted per thread, on a runtime with one, so that what the drain task and the task of a call
+//! allocate is in it; in the steady state, when buffers have grown. An allocation has no name, so
+//! each is told by where it is made, within `call` or later, and by its size: a path has the parts
+//! named here as long as it makes as many in each of the two places.
 
 use std::{hint::black_box, sync::Arc};
 

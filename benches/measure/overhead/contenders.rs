@@ -27,17 +27,18 @@ pub(crate) enum Contender {
     Buffer,
     BufferAndLimit,
     ShedBufferAndLimit,
-    /// Finds its limit, from 1: there is no way to say 64. It sheds what would take longer than the target, which
-    /// is a second here, after its warm-up never.
+    /// Finds its limit, from 1: there is no way to say 64. It sheds what would take longer than the
+    /// target, which is a second here, after its warm-up never.
     LittleLoadshedder,
     /// As it is by default: who does not get a slot waits in `call`.
     Bulkhead,
-    /// By Vegas, as in its first example, from 64. It has no floor to set; whoever gets no slot waits in
-    /// `poll_ready`, so that nothing is ever refused.
+    /// By Vegas, as in its first example, from 64. It has no floor to set; whoever gets no slot
+    /// waits in `poll_ready`, so that nothing is ever refused.
     Acc,
     Spawn,
     Caller,
-    /// `Spawn` with `adaptive_concurrency()`, by its defaults; the capacity is above the number of callers.
+    /// `Spawn` with `adaptive_concurrency()`, by its defaults; the capacity is above the number of
+    /// callers.
     Adaptive,
 }
 

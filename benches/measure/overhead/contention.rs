@@ -1,5 +1,6 @@
-//! What becomes of it when several threads do the same at one leveler, beside what an atomic and a lock on one
-//! word are on this machine, and whether it has the cores: each on its own word is what nothing shared would be.
+//! What becomes of it when several threads do the same at one leveler, beside what an atomic and a
+//! lock on one word are on this machine, and whether it has the cores: each on its own word is what
+//! nothing shared would be.
 
 use std::{
     hint::black_box,
@@ -29,8 +30,8 @@ const THREADS: [usize; 4] = [1, 2, 4, 8];
 /// The row of the reference.
 const OWN_WORD: usize = 2;
 
-/// What is done over and over; given for how many threads, as an index. All take turns with all, so that what the
-/// reference says of the cores is true of the others.
+/// What is done over and over; given for how many threads, as an index. All take turns with all, so
+/// that what the reference says of the cores is true of the others.
 type Row<'a> = (&'static str, &'a dyn Fn(usize) -> f64);
 
 pub(crate) fn print(scale: Scale, _bars: &mut Bars) {
@@ -111,7 +112,8 @@ fn compare(scale: Scale, rows: [Row<'_>; 5]) {
     }
 }
 
-/// There are slots for all, but whoever finds the inner in use by a thread that was just suspended is queued.
+/// There are slots for all, but whoever finds the inner in use by a thread that was just suspended
+/// is queued.
 fn print_queued(scale: Scale, queued: [AtomicU64; THREADS.len()]) {
     print!("{:<34}", "direct calls queued after all");
     for (threads, queued) in THREADS.into_iter().zip(queued) {
@@ -137,7 +139,8 @@ fn admission<S: Service<(), Response = (), Error = BoxError>>(service: &mut S) -
     }
 }
 
-/// Nanoseconds that pass while each thread does it so often, from the first start to the last end, for one time.
+/// Nanoseconds that pass while each thread does it so often, from the first start to the last end,
+/// for one time.
 fn hammer<W: FnMut() + Send>(nth: usize, scale: Scale, work: impl Fn() -> W) -> f64 {
     let (threads, times) = (THREADS[nth], scale.calls);
     let barrier = Barrier::new(threads);

@@ -28,11 +28,12 @@ pub(crate) struct Took {
     pub(crate) queued: f64,
 }
 
-/// Calls before the clock starts: buffers have grown, and `little-loadshedder` has seen that it need not shed.
+/// Calls before the clock starts: buffers have grown, and `little-loadshedder` has seen that it
+/// need not shed.
 const WARM_UP: usize = 100;
 
-/// Shares the calls out to the callers, each a task that makes one after the other. To start these tasks is in the
-/// time, the same for all.
+/// Shares the calls out to the callers, each a task that makes one after the other. To start these
+/// tasks is in the time, the same for all.
 pub(crate) async fn drive(client: impl Client, load: Load) -> Took {
     let mut first = client.clone();
     for _ in 0..WARM_UP {
@@ -109,8 +110,8 @@ impl Served for LoadShedResponse<()> {
     }
 }
 
-/// A caller without tokio's budget. `LoadShed` takes every `Pending` of what is below for overload, also that by
-/// which a task whose budget is used up is made to pause.
+/// A caller without tokio's budget. `LoadShed` takes every `Pending` of what is below for overload,
+/// also that by which a task whose budget is used up is made to pause.
 #[derive(Clone)]
 pub(crate) struct Unconstrained<C>(pub(crate) C);
 

@@ -1,5 +1,5 @@
-//! The floor: no more than a channel to a task and a oneshot back, which is what any queue that is drained by a
-//! task of its own is made of. It has no limit, no inner and no errors.
+//! The floor: no more than a channel to a task and a oneshot back, which is what any queue that is
+//! drained by a task of its own is made of. It has no limit, no inner and no errors.
 
 use tokio::sync::{mpsc, oneshot};
 

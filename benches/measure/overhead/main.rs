@@ -1,22 +1,22 @@
-//! What one call costs: through this layer, through what one would use instead, and through the bare shape of
-//! a queue in front of a task.
+//! What one call costs: through this layer, through what one would use instead, and through the
+//! bare shape of a queue in front of a task.
 //!
 //! ```sh
-//! cargo bench -p measure --bench overhead                  # all, some two minutes
-//! cargo bench -p measure --bench overhead -- ratios        # the main contenders, in many situations
-//! cargo bench -p measure --bench overhead -- queue         # the same with fewer slots than callers
-//! cargo bench -p measure --bench overhead -- peers         # every contender, in two situations
-//! cargo bench -p measure --bench overhead -- peers draw    # and docs/images/overhead.svg anew
-//! cargo bench -p measure --bench overhead -- refusal       # a refusal, and `layer()`
-//! cargo bench -p measure --bench overhead -- allocations   # how many a call makes, and what they are
-//! cargo bench -p measure --bench overhead -- contention    # up to 8 threads at one leveler
-//! cargo bench -p measure --bench overhead -- wakeups       # how often tasks are polled for a call
-//! cargo bench -p measure --bench overhead -- --test        # a smoke test, some seconds
+//! cargo bench -p measure --bench overhead                # all, some two minutes
+//! cargo bench -p measure --bench overhead -- ratios      # the main contenders, in many situations
+//! cargo bench -p measure --bench overhead -- queue       # the same with fewer slots than callers
+//! cargo bench -p measure --bench overhead -- peers       # every contender, in two situations
+//! cargo bench -p measure --bench overhead -- peers draw  # and docs/images/overhead.svg anew
+//! cargo bench -p measure --bench overhead -- refusal     # a refusal, and `layer()`
+//! cargo bench -p measure --bench overhead -- allocations # how many, and what they are
+//! cargo bench -p measure --bench overhead -- contention  # up to 8 threads at one leveler
+//! cargo bench -p measure --bench overhead -- wakeups     # how often tasks are polled for a call
+//! cargo bench -p measure --bench overhead -- --test      # a smoke test, some seconds
 //! ```
 //!
-//! Several names may be given. The results are the **ratios**: the contenders take turns in many short rounds,
-//! and each ratio is the median of those within a round. The times beside them depend on the machine and its
-//! mood. The bars are what we want; what is missed is missed.
+//! Several names may be given. The results are the **ratios**: the contenders take turns in many
+//! short rounds, and each ratio is the median of those within a round. The times beside them depend
+//! on the machine and its mood. The bars are what we want; what is missed is missed.
 
 mod allocations;
 mod bars;

@@ -46,7 +46,8 @@ fn draw(of: &[(Contender, f64)], base: Contender) -> String {
             &mut svg,
             format_args!(
                 "<text x=\"{:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{}</text>\
-                 <rect x=\"{START}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{BAR}\" fill=\"{color}\"/>\
+                 <rect x=\"{START}\" y=\"{:.1}\" width=\"{width:.1}\" height=\"{BAR}\" \
+                 fill=\"{color}\"/>\
                  <text x=\"{:.1}\" y=\"{text:.1}\">{ratio:.2}</text>\n",
                 START - 8.0,
                 contender.name(),

@@ -15,7 +15,8 @@ const CALLERS: usize = 64;
 
 pub(crate) fn print(scale: Scale, bars: &mut Bars) {
     println!(
-        "queue in use, {CALLERS} callers: time of a call ÷ that through Buffer + CL; in brackets ns;"
+        "queue in use, {CALLERS} callers: time of a call ÷ that through Buffer + CL; \
+         in brackets ns;"
     );
     println!("and the share of calls that were queued: the inner was not called within `call`");
     print!("{:<9}{:<7}{:>6}", "threads", "inner", "limit");

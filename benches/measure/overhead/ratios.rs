@@ -1,4 +1,5 @@
-//! The main contenders in many situations, none of which makes a call wait for a slot but with 512 callers.
+//! The main contenders in many situations, none of which makes a call wait for a slot but with 512
+//! callers.
 
 use crate::{
     bars::Bars,

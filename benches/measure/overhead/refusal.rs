@@ -1,4 +1,5 @@
-//! What it costs to turn a request away, and to call `layer()`, as axum does for each route and connection.
+//! What it costs to turn a request away, and to call `layer()`, as axum does for each route and
+//! connection.
 
 use std::{
     future::poll_fn,

@@ -1,4 +1,5 @@
-//! How often tasks are polled for a call: those of the callers, the one in the middle, and that of the call itself.
+//! How often tasks are polled for a call: those of the callers, the one in the middle, and that of
+//! the call itself.
 
 use std::{
     cell::RefCell,
@@ -27,8 +28,8 @@ use crate::{
     work::{Work, come_back, ready},
 };
 
-/// Polls since the last look: of callers, of the worker or the drain task, and of tasks of calls. A request says whose
-/// it is, so that it is seen whether its future is polled by another.
+/// Polls since the last look: of callers, of the worker or the drain task, and of tasks of calls. A
+/// request says whose it is, so that it is seen whether its future is polled by another.
 static POLLS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 const CALLERS: usize = 0;
 const MIDDLE: usize = 1;

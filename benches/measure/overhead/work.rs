@@ -17,8 +17,8 @@ pub(crate) enum Work {
     Cpu,
 }
 
-/// An inner service. One that is watched counts its calls, per thread: a call that has been counted when `call`
-/// returns has not been queued.
+/// An inner service. One that is watched counts its calls, per thread: a call that has been counted
+/// when `call` returns has not been queued.
 pub(crate) fn inner<F, Fut>(
     watched: bool,
     work: F,

@@ -109,8 +109,8 @@ where
     }
 }
 
-/// A few calls each before the clock starts, all callers at once, so that their tasks are there and buffers have
-/// grown.
+/// A few calls each before the clock starts, all callers at once, so that their tasks are there and
+/// buffers have grown.
 const WARM_UP: usize = 2;
 
 /// Calls of each caller at least: to start its task is in the time, the same for all.

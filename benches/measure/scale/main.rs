@@ -1,14 +1,15 @@
 //! Whether a call costs more among many: many callers, or many that wait.
 //!
 //! ```sh
-//! cargo bench -p measure --bench scale              # both, under a minute
-//! cargo bench -p measure --bench scale -- callers   # from 1 to 4096 callers, beside Buffer + ConcurrencyLimit
-//! cargo bench -p measure --bench scale -- waiting   # from 10 to 1 000 000 that wait
-//! cargo bench -p measure --bench scale -- --test    # a smoke test
+//! cargo bench -p measure --bench scale            # both, under a minute
+//! cargo bench -p measure --bench scale -- callers # from 1 to 4096 callers, beside Buffer + CL
+//! cargo bench -p measure --bench scale -- waiting # from 10 to 1 000 000 that wait
+//! cargo bench -p measure --bench scale -- --test  # a smoke test
 //! ```
 //!
-//! The results are ratios: contenders, or sizes, take turns in many rounds, and each ratio is the median of those
-//! within a round. How much memory it takes is shown by `cargo bench -p measure --bench memory`.
+//! The results are ratios: contenders, or sizes, take turns in many rounds, and each ratio is the
+//! median of those within a round. How much memory it takes is shown by `cargo bench -p measure
+//! --bench memory`.
 
 mod callers;
 mod rounds;

@@ -121,8 +121,8 @@ async fn cost(layer: &LoadLevelLayer, waiting: usize) -> Cost {
     Cost { admission, cancellation, scattered, boxes: scattered_boxes(waiting, removed), dispatch }
 }
 
-/// What memory alone makes of it: two boxes instead of each request and its answer, dropped in the same
-/// scattered order.
+/// What memory alone makes of it: two boxes instead of each request and its answer, dropped in the
+/// same scattered order.
 fn scattered_boxes(waiting: usize, removed: usize) -> f64 {
     type Boxes = (Box<[u64; 24]>, Box<[u64; 12]>);
     let boxes = |nth: usize| -> Boxes { (Box::new([nth as u64; 24]), Box::new([nth as u64; 12])) };
@@ -157,8 +157,8 @@ fn call_and_drop(runtime: &Runtime, count: usize) {
     let free = stats.queued == 0 && stats.cancelled == count as u64;
     let verdict = if free && info.bytes_max <= 2 << 20 { "met" } else { "missed" };
     println!(
-        "{count} × call and drop without a yield: at most {} KiB alive (at most 2048), places free: \
-         {free}, {:.0} ns each; {verdict}",
+        "{count} × call and drop without a yield: at most {} KiB alive (at most 2048), places \
+         free: {free}, {:.0} ns each; {verdict}",
         info.bytes_max >> 10,
         took.as_nanos() as f64 / count as f64,
     );

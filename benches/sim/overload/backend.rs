@@ -1,8 +1,8 @@
 //! What is behind the leveler: servers, and how fast they are with so much to do at once.
 //!
-//! Work is measured in multiples of the mean service time. All requests that are being served progress at one
-//! speed, so it is enough to keep how much work one of them would have got done by now, and when by that clock
-//! each is to end.
+//! Work is measured in multiples of the mean service time. All requests that are being served
+//! progress at one speed, so it is enough to keep how much work one of them would have got done by
+//! now, and when by that clock each is to end.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -34,7 +34,8 @@ pub enum Shape {
     Pool { servers: f64 },
     /// So many cores, shared evenly by all that is there.
     Shared { cores: f64 },
-    /// The universal scalability law of Gunther: contention and, growing with the square, crosstalk.
+    /// The universal scalability law of Gunther: contention and, growing with the square,
+    /// crosstalk.
     Contention { sigma: f64, kappa: f64 },
 }
 

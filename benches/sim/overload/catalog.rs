@@ -1,7 +1,7 @@
 //! The scenarios, and the bars.
 //!
-//! The load is twice what the backend can serve, and service times are exponential, unless said. Bars are for the
-//! median of the seeds; the knee is where a fixed limit is best.
+//! The load is twice what the backend can serve, and service times are exponential, unless said.
+//! Bars are for the median of the seeds; the knee is where a fixed limit is best.
 
 use std::f64::consts::TAU;
 
@@ -51,8 +51,8 @@ fn long() -> Case {
     // The controls have failed in A1.
     let case = Case { seeds: 11, beside, controls: Vec::new(), also: Some(Trend), ..case };
     let case = case.from(60.0).at_least(Goodput, 0.99).at_most(Bloat, 1.25);
-    // A limit that doubles in an hour has 70 %, and those that never stop growing much more. Half an hour is short:
-    // chance makes some 10 % of it.
+    // A limit that doubles in an hour has 70 %, and those that never stop growing much more. Half
+    // an hour is short: chance makes some 10 % of it.
     case.at_most(Settled, 1.5).bar(Trend, Asks::Within(0.2))
 }
 
@@ -176,8 +176,8 @@ fn failures() -> Case {
 
 fn distance() -> Case {
     let scenario = Scenario { distance: 0.02, ..Scenario::base() };
-    // What the formula says is right for calls that all take the same time. With these, somewhat more of them on
-    // the way serve a little more, so there are figures above 1.
+    // What the formula says is right for calls that all take the same time. With these, somewhat
+    // more of them on the way serve a little more, so there are figures above 1.
     Case::new("A13", "pool of 16 behind a network, 20 ms each way", scenario).from(50.0)
 }
 

@@ -67,8 +67,8 @@ impl Contestant {
         Self::CONTROLS.contains(&self)
     }
 
-    /// Returns a fresh one, for calls that have so much time. What chance decides in it is the same for the same
-    /// seed, and has nothing to do with arrivals.
+    /// Returns a fresh one, for calls that have so much time. What chance decides in it is the same
+    /// for the same seed, and has nothing to do with arrivals.
     pub fn algorithm(self, seed: u64, deadline: Duration) -> Box<dyn Algorithm> {
         match self {
             Self::Bdp(None) => Box::new(Bdp::new()),

@@ -44,7 +44,8 @@ pub fn measure() -> Cost {
 pub fn print(score: &mut Score) {
     let Cost { nanos, allocations, samples } = measure();
     println!(
-        "\nBdp::on_sample, fastest of {REPEATS} times {samples} samples of A1: {nanos:.1} ns (bar: ≤ {NANOS:.0} ns), {allocations} allocations (bar: 0)"
+        "\nBdp::on_sample, fastest of {REPEATS} times {samples} samples of A1: \
+         {nanos:.1} ns (bar: ≤ {NANOS:.0} ns), {allocations} allocations (bar: 0)"
     );
     for (is_met, line) in [
         (nanos <= NANOS, format!("cost: {nanos:.1} ns a sample is not ≤ {NANOS:.0} ns")),

@@ -152,8 +152,8 @@ impl Engine<'_> {
         }
     }
 
-    /// Plans the next arrival. Where that is a while off, the rate may change before: then looks again, which a
-    /// process without memory allows.
+    /// Plans the next arrival. Where that is a while off, the rate may change before: then looks
+    /// again, which a process without memory allows.
     fn await_next(&mut self, leveler: usize) {
         let rate = self.scenario.rate.at(self.now) / self.fronts.len() as f64;
         let gap = -self.arrivals.uniform().ln() / rate;

@@ -1,7 +1,8 @@
 //! Level 2: the real layer, on a clock that stands still in between.
 //!
-//! The engine calls it as it calls the model. What the layer does of itself, such as to wake up because somebody
-//! is late, happens at the next event, which is half a millisecond off in most scenarios.
+//! The engine calls it as it calls the model. What the layer does of itself, such as to wake up
+//! because somebody is late, happens at the next event, which is half a millisecond off in most
+//! scenarios.
 
 use std::{
     collections::HashMap,
@@ -77,8 +78,8 @@ impl Layered {
     }
 }
 
-/// Of the scheduler: an answer wakes the task of its call, which wakes the drain task, which makes a call. One
-/// to spare.
+/// Of the scheduler: an answer wakes the task of its call, which wakes the drain task, which makes
+/// a call. One to spare.
 const ROUNDS: usize = 4;
 
 impl Front for Layered {

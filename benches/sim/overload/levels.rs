@@ -12,8 +12,8 @@ use crate::{
     runs, threads,
 };
 
-/// How far apart the levels may be, as a share. They are the same but for when the algorithm is told of the time,
-/// and when they notice that somebody is late; chance makes more of that.
+/// How far apart the levels may be, as a share. They are the same but for when the algorithm is
+/// told of the time, and when they notice that somebody is late; chance makes more of that.
 const GOODPUT: f64 = 0.02;
 const LIMIT: f64 = 0.1;
 
@@ -22,7 +22,8 @@ pub const SEEDS: u64 = 5;
 /// Plays these cases on both levels, prints what comes of them, and returns whether they agree.
 pub fn compare(cases: &[Case], seeds: u64) -> bool {
     println!(
-        "\nThe model (level 1) and the real layer on a paused clock (level 2), medians of {seeds} seeds"
+        "\nThe model (level 1) and the real layer on a paused clock (level 2), \
+         medians of {seeds} seeds"
     );
     println!("    {:<24}{:>22}{:>22}", "", "goodput", "mean limit");
     let mut agree = true;

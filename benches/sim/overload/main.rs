@@ -1,21 +1,22 @@
 //! Limits under overload, in virtual time: this crate's algorithms beside those of other projects.
 //!
 //! ```sh
-//! cargo bench -p sim --bench overload                        # all, in three minutes
-//! cargo bench -p sim --bench overload -- A7 E1               # these scenarios
-//! cargo bench -p sim --bench overload -- levels cost images  # the real layer, a sample's cost, the pictures
-//! cargo bench -p sim --bench overload -- --alone             # only what is judged
-//! cargo bench -p sim --bench overload -- --test              # a smoke test
+//! cargo bench -p sim --bench overload                       # all, in three minutes
+//! cargo bench -p sim --bench overload -- A7 E1              # these scenarios
+//! cargo bench -p sim --bench overload -- levels cost images # layer, cost of a sample, pictures
+//! cargo bench -p sim --bench overload -- --alone            # only what is judged
+//! cargo bench -p sim --bench overload -- --test             # a smoke test
 //! ```
 //!
-//! [`catalog`] has the scenarios and the bars, [`engine`] the events, [`backend`] and [`traffic`] what they are
-//! about. A [`front`] is what stands between: the crate's own model of the
-//! layer, or the real [`layer`] on a paused clock, which must agree with it.
+//! [`catalog`] has the scenarios and the bars, [`engine`] the events, [`backend`] and [`traffic`]
+//! what they are about. A [`front`] is what stands between: the crate's own model of the layer, or
+//! the real [`layer`] on a paused clock, which must agree with it.
 //!
-//! Figures are medians of fifteen seeds for what is judged, and of a few for what it is compared with; the worst seed
-//! is in brackets. A seed gives the same arrivals and the same work to everybody, from streams of their own, so
-//! ratios to the [`oracle`] say more than the figures alone. The [`controls`] show that a scenario asks for
-//! something. All of it is the same on every machine, but for the cost of a sample.
+//! Figures are medians of fifteen seeds for what is judged, and of a few for what it is compared
+//! with; the worst seed is in brackets. A seed gives the same arrivals and the same work to
+//! everybody, from streams of their own, so ratios to the [`oracle`] say more than the figures
+//! alone. The [`controls`] show that a scenario asks for something. All of it is the same on every
+//! machine, but for the cost of a sample.
 
 #![allow(unreachable_pub, reason = "nothing here can be reached from outside")]
 

@@ -8,8 +8,8 @@ use crate::{engine::TICK, scenario::Scenario, traffic::Steps};
 /// Where the yardstick comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Oracle {
-    /// A limit that is always at the knee: fixed, or stepping with it. It knows the backend and not the sizes of
-    /// requests.
+    /// A limit that is always at the knee: fixed, or stepping with it. It knows the backend and not
+    /// the sizes of requests.
     Knee,
     /// No limit at all, where there is nothing to be limited.
     NoLimit,

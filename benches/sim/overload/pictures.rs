@@ -24,7 +24,8 @@ struct Picture {
     ideal: fn(f64) -> f64,
 }
 
-/// The most accurate, the best known, and the most widely used in spirit, of those that are not ours.
+/// The most accurate, the best known, and the most widely used in spirit, of those that are not
+/// ours.
 const OTHERS: [&str; 3] = [".NET hill climbing", "Envoy gradient", "Vegas, windowed"];
 
 /// One of many; they look alike.

@@ -125,8 +125,8 @@ impl Report {
         both / squares / LOOK * 3600.0 / mean
     }
 
-    /// How long after `from` it takes until two seconds together have 95 % of this goodput, with a backend that
-    /// takes no more than 1.5 times this latency.
+    /// How long after `from` it takes until two seconds together have 95 % of this goodput, with a
+    /// backend that takes no more than 1.5 times this latency.
     pub fn settled(&self, from: f64, to: f64, goodput: f64, latency: f64) -> f64 {
         let steps = ((to - from - SETTLED) / BIN) as usize;
         let good = |step: &usize| {

@@ -27,7 +27,8 @@ pub struct Results {
 const SEEDS_OF_OTHERS: u64 = 3;
 const SEEDS_OF_CONTROLS: u64 = 2;
 
-/// Runs all of them, with seeds from 1 on. Each seed gives everybody the same arrivals and the same work.
+/// Runs all of them, with seeds from 1 on. Each seed gives everybody the same arrivals and the same
+/// work.
 pub fn all(case: &Case) -> Results {
     let contestants = contestants(case);
     let oracles = threads::map(&seeds(case.seeds), |seed| yardsticks(case, *seed));

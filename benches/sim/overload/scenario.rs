@@ -30,7 +30,8 @@ pub struct Scenario {
 pub const OUTAGE: f64 = 5.0;
 
 impl Scenario {
-    /// 16 servers with a mean service time of 20 ms, at twice their capacity: what others are made from.
+    /// 16 servers with a mean service time of 20 ms, at twice their capacity: what others are made
+    /// from.
     pub fn base() -> Self {
         Self::of(Power::pool(16.0, 0.02))
     }
@@ -62,8 +63,8 @@ impl Scenario {
         self.power.at(at).capacity() / self.work.at(at).mean() * (1.0 - paused)
     }
 
-    /// The lowest limit with which it serves that many, by formula: the calls in the backend, and those that are
-    /// on their way.
+    /// The lowest limit with which it serves that many, by formula: the calls in the backend, and
+    /// those that are on their way.
     pub fn knee(&self, at: f64) -> f64 {
         self.power.at(at).knee() + 2.0 * self.distance * self.capacity(at)
     }

@@ -2,8 +2,8 @@
 
 use sim::random::Random;
 
-/// How the work of a request is distributed. It is counted in mean service times, so that the mean is 1 unless
-/// said.
+/// How the work of a request is distributed. It is counted in mean service times, so that the mean
+/// is 1 unless said.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
     Constant,
@@ -62,7 +62,8 @@ impl<T: Copy> Steps<T> {
         Self(vec![(0.0, value)])
     }
 
-    /// A value that changes all the time, every so often set to what it is in the middle until the next.
+    /// A value that changes all the time, every so often set to what it is in the middle until the
+    /// next.
     pub fn sampled(every: f64, until: f64, value: impl Fn(f64) -> T) -> Self {
         let count = (until / every).ceil() as u32;
         let steps = (0..count).map(|step| {

@@ -1,4 +1,5 @@
-//! What the simulations here and the measurements in `benches/measure` share: random numbers and pictures.
+//! What the simulations here and the measurements in `benches/measure` share: random numbers and
+//! pictures.
 
 #![allow(
     clippy::exhaustive_enums,

@@ -100,7 +100,8 @@ pub fn label(svg: &mut String, text: &str) {
     put(
         svg,
         format_args!(
-            "<text transform=\"translate(13 {middle}) rotate(-90)\" text-anchor=\"middle\">{text}</text>\n"
+            "<text transform=\"translate(13 {middle}) rotate(-90)\" \
+             text-anchor=\"middle\">{text}</text>\n"
         ),
     );
 }

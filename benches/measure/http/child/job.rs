@@ -4,7 +4,8 @@ use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Job {
-    /// How many answers there are in this time, when every connection asks again as soon as it is answered.
+    /// How many answers there are in this time, when every connection asks again as soon as it is
+    /// answered.
     Closed { address: SocketAddr, time: Duration },
     /// The latencies of requests that come when they come.
     Open { address: SocketAddr, rate: f64, count: usize, seed: u64 },

@@ -1,6 +1,6 @@
-//! Load that does not wait for answers: requests come when they are due, and their latency counts from then. So a
-//! server that is slow for a moment is charged with all whom that keeps waiting, not just with one for each
-//! connection.
+//! Load that does not wait for answers: requests come when they are due, and their latency counts
+//! from then. So a server that is slow for a moment is charged with all whom that keeps waiting,
+//! not just with one for each connection.
 
 use std::{
     fs,
@@ -18,8 +18,9 @@ use sim::random::Random;
 /// After this, something must be broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// When requests are due, from the start: independent of each other, as from many clients. Evenly spaced ones would
-/// never meet, and what comes of meeting is most of a high percentile. The same seed gives the same to everybody.
+/// When requests are due, from the start: independent of each other, as from many clients. Evenly
+/// spaced ones would never meet, and what comes of meeting is most of a high percentile. The same
+/// seed gives the same to everybody.
 pub fn arrivals(rate: f64, count: usize, seed: u64) -> Vec<Duration> {
     let mut random = Random::stream(seed, 0);
     let mean = Duration::from_secs_f64(1.0 / rate);
@@ -33,8 +34,8 @@ pub fn arrivals(rate: f64, count: usize, seed: u64) -> Vec<Duration> {
 
 /// In nanoseconds, in the order of the answers.
 ///
-/// Timers of tokio are good to a millisecond only, so that another thread waits for the times. It sends, too, and
-/// does nothing else.
+/// Timers of tokio are good to a millisecond only, so that another thread waits for the times. It
+/// sends, too, and does nothing else.
 pub fn latencies(address: SocketAddr, arrivals: &[Duration]) -> Vec<u64> {
     // Linux may be 50 µs late unless told otherwise. Elsewhere there is no such file.
     let _ = fs::write("/proc/self/timerslack_ns", "1");

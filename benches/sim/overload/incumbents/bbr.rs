@@ -9,14 +9,14 @@ use super::counts;
 const BUCKET: Duration = Duration::from_millis(100);
 const BUCKETS: usize = 100;
 const BUCKETS_PER_SECOND: f64 = 10.0;
-/// The limit while nothing has been measured: none to speak of, as in the originals while their processor
-/// has time.
+/// The limit while nothing has been measured: none to speak of, as in the originals while their
+/// processor has time.
 const UNLIMITED: f64 = 1000.0;
 
 /// The highest throughput of a bucket times the lowest mean latency of a bucket.
 ///
-/// Without the gate of the originals, which limit only while their own processor is busy: a client does not
-/// know the processor of its server.
+/// Without the gate of the originals, which limit only while their own processor is busy: a client
+/// does not know the processor of its server.
 #[derive(Debug)]
 pub(super) struct Bbr {
     limit: f64,

@@ -11,9 +11,11 @@ const MIN_RTT_CALLS: usize = 50;
 const MIN_LIMIT: f64 = 3.0;
 /// `max_concurrency_limit`.
 const MAX_LIMIT: f64 = 1000.0;
-/// How often the minimum is measured again (`interval`), without a default; that of the documentation.
+/// How often the minimum is measured again (`interval`), without a default; that of the
+/// documentation.
 const MIN_RTT_INTERVAL: Duration = Duration::from_secs(60);
-/// By up to which share that is put off (`jitter`): the documentation's, less than the default of 15 %.
+/// By up to which share that is put off (`jitter`): the documentation's, less than the default of
+/// 15 %.
 const JITTER: f64 = 0.1;
 /// `concurrency_update_interval`, without a default; that of the documentation.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(100);

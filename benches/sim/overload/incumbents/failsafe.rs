@@ -23,8 +23,9 @@ const WARM_UP: usize = 10;
 /// What varies less does not correlate (`CorrelationWindow.Add`).
 const MIN_VARIATION: f64 = 0.01;
 
-/// Vegas with a moving baseline: the p90 of windows of a second or more, smoothed, against itself, smoothed
-/// more; and a brake where more calls in flight went along with longer latency instead of throughput.
+/// Vegas with a moving baseline: the p90 of windows of a second or more, smoothed, against itself,
+/// smoothed more; and a brake where more calls in flight went along with longer latency instead of
+/// throughput.
 #[derive(Debug)]
 pub(super) struct Failsafe {
     limit: f64,

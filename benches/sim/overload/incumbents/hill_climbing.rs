@@ -42,8 +42,8 @@ const MORE: Duration = Duration::from_millis(10);
 
 /// Adds a square wave to the limit and looks for it in the throughput, with a Fourier transform.
 ///
-/// Without the gate of the original that holds the limit while the processor is busy: a client does not
-/// know the processor of its server.
+/// Without the gate of the original that holds the limit while the processor is busy: a client does
+/// not know the processor of its server.
 #[derive(Debug)]
 pub(super) struct HillClimbing {
     limit: f64,
@@ -192,7 +192,8 @@ impl Wave {
         self.re.hypot(self.im)
     }
 
-    /// Returns which part of this wave `answer` has, in phase with it: the real part of their ratio.
+    /// Returns which part of this wave `answer` has, in phase with it: the real part of their
+    /// ratio.
     fn part_in(self, answer: Self) -> Option<f64> {
         let square = self.re * self.re + self.im * self.im;
         (square > 0.0).then(|| (answer.re * self.re + answer.im * self.im) / square)

@@ -1,24 +1,32 @@
 //! The concurrency limits of other projects, to compare with.
 //!
-//! One file per controller, written from its published behaviour, with the constants of its authors:
+//! One file per controller, written from its published behaviour, with the constants of its
+//! authors:
 //!
-//! | here | controller | published as |
-//! |---|---|---|
-//! | [`Envoy`] | gradient controller of the adaptive concurrency filter | envoyproxy/envoy, `source/extensions/filters/http/adaptive_concurrency/controller/gradient_controller.cc` of 2025, before its two minima were told apart; percentile, intervals and jitter of the example in its documentation |
-//! | [`VectorArc`] | adaptive request concurrency | vectordotdev/vector, `src/sinks/util/adaptive_concurrency/controller.rs` of 2025 |
-//! | [`Failsafe`] | adaptive limiter | failsafe-go/failsafe-go, `adaptivelimiter/adaptivelimiter.go` of 2025 |
-//! | [`LittleLoadshedder`] | load shedder after Little's law | little-loadshedder 0.2.0, `src/lib.rs` |
-//! | [`Mongo`] | throughput probing | mongodb/mongo, `src/mongo/db/admission/throughput_probing.{cpp,idl}`, in releases since 7.0 |
-//! | [`HillClimbing`] | thread pool of .NET | dotnet/runtime, `PortableThreadPool.HillClimbing.cs` of 2025 |
-//! | [`Bbr`] | BBR-like limiter | go-kratos/aegis, `ratelimit/bbr/bbr.go` of 2025; zeromicro/go-zero has much the same in `core/load/adaptiveshedder.go` |
-//! | [`WindowedVegas`] | Vegas, fed with windows | Netflix/concurrency-limits, `VegasLimit.java` in `WindowedLimit.java`, of 2025 |
+//! - [`Envoy`]: gradient controller of the adaptive concurrency filter; envoyproxy/envoy,
+//!   `source/extensions/filters/http/adaptive_concurrency/controller/gradient_controller.cc` of
+//!   2025, before its two minima were told apart; percentile, intervals and jitter of the example
+//!   in its documentation
+//! - [`VectorArc`]: adaptive request concurrency; vectordotdev/vector,
+//!   `src/sinks/util/adaptive_concurrency/controller.rs` of 2025
+//! - [`Failsafe`]: adaptive limiter; failsafe-go/failsafe-go, `adaptivelimiter/adaptivelimiter.go`
+//!   of 2025
+//! - [`LittleLoadshedder`]: load shedder after Little's law; little-loadshedder 0.2.0, `src/lib.rs`
+//! - [`Mongo`]: throughput probing; mongodb/mongo,
+//!   `src/mongo/db/admission/throughput_probing.{cpp,idl}`, in releases since 7.0
+//! - [`HillClimbing`]: thread pool of .NET; dotnet/runtime, `PortableThreadPool.HillClimbing.cs` of
+//!   2025
+//! - [`Bbr`]: BBR-like limiter; go-kratos/aegis, `ratelimit/bbr/bbr.go` of 2025; zeromicro/go-zero
+//!   has much the same in `core/load/adaptiveshedder.go`
+//! - [`WindowedVegas`]: Vegas, fed with windows; Netflix/concurrency-limits, `VegasLimit.java` in
+//!   `WindowedLimit.java`, of 2025
 //!
 //! What they have in common here:
 //!
-//! - [`Outcome::Overload`] is what each project calls a drop. Those that have no such word count it like
-//!   any other end. What says nothing about load is not counted.
-//! - Where the original has a timer, ours goes off at the first tick or sample after that time: at most one
-//!   tick, about 10 ms, late.
+//! - [`Outcome::Overload`] is what each project calls a drop. Those that have no such word count it
+//!   like any other end. What says nothing about load is not counted.
+//! - Where the original has a timer, ours goes off at the first tick or sample after that time: at
+//!   most one tick, about 10 ms, late.
 //! - A limit is what it lets in at most, as whole calls.
 
 mod bbr;
@@ -46,7 +54,8 @@ pub(crate) fn all(seed: u64, deadline: Duration) -> Vec<(&'static str, Box<dyn A
         ("Envoy gradient", Box::new(Envoy::new(seed))),
         ("Vector ARC", Box::new(VectorArc::new())),
         ("failsafe-go", Box::new(Failsafe::new())),
-        // The one that has to be told a latency. Half the deadline leaves the other half to the queue.
+        // The one that has to be told a latency. Half the deadline leaves the other half to the
+        // queue.
         ("little-loadshedder", Box::new(LittleLoadshedder::new(deadline / 2))),
         ("MongoDB probing", Box::new(Mongo::new())),
         (".NET hill climbing", Box::new(HillClimbing::new(seed))),
@@ -77,7 +86,8 @@ fn magnitude(limit: f64) -> f64 {
     limit.log10().floor().max(1.0)
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): good enough to jitter with, and the same from the same seed.
+/// SplitMix64 (Steele, Lea and Flood 2014): good enough to jitter with, and the same from the same
+/// seed.
 #[derive(Clone, Debug)]
 struct SplitMix64(u64);
 

@@ -5,8 +5,8 @@ use tower_load_leveling::limit::{Algorithm, Load, Sample};
 
 use super::counts;
 
-// The server parameters `throughputProbing…`, which hold for one pool of tickets. MongoDB has two, for
-// reads and writes; ours is one, for calls of one kind.
+// The server parameters `throughputProbing…`, which hold for one pool of tickets. MongoDB has two,
+// for reads and writes; ours is one, for calls of one kind.
 /// `InitialConcurrency` is by default the number of cores, for each pool. This is a server with 20.
 const START: f64 = 20.0;
 /// `MinConcurrency`.
@@ -20,7 +20,8 @@ const WEIGHT: f64 = 0.2;
 /// `ConcurrencyAdjustmentIntervalMillis`.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tries a tenth more, or less where not all is used, for 100 ms, and stays near it if that did better.
+/// Tries a tenth more, or less where not all is used, for 100 ms, and stays near it if that did
+/// better.
 #[derive(Debug)]
 pub(super) struct Mongo {
     limit: f64,
@@ -28,8 +29,8 @@ pub(super) struct Mongo {
     stable_throughput: f64,
     probing: bool,
     most_in_flight: usize,
-    /// None until no more run than the limit lets: the original waits for the tickets when it takes some
-    /// away, and measures after that.
+    /// None until no more run than the limit lets: the original waits for the tickets when it takes
+    /// some away, and measures after that.
     measuring: Option<Measuring>,
 }
 

@@ -16,7 +16,8 @@ const ALPHA: f64 = 0.4;
 /// `rtt_deviation_scale`: how many standard deviations are still usual.
 const DEVIATIONS: f64 = 2.5;
 
-/// One more per interval of one mean latency as long as that does not grow, a tenth less when it does.
+/// One more per interval of one mean latency as long as that does not grow, a tenth less when it
+/// does.
 #[derive(Debug)]
 pub(super) struct VectorArc {
     limit: usize,

@@ -6,7 +6,8 @@ use tower_load_leveling::limit::{Algorithm, Sample};
 use super::{SplitMix64, counts, dropped, magnitude};
 
 // `WindowedLimit.java`.
-/// `DEFAULT_MIN_WINDOW_TIME` and `DEFAULT_MAX_WINDOW_TIME`: between them lies twice the fastest call.
+/// `DEFAULT_MIN_WINDOW_TIME` and `DEFAULT_MAX_WINDOW_TIME`: between them lies twice the fastest
+/// call.
 const WINDOW: Duration = Duration::from_secs(1);
 /// `DEFAULT_WINDOW_SIZE`: fewer calls say nothing.
 const MIN_CALLS: u32 = 10;
@@ -19,8 +20,8 @@ const MAX_LIMIT: f64 = 1000.0;
 /// After so many windows per call of the limit, or from half as many on, the base is taken anew.
 const PROBE_MULTIPLIER: f64 = 30.0;
 
-/// Vegas, which keeps the queue that latency shows between three and six steps, fed with the mean of each
-/// second instead of each call.
+/// Vegas, which keeps the queue that latency shows between three and six steps, fed with the mean
+/// of each second instead of each call.
 #[derive(Debug)]
 pub(super) struct WindowedVegas {
     vegas: Vegas,
