@@ -1,5 +1,5 @@
-//! A `tracing` subscriber that panics, at each of its calls in turn: whatever it hits, no place and no
-//! slot is lost, no caller hangs, and the books balance (laws 1, 2, 3, 12).
+//! A `tracing` subscriber that panics, at each of its calls in turn: whatever it hits, no place and
+//! no slot is lost, no caller hangs, and the books balance (laws 1, 2, 3, 12).
 
 mod support;
 
@@ -94,7 +94,8 @@ async fn wherever_a_subscriber_panics_nothing_is_lost() {
                 }
                 panics.0.store(nth, SeqCst);
                 let mut call = None;
-                // Not as the value of `in_scope`: what a scope returns is leaked if leaving it panics.
+                // Not as the value of `in_scope`: what a scope returns is leaked if leaving it
+                // panics.
                 let _ = catch_unwind(AssertUnwindSafe(|| {
                     info_span!("caller").in_scope(|| call = Some(service.call(1)));
                 }));
