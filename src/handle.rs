@@ -108,7 +108,7 @@ impl Handle {
         let (finished, removed) = (counters.ended(), counters.removed.total());
         self.close();
         if tokio::time::timeout(deadline, self.idle()).await.is_err() {
-            core.remove_all();
+            core.dismiss();
         }
         DrainReport {
             finished: counters.ended().saturating_sub(finished),

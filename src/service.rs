@@ -73,12 +73,13 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 /// Dropping the future of a waiting call frees the place at once. Dropping the future of a running
 /// call drops the inner's future. With [`Abandon::Finish`] the work is done all the same.
 pub struct LoadLevel<S, Q, R, H = AsIs> {
-    inner: Arc<Inner<S, Responder<R, H>>>,
-    front: Arc<Front<Q>>,
+    // Dropped first: what the last service holds is given back before the leveler closes.
     /// The place reserved by `poll_ready`, under `Overflow::Wait`.
     reserved: Option<Reserved<Arc<Core>>>,
     /// The entry in the wait list, while `poll_ready` waits.
     waiter: Option<Waiter<Arc<Core>>>,
+    inner: Arc<Inner<S, Responder<R, H>>>,
+    front: Arc<Front<Q>>,
 }
 
 impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
@@ -167,6 +168,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         if execution == Execution::Spawn && !core.runtime.can_spawn() {
             return Err(NotRun { span, request, slot });
         }
+        // The clock is read before the inner is called: the service time includes its `call`.
+        let start = Start::at_once(arrival);
         let attempt = match self.inner.try_poll_ready(&span) {
             Readiness::Ready(ready) => {
                 let prepare = self.front.request_classifier.prepare();
@@ -197,8 +200,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             true => FirstPoll::OnTask,
             false => FirstPoll::of(core.admission.counters.direct.add(arrival.rank.priority)),
         };
-        let in_flight =
-            InFlight::direct(slot, Arc::clone(&self.inner) as _, Start::at_once(arrival));
+        let in_flight = InFlight::direct(slot, Arc::clone(&self.inner) as _, start);
         Ok(match execution {
             Execution::Caller => ResponseFuture::running(Running::new(future, in_flight, span)),
             Execution::Spawn => match task::start(core, future, in_flight, span, first) {
@@ -227,10 +229,12 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let prepare = self.front.request_classifier.prepare();
         let parts = CallParts { place, request, prepare, span };
         let call = Arc::new(QueuedCall::new(&self.inner, parts, arrival));
-        tracing::trace!("request queued");
-        self.front.leveler.send(Arc::clone(&call) as _);
         let gives_up = self.inner.core.settings.abandon == Abandon::Cancel;
-        ResponseFuture::queued(call, gives_up)
+        // Made before anything that may panic: its drop cancels the call.
+        let future = ResponseFuture::queued(Arc::clone(&call) as _, gives_up);
+        tracing::trace!("request queued");
+        self.front.leveler.send(call);
+        future
     }
 
     /// Waits for a place, under `Overflow::Wait`.

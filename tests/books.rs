@@ -2,8 +2,12 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
+use futures::FutureExt;
 use support::{
     EXECUTIONS, builder,
     gate::{Door, Failed, Gate, Told},
@@ -185,4 +189,42 @@ async fn nobody_who_has_gone_is_the_oldest_who_waits() {
     drop(waits);
     let stats = layer.handle().stats();
     assert_eq!((stats.queued, stats.oldest_wait), (0, None));
+}
+
+/// Takes 50 ms in `call` itself, and nothing after it.
+#[derive(Clone)]
+struct WorksInCall;
+
+impl Service<u32> for WorksInCall {
+    type Response = u32;
+    type Error = std::convert::Infallible;
+    type Future = std::future::Ready<Result<u32, Self::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: u32) -> Self::Future {
+        // The first poll moves the clock.
+        let _ = tokio::time::advance(Duration::from_millis(50)).now_or_never();
+        std::future::ready(Ok(request))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_time_includes_the_call_of_the_inner() {
+    for (execution, queued) in EXECUTIONS.into_iter().flat_map(|e| [(e, false), (e, true)]) {
+        let layer = builder(4, 1).execution(execution).build().expect("valid");
+        let handle = layer.handle();
+        let mut service = layer.layer(WorksInCall);
+        if queued {
+            handle.pause();
+        }
+        let call = service.call(1);
+        handle.resume();
+        call.await.expect("answered");
+        let longest = handle.stats().service_time.quantile(1.0).expect("one call");
+        let off = longest.abs_diff(Duration::from_millis(50));
+        assert!(off < Duration::from_millis(3), "{execution:?}, queued: {queued}: {longest:?}");
+    }
 }

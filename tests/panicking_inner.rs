@@ -228,3 +228,39 @@ async fn a_panic_while_a_future_is_dropped_frees_its_slot() {
         service.call(false).await.expect("answered");
     }
 }
+
+/// Fails when it is polled ready, and panics when it is dropped.
+struct FailsAndPanics;
+
+impl Service<u32> for FailsAndPanics {
+    type Response = u32;
+    type Error = std::io::Error;
+    type Future = std::future::Ready<Result<u32, std::io::Error>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Err(std::io::Error::other("no backend")))
+    }
+
+    fn call(&mut self, request: u32) -> Self::Future {
+        std::future::ready(Ok(request))
+    }
+}
+
+impl Drop for FailsAndPanics {
+    fn drop(&mut self) {
+        panic!("as told");
+    }
+}
+
+#[tokio::test]
+async fn an_inner_whose_last_request_ends_it_answers_before_its_drop() {
+    let layer = LoadLevelLayer::new(4, 1);
+    layer.handle().pause();
+    let mut service = layer.layer(FailsAndPanics);
+    let call = service.call(1);
+    // The request holds the inner alone now.
+    drop(service);
+    layer.handle().resume();
+    let error = call.await.expect_err("it has failed");
+    assert_eq!(error.to_string(), "no backend");
+}

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    admission::{Admission, Granted, refusal::Refusal, shedding::shedder::WINDOW, word::Counts},
+    admission::{Admission, Grantor, refusal::Refusal, shedding::shedder::WINDOW, word::Counts},
     inline_polling::InlinePolling,
     limiter::Limiter,
     link::{Link, job::Job},
@@ -146,7 +146,7 @@ impl Core {
     }
 
     /// Removes all waiting requests, and lets the drain task remove any that it has in hand.
-    pub(crate) fn remove_all(&self) {
+    pub(crate) fn dismiss(&self) {
         self.link.dismiss();
         self.wake();
     }
@@ -204,7 +204,7 @@ impl Core {
     }
 }
 
-impl Granted for Arc<Core> {
+impl Grantor for Arc<Core> {
     fn admission(&self) -> &Admission {
         &self.admission
     }

@@ -20,10 +20,10 @@
 //! | [`Inner`](call::inner::Inner) | one inner service | its `poll_ready` and `call` |
 //! | [`Link::backlog`](link::Link::backlog) | the order of the queue | our code |
 //! | [`Exchange`](call::exchange) | request or reply, two wakers | our code |
-//! | [`Limiter`](limiter::Limiter) | the limit algorithm | its methods |
+//! | [`Limiter`](limiter::Limiter) | the limit algorithm | its methods; the new limit is applied |
 //! | wait list, inboxes | lists | our code |
 //!
-//! Requests are dropped, inner services polled and callers answered outside of our locks.
+//! Requests are dropped and callers answered outside of all locks.
 //!
 //! Imports run in one direction: `drain` → `call` → `core` → `admission` → the leaves.
 

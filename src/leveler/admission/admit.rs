@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Admission, Granted,
+    Admission, Grantor,
     arrival::Arrival,
     bound::{Denied, Taken},
     place::Place,
@@ -25,7 +25,7 @@ pub(crate) enum Admitted<'a> {
 
 /// Admits a request, or returns the reason for the refusal. Uses the reserved place, if any.
 #[inline(always)]
-pub(crate) fn admit<'a, G: Granted>(
+pub(crate) fn admit<'a, G: Grantor>(
     admission: &'a Admission,
     arrival: &mut Arrival,
     reserved: Option<Reserved<G>>,
@@ -79,7 +79,7 @@ fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Resu
 }
 
 #[inline(always)]
-fn take<G: Granted>(
+fn take<G: Grantor>(
     admission: &Admission,
     arrival: &Arrival,
     reserved: Option<Reserved<G>>,

@@ -1,7 +1,8 @@
-//! Bound and slots: how many may come in, and how many may run at once.
+//! Places and slots: how many may come in, and how many may run at once.
 //!
 //! One atomic [`word`](super::word) holds both counts and the three flags of admission. Each
-//! decision is a single compare-exchange, never a check followed by an act.
+//! change of them is decided by a single compare-exchange. The limit is beside the word, so
+//! whoever has taken a slot looks at the limit again.
 //!
 //! Invariants, with *waiting* = held − in flight. A request of cost *c* takes *c* places and *c*
 //! slots, so the counts are sums of costs.
@@ -27,9 +28,9 @@ pub(crate) const MAX_COUNT: usize = (1 << 29) - 1025;
 /// The result of an admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Bound and slots: the request runs now.
+    /// Places and slots: the request runs now.
     Slots(Slots),
-    /// Bound alone: the request waits in the queue.
+    /// Places alone: the request waits in the queue.
     Places,
 }
 
@@ -63,7 +64,7 @@ pub(super) struct Bound {
     exact_limit: AtomicU64,
     /// Slots taken beyond the first of each request in flight.
     surplus: AtomicUsize,
-    /// Bound held by `Overflow::Wait` services that are ready and not yet called. Raised after the
+    /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
     /// place is taken, and lowered before the place is given back or used, so `unfinished` errs
     /// upwards.
     reserved: AtomicU32,
@@ -115,14 +116,11 @@ impl Bound {
         self.capacity.store(capacity.min(MAX_COUNT) as u32, SeqCst);
     }
 
-    /// Sets the limit. Returns the exact limit before.
-    pub(super) fn set_limit(&self, limit: f64) -> f64 {
-        let before = self.exact_limit.swap(limit.to_bits(), SeqCst);
-        let whole = whole_limit(limit);
-        if self.limit() != whole {
-            self.limit.store(whole as u32, SeqCst);
-        }
-        f64::from_bits(before)
+    /// Sets the limit. Returns the number of slots and the exact limit before.
+    pub(super) fn set_limit(&self, limit: f64) -> (usize, f64) {
+        let exactly = self.exact_limit.swap(limit.to_bits(), SeqCst);
+        let before = self.limit.swap(whole_limit(limit) as u32, SeqCst);
+        (before as usize, f64::from_bits(exactly))
     }
 
     /// Returns the number of places.
@@ -334,7 +332,7 @@ impl Bound {
 }
 
 /// Returns the number of slots for a limit: the whole part, from 1 to [`MAX_COUNT`].
-fn whole_limit(limit: f64) -> usize {
+pub(super) fn whole_limit(limit: f64) -> usize {
     // `as` cuts a float to the range of the integer; NaN becomes 0.
     (limit as usize).clamp(1, MAX_COUNT)
 }

@@ -40,7 +40,7 @@ impl Listeners {
         }
     }
 
-    /// Notifies the listeners of a change of capacity, limit or pace.
+    /// Notifies the listeners of a change of capacity or limit, or of the close.
     pub(super) fn on_bounds_changed(&self) {
         self.drain.wake();
         self.waitlist.wake_all();

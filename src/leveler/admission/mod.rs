@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::{
-    bound::Bound,
+    bound::{Bound, whole_limit},
     bypass::Bypass,
     listeners::Listeners,
     occupancy::Occupancy,
@@ -145,13 +145,13 @@ impl Admission {
 
     /// Sets the limit. If the number of slots changes, returns the numbers before and after.
     pub(crate) fn set_limit(&self, limit: f64) -> Option<(usize, usize)> {
-        let before = self.bound.limit();
-        let exactly = self.bound.set_limit(limit);
+        // Swapped, not compared: with two setters at once, each tells of the change that it made.
+        let (before, exactly) = self.bound.set_limit(limit);
         if exactly != limit && exactly.min(limit) < 1.0 {
             // The spacing of dispatches has changed.
             self.listeners.drain.wake();
         }
-        let after = self.bound.limit();
+        let after = whole_limit(limit);
         if before == after {
             return None;
         }
@@ -187,12 +187,12 @@ impl Admission {
     }
 }
 
-/// Access to the admission that granted a right.
-pub(crate) trait Granted {
+/// Access to the admission that grantor a right.
+pub(crate) trait Grantor {
     fn admission(&self) -> &Admission;
 }
 
-impl Granted for &Admission {
+impl Grantor for &Admission {
     #[inline]
     fn admission(&self) -> &Admission {
         self

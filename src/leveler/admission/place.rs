@@ -4,22 +4,22 @@ use std::{cell::Cell, thread};
 
 use tokio::time::Instant;
 
-use super::{Admission, Granted, bound::Slots, slot::Slot, unserved::Unserved, word::Counts};
+use super::{Admission, Grantor, bound::Slots, slot::Slot, unserved::Unserved, word::Counts};
 use crate::{class::Rank, error::Reason};
 
 /// The right of an admitted request to wait: as many places as the request costs.
 ///
 /// ```text
-/// Admitted ──▶ Queued ──▶ Running ──▶ Slot        enqueue, take_slot, into_slot
+/// Unqueued ──▶ Queued ──▶ Running ──▶ Slot        enqueue, take_slot, into_slot
 ///     └──────────┴──────────┴──▶ given back       by one of the methods that end it, or in Drop
 /// ```
 ///
-/// Each change of stage updates the counts of the queue. An end without a call also updates the
-/// counters, even in `Drop`, so the books balance (law 12).
+/// Each change of stage updates the counts of the queue. Once queued, an end without a call also
+/// updates the counters, even in `Drop`, so the books balance (law 12).
 #[derive(Debug)]
-pub(crate) struct Place<G: Granted> {
+pub(crate) struct Place<G: Grantor> {
     /// `None` once given back or converted.
-    granted: Option<G>,
+    grantor: Option<G>,
     rank: Rank,
     stage: Cell<Stage>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Place<G: Granted> {
 #[derive(Clone, Copy, Debug)]
 enum Stage {
     /// Not in the queue, and not counted as admitted.
-    Admitted,
+    Unqueued,
     Queued,
     /// Being dispatched, with slots.
     Running(Slots),
@@ -37,34 +37,34 @@ enum Stage {
 /// smaller number costs time, a larger number memory.
 const SWEEP: u64 = 1024;
 
-impl<G: Granted> Place<G> {
-    pub(super) fn waiting(granted: Option<G>, rank: Rank) -> Self {
-        Self { granted, rank, stage: Cell::new(Stage::Admitted) }
+impl<G: Grantor> Place<G> {
+    pub(super) fn waiting(grantor: Option<G>, rank: Rank) -> Self {
+        Self { grantor, rank, stage: Cell::new(Stage::Unqueued) }
     }
 
     /// Converts a slot back to a place: gives the slots back, and keeps the places. The request
     /// waits.
     pub(crate) fn instead_of(slot: Slot<G>, rank: Rank) -> Self {
-        Self::waiting(slot.into_granted(), rank)
+        Self::waiting(slot.into_grantor(), rank)
     }
 
     /// Keeps the place, with other access to the same admission.
     #[inline]
-    pub(crate) fn map<H: Granted>(mut self, to: impl FnOnce(G) -> H) -> Place<H> {
-        let granted = self.granted.take().map(to);
-        Place { granted, rank: self.rank, stage: Cell::new(self.stage.get()) }
+    pub(crate) fn map<H: Grantor>(mut self, to: impl FnOnce(G) -> H) -> Place<H> {
+        let grantor = self.grantor.take().map(to);
+        Place { grantor, rank: self.rank, stage: Cell::new(self.stage.get()) }
     }
 
     /// Returns the access to the admission; `None` only after the end.
-    pub(crate) fn granted(&self) -> Option<&G> {
-        self.granted.as_ref()
+    pub(crate) fn grantor(&self) -> Option<&G> {
+        self.grantor.as_ref()
     }
 
     /// Counts the request as admitted and queued.
     #[inline]
     pub(crate) fn enqueue(&self, now: Instant) {
-        let Some(granted) = &self.granted else { return };
-        let (admission, rank) = (granted.admission(), self.rank);
+        let Some(grantor) = &self.grantor else { return };
+        let (admission, rank) = (grantor.admission(), self.rank);
         admission.counters.queued.add(rank.priority);
         admission.occupancy.on_queued(rank);
         self.stage.set(Stage::Queued);
@@ -78,8 +78,8 @@ impl<G: Granted> Place<G> {
     /// few slots are free, or dispatch is paused. For the drain task alone.
     #[inline]
     pub(crate) fn take_slot(&self, asked: usize) -> bool {
-        let Some(granted) = &self.granted else { return false };
-        let admission = granted.admission();
+        let Some(grantor) = &self.grantor else { return false };
+        let admission = grantor.admission();
         let Some(slots) = admission.bound.take_slots(self.rank.cost as usize, asked) else {
             return false;
         };
@@ -93,16 +93,16 @@ impl<G: Granted> Place<G> {
     #[inline]
     pub(crate) fn into_slot(mut self) -> Option<Slot<G>> {
         match self.stage.get() {
-            Stage::Running(slots) => Some(Slot::new(self.granted.take()?, slots)),
-            Stage::Admitted | Stage::Queued => None,
+            Stage::Running(slots) => Some(Slot::new(self.grantor.take()?, slots)),
+            Stage::Unqueued | Stage::Queued => None,
         }
     }
 
     /// Gives the place back after the caller has gone.
     #[inline(always)]
     pub(crate) fn cancel(mut self) {
-        let Some(granted) = self.granted.take() else { return };
-        let admission = granted.admission();
+        let Some(grantor) = self.grantor.take() else { return };
+        let admission = grantor.admission();
         let before = admission.counters.cancelled.add();
         let after = self.release(admission);
         // Wake the drain task if the request may have held up others for want of slots, if a sweep
@@ -116,16 +116,16 @@ impl<G: Granted> Place<G> {
     /// Gives the place back after an end without a response. Returns the access to the admission.
     #[inline]
     pub(crate) fn end(mut self, how: Unserved) -> Option<G> {
-        let granted = self.granted.take()?;
-        self.give_back(&granted, how);
-        Some(granted)
+        let grantor = self.grantor.take()?;
+        self.give_back(&grantor, how);
+        Some(grantor)
     }
 
     /// Counts the end, then gives back: anyone woken by the free place must find the books
     /// balanced.
-    fn give_back(&self, granted: &G, how: Unserved) {
-        let admission = granted.admission();
-        if !matches!(self.stage.get(), Stage::Admitted) {
+    fn give_back(&self, grantor: &G, how: Unserved) {
+        let admission = grantor.admission();
+        if !matches!(self.stage.get(), Stage::Unqueued) {
             how.count(&admission.counters, self.rank.priority);
         }
         self.release(admission);
@@ -142,7 +142,7 @@ impl<G: Granted> Place<G> {
                 return after;
             }
             Stage::Queued => admission.occupancy.on_dequeued(self.rank),
-            Stage::Admitted => {}
+            Stage::Unqueued => {}
         }
         let after = places.release_waiting(self.rank.cost);
         listeners.on_place_free(after, places.reserved());
@@ -153,18 +153,18 @@ impl<G: Granted> Place<G> {
     /// request counts as panicked. Otherwise neither the queue nor the caller has the request any
     /// more, and it counts as removed.
     #[cold]
-    fn lose(&self, granted: &G) {
+    fn lose(&self, grantor: &G) {
         let panicked = thread::panicking() || matches!(self.stage.get(), Stage::Running(_));
         let removed = Unserved::Removed(Reason::Closed);
-        self.give_back(granted, if panicked { Unserved::Panicked } else { removed });
+        self.give_back(grantor, if panicked { Unserved::Panicked } else { removed });
     }
 }
 
-impl<G: Granted> Drop for Place<G> {
+impl<G: Grantor> Drop for Place<G> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(granted) = self.granted.take() {
-            self.lose(&granted);
+        if let Some(grantor) = self.grantor.take() {
+            self.lose(&grantor);
         }
     }
 }

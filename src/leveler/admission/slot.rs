@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{Admission, Granted, bound::Slots, unserved::Unserved, word::Counts};
+use super::{Admission, Grantor, bound::Slots, unserved::Unserved, word::Counts};
 use crate::class::Priority;
 
 /// The right of a call to run: as many slots and places as the request costs.
@@ -10,24 +10,24 @@ use crate::class::Priority;
 /// `Drop` gives both back, and notifies the listeners. A slot with a count of zero belongs to the
 /// bypass budget.
 #[derive(Debug)]
-pub(crate) struct Slot<G: Granted> {
+pub(crate) struct Slot<G: Grantor> {
     /// `None` once converted.
-    granted: Option<G>,
+    grantor: Option<G>,
     slots: Slots,
     /// Cleared once the slot was given back or handed over. Atomic to make a call `Sync`; two
     /// threads never use the same slot at once.
     is_live: AtomicBool,
 }
 
-impl<G: Granted> Slot<G> {
+impl<G: Grantor> Slot<G> {
     #[inline]
-    pub(super) fn new(granted: G, slots: Slots) -> Self {
-        Self { granted: Some(granted), slots, is_live: AtomicBool::new(true) }
+    pub(super) fn new(grantor: G, slots: Slots) -> Self {
+        Self { grantor: Some(grantor), slots, is_live: AtomicBool::new(true) }
     }
 
     /// Takes a slot from the bypass budget; `None` if used up.
-    pub(super) fn bypass(granted: G) -> Option<Self> {
-        granted.admission().bypass.begin().then(|| Self::new(granted, Slots::default()))
+    pub(super) fn bypass(grantor: G) -> Option<Self> {
+        grantor.admission().bypass.begin().then(|| Self::new(grantor, Slots::default()))
     }
 
     /// Returns whether the slot belongs to the bypass budget.
@@ -50,8 +50,8 @@ impl<G: Granted> Slot<G> {
 
     /// Returns the access to the admission.
     #[inline]
-    pub(crate) fn granted(&self) -> Option<&G> {
-        self.granted.as_ref()
+    pub(crate) fn grantor(&self) -> Option<&G> {
+        self.grantor.as_ref()
     }
 
     /// Returns whether the slot was neither given back nor handed over.
@@ -62,17 +62,17 @@ impl<G: Granted> Slot<G> {
 
     /// Keeps the slot, with other access to the same admission.
     #[inline]
-    pub(crate) fn map<H: Granted>(mut self, to: impl FnOnce(G) -> H) -> Slot<H> {
+    pub(crate) fn map<H: Grantor>(mut self, to: impl FnOnce(G) -> H) -> Slot<H> {
         let (slots, is_live) = (self.slots, AtomicBool::new(self.is_live()));
-        Slot { granted: self.granted.take().map(to), slots, is_live }
+        Slot { grantor: self.grantor.take().map(to), slots, is_live }
     }
 
     /// Goes on as the same slot, with a longer-lived way to the same admission.
     #[inline]
-    pub(crate) fn move_to<H: Granted>(mut self, granted: H) -> Slot<H> {
+    pub(crate) fn move_to<H: Grantor>(mut self, grantor: H) -> Slot<H> {
         let (slots, is_live) = (self.slots, AtomicBool::new(self.is_live()));
-        self.granted = None;
-        Slot { granted: Some(granted), slots, is_live }
+        self.grantor = None;
+        Slot { grantor: Some(grantor), slots, is_live }
     }
 
     /// Hands the slot over to a new owner. The former owner has nothing left to give back.
@@ -81,16 +81,16 @@ impl<G: Granted> Slot<G> {
         G: Clone,
     {
         let is_live = AtomicBool::new(self.end());
-        Self { granted: self.granted.clone(), slots: self.slots, is_live }
+        Self { grantor: self.grantor.clone(), slots: self.slots, is_live }
     }
 
     /// Gives the slots back, but not the places. Returns the access to the admission.
-    pub(super) fn into_granted(mut self) -> Option<G> {
-        let granted = self.granted.take();
-        if let Some(granted) = granted.as_ref().filter(|_| self.is_live()) {
-            granted.admission().bound.return_slots(self.slots.taken);
+    pub(super) fn into_grantor(mut self) -> Option<G> {
+        let grantor = self.grantor.take();
+        if let Some(grantor) = grantor.as_ref().filter(|_| self.is_live()) {
+            grantor.admission().bound.return_slots(self.slots.taken);
         }
-        granted
+        grantor
     }
 
     /// Gives the slots and places back. Dropping the result notifies the listeners.
@@ -99,8 +99,8 @@ impl<G: Granted> Slot<G> {
         if !self.end() {
             return None;
         }
-        let granted = self.granted.as_ref()?;
-        let admission = granted.admission();
+        let grantor = self.grantor.as_ref()?;
+        let admission = grantor.admission();
         let after = if self.is_bypass() {
             admission.bypass.end();
             None
@@ -116,8 +116,8 @@ impl<G: Granted> Slot<G> {
         if self.is_bypass() {
             return;
         }
-        if let Some(granted) = &self.granted {
-            let counters = &granted.admission().counters;
+        if let Some(grantor) = &self.grantor {
+            let counters = &grantor.admission().counters;
             counters.queued.add(priority);
             match how {
                 Unserved::Panicked => counters.panicked.add(),
@@ -135,7 +135,7 @@ impl<G: Granted> Slot<G> {
     }
 }
 
-impl<G: Granted> Drop for Slot<G> {
+impl<G: Grantor> Drop for Slot<G> {
     #[inline]
     fn drop(&mut self) {
         drop(self.release());

@@ -17,7 +17,7 @@ pub(super) const CLOSED: u64 = 1 << 63;
 pub(crate) struct Counts(pub(super) u64);
 
 impl Counts {
-    /// Bound held: queued, reserved and in flight.
+    /// Places held: queued, reserved and in flight.
     #[inline]
     pub(crate) fn held(self) -> usize {
         ((self.0 / HELD) & FIELD) as usize
@@ -29,7 +29,7 @@ impl Counts {
         (self.0 & FIELD) as usize
     }
 
-    /// Bound held without a slot: queued or reserved.
+    /// Places held without a slot: queued or reserved.
     #[inline]
     pub(crate) fn waiting(self) -> usize {
         self.held().saturating_sub(self.in_flight())

@@ -114,7 +114,7 @@ impl<O, A> InFlight<O, A> {
         let Start { at, wait, priority, budget, charge } = start;
         let mut this = Self { slot, at, wait, charge, budget, marks: Marks::new(priority, false) };
         // From here on `Drop` gives the slot back, even if the event panics.
-        if let Some(judge) = this.slot.granted().filter(|_| !this.slot.is_bypass()) {
+        if let Some(judge) = this.slot.grantor().filter(|_| !this.slot.is_bypass()) {
             let core = judge.core();
             this.marks = Marks::new(priority, this.slot.in_flight() >= core.admission.limit());
             core.on_dispatched(wait);
@@ -125,7 +125,7 @@ impl<O, A> InFlight<O, A> {
     /// Returns the judge of the call.
     #[inline]
     pub(super) fn judge(&self) -> Option<&Arc<dyn Judge<O, A>>> {
-        self.slot.granted()
+        self.slot.grantor()
     }
 
     /// Returns the time between admission and dispatch.

@@ -15,7 +15,7 @@ use crate::{
     class::Prepare,
     error::ServiceError,
     leveler::{
-        admission::{Admission, Granted, unserved::Unserved},
+        admission::{Admission, Grantor, unserved::Unserved},
         core::Core,
         inline_polling::InCall,
         panics::{contain, lock},
@@ -286,14 +286,14 @@ where
     }
 }
 
-impl<S, R> Granted for Arc<Inner<S, R>> {
+impl<S, R> Grantor for Arc<Inner<S, R>> {
     #[inline]
     fn admission(&self) -> &Admission {
         &self.core.admission
     }
 }
 
-impl<O, A> Granted for Arc<dyn Judge<O, A>> {
+impl<O, A> Grantor for Arc<dyn Judge<O, A>> {
     #[inline]
     fn admission(&self) -> &Admission {
         &self.core().admission

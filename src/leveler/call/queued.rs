@@ -23,6 +23,7 @@ use crate::{
         core::Core,
         link::job::{Dispatched, Job, Late, Removal},
         max_wait::After,
+        panics::contain,
     },
     options::Execution,
     queue::{ChargeId, InnerId},
@@ -158,7 +159,7 @@ where
         let unanswered = self.exchange.unanswered(Reply::lost);
         let CallParts { place, request, prepare, span } = parts;
         let wait = now.saturating_duration_since(self.terms.admitted);
-        let Some(inner) = place.granted() else { return Dispatched::Ended };
+        let Some(inner) = place.grantor() else { return Dispatched::Ended };
         let attempt = match inner.poll_ready(&span) {
             Readiness::Ready(ready) if place.take_slot(self.terms.asked as usize) => {
                 Attempt::called(ready.call(request, prepare, wait))
@@ -180,10 +181,13 @@ where
                 return Dispatched::NoSlot(self);
             }
             Attempt::Failed(failure, request) => {
-                place.end(failure.unserved());
+                // The inner may end here. It is dropped after the answer, as user code.
+                let inner = place.end(failure.unserved());
                 unanswered.end();
                 self.send(Reply::Failed(failure));
-                return if request.is_some() { Dispatched::Ended } else { Dispatched::Panicked };
+                let was_called = request.is_none();
+                contain(|| drop((request, inner)));
+                return if was_called { Dispatched::Panicked } else { Dispatched::Ended };
             }
         };
         inner.core.metrics.wait.record(wait);

@@ -16,7 +16,7 @@ use crate::{
     rng::draw,
 };
 
-/// Dispatches requests at the pace given to the builder.
+/// Dispatches requests at the pace of the rate, or of a limit below 1.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     pace: Pace,

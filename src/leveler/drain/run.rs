@@ -15,7 +15,10 @@ use super::{
     offers::Offers,
     ticks::Ticker,
 };
-use crate::{error::Reason, leveler::core::Core};
+use crate::{
+    error::Reason,
+    leveler::{core::Core, panics::contain},
+};
 
 /// Runs until the last layer, handle and service are gone and nothing waits.
 pub(super) fn run(core: Arc<Core>) -> impl Future<Output = ()> + Send {
@@ -42,7 +45,8 @@ impl Drop for Alive {
         core.link.remove_all(Reason::Closed);
         if waiting > 0 {
             let name = &*core.settings.name;
-            tracing::warn!(%name, waiting, "drain task ended with its runtime");
+            // Contained, since a second panic while one unwinds would end the process.
+            contain(|| tracing::warn!(%name, waiting, "drain task ended with its runtime"));
         }
     }
 }

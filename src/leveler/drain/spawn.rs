@@ -15,9 +15,11 @@ fn spawn(core: &Arc<Core>) -> Result<(), Reason> {
         if !core.link.begin() {
             return Ok(());
         }
+        // Made before the event: if a subscriber panics, its drop ends the link.
+        let task = run(Arc::clone(core));
         tracing::debug!(name = %core.settings.name, "drain task started");
         // A runtime after shutdown drops the task at once, which ends the link.
-        runtime.spawn(run(Arc::clone(core)));
+        runtime.spawn(task);
         if core.link.is_alive() {
             return Ok(());
         }
