@@ -9,6 +9,7 @@ use super::{
     link::{Link, job::Job},
     max_wait::After,
     metrics::Metrics,
+    pace::Rate,
     runtime::Runtime,
     settings::Settings,
 };
@@ -117,6 +118,22 @@ impl Core {
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limiter.freeze();
         self.apply_limit(limit as f64);
+    }
+
+    /// Returns control of the limit to the algorithm. Returns whether there is one.
+    pub(crate) fn resume_adaptive(&self) -> bool {
+        let apply = |limit| self.apply_limit(limit);
+        let resumed = self.limiter.thaw(self.admission.limit(), apply);
+        self.wake();
+        resumed
+    }
+
+    /// Sets the rate of dispatches, or none.
+    pub(crate) fn set_rate(&self, rate: Option<Rate>) {
+        // The drain task learns of it before it lets direct calls through again, or after.
+        self.link.rate.put(|news| *news = Some(rate));
+        self.admission.set_has_rate(rate.is_some());
+        self.wake();
     }
 
     fn apply_limit(&self, limit: f64) {
