@@ -124,7 +124,7 @@ impl Play {
             }
             Op::Limit(limit) => {
                 self.limit = *limit;
-                self.handle.set_limit(*limit);
+                self.handle.set_limit(*limit).expect("valid");
             }
             Op::Pause => {
                 self.is_paused = true;
