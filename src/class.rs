@@ -187,11 +187,13 @@ pub enum Priority {
 
 impl Priority {
     /// Every priority, the most urgent first.
-    pub const ALL: [Self; 5] =
+    pub const ALL: &'static [Self] = &Self::EACH;
+
+    /// [`ALL`](Self::ALL) as an array, in the order of the discriminants.
+    pub(crate) const EACH: [Self; 5] =
         [Self::Critical, Self::High, Self::Normal, Self::Low, Self::Background];
 
-    /// The position in [`ALL`](Self::ALL), which lists the variants in the order of their
-    /// discriminants.
+    /// The position in [`ALL`](Self::ALL).
     pub(crate) fn index(self) -> usize {
         self as usize
     }

@@ -49,8 +49,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, in the order of the counters.
-    pub(crate) const ALL: [Self; 8] = [
+    /// Every reason.
+    pub const ALL: &'static [Self] = &Self::EACH;
+
+    /// [`ALL`](Self::ALL) as an array, in the order of the counters and of the discriminants.
+    pub(crate) const EACH: [Self; 8] = [
         Self::Full,
         Self::Evicted,
         Self::MaxWait,

@@ -43,7 +43,7 @@ pub(crate) fn stats(core: &Core) -> Stats {
         drain_rate: predictor.drain_rate.per_second(),
         wait: core.metrics.wait.snapshot().with_zeros(direct_calls),
         service_time: core.metrics.service_time.snapshot(),
-        priorities: Priority::ALL.map(|priority| PriorityStats {
+        priorities: Priority::EACH.map(|priority| PriorityStats {
             queued: occupancy.queued_of(priority),
             admitted: direct.of(priority) + queued.of(priority),
             refused: refused.of(priority),

@@ -61,7 +61,7 @@ impl ByPriority {
     }
 
     pub(crate) fn get(&self) -> u64 {
-        Priority::ALL.map(|priority| self.of(priority)).iter().sum()
+        Priority::EACH.map(|priority| self.of(priority)).iter().sum()
     }
 }
 
@@ -82,10 +82,8 @@ impl ByReason {
     }
 
     pub(crate) fn snapshot(&self) -> Reasons {
-        Priority::ALL
-            .map(|priority| self.of(priority))
-            .into_iter()
-            .fold(Reasons::default(), Reasons::plus)
+        let each = Priority::ALL.iter().map(|priority| self.of(*priority));
+        each.fold(Reasons::default(), Reasons::plus)
     }
 
     pub(crate) fn of(&self, priority: Priority) -> Reasons {
@@ -106,7 +104,7 @@ mod tests {
     #[test]
     fn each_priority_and_reason_has_its_own_count() {
         for (priority, reason) in
-            Priority::ALL.into_iter().flat_map(|p| Reason::ALL.map(|reason| (p, reason)))
+            Priority::EACH.into_iter().flat_map(|p| Reason::EACH.map(|reason| (p, reason)))
         {
             let counts = ByReason::default();
             counts.add(priority, reason);

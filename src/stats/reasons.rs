@@ -37,7 +37,7 @@ impl Reasons {
     }
 
     pub(crate) fn plus(self, other: Self) -> Self {
-        Self::from_counts(Reason::ALL.map(|reason| self.get(reason) + other.get(reason)))
+        Self::from_counts(Reason::EACH.map(|reason| self.get(reason) + other.get(reason)))
     }
 
     /// Returns the count for one reason.
