@@ -109,6 +109,74 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// Returns a rejection for this reason: no time to retry, nothing waited, nothing queued, limit
+    /// 0, not over its share. The methods `with_…` set these.
+    ///
+    /// For tests of code that handles rejections. The service of a test returns the rejection in
+    /// place of a leveler:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::{BoxError, ServiceExt, service_fn};
+    /// use tower_load_leveling::error::{Reason, Rejected};
+    ///
+    /// /// Returns the time to wait for the next attempt, if there should be one.
+    /// fn backoff(error: &BoxError) -> Option<Duration> {
+    ///     error.downcast_ref::<Rejected>()?.retry_after()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let after = Duration::from_secs(2);
+    /// let busy = service_fn(move |_: ()| async move {
+    ///     Err::<(), BoxError>(Rejected::new(Reason::Full).with_retry_after(after).into())
+    /// });
+    /// let error = busy.oneshot(()).await.expect_err("rejected");
+    /// assert_eq!(backoff(&error), Some(after));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn new(reason: Reason) -> Self {
+        let (retry_after, waited) = (RetryAfter::NEVER, Duration::ZERO);
+        Self { reason, retry_after, waited, queued: 0, limit: 0, over_share: false }
+    }
+
+    /// Sets the time after which a retry makes sense. [`retry_after`](Self::retry_after) returns it
+    /// as set, without spread or upper bound. Default is unknown.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = RetryAfter::exactly(after);
+        self
+    }
+
+    /// Sets the time that the request waited. Default is zero.
+    #[must_use]
+    pub fn with_waited(mut self, waited: Duration) -> Self {
+        self.waited = waited;
+        self
+    }
+
+    /// Sets how many requests were waiting. Default is 0.
+    #[must_use]
+    pub fn with_queued(mut self, queued: usize) -> Self {
+        self.queued = queued;
+        self
+    }
+
+    /// Sets the limit. Default is 0.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Sets whether the request's own flow had used up its share. Default is `false`.
+    #[must_use]
+    pub fn with_over_share(mut self, over_share: bool) -> Self {
+        self.over_share = over_share;
+        self
+    }
+
     /// Returns the reason for the rejection.
     #[must_use]
     pub fn reason(&self) -> Reason {

@@ -200,7 +200,7 @@ impl Core {
             }
         };
         let queued = all.requests as usize;
-        Rejected { reason, retry_after, waited, queued, limit, over_share: false }
+        Rejected { retry_after, waited, queued, limit, ..Rejected::new(reason) }
     }
 }
 
