@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{reasons::Reasons, stripe::Striped};
+use super::{reason_counts::ReasonCounts, stripe::Striped};
 use crate::{class::Priority, error::Reason};
 
 /// The running totals. Each counter is independent, so relaxed ordering is enough.
@@ -81,17 +81,17 @@ impl ByReason {
         self.snapshot().total()
     }
 
-    pub(crate) fn snapshot(&self) -> Reasons {
+    pub(crate) fn snapshot(&self) -> ReasonCounts {
         let each = Priority::ALL.iter().map(|priority| self.of(*priority));
-        each.fold(Reasons::default(), Reasons::plus)
+        each.fold(ReasonCounts::default(), ReasonCounts::plus)
     }
 
-    pub(crate) fn of(&self, priority: Priority) -> Reasons {
+    pub(crate) fn of(&self, priority: Priority) -> ReasonCounts {
         let count = |reason: usize| {
             let stripes = self.0.all();
             stripes.map(|counts| counts[priority.index()][reason].load(Relaxed)).sum()
         };
-        Reasons::from_counts(std::array::from_fn(count))
+        ReasonCounts::from_counts(std::array::from_fn(count))
     }
 }
 

@@ -3,7 +3,7 @@ use crate::error::Reason;
 /// A count for every [`Reason`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Reasons {
+pub struct ReasonCounts {
     /// Rejections with [`Reason::Full`].
     pub full: u64,
     /// Rejections with [`Reason::Evicted`].
@@ -22,7 +22,7 @@ pub struct Reasons {
     pub no_runtime: u64,
 }
 
-impl Reasons {
+impl ReasonCounts {
     /// Returns the sum over all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
