@@ -3,13 +3,18 @@ use std::fmt;
 /// The reason why a request was refused on arrival or removed from the queue.
 ///
 /// `Display` prints a sentence for logs and responses, [`as_str`](Self::as_str) a name for fields.
+/// Later releases may add reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// The queue is full: capacity + limit requests were already admitted. Also the reason if
-    /// lasting overload leaves no room for the request's [priority](crate::Priority), and if too
-    /// many requests [bypass](crate::Class::bypass) the queue.
+    /// The queue is full: capacity + limit requests were already admitted.
     Full,
+    /// The request's [priority](crate::Priority) is cut off under lasting overload, although a
+    /// place may be free. The cutoff moves once a second, and no retry makes sense before.
+    CutOff,
+    /// As many requests as [`Builder::bypass_limit`](crate::Builder::bypass_limit) allows were
+    /// [bypassing](crate::Class::bypass) the queue.
+    Bypass,
     /// The request was evicted from a full queue: by a newer request under
     /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest), by a request of a higher
     /// [priority](crate::Priority), or by a request of a [flow](crate::Class::flow) with less in
@@ -36,8 +41,10 @@ impl Reason {
     pub const ALL: &'static [Self] = &Self::EACH;
 
     /// [`ALL`](Self::ALL) as an array, in the order of the counters and of the discriminants.
-    pub(crate) const EACH: [Self; 8] = [
+    pub(crate) const EACH: [Self; 10] = [
         Self::Full,
+        Self::CutOff,
+        Self::Bypass,
         Self::Evicted,
         Self::MaxWait,
         Self::Deadline,
@@ -52,6 +59,8 @@ impl Reason {
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Full => "full",
+            Self::CutOff => "cut_off",
+            Self::Bypass => "bypass",
             Self::Evicted => "evicted",
             Self::MaxWait => "max_wait",
             Self::Deadline => "deadline",
@@ -67,6 +76,8 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "the queue is full",
+            Self::CutOff => "the priority is cut off under overload",
+            Self::Bypass => "the bypass limit was reached",
             Self::Evicted => "evicted in favour of another request",
             Self::MaxWait => "the wait limit was reached",
             Self::Deadline => "the deadline passed",

@@ -20,7 +20,6 @@ pub(crate) fn stats(core: &Core) -> Stats {
         cancelled,
         panicked,
         refused,
-        cut_off,
         removed,
     } = counters;
     let direct_calls = direct.get();
@@ -47,7 +46,6 @@ pub(crate) fn stats(core: &Core) -> Stats {
             queued: occupancy.queued_of(priority),
             admitted: direct.of(priority) + queued.of(priority),
             refused: refused.of(priority),
-            cut_off: cut_off.of(priority),
             removed: removed.of(priority),
         }),
     }

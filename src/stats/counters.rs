@@ -17,8 +17,6 @@ pub(crate) struct Counters {
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,
     pub(crate) refused: ByReason,
-    /// Refused requests of a priority that was cut off; a part of `refused`.
-    pub(crate) cut_off: ByPriority,
     pub(crate) removed: ByReason,
 }
 

@@ -113,9 +113,6 @@ pub struct PriorityStats {
     pub admitted: u64,
     /// Calls refused on arrival and never admitted, by reason.
     pub refused: ReasonCounts,
-    /// Calls refused as [`Full`](crate::error::Reason::Full) although a place was free, since
-    /// lasting overload had cut off the priority; a part of `refused`.
-    pub cut_off: u64,
     /// Requests removed from the queue before dispatch, by reason.
     pub removed: ReasonCounts,
 }

@@ -6,6 +6,10 @@ use crate::error::Reason;
 pub struct ReasonCounts {
     /// Rejections with [`Reason::Full`].
     pub full: u64,
+    /// Rejections with [`Reason::CutOff`].
+    pub cut_off: u64,
+    /// Rejections with [`Reason::Bypass`].
+    pub bypass: u64,
     /// Rejections with [`Reason::Evicted`].
     pub evicted: u64,
     /// Rejections with [`Reason::MaxWait`].
@@ -31,9 +35,30 @@ impl ReasonCounts {
 
     /// Builds the counts from an array in the order of [`Reason::ALL`].
     pub(crate) fn from_counts(counts: [u64; Reason::ALL.len()]) -> Self {
-        let [full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime] =
-            counts;
-        Self { full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime }
+        let [
+            full,
+            cut_off,
+            bypass,
+            evicted,
+            max_wait,
+            deadline,
+            would_miss_deadline,
+            delay,
+            closed,
+            no_runtime,
+        ] = counts;
+        Self {
+            full,
+            cut_off,
+            bypass,
+            evicted,
+            max_wait,
+            deadline,
+            would_miss_deadline,
+            delay,
+            closed,
+            no_runtime,
+        }
     }
 
     pub(crate) fn plus(self, other: Self) -> Self {
@@ -45,6 +70,8 @@ impl ReasonCounts {
     pub fn get(&self, reason: Reason) -> u64 {
         match reason {
             Reason::Full => self.full,
+            Reason::CutOff => self.cut_off,
+            Reason::Bypass => self.bypass,
             Reason::Evicted => self.evicted,
             Reason::MaxWait => self.max_wait,
             Reason::Deadline => self.deadline,
