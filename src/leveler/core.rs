@@ -187,7 +187,6 @@ impl Core {
         match why {
             Refusal::Full => rejected.over_share = occupancy.is_over_share(rank),
             Refusal::CutOff => {
-                counters.cut_off.add(rank.priority);
                 // Not before the cutoff moves again, however short the queue.
                 let soon = WINDOW.as_secs_f32();
                 rejected.retry_after = rejected.retry_after.no_sooner_than(soon);
@@ -217,7 +216,7 @@ impl Core {
             }
         };
         let queued = all.requests as usize;
-        Rejected { reason, retry_after, waited, queued, limit, over_share: false }
+        Rejected { retry_after, waited, queued, limit, ..Rejected::new(reason) }
     }
 }
 
