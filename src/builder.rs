@@ -195,8 +195,8 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
-    /// Sets how many requests of [`Class::bypass`](crate::Class::bypass) may run at once. 0 means
-    /// none.
+    /// Sets how many requests of [`Class::bypass`](crate::Class::bypass) may run at once. Beyond
+    /// that, they are refused with [`Reason::Bypass`](crate::error::Reason::Bypass). 0 means none.
     ///
     /// Default is `8`.
     pub fn bypass_limit(mut self, limit: usize) -> Self {

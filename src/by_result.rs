@@ -59,7 +59,7 @@ fn is_refused(rejected: &Rejected) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fmt, io, time::Duration};
+    use std::{fmt, io};
 
     use super::*;
 
@@ -83,12 +83,6 @@ mod tests {
         }
     }
 
-    fn rejected(reason: Reason) -> Rejected {
-        let waited = Duration::ZERO;
-        let retry_after = crate::retry_after::RetryAfter::NEVER;
-        Rejected { reason, retry_after, waited, queued: 0, limit: 1, over_share: false }
-    }
-
     #[test]
     fn errors_that_are_known_to_mean_overload_do_wherever_they_are() {
         fn assert_overload<E: Error + Send + Sync + Clone + 'static>(error: E) {
@@ -97,8 +91,8 @@ mod tests {
             let deep = Because(Because(error.clone().into()).into());
             assert_eq!(of::<BoxError>(deep.into()), Outcome::Overload, "source {error:?}");
         }
-        assert_overload(rejected(Reason::Full));
-        assert_overload(rejected(Reason::MaxWait));
+        assert_overload(Rejected::new(Reason::Full));
+        assert_overload(Rejected::new(Reason::MaxWait));
         assert_eq!(of(timeout::error::Elapsed::new()), Outcome::Overload);
         assert_eq!(of(load_shed::error::Overloaded::new()), Outcome::Overload);
         for error in [
@@ -118,7 +112,7 @@ mod tests {
         assert_eq!(of(io::Error::other("lost")), Outcome::Ignore);
         assert_eq!(of::<BoxError>("lost".into()), Outcome::Ignore);
         assert_eq!(of::<BoxError>(Because("lost".into()).into()), Outcome::Ignore);
-        assert_eq!(of(rejected(Reason::Closed)), Outcome::Ignore, "it shuts down");
+        assert_eq!(of(Rejected::new(Reason::Closed)), Outcome::Ignore, "it shuts down");
         assert_eq!(of(()), Outcome::Ignore, "an error need not be an `Error`");
         assert_eq!(ByResult.classify(Ok::<_, &BoxError>(&())), Outcome::Success);
     }

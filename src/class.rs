@@ -63,7 +63,7 @@ impl Class {
     /// A bypassing request is dispatched at once, however many wait or run, even while the leveler
     /// is paused. Bypassing requests have a separate budget,
     /// [`Builder::bypass_limit`](crate::Builder::bypass_limit); beyond the budget they are refused
-    /// with [`Reason::Full`](crate::error::Reason::Full). A closed leveler refuses bypassing
+    /// with [`Reason::Bypass`](crate::error::Reason::Bypass). A closed leveler refuses bypassing
     /// requests too. No rate delays them.
     ///
     /// Running bypassing requests are counted by [`Stats::bypassing`](crate::Stats::bypassing)
@@ -165,10 +165,10 @@ impl Default for Class {
 /// When the queue is full, a new request evicts a request of a lower priority.
 ///
 /// Under lasting overload the lower priorities are *cut off* (load shedding): requests beyond the
-/// available room are refused on arrival. The choice is by a hash of [flow](Class::flow) and hour:
-/// the same few users are refused, instead of everybody now and then. Flows below their fair share
-/// are never cut off, nor is the highest priority in use. Giving one route a higher priority lowers
-/// all other routes.
+/// available room are refused on arrival with [`Reason::CutOff`](crate::error::Reason::CutOff). The
+/// choice is by a hash of [flow](Class::flow) and hour: the same few users are refused, instead of
+/// everybody now and then. Flows below their fair share are never cut off, nor is the highest
+/// priority in use. Giving one route a higher priority lowers all other routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Priority {
@@ -187,11 +187,13 @@ pub enum Priority {
 
 impl Priority {
     /// Every priority, the most urgent first.
-    pub const ALL: [Self; 5] =
+    pub const ALL: &'static [Self] = &Self::EACH;
+
+    /// [`ALL`](Self::ALL) as an array, in the order of the discriminants.
+    pub(crate) const EACH: [Self; 5] =
         [Self::Critical, Self::High, Self::Normal, Self::Low, Self::Background];
 
-    /// The position in [`ALL`](Self::ALL), which lists the variants in the order of their
-    /// discriminants.
+    /// The position in [`ALL`](Self::ALL).
     pub(crate) fn index(self) -> usize {
         self as usize
     }

@@ -149,6 +149,7 @@ impl Config {
             limit,
             line,
             rate,
+            rate_burst,
             max_wait,
             bypass_limit,
             overflow,

@@ -12,10 +12,13 @@ use pin_project_lite::pin_project;
 use tokio::{sync::oneshot, task::consume_budget};
 use tower::BoxError;
 
-use crate::leveler::call::{
-    inner::Failure,
-    reply::{Reply, ReplyChannel},
-    running::Running,
+use crate::leveler::{
+    call::{
+        inner::Failure,
+        reply::{Reply, ReplyChannel},
+        running::Running,
+    },
+    room::RoomChanged,
 };
 
 pin_project! {
@@ -162,5 +165,34 @@ impl<F: Future, A> fmt::Debug for ResponseFuture<F, A> {
             State::Answered { .. } | State::Failed { .. } => "answered",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish()
+    }
+}
+
+pin_project! {
+    /// Resolves when the room or the limit of a leveler may have grown. Made by
+    /// [`Handle::changed`](crate::Handle::changed).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it has no effect.
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Changed<'a> {
+        #[pin]
+        changed: RoomChanged<'a>,
+    }
+}
+
+impl<'a> Changed<'a> {
+    pub(crate) fn new(changed: RoomChanged<'a>) -> Self {
+        Self { changed }
+    }
+}
+
+impl Future for Changed<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().changed.poll(cx)
     }
 }

@@ -1,8 +1,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    error::Reason,
-    leveler::{front::Leveler, snapshot},
+    error::{BuildError, Reason},
+    future::Changed,
+    leveler::{front::Leveler, pace::Rate, snapshot},
     stats::Stats,
 };
 
@@ -41,19 +42,125 @@ impl Handle {
         snapshot::stats(&self.leveler.core)
     }
 
+    /// Returns the name of this leveler, as set with [`Builder::name`](crate::Builder::name).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.leveler.core.settings.name
+    }
+
+    /// Returns whether dispatch is [paused](Self::pause).
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.leveler.core.counts().is_paused()
+    }
+
+    /// Returns whether an algorithm finds the limit.
+    #[must_use]
+    pub fn is_adaptive(&self) -> bool {
+        self.leveler.core.limiter.is_adaptive()
+    }
+
+    /// Returns the limit: how many calls may run at once. Cheap: a load of one atomic.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.leveler.core.admission.limit()
+    }
+
+    /// Returns how many requests of cost 1 would find a free place now: capacity + limit, less what
+    /// is admitted and not finished. 0 after [`close`](Self::close). Cheap: from atomics.
+    ///
+    /// For those who pull work only when there is room for it. A place may be taken between this
+    /// look and a call; that call is refused.
+    ///
+    /// ```
+    /// # use tower_load_leveling::LoadLevelLayer;
+    /// # let layer = LoadLevelLayer::new(2, 1);
+    /// # let handle = layer.handle();
+    /// # let pull_and_call = |_many: usize| ();
+    /// # let worker = async move {
+    /// loop {
+    ///     // Made before the look, so that no change after the look is missed.
+    ///     let changed = handle.changed();
+    ///     match handle.room() {
+    ///         0 => changed.await,
+    ///         room => pull_and_call(room),
+    ///     }
+    /// #   break;
+    /// }
+    /// # };
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(worker);
+    /// ```
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.leveler.core.admission.room()
+    }
+
+    /// Returns a future that resolves when [`room`](Self::room) or [`limit`](Self::limit) may have
+    /// grown since this call, or when the leveler was closed. It may also resolve without that.
+    ///
+    /// Every change after this call counts, whether the future has been polled or not. Calls pay
+    /// nothing for it but the look at a counter while no such future exists.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future has no effect.
+    #[must_use = "futures do nothing unless polled"]
+    pub fn changed(&self) -> Changed<'_> {
+        Changed::new(self.leveler.core.admission.listeners.room.changed())
+    }
+
     /// Sets the limit, with immediate effect. A lower limit is reached as running calls finish;
     /// after raising the limit, as many requests as now fit are dispatched. An
     /// [adaptive](crate::Builder::adaptive) limit stays at the value set with this method.
     ///
-    /// A limit of 0 is ignored with a `warn` event. To stop dispatch, use [`pause`](Self::pause).
-    pub fn set_limit(&self, limit: usize) {
-        let core = &self.leveler.core;
+    /// A limit above 536 869 887 (2²⁹ − 1025) counts as that.
+    ///
+    /// # Errors
+    ///
+    /// If `limit` is 0; then nothing changes. To stop dispatch, use [`pause`](Self::pause).
+    pub fn set_limit(&self, limit: usize) -> Result<(), BuildError> {
         if limit == 0 {
-            let name = &*core.settings.name;
-            tracing::warn!(%name, "limit of 0 ignored, use `pause` to stop dispatch");
-            return;
+            let allowed = "1 or more (to stop dispatch, use `Handle::pause`)";
+            return Err(BuildError::new("set_limit", limit, allowed));
         }
-        core.set_limit(limit);
+        self.leveler.core.set_limit(limit);
+        Ok(())
+    }
+
+    /// Returns control of the limit to the algorithm of
+    /// [`Builder::adaptive`](crate::Builder::adaptive), after [`set_limit`](Self::set_limit). The
+    /// algorithm [goes on](crate::limit::Algorithm::resume_from) from the present limit.
+    ///
+    /// Returns whether the limit is adaptive now: false if the limit was fixed from the start, or if
+    /// the algorithm has panicked.
+    #[allow(clippy::must_use_candidate, reason = "the call is the point, the answer is news")]
+    pub fn resume_adaptive(&self) -> bool {
+        self.leveler.core.resume_adaptive()
+    }
+
+    /// Sets the rate of dispatches, as [`Builder::rate`](crate::Builder::rate) does, with immediate
+    /// effect. The burst stays the one of [`Builder::rate_burst`](crate::Builder::rate_burst).
+    /// `None` ends the pace.
+    ///
+    /// # Errors
+    ///
+    /// If the rate is 0 requests, or per 0 s, or per more than a century; then nothing changes.
+    pub fn set_rate(&self, rate: Option<(u32, Duration)>) -> Result<(), BuildError> {
+        let core = &self.leveler.core;
+        let rate = rate.map(|(requests, per)| {
+            Rate::new(requests, per, core.settings.rate_burst).ok_or_else(|| {
+                let allowed = "1 or more requests per 1 ns to 100 years";
+                BuildError::new("set_rate", format!("{requests} per {per:?}"), allowed)
+            })
+        });
+        core.set_rate(rate.transpose()?);
+        Ok(())
+    }
+
+    /// Sets how many requests of [`Class::bypass`](crate::Class::bypass) may run at once, with
+    /// immediate effect on new requests.
+    pub fn set_bypass_limit(&self, limit: usize) {
+        self.leveler.core.admission.set_bypass_limit(limit);
     }
 
     /// Sets the capacity, with immediate effect. After lowering the capacity, waiting requests

@@ -195,7 +195,7 @@ pub use self::{
     options::{Abandon, Execution, Order, Overflow},
     respond::{AsIs, HandOn},
     service::LoadLevel,
-    stats::{Histogram, PriorityStats, Reasons, Stats},
+    stats::{Histogram, PriorityStats, ReasonCounts, Stats},
 };
 
 #[cfg(all(doctest, feature = "http"))]

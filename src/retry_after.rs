@@ -10,6 +10,11 @@ use crate::rng::mix;
 pub(crate) enum Estimate {
     Unknown,
     Seconds(f32),
+    /// A time given by the user, which is returned as given.
+    Exact {
+        seconds: u32,
+        nanos: u32,
+    },
     /// The time for `calls` calls at a rate.
     ByRate {
         per_second: f32,
@@ -37,6 +42,7 @@ impl Estimate {
         let seconds = match self {
             Self::Unknown => return None,
             Self::Seconds(seconds) => seconds,
+            Self::Exact { seconds, nanos } => seconds as f32 + nanos as f32 * 1e-9,
             Self::ByRate { per_second, calls } => calls as f32 / per_second,
             Self::ByLimit { nanos, weight, limit } => weight as f32 * nanos / limit * 1e-9,
         };
@@ -48,7 +54,7 @@ fn clamp(many: u64) -> u32 {
     u32::try_from(many).unwrap_or(u32::MAX)
 }
 
-/// A time after which to retry, spread at random; or never.
+/// A time after which to retry, spread at random unless exact; or never.
 #[derive(Clone, Copy)]
 pub(crate) struct RetryAfter {
     after: Estimate,
@@ -70,12 +76,21 @@ impl RetryAfter {
         Self { after, seed: (seed ^ seed >> 32) as u32 }
     }
 
+    /// Returns a time without spread or cap. Whole seconds above `u32::MAX` (136 years) are cut.
+    pub(crate) fn exactly(after: Duration) -> Self {
+        let (seconds, nanos) = (clamp(after.as_secs()), after.subsec_nanos());
+        Self { after: Estimate::Exact { seconds, nanos }, seed: 0 }
+    }
+
     pub(crate) fn no_sooner_than(self, least: f32) -> Self {
         let seconds = self.after.seconds().map_or(least, |seconds| seconds.max(least));
         Self { after: Estimate::Seconds(seconds), ..self }
     }
 
     pub(crate) fn get(self) -> Option<Duration> {
+        if let Estimate::Exact { seconds, nanos } = self.after {
+            return Some(Duration::new(seconds.into(), nanos));
+        }
         let seconds = self.after.seconds()?;
         let random = mix(u64::from(self.seed)) as f32 / u64::MAX as f32;
         let spread = seconds.min(MAX_RETRY_AFTER) * (1.0 - SPREAD + 2.0 * SPREAD * random);

@@ -14,6 +14,7 @@ use crate::{
     class::{ClassifyRequest, ClassifyResponse, Opaque},
     error::{Refused, Rejected},
     future::ResponseFuture,
+    handle::Handle,
     leveler::{
         admission::{
             Admission,
@@ -85,6 +86,12 @@ pub struct LoadLevel<S, Q, R, H = AsIs> {
 impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     pub(crate) fn new(inner: Inner<S, Responder<R, H>>, front: Arc<Front<Q>>) -> Self {
         Self { inner: Arc::new(inner), front, reserved: None, waiter: None }
+    }
+
+    /// Returns the handle of the leveler behind this service, which is that of its layer.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.front.leveler))
     }
 
     /// Calls the inner service through the queue, like `call`, but returns a refusal at once,

@@ -201,7 +201,7 @@ async fn a_limit_grows_at_once_and_shrinks_by_debt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_is_set_by_hand_is_for_good() {
+async fn a_limit_that_is_set_by_hand_stays() {
     let _t = support::trace_init();
     let puppet = Puppet::new(2);
     let layer = puppet.builder().build().expect("valid");
@@ -209,14 +209,17 @@ async fn a_limit_that_is_set_by_hand_is_for_good() {
     let mut service = layer.layer(gate.service());
     let _calls: Vec<_> = (0..20).map(|id| tokio::spawn(service.call(id))).collect();
     settle().await;
-    layer.handle().set_limit(5);
+    layer.handle().set_limit(5).expect("valid");
     settle().await;
     assert_eq!(gate.running(), 5);
     puppet.ask_for(9.0);
     gate.finish(0);
     settle().await;
     assert_eq!((gate.running(), layer.handle().stats().limit), (5, 5));
-    assert_eq!(Arc::strong_count(&puppet.0), 1, "the algorithm has been let go");
+    assert!(layer.handle().resume_adaptive());
+    gate.finish(1);
+    settle().await;
+    assert_eq!(layer.handle().limit(), 9, "until it goes back to the algorithm");
 }
 
 #[tokio::test(start_paused = true)]

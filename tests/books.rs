@@ -171,7 +171,7 @@ async fn an_algorithm_sees_every_finished_call_and_sets_the_limit() {
     assert!(outcomes.contains(&Outcome::Cancelled));
     assert_eq!(seen[0].finished - seen[0].dispatched, Duration::from_millis(30));
     assert!(seen[0].limit_reached && seen[0].in_flight_at_dispatch == 1);
-    layer.handle().set_limit(1);
+    layer.handle().set_limit(1).expect("valid");
     gate.finish_all();
     settle().await;
     assert_eq!(layer.handle().stats().limit, 1, "set by hand, so the algorithm has no more say");

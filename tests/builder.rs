@@ -105,7 +105,7 @@ fn the_largest_and_smallest_settings_are_possible() {
 #[test]
 fn settings_out_of_range_at_run_time_are_brought_into_range() {
     let handle = builder(1, 1).build().expect("valid").handle();
-    handle.set_limit(usize::MAX);
+    handle.set_limit(usize::MAX).expect("valid");
     handle.set_capacity(usize::MAX);
     let stats = handle.stats();
     assert_eq!((stats.capacity, stats.limit), (MAX, MAX));

@@ -10,7 +10,7 @@ use std::sync::{
 use support::{
     EXECUTIONS, builder,
     gate::{Door, Gate, Told},
-    reason, settle,
+    reason, rejection, settle,
 };
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt};
@@ -80,9 +80,12 @@ async fn its_budget_is_small_and_its_own() {
         let mut service = layer.layer(gate.service());
         let mut checks: Vec<_> =
             (0..budget).map(|nth| task::spawn(service.call(100 + nth))).collect();
-        assert_eq!(reason(service.call(200).await), Reason::Full);
-        assert_eq!(layer.handle().stats().bypassing, budget as usize);
-        assert_eq!(layer.handle().stats().refused.full, 1);
+        let refused = rejection(service.call(200).await);
+        assert_eq!((refused.reason(), refused.is_over_share()), (Reason::Bypass, false));
+        let stats = layer.handle().stats();
+        assert_eq!(stats.bypassing, budget as usize);
+        assert_eq!((stats.refused.bypass, stats.refused.full, stats.refused.total()), (1, 0, 1));
+        assert_eq!(stats.priority(Priority::Critical).refused, stats.refused);
         if let Some(check) = checks.pop() {
             drop(check);
             settle().await;

@@ -124,7 +124,7 @@ impl Play {
             }
             Op::Limit(limit) => {
                 self.limit = *limit;
-                self.handle.set_limit(*limit);
+                self.handle.set_limit(*limit).expect("valid");
             }
             Op::Pause => {
                 self.is_paused = true;
@@ -224,7 +224,8 @@ impl Play {
         let ended = stats.succeeded + stats.failed + stats.cancelled + stats.panicked;
         let sum = ended + stats.removed.total() + (stats.queued + stats.in_flight) as u64;
         assert_eq!(stats.admitted, sum, "after {after:?}: {stats:?}");
-        let priorities = Priority::ALL.map(|priority| stats.priority(priority));
+        let priorities: Vec<_> =
+            Priority::ALL.iter().map(|priority| stats.priority(*priority)).collect();
         assert_eq!(stats.queued, priorities.iter().map(|priority| priority.queued).sum());
         assert_eq!(stats.admitted, priorities.iter().map(|priority| priority.admitted).sum());
         let removed: u64 = priorities.iter().map(|priority| priority.removed.total()).sum();

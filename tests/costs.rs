@@ -98,7 +98,7 @@ async fn a_limit_lowered_below_a_cost_does_not_block_it() {
     let mut service = layer.layer(gate.service());
     let _light = task::spawn(service.call(1));
     let _heavy = task::spawn(service.call(400));
-    layer.handle().set_limit(2);
+    layer.handle().set_limit(2).expect("valid");
     settle().await;
     gate.finish(1);
     settle().await;
@@ -117,7 +117,7 @@ async fn with_a_reserved_place_a_heavy_request_asks_for_the_others() {
     let layer = layer(builder(2, 1).overflow(Overflow::Wait));
     let mut service = layer.layer(gate.service());
     let _running = task::spawn(service.call(1));
-    layer.handle().set_limit(2);
+    layer.handle().set_limit(2).expect("valid");
     layer.handle().pause();
     let mut ready = task::spawn(futures::future::poll_fn(|cx| service.poll_ready(cx)));
     assert!(assert_ready!(ready.poll()).is_ok());
@@ -149,7 +149,7 @@ async fn one_that_waited_for_a_higher_limit_takes_what_it_costs() {
     let mut service = layer.layer(gate.service());
     layer.handle().pause();
     let _calls: Vec<_> = (1000..1005).map(|id| task::spawn(service.call(id))).collect();
-    layer.handle().set_limit(20);
+    layer.handle().set_limit(20).expect("valid");
     layer.handle().resume();
     settle().await;
     let stats = layer.handle().stats();

@@ -22,7 +22,7 @@ use tonic::{
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_load_leveling::{
     Builder, Class, ClassifyRequest, ClassifyResponse, Handle, Unclassified,
-    error::Reason,
+    error::{Reason, Rejected},
     grpc::{ByStatus, ErrorStatus, RejectionLayer, TimeoutDeadline},
     http::Hold,
     limit::Outcome,
@@ -201,6 +201,26 @@ async fn a_status_in_the_headers_says_how_the_inner_is() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     rig.until(0, 0).await;
     assert_eq!(rig.handle.stats().overloaded, 1);
+}
+
+#[tokio::test]
+async fn every_reason_is_unavailable_and_says_its_text() {
+    let _t = support::trace_init();
+    for reason in Reason::ALL {
+        for (over_share, code) in [(false, "14"), (true, "8")] {
+            let rejected = Rejected::new(*reason).with_retry_after(Duration::from_secs(90));
+            let rejected = rejected.with_over_share(over_share);
+            let service = RejectionLayer::new().layer(service_fn(move |_: ()| {
+                let error = BoxError::from(rejected.clone());
+                async move { Err::<Response<tonic::body::Body>, _>(error) }
+            }));
+            let Ok(response) = service.oneshot(()).await;
+            let headers = response.headers();
+            assert_eq!(headers["grpc-status"], code, "{reason}");
+            assert_eq!(headers["grpc-message"], reason.to_string());
+            assert_eq!(headers["grpc-retry-pushback-ms"], "90000", "{reason}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ use tokio_test::task;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_load_leveling::{
     Class, ClassifyRequest, LoadLevelLayer, Priority,
-    error::Reason,
+    error::{Reason, Rejected},
     http::{
         ByStatus, ExtensionDeadline, HeaderDeadline, HeldBody, Hold, PlainText, ProblemJson,
         RejectionLayer, Waited,
@@ -97,6 +97,34 @@ async fn what_a_refusal_says_can_be_chosen() {
         r#""detail":"the queue is full"}"#
     );
     assert_eq!(text(answer).await, problem);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_reason_is_a_503_that_says_its_name_and_text() {
+    let _t = support::trace_init();
+    let rejections =
+        RejectionLayer::new().reason_header(HeaderName::from_static("x-reason")).body(PlainText);
+    let expected = [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS];
+    for reason in Reason::ALL {
+        for (over_share, status) in [false, true].into_iter().zip(expected) {
+            let rejected = Rejected::new(*reason).with_retry_after(ms(90_000));
+            let error: BoxError = rejected.with_over_share(over_share).into();
+            let service = rejections.layer(refuses(error));
+            let Ok(answer) = service.oneshot(get("/")).await;
+            assert_eq!(answer.status(), status, "{reason}");
+            assert_eq!(answer.headers()["x-reason"], reason.as_str());
+            assert_eq!(answer.headers()[header::RETRY_AFTER], "90", "{reason}");
+            assert_eq!(text(answer).await, format!("{reason}\n"));
+        }
+    }
+}
+
+/// A test double of a stack that fails in this way, once.
+fn refuses(
+    error: BoxError,
+) -> impl Service<Request<()>, Response = Answer, Error = BoxError, Future: Send> {
+    let mut error = Some(error);
+    service_fn(move |_| std::future::ready(Err(error.take().expect("called once"))))
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,7 +41,7 @@ async fn a_lowered_limit_takes_effect_as_calls_finish() {
         let mut service = layer.layer(gate.service());
         let calls: Vec<_> = (0..10).map(|id| tokio::spawn(service.call(id))).collect();
         settle().await;
-        layer.handle().set_limit(2);
+        layer.handle().set_limit(2).expect("valid");
         for (finished, running) in [(0, 3), (1, 2), (2, 2), (3, 2)] {
             gate.finish(finished);
             settle().await;
@@ -63,18 +63,10 @@ async fn a_raised_limit_dispatches_as_many_as_fit_in_one_step() {
     let _calls: Vec<_> = (0..10).map(|id| service.call(id)).collect();
     settle().await;
     assert_eq!(gate.running(), 1);
-    layer.handle().set_limit(7);
+    layer.handle().set_limit(7).expect("valid");
     settle().await;
     assert_eq!(gate.running(), 7, "six more fit now");
     assert_eq!(layer.handle().stats().limit, 7);
-}
-
-#[tokio::test]
-async fn a_limit_of_zero_is_ignored() {
-    let _t = support::trace_init();
-    let layer = LoadLevelLayer::new(1, 5);
-    layer.handle().set_limit(0);
-    assert_eq!(layer.handle().stats().limit, 5);
 }
 
 #[tokio::test]

@@ -190,7 +190,7 @@ async fn a_limit_raised_from_below_one_is_felt_at_once() {
     gate.finish(0);
     settle().await;
     assert_eq!(gate.called(), [0], "a hundred seconds are between them");
-    layer.handle().set_limit(4);
+    layer.handle().set_limit(4).expect("valid");
     settle().await;
     assert_eq!(gate.called(), [0, 1, 2]);
 }

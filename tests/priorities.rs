@@ -9,7 +9,8 @@ use tokio::time::{Instant, advance};
 use tokio_test::task;
 use tower::{BoxError, Layer, Service};
 use tower_load_leveling::{
-    Builder, ByResult, Class, LoadLevelLayer, Overflow, Priority, Stats, error::Reason,
+    Builder, ByResult, Class, LoadLevelLayer, Overflow, Priority, Stats,
+    error::{Reason, Rejected},
 };
 
 /// The request says its own priority: the hundreds are its position among them.
@@ -142,10 +143,21 @@ async fn a_burst_of_urgent_ones_is_let_in_as_far_as_others_can_give_way() {
     assert_eq!(layer.handle().stats().queued, 0);
 }
 
+struct Flood {
+    /// The users of low requests that were served in the last second, one for each request.
+    served: Vec<u32>,
+    /// The same of those that were refused.
+    refused: Vec<u32>,
+    /// How many of these are to come back in a second or so.
+    later: usize,
+    /// All requests that were told that their priority is cut off.
+    cut_off: Vec<Rejected>,
+    stats: Stats,
+}
+
 /// Runs a flood of two priorities for so many seconds: 100 high and 300 low requests a second, at
-/// 200 that can be served. Each low one is of one of 50 users. Returns who of those were served,
-/// and refused, in the last second; and how many of these are to come back in a second or so.
-async fn flood(seconds: u32) -> (Vec<u32>, Vec<u32>, usize, Stats) {
+/// 200 that can be served. Each low one is of one of 50 users.
+async fn flood(seconds: u32) -> Flood {
     let classify = |id: &u32| match id % 4 {
         0 => Class::new().priority(Priority::High),
         _ => Class::new().priority(Priority::Low).flow(id % 50),
@@ -163,8 +175,11 @@ async fn flood(seconds: u32) -> (Vec<u32>, Vec<u32>, usize, Stats) {
         tokio::time::sleep_until(start + Duration::from_micros(2500) * nth).await;
     }
     let (mut served, mut refused, mut later) = (Vec::new(), Vec::new(), 0);
+    let mut cut_off = Vec::new();
     for (nth, call) in calls {
         let answer = call.await.expect("no panic");
+        let rejected = answer.as_ref().err().and_then(|error| error.downcast_ref::<Rejected>());
+        cut_off.extend(rejected.filter(|it| it.reason() == Reason::CutOff).cloned());
         if nth % 4 != 0 && nth >= (seconds - 1) * 400 {
             if answer.is_ok() {
                 served.push(nth % 50);
@@ -175,16 +190,16 @@ async fn flood(seconds: u32) -> (Vec<u32>, Vec<u32>, usize, Stats) {
             }
         }
     }
-    (served, refused, later, layer.handle().stats())
+    Flood { served, refused, later, cut_off, stats: layer.handle().stats() }
 }
 
 #[tokio::test(start_paused = true)]
 async fn under_lasting_overload_the_same_users_of_the_lower_priority_are_refused() {
-    let (served, refused, later, stats) = flood(5).await;
+    let Flood { served, refused, later, cut_off: _, stats } = flood(5).await;
     let high = stats.priority(Priority::High);
     assert_eq!((high.refused.total(), high.removed.total()), (0, 0));
     let low = stats.priority(Priority::Low);
-    assert!(low.cut_off > 400 && low.cut_off <= low.refused.full, "{stats:?}");
+    assert!(low.refused.cut_off > 400, "{stats:?}");
     assert!(later > refused.len() / 2, "{later} of {} are told of the cut", refused.len());
     // Some are always refused but for the few that keep the share of the priority.
     let count = |users: &[u32], user: u32| users.iter().filter(|other| **other == user).count();
@@ -192,6 +207,20 @@ async fn under_lasting_overload_the_same_users_of_the_lower_priority_are_refused
     let unlucky =
         (0..50).filter(|user| count(&refused, *user) >= count(&served, *user) * 2).count();
     assert!(lucky >= 5 && unlucky >= 20, "{lucky} were never refused, {unlucky} mostly");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newcomer_that_is_cut_off_is_told_so_and_counted_as_that() {
+    let Flood { cut_off, stats, .. } = flood(5).await;
+    assert_eq!(cut_off.len() as u64, stats.refused.cut_off);
+    assert_eq!(stats.priority(Priority::Low).refused.cut_off, stats.refused.cut_off);
+    assert_eq!((stats.removed.cut_off, stats.refused.bypass), (0, 0));
+    assert!(cut_off.len() > 400, "{stats:?}");
+    // No sooner than the next window, less the spread, however short the queue.
+    let soonest = cut_off.iter().filter_map(Rejected::retry_after).min();
+    assert!(soonest >= Some(Duration::from_millis(800)), "{soonest:?}");
+    assert!(cut_off.iter().all(|rejected| rejected.retry_after().is_some()));
+    assert!(cut_off.iter().any(|rejected| rejected.queued() < 20), "all places were taken");
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +258,7 @@ async fn nobody_is_cut_off_when_the_overload_is_long_over() {
         tokio::spawn(service.call([HIGH, LOW][nth % 2]));
         tokio::time::sleep(Duration::from_micros(2500)).await;
     }
-    let cut_off = || layer.handle().stats().priority(Priority::Low).cut_off;
+    let cut_off = || layer.handle().stats().priority(Priority::Low).refused.cut_off;
     assert!(cut_off() > 100, "{}", cut_off());
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let before = cut_off();

@@ -254,7 +254,7 @@ async fn step(op: &Op, id: u32, model: &mut Model, real: &mut Real) {
         }
         Op::Limit(limit) => {
             model.limit = *limit;
-            real.handle.set_limit(*limit);
+            real.handle.set_limit(*limit).expect("valid");
         }
         Op::Capacity(capacity) => {
             model.capacity = *capacity;

@@ -256,7 +256,7 @@ async fn a_limit_that_is_set_by_hand_ends_the_ticks() {
     let _runs = task::spawn(service.call(0));
     pass(25).await;
     assert!(!clock.ticks().is_empty());
-    layer.handle().set_limit(3);
+    layer.handle().set_limit(3).expect("valid");
     pass(100).await;
     assert_eq!(clock.ticks(), []);
 }

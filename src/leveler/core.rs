@@ -9,6 +9,7 @@ use super::{
     link::{Link, job::Job},
     max_wait::After,
     metrics::Metrics,
+    pace::Rate,
     runtime::Runtime,
     settings::Settings,
 };
@@ -119,6 +120,22 @@ impl Core {
         self.apply_limit(limit as f64);
     }
 
+    /// Returns control of the limit to the algorithm. Returns whether there is one.
+    pub(crate) fn resume_adaptive(&self) -> bool {
+        let apply = |limit| self.apply_limit(limit);
+        let resumed = self.limiter.thaw(self.admission.limit(), apply);
+        self.wake();
+        resumed
+    }
+
+    /// Sets the rate of dispatches, or none.
+    pub(crate) fn set_rate(&self, rate: Option<Rate>) {
+        // The drain task learns of it before it lets direct calls through again, or after.
+        self.link.rate.put(|news| *news = Some(rate));
+        self.admission.set_has_rate(rate.is_some());
+        self.wake();
+    }
+
     fn apply_limit(&self, limit: f64) {
         if let Some((before, limit)) = self.admission.set_limit(limit) {
             tracing::trace!(name = %self.settings.name, before, limit, "limit changed");
@@ -170,7 +187,6 @@ impl Core {
         match why {
             Refusal::Full => rejected.over_share = occupancy.is_over_share(rank),
             Refusal::CutOff => {
-                counters.cut_off.add(rank.priority);
                 // Not before the cutoff moves again, however short the queue.
                 let soon = WINDOW.as_secs_f32();
                 rejected.retry_after = rejected.retry_after.no_sooner_than(soon);
@@ -200,7 +216,7 @@ impl Core {
             }
         };
         let queued = all.requests as usize;
-        Rejected { reason, retry_after, waited, queued, limit, over_share: false }
+        Rejected { retry_after, waited, queued, limit, ..Rejected::new(reason) }
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
     },
 };
 
-use super::panics::lock;
+use super::panics::{contain, lock};
 use crate::limit::Algorithm;
 
 /// The limit algorithm, if any.
@@ -56,18 +56,32 @@ impl Limiter {
             Ok(limit) => apply(limit),
             Err(_) => {
                 self.is_adaptive.store(false, SeqCst);
+                let algorithm = guard.take();
+                drop(guard);
+                // Outside of the lock, since it is user code.
+                contain(|| drop(algorithm));
                 tracing::warn!("limit algorithm panicked, the limit stays what it is");
             }
         }
     }
 
-    /// Removes the algorithm. Waits for an update in progress, so a late limit cannot overwrite the
-    /// limit set by hand.
+    /// Listens to the algorithm no more. Waits for an update in progress, so that its limit cannot
+    /// overwrite the one set by hand.
     pub(super) fn freeze(&self) {
         self.is_adaptive.store(false, SeqCst);
-        let algorithm = lock(&self.algorithm).take();
-        // Outside of the lock, since the drop is user code.
-        drop(algorithm);
+        drop(lock(&self.algorithm));
+    }
+
+    /// Listens to the algorithm again, which goes on from `limit`. Returns whether there is one.
+    pub(super) fn thaw(&self, limit: usize, apply: impl FnOnce(f64)) -> bool {
+        if lock(&self.algorithm).is_none() {
+            return false;
+        }
+        if !self.is_adaptive.swap(true, SeqCst) {
+            self.wants_ticks.store(true, SeqCst);
+            self.tell_algorithm(|algorithm| algorithm.resume_from(limit), apply);
+        }
+        self.is_adaptive()
     }
 
     /// Returns whether the next dispatch has to wake the drain task, for the ticker.

@@ -41,6 +41,7 @@ mod max_wait;
 mod metrics;
 pub(crate) mod pace;
 pub(crate) mod panics;
+pub(crate) mod room;
 mod runtime;
 pub(crate) mod settings;
 pub(crate) mod snapshot;

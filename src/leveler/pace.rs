@@ -47,6 +47,12 @@ impl Pace {
         Self { rate, origin, due: 0.0, last: None }
     }
 
+    /// Goes on at another rate, or at none, from `now`.
+    pub(crate) fn set_rate(&mut self, rate: Option<Rate>, now: Instant) {
+        self.rate = rate;
+        self.due = self.nanos(now);
+    }
+
     /// Returns the time of the next dispatch, if not now. `gap` is the present spacing of a limit
     /// below 1.
     pub(crate) fn wait_until(&self, now: Instant, gap: Option<Duration>) -> Option<Instant> {

@@ -17,6 +17,7 @@ pub(crate) struct Settings {
     pub(crate) limit: f64,
     pub(crate) line: Rules,
     pub(crate) rate: Option<Rate>,
+    pub(crate) rate_burst: u32,
     pub(crate) max_wait: Option<Duration>,
     pub(crate) bypass_limit: usize,
     pub(crate) overflow: Overflow,

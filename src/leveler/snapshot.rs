@@ -20,7 +20,6 @@ pub(crate) fn stats(core: &Core) -> Stats {
         cancelled,
         panicked,
         refused,
-        cut_off,
         removed,
     } = counters;
     let direct_calls = direct.get();
@@ -43,11 +42,10 @@ pub(crate) fn stats(core: &Core) -> Stats {
         drain_rate: predictor.drain_rate.per_second(),
         wait: core.metrics.wait.snapshot().with_zeros(direct_calls),
         service_time: core.metrics.service_time.snapshot(),
-        priorities: Priority::ALL.map(|priority| PriorityStats {
+        priorities: Priority::EACH.map(|priority| PriorityStats {
             queued: occupancy.queued_of(priority),
             admitted: direct.of(priority) + queued.of(priority),
             refused: refused.of(priority),
-            cut_off: cut_off.of(priority),
             removed: removed.of(priority),
         }),
     }

@@ -106,6 +106,10 @@ impl Algorithm for Aimd {
         self.limit
     }
 
+    fn resume_from(&mut self, limit: usize) {
+        self.limit = self.bounds.clamp(limit as f64);
+    }
+
     fn on_sample(&mut self, sample: &Sample) {
         let overloaded = match sample.outcome {
             Outcome::Success => sample.service_time() > self.timeout,

@@ -56,4 +56,14 @@ pub trait Algorithm: Send + 'static {
     fn on_tick(&mut self, now: Instant, load: &Load) {
         let _ = (now, load);
     }
+
+    /// Goes on from a limit that was set by hand, when
+    /// [`Handle::resume_adaptive`](crate::Handle::resume_adaptive) returns control to the
+    /// algorithm.
+    ///
+    /// Does nothing by default: the algorithm then goes on from the limit of its own. The
+    /// algorithms of this crate take the limit over, within their bounds.
+    fn resume_from(&mut self, limit: usize) {
+        let _ = limit;
+    }
 }

@@ -147,6 +147,10 @@ impl Algorithm for Gradient {
         self.limit
     }
 
+    fn resume_from(&mut self, limit: usize) {
+        self.limit = self.bounds.clamp(limit as f64);
+    }
+
     fn on_sample(&mut self, sample: &Sample) {
         if !self.window.add(sample) {
             return;

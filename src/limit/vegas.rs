@@ -151,6 +151,10 @@ impl Algorithm for Vegas {
         self.limit
     }
 
+    fn resume_from(&mut self, limit: usize) {
+        self.limit = self.bounds.clamp(limit as f64);
+    }
+
     fn on_sample(&mut self, sample: &Sample) {
         let step = step(self.limit);
         let change = match sample.outcome {

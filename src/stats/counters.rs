@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{reasons::Reasons, stripe::Striped};
+use super::{reason_counts::ReasonCounts, stripe::Striped};
 use crate::{class::Priority, error::Reason};
 
 /// The running totals. Each counter is independent, so relaxed ordering is enough.
@@ -17,8 +17,6 @@ pub(crate) struct Counters {
     pub(crate) cancelled: Counter,
     pub(crate) panicked: Counter,
     pub(crate) refused: ByReason,
-    /// Refused requests of a priority that was cut off; a part of `refused`.
-    pub(crate) cut_off: ByPriority,
     pub(crate) removed: ByReason,
 }
 
@@ -61,7 +59,7 @@ impl ByPriority {
     }
 
     pub(crate) fn get(&self) -> u64 {
-        Priority::ALL.map(|priority| self.of(priority)).iter().sum()
+        Priority::EACH.map(|priority| self.of(priority)).iter().sum()
     }
 }
 
@@ -81,19 +79,17 @@ impl ByReason {
         self.snapshot().total()
     }
 
-    pub(crate) fn snapshot(&self) -> Reasons {
-        Priority::ALL
-            .map(|priority| self.of(priority))
-            .into_iter()
-            .fold(Reasons::default(), Reasons::plus)
+    pub(crate) fn snapshot(&self) -> ReasonCounts {
+        let each = Priority::ALL.iter().map(|priority| self.of(*priority));
+        each.fold(ReasonCounts::default(), ReasonCounts::plus)
     }
 
-    pub(crate) fn of(&self, priority: Priority) -> Reasons {
+    pub(crate) fn of(&self, priority: Priority) -> ReasonCounts {
         let count = |reason: usize| {
             let stripes = self.0.all();
             stripes.map(|counts| counts[priority.index()][reason].load(Relaxed)).sum()
         };
-        Reasons::from_counts(std::array::from_fn(count))
+        ReasonCounts::from_counts(std::array::from_fn(count))
     }
 }
 
@@ -106,7 +102,7 @@ mod tests {
     #[test]
     fn each_priority_and_reason_has_its_own_count() {
         for (priority, reason) in
-            Priority::ALL.into_iter().flat_map(|p| Reason::ALL.map(|reason| (p, reason)))
+            Priority::EACH.into_iter().flat_map(|p| Reason::EACH.map(|reason| (p, reason)))
         {
             let counts = ByReason::default();
             counts.add(priority, reason);

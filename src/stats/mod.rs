@@ -3,13 +3,13 @@
 mod counters;
 mod histogram;
 mod rate;
-mod reasons;
+mod reason_counts;
 mod stripe;
 
 use std::{fmt, time::Duration};
 
 pub(crate) use self::{counters::Counters, histogram::Recorder, rate::DrainRate};
-pub use self::{histogram::Histogram, reasons::Reasons};
+pub use self::{histogram::Histogram, reason_counts::ReasonCounts};
 
 use crate::class::Priority;
 
@@ -54,9 +54,9 @@ pub struct Stats {
     /// Calls that panicked.
     pub panicked: u64,
     /// Calls refused on arrival and never admitted, by reason.
-    pub refused: Reasons,
+    pub refused: ReasonCounts,
     /// Requests removed from the queue before dispatch, by reason.
-    pub removed: Reasons,
+    pub removed: ReasonCounts,
     /// Running requests of [`Class::bypass`](crate::Class::bypass). No other number in the stats
     /// counts them.
     pub bypassing: usize,
@@ -112,10 +112,7 @@ pub struct PriorityStats {
     /// Requests admitted since the leveler was built.
     pub admitted: u64,
     /// Calls refused on arrival and never admitted, by reason.
-    pub refused: Reasons,
-    /// Calls refused as [`Full`](crate::error::Reason::Full) although a place was free, since
-    /// lasting overload had cut off the priority; a part of `refused`.
-    pub cut_off: u64,
+    pub refused: ReasonCounts,
     /// Requests removed from the queue before dispatch, by reason.
-    pub removed: Reasons,
+    pub removed: ReasonCounts,
 }

@@ -1,6 +1,6 @@
 use super::{waitlist::Waitlist, word::Counts};
 use crate::{
-    leveler::{idle::Idle, link::wakeup::Wakeup},
+    leveler::{idle::Idle, link::wakeup::Wakeup, room::RoomWatch},
     options::Overflow,
 };
 
@@ -10,13 +10,14 @@ pub(crate) struct Listeners {
     pub(crate) drain: Wakeup,
     pub(crate) waitlist: Waitlist,
     pub(crate) idle: Idle,
+    pub(crate) room: RoomWatch,
     overflow: Overflow,
 }
 
 impl Listeners {
     pub(super) fn new(overflow: Overflow) -> Self {
         let (drain, waitlist, idle) = (Wakeup::default(), Waitlist::default(), Idle::default());
-        Self { drain, waitlist, idle, overflow }
+        Self { drain, waitlist, idle, room: RoomWatch::default(), overflow }
     }
 
     /// Notifies the listeners of free slots, and of the places with them.
@@ -35,6 +36,7 @@ impl Listeners {
             self.waitlist.wake_one();
             self.drain.wake();
         }
+        self.room.notify();
         if after.held() <= reserved {
             self.idle.notify();
         }
@@ -44,5 +46,6 @@ impl Listeners {
     pub(super) fn on_bounds_changed(&self) {
         self.drain.wake();
         self.waitlist.wake_all();
+        self.room.notify();
     }
 }

@@ -26,7 +26,10 @@ pub(crate) mod waiter;
 pub(crate) mod waitlist;
 pub(crate) mod word;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -57,8 +60,8 @@ pub(crate) struct Admission {
     bypass: Bypass,
     overflow: Overflow,
     order: Order,
-    /// Set if dispatches have a rate. Only the drain task dispatches then.
-    has_rate: bool,
+    /// Set if a rate of dispatches is set. Only the drain task dispatches then.
+    has_rate: AtomicBool,
     /// The wait limit of newcomers.
     pub(crate) max_wait: MaxWait,
 }
@@ -76,7 +79,7 @@ impl Admission {
             bypass: Bypass::new(settings.bypass_limit),
             overflow: settings.overflow,
             order: settings.line.order,
-            has_rate: settings.rate.is_some(),
+            has_rate: AtomicBool::new(settings.rate.is_some()),
             max_wait: MaxWait::new(settings.max_wait),
         }
     }
@@ -106,6 +109,13 @@ impl Admission {
         self.bound.total()
     }
 
+    /// Returns how many requests of cost 1 would find a free place now.
+    pub(crate) fn room(&self) -> usize {
+        let counts = self.counts();
+        let free = self.total().saturating_sub(counts.held());
+        if counts.is_closed() { 0 } else { free }
+    }
+
     /// Returns the number of running requests, regardless of cost.
     pub(crate) fn running(&self) -> usize {
         self.bound.running()
@@ -121,10 +131,26 @@ impl Admission {
         self.bound.unfinished()
     }
 
+    /// Returns whether a rate of dispatches is set.
+    #[inline]
+    pub(crate) fn has_rate(&self) -> bool {
+        self.has_rate.load(SeqCst)
+    }
+
+    /// Takes note whether a rate of dispatches is set.
+    pub(crate) fn set_has_rate(&self, has_rate: bool) {
+        self.has_rate.store(has_rate, SeqCst);
+    }
+
+    /// Sets how many requests may bypass the queue at once.
+    pub(crate) fn set_bypass_limit(&self, limit: usize) {
+        self.bypass.set_limit(limit);
+    }
+
     /// Returns whether dispatches are spaced, which only the drain task can do.
     #[inline]
     pub(crate) fn is_paced(&self) -> bool {
-        self.has_rate || self.exact_limit() < 1.0
+        self.has_rate() || self.exact_limit() < 1.0
     }
 
     /// Returns whether a request of cost `cost` may be dispatched now.

@@ -157,7 +157,7 @@ impl Occupancy {
 
     /// Returns the number of waiting requests.
     pub(crate) fn queued(&self) -> usize {
-        Priority::ALL.map(|priority| self.queued_of(priority)).iter().sum()
+        Priority::EACH.map(|priority| self.queued_of(priority)).iter().sum()
     }
 
     /// Returns the number of waiting requests of a priority.

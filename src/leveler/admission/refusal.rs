@@ -22,7 +22,9 @@ pub(crate) enum Refusal {
 impl Refusal {
     pub(crate) fn reason(self) -> Reason {
         match self {
-            Self::Full | Self::CutOff | Self::Bypass => Reason::Full,
+            Self::Full => Reason::Full,
+            Self::CutOff => Reason::CutOff,
+            Self::Bypass => Reason::Bypass,
             Self::WouldMiss { .. } => Reason::WouldMissDeadline,
             Self::Late => Reason::Deadline,
             Self::Closed => Reason::Closed,

@@ -79,7 +79,7 @@ impl Marks {
     }
 
     fn priority(self) -> Priority {
-        Priority::ALL[usize::from(self.0 & !Self::LIMIT_REACHED)]
+        Priority::EACH[usize::from(self.0 & !Self::LIMIT_REACHED)]
     }
 
     fn limit_reached(self) -> bool {

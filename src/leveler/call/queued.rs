@@ -230,7 +230,7 @@ where
 fn rejected(core: &Core, span: &Span, admitted: Instant, why: Removal) -> Rejected {
     let Removal { reason, over_share } = why;
     let waited = Instant::now().saturating_duration_since(admitted);
-    let rejected = Rejected { over_share, ..core.rejected(reason, waited) };
+    let rejected = core.rejected(reason, waited).with_over_share(over_share);
     span.in_scope(|| {
         let (name, waited) = (&*core.settings.name, waited.as_secs_f64());
         tracing::debug!(%name, reason = reason.as_str(), waited, "request removed");

@@ -2,7 +2,6 @@ use std::{
     sync::Arc,
     task::{Context, Poll},
     thread,
-    time::Duration,
 };
 
 use tokio::sync::oneshot;
@@ -12,7 +11,6 @@ use super::{inner::Failure, running::Running};
 use crate::{
     error::{Reason, Rejected},
     leveler::panics::contain,
-    retry_after::RetryAfter,
 };
 
 /// The message to a caller from the drain task or the task of the call.
@@ -32,10 +30,7 @@ impl<F: Future, A> Reply<F, A> {
     /// Returns the reply to a caller whose request was dropped unanswered. Only a bug here or a
     /// panicking `tracing` subscriber leads to this. An error is better than a hang.
     pub(crate) fn lost() -> Self {
-        let (reason, waited) = (Reason::Closed, Duration::ZERO);
-        let over_share = false;
-        let retry_after = RetryAfter::NEVER;
-        Self::error(Rejected { reason, retry_after, waited, queued: 0, limit: 0, over_share })
+        Self::error(Rejected::new(Reason::Closed))
     }
 
     /// Returns the reply for the result of a call; `Err` is a panic.

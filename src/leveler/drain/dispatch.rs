@@ -38,6 +38,11 @@ impl Dispatcher {
         cx: &mut Context<'_>,
     ) -> Option<Instant> {
         let admission = &core.admission;
+        let mut news = None;
+        core.link.rate.swap(&mut news);
+        if let Some(rate) = news {
+            self.pace.set_rate(rate, Instant::now());
+        }
         let (mut left, mut due) = (BATCH, None);
         let times = admission.predictor.service_times.by_priority();
         while left > 0 && admission.may_dispatch(1) {
@@ -143,7 +148,7 @@ pub(super) fn waits_for_slots(core: &Core, due: Option<Instant>) -> bool {
     let admission = &core.admission;
     let by_limit = match due {
         // A limit below 1 is a pace.
-        Some(_) => core.settings.rate.is_none(),
+        Some(_) => !admission.has_rate(),
         None => !admission.may_dispatch(1),
     };
     by_limit && admission.occupancy.queued() > 0 && !admission.counts().is_paused()

@@ -22,7 +22,10 @@ use std::{
 use tokio::sync::mpsc;
 
 use self::{backlog::Backlog, inbox::Inbox, job::Job};
-use super::panics::{contain, lock};
+use super::{
+    pace::Rate,
+    panics::{contain, lock},
+};
 use crate::{
     error::Reason,
     queue::{ChargeId, InnerId, Rules},
@@ -35,6 +38,8 @@ pub(crate) struct Link {
     pub(crate) woken: Inbox<BTreeSet<InnerId>>,
     /// The real times of charged calls.
     pub(crate) settlements: Inbox<Vec<(ChargeId, Duration)>>,
+    /// A new rate of dispatches, or an end of it.
+    pub(crate) rate: Inbox<Option<Option<Rate>>>,
     /// Set while a drain task exists.
     is_alive: AtomicBool,
     /// Set once the deadline of a drain has passed: nothing may wait any more.
@@ -47,6 +52,7 @@ impl Link {
             backlog: Mutex::new(Backlog::new(receiver, rules)),
             woken: Inbox::default(),
             settlements: Inbox::default(),
+            rate: Inbox::default(),
             is_alive: AtomicBool::new(false),
             is_dismissed: AtomicBool::new(false),
         }

@@ -130,6 +130,11 @@ impl Algorithm for Bdp {
         self.trials.limit()
     }
 
+    /// Searches anew from this limit: the model is of a time before the limit was set by hand.
+    fn resume_from(&mut self, limit: usize) {
+        *self = Self::within(Bounds { initial: whole(limit), ..self.bounds() });
+    }
+
     fn on_sample(&mut self, sample: &Sample) {
         let now = self.seconds(sample.finished);
         self.trials.on_sample(now, sample);

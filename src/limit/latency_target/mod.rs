@@ -200,6 +200,10 @@ impl Algorithm for LatencyTarget {
         self.limit
     }
 
+    fn resume_from(&mut self, limit: usize) {
+        self.limit = self.bounds.clamp(limit as f64);
+    }
+
     fn on_sample(&mut self, sample: &Sample) {
         match sample.outcome {
             Outcome::Success => self.on_success(sample),

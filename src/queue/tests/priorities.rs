@@ -19,7 +19,7 @@ fn lower_ones_keep_their_share_under_a_flood_of_higher_ones() {
     let mut rig = Rig::new(Rules::default());
     rig.times = [Some(MS); 5];
     let mut served = [0; 5];
-    for level in Priority::ALL {
+    for level in Priority::EACH {
         rig.push_many(2, &priority(level));
     }
     for _ in 0..100_000 {

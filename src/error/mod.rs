@@ -11,86 +11,14 @@
 //! [`Refused`] is the error of [`LoadLevel::try_call`](crate::LoadLevel::try_call) and hands the
 //! request back. [`BuildError`] names an invalid setting of the [`Builder`](crate::Builder).
 
+mod reason;
+
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 pub use tower::BoxError;
 
+pub use self::reason::Reason;
 use crate::retry_after::RetryAfter;
-
-/// The reason why a request was refused on arrival or removed from the queue.
-///
-/// `Display` prints a sentence for logs and responses, [`as_str`](Self::as_str) a name for fields.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The queue is full: capacity + limit requests were already admitted. Also the reason if
-    /// lasting overload leaves no room for the request's [priority](crate::Priority), and if too
-    /// many requests [bypass](crate::Class::bypass) the queue.
-    Full,
-    /// The request was evicted from a full queue: by a newer request under
-    /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest), by a request of a higher
-    /// [priority](crate::Priority), or by a request of a [flow](crate::Class::flow) with less in
-    /// the queue.
-    Evicted,
-    /// The request waited as long as [`Builder::max_wait`](crate::Builder::max_wait) allows.
-    MaxWait,
-    /// The request's own [deadline](crate::Class::deadline) passed before its dispatch.
-    Deadline,
-    /// The request's deadline could no longer be met, according to the measured wait and service
-    /// time.
-    WouldMissDeadline,
-    /// [Controlled delay](crate::Builder::controlled_delay) removed the request to keep a standing
-    /// queue short.
-    Delay,
-    /// The leveler was closed, or the drain task died with its runtime.
-    Closed,
-    /// No Tokio runtime was running to spawn the drain task on.
-    NoRuntime,
-}
-
-impl Reason {
-    /// Every reason, in the order of the counters.
-    pub(crate) const ALL: [Self; 8] = [
-        Self::Full,
-        Self::Evicted,
-        Self::MaxWait,
-        Self::Deadline,
-        Self::WouldMissDeadline,
-        Self::Delay,
-        Self::Closed,
-        Self::NoRuntime,
-    ];
-
-    /// Returns the name of the reason in snake case, as in the fields of events.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Evicted => "evicted",
-            Self::MaxWait => "max_wait",
-            Self::Deadline => "deadline",
-            Self::WouldMissDeadline => "would_miss_deadline",
-            Self::Delay => "delay",
-            Self::Closed => "closed",
-            Self::NoRuntime => "no_runtime",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "the queue is full",
-            Self::Evicted => "evicted in favour of another request",
-            Self::MaxWait => "the wait limit was reached",
-            Self::Deadline => "the deadline passed",
-            Self::WouldMissDeadline => "the deadline would be missed",
-            Self::Delay => "the queue delay stayed above its target",
-            Self::Closed => "the leveler is closed",
-            Self::NoRuntime => "no Tokio runtime is running",
-        })
-    }
-}
 
 /// The error of a request refused or removed by the layer before the inner service saw it.
 ///
@@ -106,6 +34,74 @@ pub struct Rejected {
 }
 
 impl Rejected {
+    /// Returns a rejection for this reason: no time to retry, nothing waited, nothing queued, limit
+    /// 0, not over its share. The methods `with_…` set these.
+    ///
+    /// For tests of code that handles rejections. The service of a test returns the rejection in
+    /// place of a leveler:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower::{BoxError, ServiceExt, service_fn};
+    /// use tower_load_leveling::error::{Reason, Rejected};
+    ///
+    /// /// Returns the time to wait for the next attempt, if there should be one.
+    /// fn backoff(error: &BoxError) -> Option<Duration> {
+    ///     error.downcast_ref::<Rejected>()?.retry_after()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let after = Duration::from_secs(2);
+    /// let busy = service_fn(move |_: ()| async move {
+    ///     Err::<(), BoxError>(Rejected::new(Reason::Full).with_retry_after(after).into())
+    /// });
+    /// let error = busy.oneshot(()).await.expect_err("rejected");
+    /// assert_eq!(backoff(&error), Some(after));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn new(reason: Reason) -> Self {
+        let (retry_after, waited) = (RetryAfter::NEVER, Duration::ZERO);
+        Self { reason, retry_after, waited, queued: 0, limit: 0, over_share: false }
+    }
+
+    /// Sets the time after which a retry makes sense. [`retry_after`](Self::retry_after) returns it
+    /// as set, without spread or upper bound. Default is unknown.
+    #[must_use]
+    pub fn with_retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = RetryAfter::exactly(after);
+        self
+    }
+
+    /// Sets the time that the request waited. Default is zero.
+    #[must_use]
+    pub fn with_waited(mut self, waited: Duration) -> Self {
+        self.waited = waited;
+        self
+    }
+
+    /// Sets how many requests were waiting. Default is 0.
+    #[must_use]
+    pub fn with_queued(mut self, queued: usize) -> Self {
+        self.queued = queued;
+        self
+    }
+
+    /// Sets the limit. Default is 0.
+    #[must_use]
+    pub fn with_limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// Sets whether the request's own flow had used up its share. Default is `false`.
+    #[must_use]
+    pub fn with_over_share(mut self, over_share: bool) -> Self {
+        self.over_share = over_share;
+        self
+    }
+
     /// Returns the reason for the rejection.
     #[must_use]
     pub fn reason(&self) -> Reason {

@@ -3,9 +3,13 @@ use crate::error::Reason;
 /// A count for every [`Reason`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Reasons {
+pub struct ReasonCounts {
     /// Rejections with [`Reason::Full`].
     pub full: u64,
+    /// Rejections with [`Reason::CutOff`].
+    pub cut_off: u64,
+    /// Rejections with [`Reason::Bypass`].
+    pub bypass: u64,
     /// Rejections with [`Reason::Evicted`].
     pub evicted: u64,
     /// Rejections with [`Reason::MaxWait`].
@@ -22,7 +26,7 @@ pub struct Reasons {
     pub no_runtime: u64,
 }
 
-impl Reasons {
+impl ReasonCounts {
     /// Returns the sum over all reasons.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -31,13 +35,34 @@ impl Reasons {
 
     /// Builds the counts from an array in the order of [`Reason::ALL`].
     pub(crate) fn from_counts(counts: [u64; Reason::ALL.len()]) -> Self {
-        let [full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime] =
-            counts;
-        Self { full, evicted, max_wait, deadline, would_miss_deadline, delay, closed, no_runtime }
+        let [
+            full,
+            cut_off,
+            bypass,
+            evicted,
+            max_wait,
+            deadline,
+            would_miss_deadline,
+            delay,
+            closed,
+            no_runtime,
+        ] = counts;
+        Self {
+            full,
+            cut_off,
+            bypass,
+            evicted,
+            max_wait,
+            deadline,
+            would_miss_deadline,
+            delay,
+            closed,
+            no_runtime,
+        }
     }
 
     pub(crate) fn plus(self, other: Self) -> Self {
-        Self::from_counts(Reason::ALL.map(|reason| self.get(reason) + other.get(reason)))
+        Self::from_counts(Reason::EACH.map(|reason| self.get(reason) + other.get(reason)))
     }
 
     /// Returns the count for one reason.
@@ -45,6 +70,8 @@ impl Reasons {
     pub fn get(&self, reason: Reason) -> u64 {
         match reason {
             Reason::Full => self.full,
+            Reason::CutOff => self.cut_off,
+            Reason::Bypass => self.bypass,
             Reason::Evicted => self.evicted,
             Reason::MaxWait => self.max_wait,
             Reason::Deadline => self.deadline,

@@ -1,0 +1,90 @@
+use std::fmt;
+
+/// The reason why a request was refused on arrival or removed from the queue.
+///
+/// `Display` prints a sentence for logs and responses, [`as_str`](Self::as_str) a name for fields.
+/// Later releases may add reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The queue is full: capacity + limit requests were already admitted.
+    Full,
+    /// The request's [priority](crate::Priority) is cut off under lasting overload, although a
+    /// place may be free. The cutoff moves once a second, and no retry makes sense before.
+    CutOff,
+    /// As many requests as [`Builder::bypass_limit`](crate::Builder::bypass_limit) allows were
+    /// [bypassing](crate::Class::bypass) the queue.
+    Bypass,
+    /// The request was evicted from a full queue: by a newer request under
+    /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest), by a request of a higher
+    /// [priority](crate::Priority), or by a request of a [flow](crate::Class::flow) with less in
+    /// the queue.
+    Evicted,
+    /// The request waited as long as [`Builder::max_wait`](crate::Builder::max_wait) allows.
+    MaxWait,
+    /// The request's own [deadline](crate::Class::deadline) passed before its dispatch.
+    Deadline,
+    /// The request's deadline could no longer be met, according to the measured wait and service
+    /// time.
+    WouldMissDeadline,
+    /// [Controlled delay](crate::Builder::controlled_delay) removed the request to keep a standing
+    /// queue short.
+    Delay,
+    /// The leveler was closed, or the drain task died with its runtime.
+    Closed,
+    /// No Tokio runtime was running to spawn the drain task on.
+    NoRuntime,
+}
+
+impl Reason {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &Self::EACH;
+
+    /// [`ALL`](Self::ALL) as an array, in the order of the counters and of the discriminants.
+    pub(crate) const EACH: [Self; 10] = [
+        Self::Full,
+        Self::CutOff,
+        Self::Bypass,
+        Self::Evicted,
+        Self::MaxWait,
+        Self::Deadline,
+        Self::WouldMissDeadline,
+        Self::Delay,
+        Self::Closed,
+        Self::NoRuntime,
+    ];
+
+    /// Returns the name of the reason in snake case, as in the fields of events.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::CutOff => "cut_off",
+            Self::Bypass => "bypass",
+            Self::Evicted => "evicted",
+            Self::MaxWait => "max_wait",
+            Self::Deadline => "deadline",
+            Self::WouldMissDeadline => "would_miss_deadline",
+            Self::Delay => "delay",
+            Self::Closed => "closed",
+            Self::NoRuntime => "no_runtime",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the queue is full",
+            Self::CutOff => "the priority is cut off under overload",
+            Self::Bypass => "the bypass limit was reached",
+            Self::Evicted => "evicted in favour of another request",
+            Self::MaxWait => "the wait limit was reached",
+            Self::Deadline => "the deadline passed",
+            Self::WouldMissDeadline => "the deadline would be missed",
+            Self::Delay => "the queue delay stayed above its target",
+            Self::Closed => "the leveler is closed",
+            Self::NoRuntime => "no Tokio runtime is running",
+        })
+    }
+}
