@@ -13,7 +13,7 @@ use crate::{
     leveler::front::Leveler,
     limit::{Algorithm, Bdp, Fixed, Outcome},
     options::{Abandon, Execution, Order, Overflow},
-    respond::{AsIs, Responder},
+    respond::{CompleteOnResponse, Responder},
 };
 
 /// Builds a [`LoadLevelLayer`]. Made by [`LoadLevelLayer::builder`].
@@ -33,7 +33,7 @@ use crate::{
 /// # Ok::<(), tower_load_leveling::error::BuildError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct Builder<Q = Unclassified, R = ByResult, H = AsIs> {
+pub struct Builder<Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     pub(crate) config: Config,
     pub(crate) request_classifier: Q,
     pub(crate) responder: Responder<R, H>,
@@ -65,7 +65,7 @@ impl LoadLevelLayer {
 impl Builder {
     pub(crate) fn new() -> Self {
         let config = Config::default();
-        let responder = Responder { classifier: ByResult, hand: AsIs };
+        let responder = Responder { classifier: ByResult, completion: CompleteOnResponse };
         Self { config, request_classifier: Unclassified, responder }
     }
 }
@@ -120,7 +120,7 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets the algorithm that finds the limit, from [`limit`](crate::limit) or your own.
     ///
-    /// [`Stats::limit`](crate::Stats::limit) shows the limit in force, and
+    /// [`Stats::limit`](crate::stats::Stats::limit) shows the limit in force, and
     /// [`Handle::set_limit`](crate::Handle::set_limit) overrides the algorithm for good. Needs a
     /// runtime with timers enabled, to tell the algorithm the time. There is no default:
     /// [`adaptive_concurrency`](Self::adaptive_concurrency) chooses an algorithm.
@@ -330,7 +330,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Default is [`ByResult`].
     pub fn response_classifier<C>(self, classifier: C) -> Builder<Q, C, H> {
         let Self { config, request_classifier, responder } = self;
-        let responder = Responder { classifier, hand: responder.hand };
+        let responder = Responder { classifier, completion: responder.completion };
         Builder { config, request_classifier, responder }
     }
 }

@@ -66,9 +66,9 @@ impl Class {
     /// with [`Reason::Full`](crate::error::Reason::Full). A closed leveler refuses bypassing
     /// requests too. No rate delays them.
     ///
-    /// Running bypassing requests are counted by [`Stats::bypassing`](crate::Stats::bypassing)
+    /// Running bypassing requests are counted by [`Stats::bypassing`](crate::stats::Stats::bypassing)
     /// alone, and no limit algorithm sees them. Refused ones are counted by
-    /// [`Stats::refused`](crate::Stats::refused).
+    /// [`Stats::refused`](crate::stats::Stats::refused).
     ///
     /// If the inner service is not ready at the time of the call, the request is treated as a
     /// request of [`Priority::Critical`]. Priority, flow, deadline and cost set on this class

@@ -10,7 +10,7 @@ use crate::{
         call::inner::Inner,
         front::{Front, Leveler},
     },
-    respond::{AsIs, Responder},
+    respond::{CompleteOnResponse, Responder},
     service::LoadLevel,
 };
 
@@ -33,7 +33,7 @@ use crate::{
 /// can name the type if the classifier is a plain function:
 /// `LoadLevelLayer<fn(&Request<Body>) -> Class>`, made by
 /// `.classify_request(classify as fn(&Request<Body>) -> Class)`.
-pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = AsIs> {
+pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     front: Arc<Front<Q>>,
     responder: Arc<Responder<R, H>>,
 }

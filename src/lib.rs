@@ -151,7 +151,7 @@
 //! # What is not promised
 //!
 //! The defaults with a number, the text of events and errors, the types to which [`Error::source`]
-//! of this crate's errors can be downcast, the `Debug` output, and the `Display` of [`Stats`] may
+//! of this crate's errors can be downcast, the `Debug` output, and the `Display` of [`Stats`](stats::Stats) may
 //! change in any release. A limit holds per layer value and per process. A call ends when its
 //! future resolves to a response. A body streaming afterwards is not counted, except with
 //! `Builder::hold_until` of the feature `http`.
@@ -178,13 +178,13 @@ mod leveler;
 pub mod limit;
 mod options;
 mod queue;
-mod respond;
+pub mod respond;
 mod retry_after;
 mod rng;
 mod service;
 #[doc(hidden)]
 pub mod simulation;
-mod stats;
+pub mod stats;
 
 pub use self::{
     builder::Builder,
@@ -193,9 +193,7 @@ pub use self::{
     handle::{DrainReport, Handle},
     layer::LoadLevelLayer,
     options::{Abandon, Execution, Order, Overflow},
-    respond::{AsIs, HandOn},
     service::LoadLevel,
-    stats::{Histogram, PriorityStats, Reasons, Stats},
 };
 
 #[cfg(all(doctest, feature = "http"))]

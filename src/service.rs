@@ -40,12 +40,14 @@ use crate::{
         inline_polling::FirstPoll,
     },
     options::{Abandon, Execution, Overflow},
-    respond::{AsIs, HandOn, Responder},
+    respond::{CompleteOnResponse, Responder, TrackCompletion},
 };
 
 /// What the caller of an inner service gets: a response as it was handed on, or an error.
-type Answer<S, Req, H> =
-    Result<<H as HandOn<<S as Service<Req>>::Response>>::Response, <S as Service<Req>>::Error>;
+type Answer<S, Req, H> = Result<
+    <H as TrackCompletion<<S as Service<Req>>::Response>>::Response,
+    <S as Service<Req>>::Error,
+>;
 
 /// The future of a call.
 type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req, H>>;
@@ -72,7 +74,7 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 ///
 /// Dropping the future of a call frees its place at once if it waits, and drops the inner's future
 /// if it runs. With [`Abandon::Finish`] the work is done all the same.
-pub struct LoadLevel<S, Q, R, H = AsIs> {
+pub struct LoadLevel<S, Q, R, H = CompleteOnResponse> {
     inner: Arc<Inner<S, Responder<R, H>>>,
     front: Arc<Front<Q>>,
     /// What `poll_ready` has reserved, under `Overflow::Wait`.
@@ -105,7 +107,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         Req: Send + 'static,
         Q: ClassifyRequest<Req>,
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
-        H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
+        H: TrackCompletion<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
         // First, while no place is taken: it is user code.
         let class = self.front.request_classifier.classify(&request);
@@ -290,7 +292,7 @@ where
     Req: Send + 'static,
     Q: ClassifyRequest<Req>,
     R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
-    H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
+    H: TrackCompletion<S::Response, Response: Send + 'static> + Send + Sync + 'static,
 {
     type Response = H::Response;
     type Error = BoxError;

@@ -9,7 +9,7 @@ use tokio::time::{Instant, advance};
 use tokio_test::task;
 use tower::{BoxError, Layer, Service};
 use tower_load_leveling::{
-    Builder, ByResult, Class, LoadLevelLayer, Overflow, Priority, Stats, error::Reason,
+    Builder, ByResult, Class, LoadLevelLayer, Overflow, Priority, error::Reason, stats::Stats,
 };
 
 /// The request says its own priority: the hundreds are its position among them.
@@ -204,7 +204,7 @@ async fn counts_by_priority_add_up_to_those_of_all() {
     let _calls = ids.map(|id| task::spawn(service.call(id)));
     settle().await;
     let stats = layer.handle().stats();
-    let of = |count: fn(&tower_load_leveling::PriorityStats) -> u64| {
+    let of = |count: fn(&tower_load_leveling::stats::PriorityStats) -> u64| {
         Priority::ALL.iter().map(|one| count(&stats.priority(*one))).sum::<u64>()
     };
     assert_eq!(of(|one| one.admitted), stats.admitted);

@@ -26,7 +26,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is not to tell clients, since the header reveals how busy the server is.
     pub fn server_timing(self) -> Builder<Q, R, ServerTiming<H>> {
-        self.map_hand(ServerTiming)
+        self.map_completion(ServerTiming)
     }
 
     /// Sets until when a call keeps its slot: until the response, or until the end of the response
@@ -41,14 +41,14 @@ impl<Q, R, H> Builder<Q, R, H> {
     where
         H: Sealed,
     {
-        let idle = self.responder.hand.stop_holding();
-        self.map_hand(|hand| HoldBody { hand, hold, idle })
+        let idle = self.responder.completion.stop_holding();
+        self.map_completion(|inner| HoldBody { inner, hold, idle })
     }
 
-    fn map_hand<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {
+    fn map_completion<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {
         let Self { config, request_classifier, responder } = self;
-        let Responder { classifier, hand } = responder;
-        let responder = Responder { classifier, hand: map(hand) };
+        let Responder { classifier, completion } = responder;
+        let responder = Responder { classifier, completion: map(completion) };
         Builder { config, request_classifier, responder }
     }
 }
@@ -61,7 +61,7 @@ impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
     /// for data is not unread. Needs a runtime with timers enabled. An unread body is found within
     /// twice the time. Default is no limit: a client that never reads keeps its slot.
     pub fn body_idle(mut self, idle: Duration) -> Self {
-        self.responder.hand.idle = Some(idle);
+        self.responder.completion.idle = Some(idle);
         self.config.error =
             idle.is_zero().then(|| BuildError::new("body_idle", "0ns", "more than zero"));
         self
