@@ -12,7 +12,8 @@ use tracing::{Span, level_filters::LevelFilter};
 
 use crate::{
     bounds::{InnerService, Respond},
-    class::{ClassifyRequest, ClassifyResponse, Opaque},
+    by_result::ByResult,
+    class::{ClassifyRequest, ClassifyResponse, Opaque, Unclassified},
     error::{Refused, Rejected},
     future::ResponseFuture,
     leveler::{
@@ -74,7 +75,7 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 ///
 /// Dropping the future of a call frees its place at once if it waits, and drops the inner's future
 /// if it runs. With [`Abandon::Finish`] the work is done all the same.
-pub struct LoadLevel<S, Q, R, H = CompleteOnResponse> {
+pub struct LoadLevel<S, Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     inner: Arc<Inner<S, Responder<R, H>>>,
     front: Arc<Front<Q>>,
     /// What `poll_ready` has reserved, under `Overflow::Wait`.
