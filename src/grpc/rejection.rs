@@ -7,7 +7,7 @@ use tower::{BoxError, Layer};
 
 use crate::{
     error::{Reason, Rejected},
-    http::{Answer, Answered},
+    http::{Answer, Answered, Sealed},
 };
 
 /// Turns the errors of a stack into gRPC responses without messages ("trailers-only"). Put the
@@ -83,6 +83,8 @@ impl<S, E: Clone> Layer<S> for RejectionLayer<E> {
         Answered::new(inner, Arc::new(self.clone()))
     }
 }
+
+impl<E> Sealed for RejectionLayer<E> {}
 
 impl<E, B> Answer<B> for RejectionLayer<E>
 where

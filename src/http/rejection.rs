@@ -14,7 +14,7 @@ use http::{
 };
 use tower::{BoxError, Layer};
 
-use super::answered::{Answer, Answered};
+use super::answered::{Answer, Answered, Sealed};
 use crate::{
     error::{Reason, Rejected},
     rng::mix,
@@ -198,6 +198,8 @@ impl<S, M: Clone, E: Clone> Layer<S> for RejectionLayer<M, E> {
         Answered::new(inner, Arc::new(self.clone()))
     }
 }
+
+impl<M, E> Sealed for RejectionLayer<M, E> {}
 
 impl<M, E, B> Answer<B> for RejectionLayer<M, E>
 where
