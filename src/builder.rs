@@ -35,7 +35,9 @@ use crate::{
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     pub(crate) config: Config,
-    pub(crate) request_classifier: Q,
+    /// No field is named like a setter: rustc would say "field, not a method" of a setter that is
+    /// called twice.
+    pub(crate) requests: Q,
     pub(crate) responder: Responder<R, H>,
 }
 
@@ -65,8 +67,8 @@ impl LoadLevelLayer {
 impl Builder {
     pub(crate) fn new() -> Self {
         let config = Config::default();
-        let responder = Responder { classifier: ByResult, completion: CompleteOnResponse };
-        Self { config, request_classifier: Unclassified, responder }
+        let responder = Responder { classifier: ByResult::new(), completion: CompleteOnResponse };
+        Self { config, requests: Unclassified::new(), responder }
     }
 }
 
@@ -277,11 +279,11 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// - `exact_flows` of 0
     /// - `Execution::Caller` with `Abandon::Finish`
     pub fn build(self) -> Result<LoadLevelLayer<Q, R, H>, BuildError> {
-        let Self { config, request_classifier, responder } = self;
+        let Self { config, requests, responder } = self;
         let (settings, algorithm) = config.check()?;
         Ok(LoadLevelLayer::from_parts(
             Leveler::new(settings, algorithm),
-            Arc::new(request_classifier),
+            Arc::new(requests),
             Arc::new(responder),
         ))
     }
@@ -303,12 +305,12 @@ impl<R, H> Builder<Unclassified, R, H> {
     /// Sets the request classifier to any [`ClassifyRequest`](crate::ClassifyRequest).
     ///
     /// Can be set once. After that, the builder has neither of the two methods any more, and the
-    /// compiler says that `request_classifier` is a field, not a method. To join several
-    /// classifiers, use [`ClassifyRequest::or`](crate::ClassifyRequest::or). Default is
+    /// compiler says `no method named …`. To join several classifiers, write a tuple:
+    /// `.request_classifier((tenant, deadline))`, as [`classify`](crate::classify) says. Default is
     /// [`Unclassified`].
     pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H> {
-        let Self { config, request_classifier: _, responder } = self;
-        Builder { config, request_classifier: classifier, responder }
+        let Self { config, requests: _, responder } = self;
+        Builder { config, requests: classifier, responder }
     }
 }
 
@@ -329,15 +331,15 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is [`ByResult`].
     pub fn response_classifier<C>(self, classifier: C) -> Builder<Q, C, H> {
-        let Self { config, request_classifier, responder } = self;
-        let responder = Responder { classifier, completion: responder.completion };
-        Builder { config, request_classifier, responder }
+        let Self { config, requests, responder } = self;
+        let completion = responder.completion;
+        Builder { config, requests, responder: Responder { classifier, completion } }
     }
 }
 
 impl<Q, R, H> fmt::Debug for Builder<Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, request_classifier: _, responder: _ } = self;
+        let Self { config, requests: _, responder: _ } = self;
         f.debug_struct("Builder")
             .field("config", config)
             .field("request_classifier", &Opaque)

@@ -20,6 +20,14 @@ use crate::{
 #[non_exhaustive]
 pub struct ByResult;
 
+impl ByResult {
+    /// Returns the classifier.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
+
 impl<T, E: 'static> ClassifyResponse<T, E> for ByResult {
     fn classify(&self, result: Result<&T, &E>) -> Outcome {
         match result {

@@ -8,7 +8,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::limit::Outcome;
+use crate::{
+    classify::{BoxClassifyRequest, BoxClassifyResponse},
+    limit::Outcome,
+};
 
 /// The class of a request: priority, flow, deadline, cost, and whether to bypass the queue.
 ///
@@ -199,7 +202,8 @@ impl Priority {
 
 /// Classifies requests.
 ///
-/// Implemented for closures `Fn(&Req) -> Class`. A classifier runs in `call`, on the caller's
+/// Implemented for closures `Fn(&Req) -> Class`, and for [tuples](crate::classify) of classifiers.
+/// A classifier runs in `call`, on the caller's
 /// thread, before the request is admitted. A panic in it reaches that caller and changes nothing
 /// for others.
 pub trait ClassifyRequest<Req> {
@@ -213,50 +217,21 @@ pub trait ClassifyRequest<Req> {
         None
     }
 
-    /// Joins two classifiers. [`Class::or`] merges the two classes, and `self` takes precedence.
+    /// Puts this classifier into a box, so that different classifiers have the same type.
     ///
     /// If a classifier of your own implements this trait for several request types, name the type:
-    /// `ClassifyRequest::<Request<Body>>::or(mine, other)`. For the classifiers of this crate, the
-    /// type is inferred.
-    fn or<C>(self, other: C) -> Or<Self, C>
+    /// `BoxClassifyRequest::<Request<Body>>::new(mine)`. For the classifiers of this crate, the
+    /// type is inferred. See [`classify`](crate::classify) for an example.
+    fn boxed(self) -> BoxClassifyRequest<Req>
     where
-        Self: Sized,
-        C: ClassifyRequest<Req>,
+        Self: Sized + Send + Sync + 'static,
     {
-        Or(self, other)
+        BoxClassifyRequest::new(self)
     }
 }
 
-/// The return type of [`ClassifyRequest::prepare`].
-#[doc(hidden)]
-pub type Prepare<Req> = fn(&mut Req, Duration);
-
-/// Two joined classifiers, made by [`ClassifyRequest::or`].
-#[derive(Clone, Copy, Debug)]
-pub struct Or<A, B>(pub(crate) A, pub(crate) B);
-
-impl<A, B> Or<A, B> {
-    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
-    /// type.
-    pub fn or<C>(self, other: C) -> Or<Self, C> {
-        Or(self, other)
-    }
-}
-
-impl<A, B, Req> ClassifyRequest<Req> for Or<A, B>
-where
-    A: ClassifyRequest<Req>,
-    B: ClassifyRequest<Req>,
-{
-    fn classify(&self, request: &Req) -> Class {
-        self.0.classify(request).or(self.1.classify(request))
-    }
-
-    /// At most one of the two has anything to prepare.
-    fn prepare(&self) -> Option<Prepare<Req>> {
-        self.0.prepare().or(self.1.prepare())
-    }
-}
+/// What [`ClassifyRequest::prepare`] returns: it is given the request, and the wait.
+pub(crate) type Prepare<Req> = fn(&mut Req, Duration);
 
 impl<F, Req> ClassifyRequest<Req> for F
 where
@@ -271,6 +246,14 @@ where
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Unclassified;
+
+impl Unclassified {
+    /// Returns the classifier.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 impl<Req> ClassifyRequest<Req> for Unclassified {
     fn classify(&self, _request: &Req) -> Class {
@@ -292,6 +275,18 @@ pub trait ClassifyResponse<T, E> {
     #[doc(hidden)]
     fn classify_trailers(&self, _trailers: &http::HeaderMap) -> Option<Outcome> {
         None
+    }
+
+    /// Puts this classifier into a box, so that different classifiers have the same type.
+    ///
+    /// If a classifier of your own implements this trait for several types, name the types:
+    /// `BoxClassifyResponse::<Response<Body>, BoxError>::new(mine)`. See
+    /// [`classify`](crate::classify) for an example with requests.
+    fn boxed(self) -> BoxClassifyResponse<T, E>
+    where
+        Self: Sized + Send + Sync + 'static,
+    {
+        BoxClassifyResponse::new(self)
     }
 }
 

@@ -30,7 +30,8 @@ use crate::{
 ///
 /// The type includes the classifiers. A function can take a layer as
 /// `LoadLevelLayer<impl ClassifyRequest<Request<Body>> + Send + Sync + 'static>`. A struct field
-/// can name the type if the classifier is a plain function:
+/// can name the type if the classifier is [boxed](crate::ClassifyRequest::boxed):
+/// `LoadLevelLayer<BoxClassifyRequest<Request<Body>>>`; or if it is a plain function:
 /// `LoadLevelLayer<fn(&Request<Body>) -> Class>`, made by
 /// `.classify_request(classify as fn(&Request<Body>) -> Class)`.
 pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = CompleteOnResponse> {

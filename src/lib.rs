@@ -165,6 +165,7 @@ mod bounds;
 mod builder;
 mod by_result;
 mod class;
+pub mod classify;
 mod config;
 pub mod error;
 pub mod future;
@@ -189,7 +190,7 @@ pub mod stats;
 pub use self::{
     builder::Builder,
     by_result::ByResult,
-    class::{Class, ClassifyRequest, ClassifyResponse, Or, Prepare, Priority, Unclassified},
+    class::{Class, ClassifyRequest, ClassifyResponse, Priority, Unclassified},
     handle::{DrainReport, Handle},
     layer::LoadLevelLayer,
     options::{Abandon, Execution, Order, Overflow},

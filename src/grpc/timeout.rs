@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderName, Request};
 
 use crate::{
-    class::{Class, ClassifyRequest, Or},
+    class::{Class, ClassifyRequest},
     http::{TimeLimits, non_zero},
 };
 
@@ -46,12 +46,6 @@ impl TimeoutDeadline {
     pub fn by_default(mut self, time: Duration) -> Self {
         self.limits.default = non_zero(time);
         self
-    }
-
-    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
-    /// type.
-    pub fn or<C>(self, other: C) -> Or<Self, C> {
-        Or(self, other)
     }
 }
 

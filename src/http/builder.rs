@@ -13,12 +13,12 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Puts the wait of each request into the request's extensions before dispatch, as
     /// [`Waited`](crate::http::Waited).
     ///
-    /// Set the request classifier first: after this method the compiler says that
-    /// `request_classifier` is a field, not a method. Default is not to record the wait.
+    /// Set the request classifier first: after this method the builder has no
+    /// `request_classifier`, and the compiler says `no method named …`. Default is not to record
+    /// the wait.
     pub fn record_wait(self) -> Builder<RecordWait<Q>, R, H> {
-        let Self { config, request_classifier, responder } = self;
-        let request_classifier = RecordWait(request_classifier);
-        Builder { config, request_classifier, responder }
+        let Self { config, requests, responder } = self;
+        Builder { config, requests: RecordWait(requests), responder }
     }
 
     /// Puts the wait of each request into the header `Server-Timing` of the response, as
@@ -46,10 +46,10 @@ impl<Q, R, H> Builder<Q, R, H> {
     }
 
     fn map_completion<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {
-        let Self { config, request_classifier, responder } = self;
+        let Self { config, requests, responder } = self;
         let Responder { classifier, completion } = responder;
         let responder = Responder { classifier, completion: map(completion) };
-        Builder { config, request_classifier, responder }
+        Builder { config, requests, responder }
     }
 }
 
