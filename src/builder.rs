@@ -16,6 +16,22 @@ use crate::{
     respond::{CompleteOnResponse, Responder},
 };
 
+mod unset {
+    /// Implemented for [`Unclassified`](crate::Unclassified) alone: the request classifier can be
+    /// set once. A bound, since rustc answers a missing method with the name of a similar one.
+    #[diagnostic::on_unimplemented(
+        message = "the request classifier of this builder cannot be set any more",
+        label = "set before, or after `record_wait`",
+        note = "several classifiers are joined in a tuple: `.request_classifier((first, second))`",
+        note = "`record_wait` comes after the request classifier"
+    )]
+    #[allow(unnameable_types, reason = "nobody else is to implement it")]
+    pub trait Unset {}
+
+    impl Unset for crate::Unclassified {}
+}
+use self::unset::Unset;
+
 /// Builds a [`LoadLevelLayer`]. Made by [`LoadLevelLayer::builder`].
 ///
 /// ```
@@ -289,7 +305,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     }
 }
 
-impl<R, H> Builder<Unclassified, R, H> {
+impl<Q, R, H> Builder<Q, R, H> {
     /// Sets the request classifier to a closure. Write out the type of the closure's parameter:
     /// `|request: &Request<Body>| …`.
     ///
@@ -298,23 +314,24 @@ impl<R, H> Builder<Unclassified, R, H> {
     pub fn classify_request<Req, F>(self, classify: F) -> Builder<F, R, H>
     where
         F: Fn(&Req) -> Class,
+        Q: Unset,
     {
         self.request_classifier(classify)
     }
 
     /// Sets the request classifier to any [`ClassifyRequest`](crate::ClassifyRequest).
     ///
-    /// Can be set once. After that, the builder has neither of the two methods any more, and the
-    /// compiler says `no method named …`. To join several classifiers, write a tuple:
-    /// `.request_classifier((tenant, deadline))`, as [`classify`](crate::classify) says. Default is
-    /// [`Unclassified`].
-    pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H> {
+    /// Can be set once, since a second classifier would replace the first. To join several
+    /// classifiers, write a tuple: `.request_classifier((tenant, deadline))`, as
+    /// [`classify`](crate::classify) says. Default is [`Unclassified`].
+    pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H>
+    where
+        Q: Unset,
+    {
         let Self { config, requests: _, responder } = self;
         Builder { config, requests: classifier, responder }
     }
-}
 
-impl<Q, R, H> Builder<Q, R, H> {
     /// Sets the response classifier to a closure. The classifier judges from each finished call how
     /// the inner is doing.
     ///

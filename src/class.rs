@@ -69,9 +69,9 @@ impl Class {
     /// with [`Reason::Full`](crate::error::Reason::Full). A closed leveler refuses bypassing
     /// requests too. No rate delays them.
     ///
-    /// Running bypassing requests are counted by [`Stats::bypassing`](crate::stats::Stats::bypassing)
-    /// alone, and no limit algorithm sees them. Refused ones are counted by
-    /// [`Stats::refused`](crate::stats::Stats::refused).
+    /// Running bypassing requests are counted by
+    /// [`Stats::bypassing`](crate::stats::Stats::bypassing) alone, and no limit algorithm sees
+    /// them. Refused ones are counted by [`Stats::refused`](crate::stats::Stats::refused).
     ///
     /// If the inner service is not ready at the time of the call, the request is treated as a
     /// request of [`Priority::Critical`]. Priority, flow, deadline and cost set on this class
@@ -203,9 +203,15 @@ impl Priority {
 /// Classifies requests.
 ///
 /// Implemented for closures `Fn(&Req) -> Class`, and for [tuples](crate::classify) of classifiers.
-/// A classifier runs in `call`, on the caller's
-/// thread, before the request is admitted. A panic in it reaches that caller and changes nothing
-/// for others.
+/// A classifier runs in `call`, on the caller's thread, before the request is admitted. A panic in
+/// it reaches that caller and changes nothing for others.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not classify requests of the type `{Req}`",
+    label = "not a request classifier for `{Req}`",
+    note = "a closure is one if the type of its parameter is written out, as a reference: \
+            `.classify_request(|request: &{Req}| Class::new())`",
+    note = "several classifiers are joined in a tuple: `.request_classifier((first, second))`"
+)]
 pub trait ClassifyRequest<Req> {
     /// Returns the class of `request`.
     fn classify(&self, request: &Req) -> Class;
@@ -233,6 +239,7 @@ pub trait ClassifyRequest<Req> {
 /// What [`ClassifyRequest::prepare`] returns: it is given the request, and the wait.
 pub(crate) type Prepare<Req> = fn(&mut Req, Duration);
 
+#[diagnostic::do_not_recommend]
 impl<F, Req> ClassifyRequest<Req> for F
 where
     F: Fn(&Req) -> Class,
@@ -265,6 +272,13 @@ impl<Req> ClassifyRequest<Req> for Unclassified {
 ///
 /// Implemented for closures `Fn(Result<&T, &E>) -> Outcome`. A classifier runs where the call was
 /// running. A panic in it reaches the caller of that call alone.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not judge responses of the type `{T}` with errors of the type `{E}`",
+    label = "not a response classifier for `{T}` and `{E}`",
+    note = "a closure is one if the types of its parameter are written out: \
+            `.classify_response(|result: Result<&{T}, &{E}>| Outcome::Success)`",
+    note = "the default judges all responses: `.response_classifier(ByResult::new())`"
+)]
 pub trait ClassifyResponse<T, E> {
     /// Returns the outcome of a call with this `result`.
     fn classify(&self, result: Result<&T, &E>) -> Outcome;
@@ -290,6 +304,7 @@ pub trait ClassifyResponse<T, E> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, T, E> ClassifyResponse<T, E> for F
 where
     F: Fn(Result<&T, &E>) -> Outcome,

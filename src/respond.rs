@@ -10,6 +10,16 @@ pub(crate) use self::sealed::{Call, Kept, Sealed};
 /// Passes the responses of the inner service on to callers. Made by the builder, and sealed.
 ///
 /// The name is that of tower's trait for the same: `tower::load::TrackCompletion`.
+#[diagnostic::on_unimplemented(
+    message = "a leveler with `hold_until` or `server_timing` cannot pass on responses of the \
+               type `{T}`",
+    label = "the leveler around this service does not fit its responses",
+    note = "the inner service has to respond with `http::Response<B>`: put the leveler right \
+            around the HTTP service, and layers that change the response outside",
+    note = "with `hold_until`, the body has to be `http_body::Body + Send + 'static`: right inside \
+            of the leveler write \
+            `.map_response(|response: Response<_>| response.map(axum::body::Body::from))`"
+)]
 pub trait TrackCompletion<T>: Sealed {
     /// The response type of the layer, for an inner response of type `T`.
     type Response;

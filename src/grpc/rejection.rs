@@ -29,6 +29,12 @@ pub struct RejectionLayer<E = Internal> {
 /// Answers errors other than rejections with a status code and a message.
 ///
 /// Implemented for closures `Fn(BoxError) -> (u8, String)`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not make a gRPC status from an error",
+    label = "no answer to errors",
+    note = "write a closure that returns a code and a message: \
+            `RejectionLayer::new().on_error(|error: BoxError| (13, error.to_string()))`"
+)]
 pub trait ErrorStatus {
     /// Returns the code, as numbered by the gRPC protocol, and the message.
     fn status(&self, error: BoxError) -> (u8, String);
@@ -137,6 +143,7 @@ fn encoded(message: &str) -> String {
     encoded
 }
 
+#[diagnostic::do_not_recommend]
 impl<F> ErrorStatus for F
 where
     F: Fn(BoxError) -> (u8, String),

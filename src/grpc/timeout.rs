@@ -17,9 +17,10 @@ use crate::{
 /// at `debug`. Without a valid value, [`by_default`](Self::by_default) applies.
 ///
 /// A tonic server enforces `grpc-timeout` itself, outside of all layers, and drops the call at the
-/// deadline. Requests that waited in vain are then mostly [`cancelled`](crate::stats::Stats::cancelled) in
-/// the stats instead of removed for their deadline. With a tonic server, this classifier adds two
-/// things: no call is started that would be late, and the default.
+/// deadline. Requests that waited in vain are then mostly
+/// [`cancelled`](crate::stats::Stats::cancelled) in the stats instead of removed for their
+/// deadline. With a tonic server, this classifier adds two things: no call is started that would be
+/// late, and the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeoutDeadline {
     limits: TimeLimits,

@@ -17,6 +17,12 @@ use tower_service::Service;
 use crate::error::Rejected;
 
 /// Makes responses from errors. Implemented by the two rejection layers, and sealed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot answer with a body of the type `{B}`",
+    label = "makes no `Response<{B}>`",
+    note = "right inside of the `RejectionLayer` turn the body into one that has a default: \
+            `.map_response(|response: Response<_>| response.map(axum::body::Body::new))`"
+)]
 pub trait Answer<B>: Sealed {
     /// Returns the response to a request that the leveler rejected.
     fn rejected(&self, rejected: &Rejected) -> Response<B>;

@@ -13,9 +13,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Puts the wait of each request into the request's extensions before dispatch, as
     /// [`Waited`](crate::http::Waited).
     ///
-    /// Set the request classifier first: after this method the builder has no
-    /// `request_classifier`, and the compiler says `no method named …`. Default is not to record
-    /// the wait.
+    /// Set the request classifier first: it cannot be set any more after this method. Default is
+    /// not to record the wait.
     pub fn record_wait(self) -> Builder<RecordWait<Q>, R, H> {
         let Self { config, requests, responder } = self;
         Builder { config, requests: RecordWait(requests), responder }

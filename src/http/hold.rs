@@ -39,6 +39,7 @@ impl<H> Sealed for HoldBody<H> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<H, T, B> TrackCompletion<T> for HoldBody<H>
 where
     H: TrackCompletion<T, Response = Response<B>>,

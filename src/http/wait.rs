@@ -44,6 +44,7 @@ impl<H: Sealed> Sealed for ServerTiming<H> {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<H, T, B> TrackCompletion<T> for ServerTiming<H>
 where
     H: TrackCompletion<T, Response = Response<B>>,
