@@ -169,9 +169,9 @@
 //!
 //! The defaults with a number, the text of events and errors, the types to which [`Error::source`]
 //! of this crate's errors can be downcast, the `Debug` output, and the `Display` of
-//! [`Stats`](stats::Stats) may change in any release. A limit holds per layer value and per process.
-//! A call ends when its future resolves to a response. A body streaming afterwards is not counted,
-//! except with `Builder::hold_until` of the feature `http`.
+//! [`Stats`](stats::Stats) may change in any release. A limit holds per layer value and per
+//! process. A call ends when its future resolves to a response. A body streaming afterwards is not
+//! counted, except with `Builder::hold_until` of the feature `http`.
 //!
 //! [`Error::source`]: std::error::Error::source
 //! [tuning]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md
