@@ -26,7 +26,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tower::{BoxError, Layer, Service, service_fn};
-use tower_load_leveling::{LoadLevelLayer, Order, Stats};
+use tower_load_leveling::{LoadLevelLayer, Order, stats::Stats};
 
 const SERVICE: Duration = Duration::from_millis(20);
 const SERVERS: [usize; 3] = [16, 4, 32];

@@ -62,7 +62,7 @@ fn leveler() -> Result<LoadLevelLayer<impl Classifier, ByStatus>, BuildError> {
         .name("orders")
         .capacity(4)
         .concurrency(2)
-        .request_classifier(health.or(deadline))
+        .request_classifier((health, deadline))
         .response_classifier(ByStatus::new())
         .build()
 }

@@ -6,15 +6,32 @@ use tokio::runtime;
 
 use crate::{
     by_result::ByResult,
-    class::{Class, Opaque, Unclassified},
+    class::Class,
+    classify::{Opaque, Unclassified},
     config::{Config, Limit},
     error::BuildError,
     layer::LoadLevelLayer,
     leveler::front::Leveler,
     limit::{Algorithm, Bdp, Fixed, Outcome},
     options::{Abandon, Execution, Order, Overflow},
-    respond::{AsIs, Responder},
+    respond::{CompleteOnResponse, Responder},
 };
+
+mod unset {
+    /// Implemented for [`Unclassified`](crate::Unclassified) alone: the request classifier can be
+    /// set once. A bound, since rustc answers a missing method with the name of a similar one.
+    #[diagnostic::on_unimplemented(
+        message = "the request classifier of this builder cannot be set any more",
+        label = "set before, or after `record_wait`",
+        note = "several classifiers are joined in a tuple: `.request_classifier((first, second))`",
+        note = "`record_wait` comes after the request classifier"
+    )]
+    #[allow(unnameable_types, reason = "nobody else is to implement it")]
+    pub trait Unset {}
+
+    impl Unset for crate::Unclassified {}
+}
+use self::unset::Unset;
 
 /// Builds a [`LoadLevelLayer`]. Made by [`LoadLevelLayer::builder`].
 ///
@@ -33,9 +50,11 @@ use crate::{
 /// # Ok::<(), tower_load_leveling::error::BuildError>(())
 /// ```
 #[must_use = "a builder does nothing until `build` is called"]
-pub struct Builder<Q = Unclassified, R = ByResult, H = AsIs> {
+pub struct Builder<Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     pub(crate) config: Config,
-    pub(crate) request_classifier: Q,
+    /// No field is named like a setter: rustc would say "field, not a method" of a setter that is
+    /// called twice.
+    pub(crate) requests: Q,
     pub(crate) responder: Responder<R, H>,
 }
 
@@ -65,8 +84,8 @@ impl LoadLevelLayer {
 impl Builder {
     pub(crate) fn new() -> Self {
         let config = Config::default();
-        let responder = Responder { classifier: ByResult, hand: AsIs };
-        Self { config, request_classifier: Unclassified, responder }
+        let responder = Responder { classifier: ByResult::new(), completion: CompleteOnResponse };
+        Self { config, requests: Unclassified::new(), responder }
     }
 }
 
@@ -120,7 +139,7 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets the algorithm that finds the limit, from [`limit`](crate::limit) or your own.
     ///
-    /// [`Stats::limit`](crate::Stats::limit) shows the limit in force, and
+    /// [`Stats::limit`](crate::stats::Stats::limit) shows the limit in force, and
     /// [`Handle::set_limit`](crate::Handle::set_limit) overrides the algorithm for good. Needs a
     /// runtime with timers enabled, to tell the algorithm the time. There is no default:
     /// [`adaptive_concurrency`](Self::adaptive_concurrency) chooses an algorithm.
@@ -277,17 +296,17 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// - `exact_flows` of 0
     /// - `Execution::Caller` with `Abandon::Finish`
     pub fn build(self) -> Result<LoadLevelLayer<Q, R, H>, BuildError> {
-        let Self { config, request_classifier, responder } = self;
+        let Self { config, requests, responder } = self;
         let (settings, algorithm) = config.check()?;
         Ok(LoadLevelLayer::from_parts(
             Leveler::new(settings, algorithm),
-            Arc::new(request_classifier),
+            Arc::new(requests),
             Arc::new(responder),
         ))
     }
 }
 
-impl<R, H> Builder<Unclassified, R, H> {
+impl<Q, R, H> Builder<Q, R, H> {
     /// Sets the request classifier to a closure. Write out the type of the closure's parameter:
     /// `|request: &Request<Body>| …`.
     ///
@@ -296,23 +315,24 @@ impl<R, H> Builder<Unclassified, R, H> {
     pub fn classify_request<Req, F>(self, classify: F) -> Builder<F, R, H>
     where
         F: Fn(&Req) -> Class,
+        Q: Unset,
     {
         self.request_classifier(classify)
     }
 
     /// Sets the request classifier to any [`ClassifyRequest`](crate::ClassifyRequest).
     ///
-    /// Can be set once. After that, the builder has neither of the two methods any more, and the
-    /// compiler says that `request_classifier` is a field, not a method. To join several
-    /// classifiers, use [`ClassifyRequest::or`](crate::ClassifyRequest::or). Default is
-    /// [`Unclassified`].
-    pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H> {
-        let Self { config, request_classifier: _, responder } = self;
-        Builder { config, request_classifier: classifier, responder }
+    /// Can be set once, since a second classifier would replace the first. To join several
+    /// classifiers, write a tuple: `.request_classifier((tenant, deadline))`, as
+    /// [`classify`](crate::classify) says. Default is [`Unclassified`].
+    pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H>
+    where
+        Q: Unset,
+    {
+        let Self { config, requests: _, responder } = self;
+        Builder { config, requests: classifier, responder }
     }
-}
 
-impl<Q, R, H> Builder<Q, R, H> {
     /// Sets the response classifier to a closure. The classifier judges from each finished call how
     /// the inner is doing.
     ///
@@ -329,15 +349,15 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is [`ByResult`].
     pub fn response_classifier<C>(self, classifier: C) -> Builder<Q, C, H> {
-        let Self { config, request_classifier, responder } = self;
-        let responder = Responder { classifier, hand: responder.hand };
-        Builder { config, request_classifier, responder }
+        let Self { config, requests, responder } = self;
+        let completion = responder.completion;
+        Builder { config, requests, responder: Responder { classifier, completion } }
     }
 }
 
 impl<Q, R, H> fmt::Debug for Builder<Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { config, request_classifier: _, responder: _ } = self;
+        let Self { config, requests: _, responder: _ } = self;
         f.debug_struct("Builder")
             .field("config", config)
             .field("request_classifier", &Opaque)

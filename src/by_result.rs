@@ -3,7 +3,7 @@ use std::{any::Any, error::Error};
 use tower::{load_shed, timeout};
 
 use crate::{
-    class::ClassifyResponse,
+    classify::ClassifyResponse,
     error::{BoxError, Reason, Rejected},
     limit::Outcome,
 };
@@ -19,6 +19,14 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ByResult;
+
+impl ByResult {
+    /// Returns the classifier.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 impl<T, E: 'static> ClassifyResponse<T, E> for ByResult {
     fn classify(&self, result: Result<&T, &E>) -> Outcome {

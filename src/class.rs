@@ -1,14 +1,8 @@
-//! The class of a request, the outcome of a call, and the classifier traits for both.
+//! The class of a request.
 
-use std::{
-    fmt,
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tokio::time::Instant;
-
-use crate::limit::Outcome;
 
 /// The class of a request: priority, flow, deadline, cost, and whether to bypass the queue.
 ///
@@ -66,9 +60,9 @@ impl Class {
     /// with [`Reason::Bypass`](crate::error::Reason::Bypass). A closed leveler refuses bypassing
     /// requests too. No rate delays them.
     ///
-    /// Running bypassing requests are counted by [`Stats::bypassing`](crate::Stats::bypassing)
-    /// alone, and no limit algorithm sees them. Refused ones are counted by
-    /// [`Stats::refused`](crate::Stats::refused).
+    /// Running bypassing requests are counted by
+    /// [`Stats::bypassing`](crate::stats::Stats::bypassing) alone, and no limit algorithm sees
+    /// them. Refused ones are counted by [`Stats::refused`](crate::stats::Stats::refused).
     ///
     /// If the inner service is not ready at the time of the call, the request is treated as a
     /// request of [`Priority::Critical`]. Priority, flow, deadline and cost set on this class
@@ -196,121 +190,5 @@ impl Priority {
     /// The position in [`ALL`](Self::ALL).
     pub(crate) fn index(self) -> usize {
         self as usize
-    }
-}
-
-/// Classifies requests.
-///
-/// Implemented for closures `Fn(&Req) -> Class`. A classifier runs in `call`, on the caller's
-/// thread, before the request is admitted. A panic in it reaches that caller and changes nothing
-/// for others.
-pub trait ClassifyRequest<Req> {
-    /// Returns the class of `request`.
-    fn classify(&self, request: &Req) -> Class;
-
-    /// Returns a function for preparing a request just before dispatch, given the wait. Internal to
-    /// this crate.
-    #[doc(hidden)]
-    fn prepare(&self) -> Option<Prepare<Req>> {
-        None
-    }
-
-    /// Joins two classifiers. [`Class::or`] merges the two classes, and `self` takes precedence.
-    ///
-    /// If a classifier of your own implements this trait for several request types, name the type:
-    /// `ClassifyRequest::<Request<Body>>::or(mine, other)`. For the classifiers of this crate, the
-    /// type is inferred.
-    fn or<C>(self, other: C) -> Or<Self, C>
-    where
-        Self: Sized,
-        C: ClassifyRequest<Req>,
-    {
-        Or(self, other)
-    }
-}
-
-/// The return type of [`ClassifyRequest::prepare`].
-#[doc(hidden)]
-pub type Prepare<Req> = fn(&mut Req, Duration);
-
-/// Two joined classifiers, made by [`ClassifyRequest::or`].
-#[derive(Clone, Copy, Debug)]
-pub struct Or<A, B>(pub(crate) A, pub(crate) B);
-
-impl<A, B> Or<A, B> {
-    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
-    /// type.
-    pub fn or<C>(self, other: C) -> Or<Self, C> {
-        Or(self, other)
-    }
-}
-
-impl<A, B, Req> ClassifyRequest<Req> for Or<A, B>
-where
-    A: ClassifyRequest<Req>,
-    B: ClassifyRequest<Req>,
-{
-    fn classify(&self, request: &Req) -> Class {
-        self.0.classify(request).or(self.1.classify(request))
-    }
-
-    /// At most one of the two has anything to prepare.
-    fn prepare(&self) -> Option<Prepare<Req>> {
-        self.0.prepare().or(self.1.prepare())
-    }
-}
-
-impl<F, Req> ClassifyRequest<Req> for F
-where
-    F: Fn(&Req) -> Class,
-{
-    fn classify(&self, request: &Req) -> Class {
-        self(request)
-    }
-}
-
-/// The default [`ClassifyRequest`]: every request has the default class.
-#[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct Unclassified;
-
-impl<Req> ClassifyRequest<Req> for Unclassified {
-    fn classify(&self, _request: &Req) -> Class {
-        Class::new()
-    }
-}
-
-/// Judges from a finished call how the inner service is doing.
-///
-/// Implemented for closures `Fn(Result<&T, &E>) -> Outcome`. A classifier runs where the call was
-/// running. A panic in it reaches the caller of that call alone.
-pub trait ClassifyResponse<T, E> {
-    /// Returns the outcome of a call with this `result`.
-    fn classify(&self, result: Result<&T, &E>) -> Outcome;
-
-    /// Returns the outcome told by the response's trailers, as a replacement. Internal to this
-    /// crate.
-    #[cfg(feature = "http")]
-    #[doc(hidden)]
-    fn classify_trailers(&self, _trailers: &http::HeaderMap) -> Option<Outcome> {
-        None
-    }
-}
-
-impl<F, T, E> ClassifyResponse<T, E> for F
-where
-    F: Fn(Result<&T, &E>) -> Outcome,
-{
-    fn classify(&self, result: Result<&T, &E>) -> Outcome {
-        self(result)
-    }
-}
-
-/// Prints a classifier as the word `classifier`, since closures have no `Debug`.
-pub(crate) struct Opaque;
-
-impl fmt::Debug for Opaque {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("classifier")
     }
 }

@@ -131,8 +131,8 @@ impl Handle {
     /// [`Builder::adaptive`](crate::Builder::adaptive), after [`set_limit`](Self::set_limit). The
     /// algorithm [goes on](crate::limit::Algorithm::resume_from) from the present limit.
     ///
-    /// Returns whether the limit is adaptive now: false if the limit was fixed from the start, or if
-    /// the algorithm has panicked.
+    /// Returns whether the limit is adaptive now: false if the limit was fixed from the start, or
+    /// if the algorithm has panicked.
     #[allow(clippy::must_use_candidate, reason = "the call is the point, the answer is news")]
     pub fn resume_adaptive(&self) -> bool {
         self.leveler.core.resume_adaptive()

@@ -4,13 +4,13 @@ use tower::Layer;
 
 use crate::{
     by_result::ByResult,
-    class::{Opaque, Unclassified},
+    classify::{Opaque, Unclassified},
     handle::Handle,
     leveler::{
         call::inner::Inner,
         front::{Front, Leveler},
     },
-    respond::{AsIs, Responder},
+    respond::{CompleteOnResponse, Responder},
     service::LoadLevel,
 };
 
@@ -30,10 +30,11 @@ use crate::{
 ///
 /// The type includes the classifiers. A function can take a layer as
 /// `LoadLevelLayer<impl ClassifyRequest<Request<Body>> + Send + Sync + 'static>`. A struct field
-/// can name the type if the classifier is a plain function:
+/// can name the type if the classifier is [boxed](crate::ClassifyRequest::boxed):
+/// `LoadLevelLayer<BoxClassifyRequest<Request<Body>>>`; or if it is a plain function:
 /// `LoadLevelLayer<fn(&Request<Body>) -> Class>`, made by
 /// `.classify_request(classify as fn(&Request<Body>) -> Class)`.
-pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = AsIs> {
+pub struct LoadLevelLayer<Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     front: Arc<Front<Q>>,
     responder: Arc<Responder<R, H>>,
 }

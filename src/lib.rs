@@ -143,18 +143,35 @@
 //! `grpc::RejectionLayer`. The features also add deadlines from headers, and slots held to the end
 //! of a body: [docs/web.md][web].
 //!
-//! Without the features, use `HandleErrorLayer` in axum. Without any of these layers, the compiler
-//! says that `Infallible: From<Box<dyn Error …>>` is not satisfied. Elsewhere put a `service_fn`
-//! around the stack, which gets the error of each call:
+//! Without the features, use `HandleErrorLayer` in axum. Elsewhere put a `service_fn` around the
+//! stack, which gets the error of each call:
 //! `service.clone().oneshot(request).await.unwrap_or_else(refuse)`, as in `examples/hyper.rs`.
+//!
+//! If a stack is in the wrong order or lacks a layer, the compiler may say so in the words of
+//! another crate. What it says, and what to write:
+//!
+//! - E0277, `the trait bound Infallible: From<Box<dyn Error …>> is not satisfied`, and E0271,
+//!   `expected Infallible, found Box<dyn Error + Send + Sync>`: the stack can fail. Write
+//!   `.layer(RejectionLayer::new())` before `.layer(leveler)`, in the same `ServiceBuilder`.
+//! - E0271, `expected … to be a future that resolves to Result<Response<_>, _>`: the service inside
+//!   of the `RejectionLayer` does not return an `http::Response`. Write `.map_response(…)` right
+//!   after the `RejectionLayer`.
+//! - E0277, `InternalServerError cannot answer an error with a body of the type …`: the body has no
+//!   default. Write `.on_error(…)`, or `.map_response(…)` to a body with a default, as the note
+//!   says.
+//! - E0308, `if and else have incompatible types`: the two builders have different classifiers.
+//!   Write `.boxed()` after the classifier, in both branches: see [`classify`].
+//! - E0599, `the method oneshot exists …, but its trait bounds were not satisfied`: the compiler
+//!   does not say which. Write `ServiceExt::<Req>::oneshot(service, request)` with the type of your
+//!   request, and it does.
 //!
 //! # What is not promised
 //!
 //! The defaults with a number, the text of events and errors, the types to which [`Error::source`]
-//! of this crate's errors can be downcast, the `Debug` output, and the `Display` of [`Stats`] may
-//! change in any release. A limit holds per layer value and per process. A call ends when its
-//! future resolves to a response. A body streaming afterwards is not counted, except with
-//! `Builder::hold_until` of the feature `http`.
+//! of this crate's errors can be downcast, the `Debug` output, and the `Display` of
+//! [`Stats`](stats::Stats) may change in any release. A limit holds per layer value and per
+//! process. A call ends when its future resolves to a response. A body streaming afterwards is not
+//! counted, except with `Builder::hold_until` of the feature `http`.
 //!
 //! [`Error::source`]: std::error::Error::source
 //! [tuning]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md
@@ -164,6 +181,7 @@
 mod builder;
 mod by_result;
 mod class;
+pub mod classify;
 mod config;
 pub mod error;
 pub mod future;
@@ -179,23 +197,23 @@ pub mod limit;
 pub mod model;
 mod options;
 mod queue;
-mod respond;
+pub mod respond;
 mod retry_after;
 mod rng;
 mod service;
-mod stats;
+pub mod stats;
 mod traits;
 
 pub use self::{
     builder::Builder,
     by_result::ByResult,
-    class::{Class, ClassifyRequest, ClassifyResponse, Or, Prepare, Priority, Unclassified},
+    class::{Class, Priority},
+    classify::{ClassifyRequest, ClassifyResponse, Unclassified},
     handle::{DrainReport, Handle},
     layer::LoadLevelLayer,
     options::{Abandon, Execution, Order, Overflow},
-    respond::{AsIs, HandOn},
     service::LoadLevel,
-    stats::{Histogram, PriorityStats, ReasonCounts, Stats},
+    stats::Stats,
 };
 
 #[cfg(all(doctest, feature = "http"))]

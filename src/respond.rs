@@ -1,71 +1,88 @@
-//! The response side of a call: judging the response, and passing it on.
+//! When a call completes, and what the caller gets as the response.
+//!
+//! The third type parameter of [`LoadLevelLayer`](crate::LoadLevelLayer),
+//! [`LoadLevel`](crate::LoadLevel) and [`Builder`](crate::Builder) is a [`TrackCompletion`]. A type
+//! that names the service leaves it out if the builder sets neither `hold_until` nor
+//! `server_timing`.
 
-use std::time::Duration;
+pub(crate) use self::sealed::{Call, Kept, Sealed};
 
 /// Passes the responses of the inner service on to callers. Made by the builder, and sealed.
-pub trait HandOn<T>: sealed::Sealed {
+///
+/// The name is that of tower's trait for the same: `tower::load::TrackCompletion`.
+#[diagnostic::on_unimplemented(
+    message = "a leveler with `hold_until` or `server_timing` cannot pass on responses of the \
+               type `{T}`",
+    label = "the leveler around this service does not fit its responses",
+    note = "the inner service has to respond with `http::Response<B>`: put the leveler right \
+            around the HTTP service, and layers that change the response outside",
+    note = "with `hold_until`, the body has to be `http_body::Body + Send + 'static`: right inside \
+            of the leveler write \
+            `.map_response(|response: Response<_>| response.map(axum::body::Body::from))`"
+)]
+pub trait TrackCompletion<T>: Sealed {
     /// The response type of the layer, for an inner response of type `T`.
     type Response;
 
     /// Passes a response on. The call's slot becomes free on return, unless it is kept.
     #[doc(hidden)]
-    fn hand_on(&self, response: T, call: &dyn Call) -> Self::Response;
+    fn track_completion(&self, response: T, call: &dyn Call) -> Self::Response;
 }
 
-/// A call that has returned.
-#[doc(hidden)]
-#[allow(unnameable_types, reason = "for this crate alone")]
-pub trait Call {
-    /// Returns the time from admission to dispatch.
-    fn waited(&self) -> Duration;
-    /// Keeps the call's slot until the returned value is dropped.
-    fn keep(&self) -> Box<dyn Kept>;
-}
-
-/// The slot of a call that has returned.
-#[doc(hidden)]
-#[allow(unnameable_types, reason = "for this crate alone")]
-pub trait Kept: Send + Sync {
-    /// Judges the call once more, by its trailers.
-    #[cfg(feature = "http")]
-    fn judge_trailers(&mut self, trailers: &http::HeaderMap);
-    /// Records that the call failed after all.
-    #[cfg(feature = "http")]
-    fn fail(&mut self);
-    /// Records that the response was abandoned half way.
-    #[cfg(feature = "http")]
-    fn break_off(&mut self);
-}
-
-mod sealed {
-    #[allow(unnameable_types, reason = "nobody else is to implement it")]
-    pub trait Sealed {
-        /// Stops keeping slots. Returns the idle limit of bodies that hold a slot.
-        #[cfg(feature = "http")]
-        fn stop_holding(&mut self) -> Option<std::time::Duration> {
-            None
-        }
-    }
-}
-pub(crate) use sealed::Sealed;
-
-/// The default [`HandOn`]: passes responses on unchanged.
+/// The default [`TrackCompletion`]: a call completes with its response, which is passed on
+/// unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
-pub struct AsIs;
+pub struct CompleteOnResponse;
 
-impl Sealed for AsIs {}
+impl Sealed for CompleteOnResponse {}
 
-impl<T> HandOn<T> for AsIs {
+impl<T> TrackCompletion<T> for CompleteOnResponse {
     type Response = T;
 
-    fn hand_on(&self, response: T, _call: &dyn Call) -> T {
+    fn track_completion(&self, response: T, _call: &dyn Call) -> T {
         response
     }
 }
 
-/// The response side of a layer: the classifier, and the [`HandOn`].
-pub(crate) struct Responder<R, H> {
+/// The response side of a layer: the classifier, and the [`TrackCompletion`].
+pub(crate) struct Responder<R, C> {
     pub(crate) classifier: R,
-    pub(crate) hand: H,
+    pub(crate) completion: C,
+}
+
+mod sealed {
+    use std::time::Duration;
+
+    /// A call that has returned.
+    #[allow(unnameable_types, reason = "for this crate alone")]
+    pub trait Call {
+        /// Returns the time from admission to dispatch.
+        fn waited(&self) -> Duration;
+        /// Keeps the call's slot until the returned value is dropped.
+        fn keep(&self) -> Box<dyn Kept>;
+    }
+
+    /// The slot of a call that has returned.
+    #[allow(unnameable_types, reason = "for this crate alone")]
+    pub trait Kept: Send + Sync {
+        /// Judges the call once more, by its trailers.
+        #[cfg(feature = "http")]
+        fn judge_trailers(&mut self, trailers: &http::HeaderMap);
+        /// Records that the call failed after all.
+        #[cfg(feature = "http")]
+        fn fail(&mut self);
+        /// Records that the response was abandoned half way.
+        #[cfg(feature = "http")]
+        fn break_off(&mut self);
+    }
+
+    #[allow(unnameable_types, reason = "nobody else is to implement it")]
+    pub trait Sealed {
+        /// Stops keeping slots. Returns the idle limit of bodies that hold a slot.
+        #[cfg(feature = "http")]
+        fn stop_holding(&mut self) -> Option<Duration> {
+            None
+        }
+    }
 }

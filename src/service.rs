@@ -11,7 +11,8 @@ use tower_service::Service;
 use tracing::{Span, level_filters::LevelFilter};
 
 use crate::{
-    class::{ClassifyRequest, ClassifyResponse, Opaque},
+    by_result::ByResult,
+    classify::{ClassifyRequest, ClassifyResponse, Opaque, Unclassified},
     error::{Refused, Rejected},
     future::ResponseFuture,
     handle::Handle,
@@ -40,13 +41,15 @@ use crate::{
         panics::contain,
     },
     options::{Abandon, Execution, Overflow},
-    respond::{AsIs, HandOn, Responder},
+    respond::{CompleteOnResponse, Responder, TrackCompletion},
     traits::{InnerService, Respond},
 };
 
 /// The output of a call: the response after the hand-on, or the error of the inner service.
-type Answer<S, Req, H> =
-    Result<<H as HandOn<<S as Service<Req>>::Response>>::Response, <S as Service<Req>>::Error>;
+type Answer<S, Req, H> = Result<
+    <H as TrackCompletion<<S as Service<Req>>::Response>>::Response,
+    <S as Service<Req>>::Error,
+>;
 
 /// The future of a call.
 type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req, H>>;
@@ -73,7 +76,7 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 ///
 /// Dropping the future of a waiting call frees the place at once. Dropping the future of a running
 /// call drops the inner's future. With [`Abandon::Finish`] the work is done all the same.
-pub struct LoadLevel<S, Q, R, H = AsIs> {
+pub struct LoadLevel<S, Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     // Dropped first: what the last service holds is given back before the leveler closes.
     /// The place reserved by `poll_ready`, under `Overflow::Wait`.
     reserved: Option<Reserved<Arc<Core>>>,
@@ -112,7 +115,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         Req: Send + 'static,
         Q: ClassifyRequest<Req>,
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
-        H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
+        H: TrackCompletion<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
         // Classify first, while no place is taken: a classifier is user code.
         let class = self.front.request_classifier.classify(&request);
@@ -303,7 +306,7 @@ where
     Req: Send + 'static,
     Q: ClassifyRequest<Req>,
     R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
-    H: HandOn<S::Response, Response: Send + 'static> + Send + Sync + 'static,
+    H: TrackCompletion<S::Response, Response: Send + 'static> + Send + Sync + 'static,
 {
     type Response = H::Response;
     type Error = BoxError;

@@ -4,9 +4,9 @@ use tower::BoxError;
 use tower_service::Service;
 
 use crate::{
-    class::ClassifyResponse,
+    classify::ClassifyResponse,
     limit::Outcome,
-    respond::{Call, HandOn, Responder},
+    respond::{Call, Responder, TrackCompletion},
 };
 
 /// A service whose calls can be queued and run as tasks.
@@ -44,7 +44,7 @@ pub(crate) trait Respond<T, E>: Send + Sync + 'static {
 impl<T, E, R, H> Respond<T, E> for Responder<R, H>
 where
     R: ClassifyResponse<T, E> + Send + Sync + 'static,
-    H: HandOn<T, Response: Send + 'static> + Send + Sync + 'static,
+    H: TrackCompletion<T, Response: Send + 'static> + Send + Sync + 'static,
 {
     type Response = H::Response;
 
@@ -58,6 +58,6 @@ where
     }
 
     fn hand_on(&self, response: T, call: &dyn Call) -> H::Response {
-        self.hand.hand_on(response, call)
+        self.completion.track_completion(response, call)
     }
 }

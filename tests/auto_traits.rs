@@ -4,10 +4,11 @@ use std::{cell::Cell, future::Pending};
 
 use tokio_test::task;
 use tower_load_leveling::{
-    Builder, Class, DrainReport, Handle, Histogram, LoadLevel, LoadLevelLayer, Stats,
+    Builder, Class, DrainReport, Handle, LoadLevel, LoadLevelLayer,
     error::{BuildError, Refused, Rejected, ServiceError},
     future::ResponseFuture,
     limit::{Aimd, Fixed, Gradient, LatencyTarget, Sample, Vegas},
+    stats::{Histogram, Stats},
 };
 
 fn shared<T: Clone + Send + Sync + Unpin>() {}

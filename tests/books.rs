@@ -16,8 +16,9 @@ use support::{
 use tokio_test::task;
 use tower::{BoxError, Layer, Service};
 use tower_load_leveling::{
-    Overflow, Stats,
+    Overflow,
     limit::{Algorithm, Outcome, Sample},
+    stats::Stats,
 };
 
 #[track_caller]

@@ -21,7 +21,7 @@ use tonic::{
 };
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_load_leveling::{
-    Builder, Class, ClassifyRequest, ClassifyResponse, Handle, Unclassified,
+    Builder, Class, ClassifyResponse, Handle, Unclassified,
     error::{Reason, Rejected},
     grpc::{ByStatus, ErrorStatus, RejectionLayer, TimeoutDeadline},
     http::Hold,
@@ -56,8 +56,8 @@ impl Rig {
             None => Class::new(),
         };
         let layer = builder(capacity, 1)
-            .request_classifier(flow.or(TimeoutDeadline::new()))
-            .response_classifier(ByStatus)
+            .request_classifier((flow, TimeoutDeadline::new()))
+            .response_classifier(ByStatus::new())
             .hold_until(Hold::BodyEnd)
             .build()
             .expect("valid");
@@ -290,7 +290,7 @@ async fn a_status_in_the_trailers_says_it_too() {
     let _t = support::trace_init();
     for (status, overloaded) in [("0", 0), ("5", 0), ("14", 1)] {
         let layer = builder(1, 1)
-            .response_classifier(ByStatus)
+            .response_classifier(ByStatus::new())
             .hold_until(Hold::BodyEnd)
             .build()
             .expect("valid");

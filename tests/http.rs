@@ -24,7 +24,7 @@ use tokio::{
 use tokio_test::task;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_load_leveling::{
-    Class, ClassifyRequest, LoadLevelLayer, Priority,
+    Class, LoadLevelLayer, Priority,
     error::{Reason, Rejected},
     http::{
         ByStatus, ExtensionDeadline, HeaderDeadline, HeldBody, Hold, PlainText, ProblemJson,
@@ -247,7 +247,7 @@ async fn deadlines_come_from_headers_and_extensions_and_compose() {
         _ => Class::new(),
     };
     let layer = builder(100, 1)
-        .request_classifier(priority.or(deadline).or(ExtensionDeadline))
+        .request_classifier((priority, deadline, ExtensionDeadline::new()))
         .build()
         .expect("valid");
     let mut service = layer.layer(busy());
@@ -310,7 +310,7 @@ async fn a_bound_or_a_default_of_zero_is_none() {
 async fn of_two_headers_the_earlier_deadline_counts() {
     let _t = support::trace_init();
     let seconds = HeaderDeadline::seconds(HeaderName::from_static("x-timeout"));
-    let both = HeaderDeadline::millis(TIMEOUT).or(seconds).or(ExtensionDeadline);
+    let both = (HeaderDeadline::millis(TIMEOUT), seconds, ExtensionDeadline::new());
     let layer = builder(1, 1).request_classifier(both).build().expect("valid");
     let mut service = layer.layer(busy());
     let _running = task::spawn(service.call(get("/")));

@@ -233,7 +233,7 @@ async fn counts_by_priority_add_up_to_those_of_all() {
     let _calls = ids.map(|id| task::spawn(service.call(id)));
     settle().await;
     let stats = layer.handle().stats();
-    let of = |count: fn(&tower_load_leveling::PriorityStats) -> u64| {
+    let of = |count: fn(&tower_load_leveling::stats::PriorityStats) -> u64| {
         Priority::ALL.iter().map(|one| count(&stats.priority(*one))).sum::<u64>()
     };
     assert_eq!(of(|one| one.admitted), stats.admitted);

@@ -40,7 +40,7 @@ async fn main() -> Result<(), BoxError> {
         .capacity(4)
         .concurrency(2)
         .request_classifier(grpc::TimeoutDeadline::new().by_default(Duration::from_secs(5)))
-        .response_classifier(grpc::ByStatus)
+        .response_classifier(grpc::ByStatus::new())
         .hold_until(Hold::BodyEnd)
         // Or a client that leaves two streams unread would stop the service.
         .body_idle(Duration::from_secs(10))

@@ -21,7 +21,7 @@
 //! let leveler = LoadLevelLayer::builder()
 //!     .concurrency(64)
 //!     .request_classifier(grpc::TimeoutDeadline::new().by_default(Duration::from_secs(5)))
-//!     .response_classifier(grpc::ByStatus)
+//!     .response_classifier(grpc::ByStatus::new())
 //!     .hold_until(Hold::BodyEnd)
 //!     // Otherwise a client with as many unread streams as the limit has slots stops the service.
 //!     .body_idle(Duration::from_secs(10))

@@ -7,7 +7,7 @@ use tower::{BoxError, Layer};
 
 use crate::{
     error::{Reason, Rejected},
-    http::{Answer, Answered},
+    http::{Answer, Answered, Sealed},
 };
 
 /// Turns the errors of a stack into gRPC responses without messages ("trailers-only"). Put the
@@ -29,6 +29,12 @@ pub struct RejectionLayer<E = Internal> {
 /// Answers errors other than rejections with a status code and a message.
 ///
 /// Implemented for closures `Fn(BoxError) -> (u8, String)`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not make a gRPC status from an error",
+    label = "no answer to errors",
+    note = "write a closure that returns a code and a message: \
+            `RejectionLayer::new().on_error(|error: BoxError| (13, error.to_string()))`"
+)]
 pub trait ErrorStatus {
     /// Returns the code, as numbered by the gRPC protocol, and the message.
     fn status(&self, error: BoxError) -> (u8, String);
@@ -84,6 +90,8 @@ impl<S, E: Clone> Layer<S> for RejectionLayer<E> {
     }
 }
 
+impl<E> Sealed for RejectionLayer<E> {}
+
 impl<E, B> Answer<B> for RejectionLayer<E>
 where
     E: ErrorStatus,
@@ -135,6 +143,7 @@ fn encoded(message: &str) -> String {
     encoded
 }
 
+#[diagnostic::do_not_recommend]
 impl<F> ErrorStatus for F
 where
     F: Fn(BoxError) -> (u8, String),

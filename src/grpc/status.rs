@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, Response};
 
-use crate::{ByResult, class::ClassifyResponse, limit::Outcome};
+use crate::{ByResult, classify::ClassifyResponse, limit::Outcome};
 
 const OK: &str = "0";
 const CANCELLED: &str = "1";
@@ -23,8 +23,16 @@ const UNAVAILABLE: &str = "14";
 /// itself is the classifier, not called from a closure. Otherwise a response with messages counts
 /// as a success.
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
+#[non_exhaustive]
 pub struct ByStatus;
+
+impl ByStatus {
+    /// Returns the classifier.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+}
 
 impl<B, E: 'static> ClassifyResponse<Response<B>, E> for ByStatus {
     fn classify(&self, result: Result<&Response<B>, &E>) -> Outcome {

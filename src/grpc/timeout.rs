@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::{HeaderName, Request};
 
 use crate::{
-    class::{Class, ClassifyRequest, Or},
+    class::Class,
+    classify::ClassifyRequest,
     http::{TimeLimits, non_zero},
 };
 
@@ -17,9 +18,10 @@ use crate::{
 /// at `debug`. Without a valid value, [`by_default`](Self::by_default) applies.
 ///
 /// A tonic server enforces `grpc-timeout` itself, outside of all layers, and drops the call at the
-/// deadline. Requests that waited in vain are then mostly [`cancelled`](crate::Stats::cancelled) in
-/// the stats instead of removed for their deadline. With a tonic server, this classifier adds two
-/// things: no call is started that would be late, and the default.
+/// deadline. Requests that waited in vain are then mostly
+/// [`cancelled`](crate::stats::Stats::cancelled) in the stats instead of removed for their
+/// deadline. With a tonic server, this classifier adds two things: no call is started that would be
+/// late, and the default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeoutDeadline {
     limits: TimeLimits,
@@ -46,12 +48,6 @@ impl TimeoutDeadline {
     pub fn by_default(mut self, time: Duration) -> Self {
         self.limits.default = non_zero(time);
         self
-    }
-
-    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
-    /// type.
-    pub fn or<C>(self, other: C) -> Or<Self, C> {
-        Or(self, other)
     }
 }
 

@@ -16,14 +16,26 @@ use tower_service::Service;
 
 use crate::error::Rejected;
 
-/// Makes responses from errors.
-pub trait Answer<B> {
+/// Makes responses from errors. Implemented by the two rejection layers, and sealed.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot answer with a body of the type `{B}`",
+    label = "makes no `Response<{B}>`",
+    note = "right inside of the `RejectionLayer` turn the body into one that has a default: \
+            `.map_response(|response: Response<_>| response.map(axum::body::Body::new))`"
+)]
+pub trait Answer<B>: Sealed {
     /// Returns the response to a request that the leveler rejected.
     fn rejected(&self, rejected: &Rejected) -> Response<B>;
 
     /// Returns the response to a request that met another error.
     fn failed(&self, error: BoxError) -> Response<B>;
 }
+
+mod sealed {
+    #[allow(unnameable_types, reason = "nobody else is to implement it")]
+    pub trait Sealed {}
+}
+pub(crate) use self::sealed::Sealed;
 
 /// A service that answers every error with a response. Made by
 /// [`RejectionLayer`](super::RejectionLayer).

@@ -13,12 +13,11 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Puts the wait of each request into the request's extensions before dispatch, as
     /// [`Waited`](crate::http::Waited).
     ///
-    /// Set the request classifier first: after this method the compiler says that
-    /// `request_classifier` is a field, not a method. Default is not to record the wait.
+    /// Set the request classifier first: it cannot be set any more after this method. Default is
+    /// not to record the wait.
     pub fn record_wait(self) -> Builder<RecordWait<Q>, R, H> {
-        let Self { config, request_classifier, responder } = self;
-        let request_classifier = RecordWait(request_classifier);
-        Builder { config, request_classifier, responder }
+        let Self { config, requests, responder } = self;
+        Builder { config, requests: RecordWait(requests), responder }
     }
 
     /// Puts the wait of each request into the header `Server-Timing` of the response, as
@@ -26,7 +25,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// Default is not to tell clients, since the header reveals how busy the server is.
     pub fn server_timing(self) -> Builder<Q, R, ServerTiming<H>> {
-        self.map_hand(ServerTiming)
+        self.map_completion(ServerTiming)
     }
 
     /// Sets until when a call keeps its slot: until the response, or until the end of the response
@@ -41,15 +40,15 @@ impl<Q, R, H> Builder<Q, R, H> {
     where
         H: Sealed,
     {
-        let idle = self.responder.hand.stop_holding();
-        self.map_hand(|hand| HoldBody { hand, hold, idle })
+        let idle = self.responder.completion.stop_holding();
+        self.map_completion(|inner| HoldBody { inner, hold, idle })
     }
 
-    fn map_hand<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {
-        let Self { config, request_classifier, responder } = self;
-        let Responder { classifier, hand } = responder;
-        let responder = Responder { classifier, hand: map(hand) };
-        Builder { config, request_classifier, responder }
+    fn map_completion<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {
+        let Self { config, requests, responder } = self;
+        let Responder { classifier, completion } = responder;
+        let responder = Responder { classifier, completion: map(completion) };
+        Builder { config, requests, responder }
     }
 }
 
@@ -61,7 +60,7 @@ impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
     /// for data is not unread. Needs a runtime with timers enabled. An unread body is found within
     /// twice the time. Default is no limit: a client that never reads keeps its slot.
     pub fn body_idle(mut self, idle: Duration) -> Self {
-        self.responder.hand.idle = Some(idle);
+        self.responder.completion.idle = Some(idle);
         self.config.error =
             idle.is_zero().then(|| BuildError::new("body_idle", "0ns", "more than zero"));
         self

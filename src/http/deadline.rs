@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, Request};
 use tokio::time::Instant;
 
-use crate::class::{Class, ClassifyRequest, Or};
+use crate::{class::Class, classify::ClassifyRequest};
 
 /// Reads the deadline of a request from a header: a [`ClassifyRequest`].
 ///
@@ -19,9 +19,7 @@ use crate::class::{Class, ClassifyRequest, Or};
 /// ```
 /// use std::time::Duration;
 /// use http::{HeaderName, Request};
-/// use tower_load_leveling::{
-///     Class, ClassifyRequest, LoadLevelLayer, Priority, http::HeaderDeadline,
-/// };
+/// use tower_load_leveling::{Class, LoadLevelLayer, Priority, http::HeaderDeadline};
 ///
 /// let deadline = HeaderDeadline::seconds(HeaderName::from_static("request-timeout"))
 ///     .at_most(Duration::from_secs(30))
@@ -33,7 +31,7 @@ use crate::class::{Class, ClassifyRequest, Or};
 /// };
 /// let layer = LoadLevelLayer::builder()
 ///     .concurrency(64)
-///     .request_classifier(priority.or(deadline))
+///     .request_classifier((priority, deadline))
 ///     .build()?;
 /// # drop(layer);
 /// # Ok::<(), tower_load_leveling::error::BuildError>(())
@@ -73,12 +71,6 @@ impl HeaderDeadline {
     pub fn by_default(mut self, time: Duration) -> Self {
         self.limits.default = non_zero(time);
         self
-    }
-
-    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
-    /// type.
-    pub fn or<C>(self, other: C) -> Or<Self, C> {
-        Or(self, other)
     }
 }
 
@@ -144,14 +136,14 @@ impl TimeLimits {
 /// Reads the deadline of a request from a tokio [`Instant`] in the extensions, as set by another
 /// layer: a [`ClassifyRequest`].
 #[derive(Clone, Copy, Debug, Default)]
-#[allow(clippy::exhaustive_structs, reason = "it is written by its name")]
+#[non_exhaustive]
 pub struct ExtensionDeadline;
 
 impl ExtensionDeadline {
-    /// Joins a further classifier, as [`ClassifyRequest::or`] does, without naming the request
-    /// type.
-    pub fn or<C>(self, other: C) -> Or<Self, C> {
-        Or(self, other)
+    /// Returns the classifier.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
     }
 }
 

@@ -7,7 +7,7 @@ use http_body::Body;
 use tower::BoxError;
 
 use super::body::HeldBody;
-use crate::respond::{Call, HandOn, Sealed};
+use crate::respond::{Call, Sealed, TrackCompletion};
 
 /// The time until which a call keeps its slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,10 +24,10 @@ pub enum Hold {
     BodyEnd,
 }
 
-/// The [`HandOn`] made by [`Builder::hold_until`](crate::Builder::hold_until).
+/// The [`TrackCompletion`] made by [`Builder::hold_until`](crate::Builder::hold_until).
 #[derive(Clone, Copy, Debug)]
 pub struct HoldBody<H> {
-    pub(crate) hand: H,
+    pub(crate) inner: H,
     pub(crate) hold: Hold,
     pub(crate) idle: Option<Duration>,
 }
@@ -39,16 +39,17 @@ impl<H> Sealed for HoldBody<H> {
     }
 }
 
-impl<H, T, B> HandOn<T> for HoldBody<H>
+#[diagnostic::do_not_recommend]
+impl<H, T, B> TrackCompletion<T> for HoldBody<H>
 where
-    H: HandOn<T, Response = Response<B>>,
+    H: TrackCompletion<T, Response = Response<B>>,
     B: Body + Send + 'static,
     B::Error: Into<BoxError>,
 {
     type Response = Response<HeldBody<B>>;
 
-    fn hand_on(&self, response: T, call: &dyn Call) -> Response<HeldBody<B>> {
-        let response = self.hand.hand_on(response, call);
+    fn track_completion(&self, response: T, call: &dyn Call) -> Response<HeldBody<B>> {
+        let response = self.inner.track_completion(response, call);
         let length = response.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         response.map(|body| match self.hold {

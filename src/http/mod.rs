@@ -54,7 +54,10 @@ mod status;
 mod wait;
 
 #[cfg(feature = "grpc")]
-pub(crate) use self::deadline::{TimeLimits, non_zero};
+pub(crate) use self::{
+    answered::Sealed,
+    deadline::{TimeLimits, non_zero},
+};
 pub use self::{
     answered::{Answer, Answered, AnsweredFuture},
     body::{BodyIdle, HeldBody},

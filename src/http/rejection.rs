@@ -14,7 +14,7 @@ use http::{
 };
 use tower::{BoxError, Layer};
 
-use super::answered::{Answer, Answered};
+use super::answered::{Answer, Answered, Sealed};
 use crate::{
     error::{Reason, Rejected},
     rng::mix,
@@ -92,6 +92,15 @@ pub struct RejectionLayer<M = Empty, E = InternalServerError> {
 /// # fn is_service(_: impl tower::Service<http::Request<()>>) {}
 /// # is_service(stack);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot make a body of the type `{B}`",
+    label = "makes no `{B}`",
+    note = "`http::Empty` needs `B: Default`, `http::PlainText` and `http::ProblemJson` need \
+            `B: From<String>`: as `axum::body::Body` and `http_body_util::Full<Bytes>` are",
+    note = "right inside of the `RejectionLayer` turn the body into one of those: \
+            `.map_response(|response: Response<_>| response.map(axum::body::Body::new))`",
+    note = "or box what they make, in a `RefusalBody<B>` of your own: its docs have an example"
+)]
 pub trait RefusalBody<B> {
     /// Returns the content type, if any, and the body.
     fn make(&self, rejected: &Rejected, status: StatusCode) -> (Option<HeaderValue>, B);
@@ -115,6 +124,14 @@ pub struct ProblemJson;
 /// Answers errors other than rejections.
 ///
 /// Implemented for closures `Fn(BoxError) -> Response<B>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot answer an error with a body of the type `{B}`",
+    label = "makes no `Response<{B}>` from an error",
+    note = "the default answer needs `B: Default`; for another body write the answer: \
+            `RejectionLayer::new().on_error(|error: BoxError| -> Response<{B}> {{ .. }})`",
+    note = "or right inside of the `RejectionLayer` turn the body into one with a default: \
+            `.map_response(|response: Response<_>| response.map(axum::body::Body::new))`"
+)]
 pub trait ErrorResponse<B> {
     /// Returns the response to `error`.
     fn respond(&self, error: BoxError) -> Response<B>;
@@ -199,6 +216,8 @@ impl<S, M: Clone, E: Clone> Layer<S> for RejectionLayer<M, E> {
     }
 }
 
+impl<M, E> Sealed for RejectionLayer<M, E> {}
+
 impl<M, E, B> Answer<B> for RejectionLayer<M, E>
 where
     M: RefusalBody<B>,
@@ -246,12 +265,14 @@ fn retry_after(rejected: &Rejected) -> u64 {
 /// is the minimum.
 const SPREAD: f64 = 0.4;
 
+#[diagnostic::do_not_recommend]
 impl<B: Default> RefusalBody<B> for Empty {
     fn make(&self, _: &Rejected, _: StatusCode) -> (Option<HeaderValue>, B) {
         (None, B::default())
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<B: From<String>> RefusalBody<B> for PlainText {
     fn make(&self, rejected: &Rejected, _: StatusCode) -> (Option<HeaderValue>, B) {
         let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -259,6 +280,7 @@ impl<B: From<String>> RefusalBody<B> for PlainText {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<B: From<String>> RefusalBody<B> for ProblemJson {
     fn make(&self, rejected: &Rejected, status: StatusCode) -> (Option<HeaderValue>, B) {
         let content_type = HeaderValue::from_static("application/problem+json");
@@ -272,6 +294,7 @@ impl<B: From<String>> RefusalBody<B> for ProblemJson {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<F, B> ErrorResponse<B> for F
 where
     F: Fn(BoxError) -> Response<B>,
@@ -281,6 +304,7 @@ where
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<B: Default> ErrorResponse<B> for InternalServerError {
     fn respond(&self, error: BoxError) -> Response<B> {
         tracing::warn!(error = &*error as &dyn std::error::Error, "request failed");

@@ -2,7 +2,7 @@
 
 use http::{Response, StatusCode};
 
-use crate::{ByResult, class::ClassifyResponse, limit::Outcome};
+use crate::{ByResult, classify::ClassifyResponse, limit::Outcome};
 
 /// Judges calls by the status of the response: a [`ClassifyResponse`].
 ///

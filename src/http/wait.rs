@@ -5,8 +5,9 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Request, Response};
 
 use crate::{
-    class::{Class, ClassifyRequest, Prepare},
-    respond::{Call, HandOn, Sealed},
+    class::Class,
+    classify::{ClassifyRequest, Prepare},
+    respond::{Call, Sealed, TrackCompletion},
 };
 
 /// The time from admission to dispatch. In the request's extensions, with
@@ -34,7 +35,7 @@ where
     }
 }
 
-/// The [`HandOn`] made by [`Builder::server_timing`](crate::Builder::server_timing).
+/// The [`TrackCompletion`] made by [`Builder::server_timing`](crate::Builder::server_timing).
 #[derive(Clone, Copy, Debug)]
 pub struct ServerTiming<H>(pub(crate) H);
 
@@ -44,14 +45,15 @@ impl<H: Sealed> Sealed for ServerTiming<H> {
     }
 }
 
-impl<H, T, B> HandOn<T> for ServerTiming<H>
+#[diagnostic::do_not_recommend]
+impl<H, T, B> TrackCompletion<T> for ServerTiming<H>
 where
-    H: HandOn<T, Response = Response<B>>,
+    H: TrackCompletion<T, Response = Response<B>>,
 {
     type Response = Response<B>;
 
-    fn hand_on(&self, response: T, call: &dyn Call) -> Response<B> {
-        let mut response = self.0.hand_on(response, call);
+    fn track_completion(&self, response: T, call: &dyn Call) -> Response<B> {
+        let mut response = self.0.track_completion(response, call);
         let millis = call.waited().as_secs_f64() * 1e3;
         if let Ok(value) = HeaderValue::try_from(format!("queue;dur={millis:.3}")) {
             // Appended beside values from the inner service. Left out if the header map is full.

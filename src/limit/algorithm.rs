@@ -38,6 +38,13 @@ use super::sample::{Load, Sample};
 /// # drop(layer);
 /// # Ok::<(), tower_load_leveling::error::BuildError>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no algorithm that finds a limit",
+    label = "not an algorithm",
+    note = "for a limit that finds itself write `.adaptive_concurrency()`, or choose an algorithm: \
+            `.adaptive(limit::LatencyTarget::new(target))`",
+    note = "for a fixed limit write a number: `.concurrency(64)`"
+)]
 pub trait Algorithm: Send + 'static {
     /// Returns the current limit.
     ///

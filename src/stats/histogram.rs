@@ -49,7 +49,7 @@ impl fmt::Debug for Recorder {
     }
 }
 
-/// The distribution of a time, as a snapshot from [`Stats`](crate::Stats).
+/// The distribution of a time, as a snapshot from [`Stats`](crate::stats::Stats).
 ///
 /// Buckets are at most 1/16 (6.25 %) of their value wide, and at least a microsecond.
 #[derive(Clone)]

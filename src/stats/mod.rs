@@ -1,4 +1,6 @@
-//! The counters of a leveler, and the public snapshot of them.
+//! A snapshot of a leveler: what waits and runs, and the counts since it was built.
+//!
+//! [`Handle::stats`](crate::Handle::stats) takes a [`Stats`].
 
 mod counters;
 mod histogram;

@@ -12,7 +12,7 @@ use tower_service::Service;
 use tracing::{Span, span::Entered};
 
 use crate::{
-    class::Prepare,
+    classify::Prepare,
     error::ServiceError,
     leveler::{
         admission::{Admission, Grantor, unserved::Unserved},

@@ -15,7 +15,8 @@ use super::{
     task::Task,
 };
 use crate::{
-    class::{Prepare, Rank},
+    class::Rank,
+    classify::Prepare,
     error::{Reason, Rejected},
     leveler::{
         admission::{arrival::Arrival, place::Place, unserved::Unserved},
