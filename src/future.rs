@@ -18,7 +18,7 @@ use crate::leveler::{
         reply::{Reply, ReplyChannel},
         running::Running,
     },
-    room::RoomChanged,
+    watchers::RoomChanged,
 };
 
 pin_project! {

@@ -106,7 +106,7 @@ impl Handle {
     /// Dropping the future has no effect.
     #[must_use = "futures do nothing unless polled"]
     pub fn changed(&self) -> Changed<'_> {
-        Changed::new(self.leveler.core.admission.listeners.room.changed())
+        Changed::new(self.leveler.core.admission.listeners.watchers.room_changed())
     }
 
     /// Sets the limit, with immediate effect. A lower limit is reached as running calls finish;
@@ -231,7 +231,7 @@ impl Handle {
     /// Cancel safe: may be dropped and called again.
     pub async fn idle(&self) {
         let core = &self.leveler.core;
-        core.admission.listeners.idle.wait_until(|| core.admission.unfinished() == 0).await;
+        core.admission.listeners.watchers.idle(|| core.admission.unfinished() == 0).await;
     }
 
     /// Removes all waiting requests with [`Reason::Closed`], and returns their number. The leveler

@@ -272,7 +272,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         self.waiter = None;
         // Between the two steps of the reservation, a drain may have counted the place as a
         // request.
-        self.inner.core.admission.listeners.idle.notify();
+        self.inner.core.admission.listeners.watchers.on_place_free(true);
         Poll::Ready(())
     }
 }

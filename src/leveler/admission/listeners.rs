@@ -1,6 +1,6 @@
 use super::{waitlist::Waitlist, word::Counts};
 use crate::{
-    leveler::{idle::Idle, link::wakeup::Wakeup, room::RoomWatch},
+    leveler::{link::wakeup::Wakeup, watchers::Watchers},
     options::Overflow,
 };
 
@@ -9,15 +9,14 @@ use crate::{
 pub(crate) struct Listeners {
     pub(crate) drain: Wakeup,
     pub(crate) waitlist: Waitlist,
-    pub(crate) idle: Idle,
-    pub(crate) room: RoomWatch,
+    pub(crate) watchers: Watchers,
     overflow: Overflow,
 }
 
 impl Listeners {
     pub(super) fn new(overflow: Overflow) -> Self {
-        let (drain, waitlist, idle) = (Wakeup::default(), Waitlist::default(), Idle::default());
-        Self { drain, waitlist, idle, room: RoomWatch::default(), overflow }
+        let (drain, waitlist) = (Wakeup::default(), Waitlist::default());
+        Self { drain, waitlist, watchers: Watchers::default(), overflow }
     }
 
     /// Notifies the listeners of free slots, and of the places with them.
@@ -36,16 +35,13 @@ impl Listeners {
             self.waitlist.wake_one();
             self.drain.wake();
         }
-        self.room.notify();
-        if after.held() <= reserved {
-            self.idle.notify();
-        }
+        self.watchers.on_place_free(after.held() <= reserved);
     }
 
     /// Notifies the listeners of a change of capacity or limit, or of the close.
     pub(super) fn on_bounds_changed(&self) {
         self.drain.wake();
         self.waitlist.wake_all();
-        self.room.notify();
+        self.watchers.on_place_free(false);
     }
 }

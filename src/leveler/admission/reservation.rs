@@ -45,7 +45,7 @@ impl<G: Grantor> Reservation<G> {
 }
 
 impl<G: Grantor> Drop for Reservation<G> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         if let Some(grantor) = self.grantor.take() {
             let admission = grantor.admission();
