@@ -36,6 +36,22 @@
 //! - A panic of the inner reaches its own caller only.
 //! - The layer can be observed and controlled at run time: see [`Handle`].
 //!
+//! # Getting started
+//!
+//! ```sh
+//! cargo add tower-load-leveling                   # any tower stack
+//! cargo add tower-load-leveling --features http   # axum, hyper, reqwest
+//! cargo add tower-load-leveling --features grpc   # tonic
+//! ```
+//!
+//! Which [`Overflow`] is yours depends on who calls:
+//!
+//! - A **server** has to answer, and at once: [`Overflow::Reject`], the default. Set
+//!   [`max_wait`](Builder::max_wait) to the longest wait that is still worth it.
+//! - A **client**, or a worker that pulls from a queue, can slow down: [`Overflow::Wait`] makes
+//!   `poll_ready` wait for a place. [`Handle::room`] and [`Handle::changed`] tell how much to pull.
+//! - If the **newest** matters most (positions, prices): [`Overflow::EvictOldest`].
+//!
 //! # Example
 //!
 //! ```
@@ -177,6 +193,8 @@
 //! [tuning]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md
 //! [limits]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md
 //! [web]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/web.md
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod builder;
 mod by_result;
