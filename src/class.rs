@@ -110,7 +110,7 @@ impl Class {
     ///
     /// The layer never cancels a running call. If the caller drops a running call after the
     /// deadline, an [adaptive limit](crate::Builder::adaptive_concurrency) takes the drop as a sign
-    /// of [`Overload`](Outcome::Overload). Default is no deadline.
+    /// of [`Overload`](crate::limit::Outcome::Overload). Default is no deadline.
     pub fn deadline(mut self, at: Instant) -> Self {
         self.deadline = Some(at);
         self

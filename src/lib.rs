@@ -185,7 +185,7 @@
 //!
 //! The defaults with a number, the text of events and errors, the types to which [`Error::source`]
 //! of this crate's errors can be downcast, the `Debug` output, and the `Display` of
-//! [`Stats`](stats::Stats) may change in any release. A limit holds per layer value and per
+//! [`Stats`] may change in any release. A limit holds per layer value and per
 //! process. A call ends when its future resolves to a response. A body streaming afterwards is not
 //! counted, except with `Builder::hold_until` of the feature `http`.
 //!
