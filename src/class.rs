@@ -61,8 +61,8 @@ impl Class {
     /// requests too. No rate delays them.
     ///
     /// Running bypassing requests are counted by
-    /// [`Stats::bypassing`](crate::stats::Stats::bypassing) alone, and no limit algorithm sees
-    /// them. Refused ones are counted by [`Stats::refused`](crate::stats::Stats::refused).
+    /// [`Stats::bypassing`](crate::Stats::bypassing) alone, and no limit algorithm sees
+    /// them. Refused ones are counted by [`Stats::refused`](crate::Stats::refused).
     ///
     /// If the inner service is not ready at the time of the call, the request is treated as a
     /// request of [`Priority::Critical`]. Priority, flow, deadline and cost set on this class
