@@ -1,7 +1,7 @@
 //! Programs name the types of the crate, and box, store and share the service: what compiles here
 //! is what a program has to write.
 
-use std::{collections::BTreeSet, convert::Infallible, fs, sync::Arc};
+use std::{collections::BTreeSet, convert::Infallible, fs, sync::Arc, time::Duration};
 
 use tokio::sync::Mutex;
 use tower::{
@@ -12,7 +12,7 @@ use tower_load_leveling::{
     ByResult, Class, ClassifyRequest, ClassifyResponse, LoadLevel, LoadLevelLayer, Priority,
     Unclassified,
     classify::{BoxClassifyRequest, BoxClassifyResponse},
-    error::BuildError,
+    error::{BuildError, Reason, Rejected},
     future::ResponseFuture,
     limit::Outcome,
     respond::CompleteOnResponse,
@@ -198,6 +198,16 @@ async fn code_that_is_generic_over_the_service_takes_a_double_of_it() {
     let fails = |_: u32| async { Err::<u32, _>(BoxError::from("the backend is down")) };
     let double = Shop(tower::service_fn(fails));
     assert_eq!(double.order(1).await.expect_err("an error").to_string(), "the backend is down");
+
+    // A double of a refusal, to test what a program makes of it.
+    let refuses = |_: u32| async {
+        let rejected = Rejected::new(Reason::Full).with_retry_after(Duration::from_secs(2));
+        Err::<u32, BoxError>(rejected.into())
+    };
+    let error = Shop(tower::service_fn(refuses)).order(1).await.expect_err("refused");
+    let rejected = error.downcast_ref::<Rejected>().expect("a refusal");
+    assert_eq!(rejected.reason(), Reason::Full);
+    assert_eq!(rejected.retry_after(), Some(Duration::from_secs(2)));
 }
 
 #[cfg(feature = "http")]
