@@ -220,6 +220,7 @@ mod retry_after;
 mod rng;
 mod service;
 pub mod stats;
+mod sync;
 mod traits;
 
 pub use self::{

@@ -7,7 +7,6 @@ mod waiting;
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::atomic::AtomicBool,
     time::Duration,
 };
 
@@ -20,6 +19,7 @@ use crate::{
     limit::{Algorithm, Load, Outcome, Sample},
     options::Order,
     queue::{ChargeId, Entry},
+    sync::figure::AtomicBool,
 };
 
 /// The queue, the limit and the expiry of a leveler, without a clock, a runtime or a lock.

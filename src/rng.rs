@@ -1,9 +1,8 @@
 //! Pseudo-random numbers.
 
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::cell::Cell;
+
+use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
 
 /// Returns a pseudo-random number from 0 to 1.
 pub(crate) fn draw() -> f64 {

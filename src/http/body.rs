@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -20,7 +20,7 @@ use tokio::{
 use tower::BoxError;
 
 use super::reader::Reader;
-use crate::respond::Kept;
+use crate::{respond::Kept, sync::Mutex};
 
 pin_project! {
     /// The body of a response under [`Builder::hold_until`](crate::Builder::hold_until). Passes all
@@ -79,13 +79,9 @@ impl<B: Body + Send + 'static> HeldBody<B> {
         let held = Held { body, slot, is_begun: false, left, watch: None, is_cut: false };
         let held = Arc::new(Mutex::new(held));
         let watch = idle.and_then(|idle| Watch::begin(&held, idle));
-        lock(&held).watch = watch;
+        held.lock().watch = watch;
         Self { kind: Kind::Held { held } }
     }
-}
-
-fn lock<B>(held: &Mutex<Held<B>>) -> MutexGuard<'_, Held<B>> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The task that drops an unread body. Stops when the watch is dropped.
@@ -124,7 +120,7 @@ async fn watch<B>(
         let Some(held) = held.upgrade() else { return };
         let (body, slot) = {
             // While the lock is held, nobody reads the body.
-            let mut held = lock(&held);
+            let mut held = held.lock();
             let now = Instant::now();
             late = reader.unread_since().unwrap_or(now) + idle;
             if late > now {
@@ -229,7 +225,7 @@ where
             KindProj::Free { body } => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            KindProj::Held { held } => lock(held).poll_frame(cx),
+            KindProj::Held { held } => held.lock().poll_frame(cx),
         }
     }
 
@@ -237,7 +233,7 @@ where
         match &self.kind {
             Kind::Free { body } => body.is_end_stream(),
             Kind::Held { held } => {
-                let held = lock(held);
+                let held = held.lock();
                 !held.is_cut && held.body.as_ref().is_none_or(|body| body.is_end_stream())
             }
         }
@@ -247,7 +243,7 @@ where
         match &self.kind {
             Kind::Free { body } => body.size_hint(),
             Kind::Held { held } => {
-                let held = lock(held);
+                let held = held.lock();
                 let body = held.body.as_ref();
                 let unknown = if held.is_cut { SizeHint::new() } else { SizeHint::with_exact(0) };
                 body.map_or(unknown, |body| body.size_hint())
@@ -273,7 +269,7 @@ impl<B> fmt::Debug for HeldBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_held = match &self.kind {
             Kind::Free { .. } => false,
-            Kind::Held { held } => lock(held).slot.is_some(),
+            Kind::Held { held } => held.lock().slot.is_some(),
         };
         f.debug_struct("HeldBody").field("is_held", &is_held).finish_non_exhaustive()
     }

@@ -1,12 +1,14 @@
 //! The reader of a body, observed from the side.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
 };
 
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Stands between a body and the waker of its reader, to know since when data lies unread.
 pub(super) struct Reader {
@@ -26,7 +28,7 @@ impl Reader {
     }
 
     fn unread(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unread.lock()
     }
 
     /// Polls for data. While the poll is pending, the reader waits.

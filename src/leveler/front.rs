@@ -1,7 +1,4 @@
-use std::sync::{
-    Arc,
-    atomic::{Ordering::SeqCst, fence},
-};
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
@@ -11,7 +8,11 @@ use super::{
     link::{backlog::CHANNEL, job::Job},
     settings::Settings,
 };
-use crate::{error::Reason, limit::Algorithm};
+use crate::{
+    error::Reason,
+    limit::Algorithm,
+    sync::atomic::{Ordering::SeqCst, fence},
+};
 
 /// The sending side, shared by layers, handles and services, but not by requests and the drain
 /// task.

@@ -1,10 +1,8 @@
 //! Inline polling: making the first poll of a call in `call` itself, before a task exists.
 
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{cell::Cell, time::Duration};
+
+use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
 
 /// Measures first polls, and decides by the results whether to poll the next call inline.
 ///

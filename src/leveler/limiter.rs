@@ -1,14 +1,16 @@
 use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use super::panics::contain;
+use crate::{
+    limit::Algorithm,
     sync::{
         Mutex,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
-
-use super::panics::{contain, lock};
-use crate::limit::Algorithm;
 
 /// The limit algorithm, if any.
 pub(crate) struct Limiter {
@@ -46,7 +48,7 @@ impl Limiter {
     }
 
     fn tell_algorithm(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
-        let mut guard = lock(&self.algorithm);
+        let mut guard = self.algorithm.lock();
         let Some(algorithm) = guard.as_deref_mut().filter(|_| self.is_adaptive()) else { return };
         let asked = catch_unwind(AssertUnwindSafe(|| {
             news(algorithm);
@@ -69,12 +71,12 @@ impl Limiter {
     /// overwrite the one set by hand.
     pub(super) fn freeze(&self) {
         self.is_adaptive.store(false, SeqCst);
-        drop(lock(&self.algorithm));
+        drop(self.algorithm.lock());
     }
 
     /// Listens to the algorithm again, which goes on from `limit`. Returns whether there is one.
     pub(super) fn thaw(&self, limit: usize, apply: impl FnOnce(f64)) -> bool {
-        if lock(&self.algorithm).is_none() {
+        if self.algorithm.lock().is_none() {
             return false;
         }
         if !self.is_adaptive.swap(true, SeqCst) {

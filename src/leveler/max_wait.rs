@@ -1,11 +1,10 @@
 //! The longest wait allowed to a request.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::SeqCst},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// A time after an admission, in nanoseconds, or never. Half the size of an `Instant`; each waiting
 /// request has two.

@@ -1,6 +1,7 @@
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-
-use crate::stats::Recorder;
+use crate::{
+    stats::Recorder,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+};
 
 /// Measurements of calls, beside the counts in [`Admission`](super::admission::Admission).
 pub(crate) struct Metrics {

@@ -6,15 +6,7 @@
 //! [`limiter`](super::limiter). [`contain`] is for the rest: drops, and whatever the drain task
 //! runs on behalf of a single request.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
-
-/// Locks, even after a panic under the lock: data behind the crate's locks is whole at every step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs code that may call user code (a `Drop`, say). Returns `None` if the code panics.
 pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {

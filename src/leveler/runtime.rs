@@ -1,13 +1,12 @@
 //! The runtime for calls.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-
 use tokio::{
     runtime::Handle,
     task::{self, JoinHandle},
 };
 
 use super::panics::contain;
+use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// The runtime given to the builder, if any and alive; else the runtime of the calling thread.
 #[derive(Debug)]

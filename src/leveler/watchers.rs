@@ -1,11 +1,12 @@
 use std::{
     pin::{Pin, pin},
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
     task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
 use tokio::sync::{Notify, futures::Notified};
+
+use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Notifies those who wait for the end of all work, or for more room.
 ///

@@ -2,10 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,6 +13,7 @@ use crate::{
     error::Reason,
     options::Order,
     queue::{ChargeId, Entry, Next, Queue, QueueItem, Rules, Times},
+    sync::figure::{AtomicBool, Ordering::Relaxed},
 };
 
 /// The queue, with the places held by each priority and flow.

@@ -1,7 +1,9 @@
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 use super::{reason_counts::ReasonCounts, stripe::Striped};
-use crate::{class::Priority, error::Reason};
+use crate::{
+    class::Priority,
+    error::Reason,
+    sync::figure::{AtomicU64, Ordering::Relaxed},
+};
 
 /// The running totals. Each counter is independent, so relaxed ordering is enough.
 #[derive(Debug, Default)]

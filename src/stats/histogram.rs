@@ -1,10 +1,7 @@
-use std::{
-    fmt,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{fmt, time::Duration};
 
 use super::stripe::Striped;
+use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
 
 /// The number of sub-buckets per power of two, as a power of two: 16. A bucket is at most 1/16 of
 /// its value wide.

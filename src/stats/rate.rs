@@ -1,9 +1,8 @@
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
 
 /// The rate at which calls end, measured over windows in which there was work.
 ///

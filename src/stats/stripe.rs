@@ -1,7 +1,6 @@
-use std::{
-    cell::Cell,
-    sync::atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::cell::Cell;
+
+use crate::sync::figure::{AtomicUsize, Ordering::Relaxed};
 
 /// A value for each of several threads to write, summed on reading.
 ///

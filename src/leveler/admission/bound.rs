@@ -17,9 +17,8 @@
 //! The guards [`Place`](super::place::Place) and [`Slot`](super::slot::Slot) wrap the numbers in
 //! this file, and give back in `Drop`.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
-
 use super::word::{CLOSED, Counts, DISPATCHING, FIELD, HELD, IN_FLIGHT, PAUSED};
+use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 
 /// The largest capacity, and the largest limit. The sum of both and of one channel's worth of
 /// evictions fits in the 30 bits of each count.

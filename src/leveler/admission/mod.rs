@@ -26,10 +26,7 @@ pub(crate) mod waiter;
 pub(crate) mod waitlist;
 pub(crate) mod word;
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -46,6 +43,7 @@ use super::{budget::Budget, max_wait::MaxWait, settings::Settings};
 use crate::{
     options::{Order, Overflow},
     stats::Counters,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
 };
 
 /// The state behind admission: places, slots, predictions and counters.

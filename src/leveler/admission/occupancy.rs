@@ -1,16 +1,13 @@
 //! The state of the queue in atomics: a refusal needs no lock (law 4).
 
-use std::{
-    iter::Sum,
-    ops::Add,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
-};
+use std::{iter::Sum, ops::Add};
 
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
     queue::LevelSummary,
     rng::mix,
+    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
 };
 
 const LEVELS: usize = Priority::ALL.len();

@@ -1,9 +1,10 @@
 //! The right to run.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
 use super::{Admission, Grantor, bound::Slots, unserved::Unserved, word::Counts};
-use crate::class::Priority;
+use crate::{
+    class::Priority,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 /// The right of a call to run: as many slots and places as the request costs.
 ///

@@ -1,13 +1,9 @@
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    task::Waker,
-};
+use std::{collections::BTreeMap, task::Waker};
 
-use crate::leveler::panics::lock;
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
 
 /// Services under `Overflow::Wait` that wait for a place. The longest waiting service is woken
 /// first.
@@ -33,7 +29,7 @@ struct List {
 impl Waitlist {
     /// Adds a service with a waker, as the last. Returns the position.
     pub(super) fn join(&self, waker: Waker) -> u64 {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         list.next_id += 1;
         let id = list.next_id;
         list.waiting.insert(id, waker);
@@ -43,7 +39,7 @@ impl Waitlist {
 
     /// Replaces the waker of a service. A woken service returns to its position.
     pub(super) fn renew(&self, id: u64, waker: Waker) {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         let before = list.waiting.insert(id, waker);
         self.len.store(list.waiting.len(), SeqCst);
         drop(list);
@@ -53,7 +49,7 @@ impl Waitlist {
 
     /// Takes a service out of the list.
     pub(super) fn leave(&self, id: u64) {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         let waker = list.waiting.remove(&id);
         self.len.store(list.waiting.len(), SeqCst);
         drop(list);
@@ -83,7 +79,7 @@ impl Waitlist {
     }
 
     fn pop(&self) -> Option<Waker> {
-        let mut list = lock(&self.list);
+        let mut list = self.list.lock();
         let (_, waker) = list.waiting.pop_first()?;
         self.len.store(list.waiting.len(), SeqCst);
         Some(waker)

@@ -1,13 +1,12 @@
 use std::{
     mem,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
-    },
     task::{Context, Poll, Waker},
 };
 
-use crate::leveler::panics::lock;
+use crate::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+};
 
 /// The meeting place of a queued request and its answer. The request is taken out before the answer
 /// comes in, so one space serves for both.
@@ -95,7 +94,7 @@ impl<W, A> Exchange<W, A> {
 
     /// Takes a waiting request out.
     pub(super) fn take(&self, next: Stage) -> Option<W> {
-        let mut inside = lock(&self.inside);
+        let mut inside = self.inside.lock();
         let request = inside.take_request()?;
         self.stage.store(next as u8, SeqCst);
         Some(request)
@@ -103,7 +102,7 @@ impl<W, A> Exchange<W, A> {
 
     /// Puts the request back. `Err` if the caller has given up meanwhile.
     pub(super) fn put_back(&self, request: W) -> Result<(), W> {
-        let mut inside = lock(&self.inside);
+        let mut inside = self.inside.lock();
         if self.is_at(Stage::Gone) {
             return Err(request);
         }
@@ -114,7 +113,7 @@ impl<W, A> Exchange<W, A> {
 
     /// Hands the answer to the caller. `Err` if the caller has gone.
     pub(super) fn answer(&self, answer: A) -> Result<(), A> {
-        let mut inside = lock(&self.inside);
+        let mut inside = self.inside.lock();
         if self.is_abandoned() {
             return Err(answer);
         }
@@ -132,7 +131,7 @@ impl<W, A> Exchange<W, A> {
 
     /// Polls for the answer, for the caller. Cancel safe.
     pub(super) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<A> {
-        let mut inside = lock(&self.inside);
+        let mut inside = self.inside.lock();
         if let Some(answer) = inside.take_answer() {
             return Poll::Ready(answer);
         }
@@ -145,7 +144,7 @@ impl<W, A> Exchange<W, A> {
     /// Takes note that the caller has gone, and wakes the worker. If `gives_up`, ends the exchange,
     /// and returns a waiting request.
     pub(super) fn abandon(&self, gives_up: bool) -> Option<W> {
-        let mut inside = lock(&self.inside);
+        let mut inside = self.inside.lock();
         self.is_abandoned.store(true, SeqCst);
         let request = if gives_up { inside.take_request() } else { None };
         if gives_up {
@@ -174,7 +173,7 @@ impl<W, A> Exchange<W, A> {
 
     /// Resolves when the caller has gone, for the worker.
     pub(super) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inside = lock(&self.inside);
+        let mut inside = self.inside.lock();
         if self.is_abandoned() {
             return Poll::Ready(());
         }

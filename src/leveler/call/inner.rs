@@ -2,7 +2,7 @@ use std::{
     any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, TryLockError, Weak},
+    sync::{Arc, Weak},
     task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
@@ -18,11 +18,12 @@ use crate::{
         admission::{Admission, Grantor, unserved::Unserved},
         core::Core,
         inline_polling::InCall,
-        panics::{contain, lock},
+        panics::contain,
     },
     limit::Outcome,
     queue::InnerId,
     respond::Call,
+    sync::{Mutex, MutexGuard, spin_loop},
     traits::Respond,
 };
 
@@ -131,7 +132,7 @@ impl<S, R> Inner<S, R> {
         S: Service<Req>,
         S::Error: Into<BoxError>,
     {
-        let mut guarded = lock(&self.guarded);
+        let mut guarded = self.guarded.lock();
         let waker = match &guarded.waker {
             Some(waker) => waker.clone(),
             None => {
@@ -166,9 +167,8 @@ impl<S, R> Inner<S, R> {
     fn try_lock(&self) -> Option<MutexGuard<'_, Guarded<S>>> {
         for _ in 0..SPINS {
             match self.guarded.try_lock() {
-                Ok(guarded) => return Some(guarded),
-                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+                Some(guarded) => return Some(guarded),
+                None => spin_loop(),
             }
         }
         None

@@ -1,6 +1,6 @@
 use std::{
     future::poll_fn,
-    sync::{Arc, atomic::Ordering::SeqCst, atomic::fence},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -18,6 +18,7 @@ use super::{
 use crate::{
     error::Reason,
     leveler::{core::Core, panics::contain},
+    sync::atomic::{Ordering::SeqCst, fence},
 };
 
 /// Runs until the last layer, handle and service are gone and nothing waits.

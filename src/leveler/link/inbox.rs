@@ -1,9 +1,7 @@
-use std::sync::{
+use crate::sync::{
     Mutex,
     atomic::{AtomicBool, Ordering::SeqCst},
 };
-
-use crate::leveler::panics::lock;
 
 /// Messages to the drain task, taken all at once. Finding none is the usual case, and costs no
 /// lock.
@@ -15,7 +13,7 @@ pub(crate) struct Inbox<T> {
 
 impl<T> Inbox<T> {
     pub(crate) fn put(&self, put: impl FnOnce(&mut T)) {
-        let mut content = lock(&self.content);
+        let mut content = self.content.lock();
         put(&mut content);
         self.is_filled.store(true, SeqCst);
     }
@@ -23,7 +21,7 @@ impl<T> Inbox<T> {
     /// Takes the content, and leaves `empty` instead. A task woken after a `put` finds the message.
     pub(crate) fn swap(&self, empty: &mut T) {
         if self.is_filled.load(SeqCst) {
-            let mut content = lock(&self.content);
+            let mut content = self.content.lock();
             self.is_filled.store(false, SeqCst);
             std::mem::swap(&mut *content, empty);
         }

@@ -9,26 +9,19 @@ pub(crate) mod inbox;
 pub(crate) mod job;
 pub(crate) mod wakeup;
 
-use std::{
-    collections::BTreeSet,
-    fmt,
-    sync::{
-        Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering::SeqCst},
-    },
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
 use self::{backlog::Backlog, inbox::Inbox, job::Job};
-use super::{
-    pace::Rate,
-    panics::{contain, lock},
-};
+use super::{pace::Rate, panics::contain};
 use crate::{
     error::Reason,
     queue::{ChargeId, InnerId, Rules},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 /// The state shared by the drain task with callers, calls and handles.
@@ -60,7 +53,7 @@ impl Link {
 
     /// Locks the backlog. No user code may run under this lock.
     pub(crate) fn backlog(&self) -> MutexGuard<'_, Backlog> {
-        lock(&self.backlog)
+        self.backlog.lock()
     }
 
     #[inline]

@@ -1,9 +1,8 @@
-use std::{
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
-    task::Waker,
-};
+use std::task::Waker;
 
 use futures::task::AtomicWaker;
+
+use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// Wakes the drain task, at most once between two polls.
 ///

@@ -1,12 +1,12 @@
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::mean::{MEMORY, Mean};
-use crate::leveler::budget::Budget;
+use crate::{
+    leveler::budget::Budget,
+    sync::figure::{AtomicU64, Ordering::Relaxed},
+};
 
 /// Means of the service time by budget, for predicting missed deadlines.
 ///

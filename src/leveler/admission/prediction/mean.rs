@@ -1,7 +1,6 @@
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
+
+use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
 
 /// A moving mean in a single word: nanoseconds as the bits of an `f32`, and the number of samples.
 ///

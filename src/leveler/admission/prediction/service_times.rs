@@ -1,10 +1,11 @@
-use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::mean::Mean;
-use crate::{class::Priority, queue::Times};
+use crate::{
+    class::Priority,
+    queue::Times,
+    sync::figure::{AtomicBool, Ordering::Relaxed},
+};
 
 const LEVELS: usize = Priority::ALL.len();
 

@@ -1,10 +1,11 @@
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
 use super::{
     cutoff::{COHORTS, Cut, SHED_LEVELS},
     demand::FlowDemand,
 };
-use crate::class::Priority;
+use crate::{
+    class::Priority,
+    sync::figure::{AtomicU32, Ordering::Relaxed},
+};
 
 /// The arrivals of the current window by shed level, and the demand of each flow.
 #[derive(Debug)]

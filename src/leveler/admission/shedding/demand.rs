@@ -1,9 +1,11 @@
 //! The flows whose demand is too small to cause the overload.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-
 use super::cutoff::Cut;
-use crate::{class::Priority, rng::mix};
+use crate::{
+    class::Priority,
+    rng::mix,
+    sync::figure::{AtomicU32, AtomicU64, Ordering::Relaxed},
+};
 
 const LEVELS: usize = Priority::ALL.len();
 

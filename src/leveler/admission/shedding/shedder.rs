@@ -1,7 +1,4 @@
-use std::{
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -10,6 +7,7 @@ use crate::{
     class::{NO_FLOW, Priority, Rank},
     leveler::admission::{arrival::Arrival, occupancy::Occupancy},
     rng::{mix, seed},
+    sync::figure::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 /// The length of a window, as in DAGOR. A longer window reacts later, a shorter window to noise.
