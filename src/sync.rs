@@ -23,7 +23,9 @@ pub(crate) mod atomic {
 /// Atomics of figures: counters, means, histograms, seeds. No thread waits for one, so no order of
 /// theirs is worth a try. Those of `std` also with `cfg(shuttle)`.
 pub(crate) mod figure {
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    };
 }
 
 #[cfg(shuttle)]

@@ -111,8 +111,8 @@ impl Rejected {
     /// Returns the time after which a retry makes sense: the time until the present queue has
     /// drained.
     ///
-    /// The drain time comes from the recent rate of finished calls, or from the mean service time
-    /// and the limit. The result is spread by ±20 %, to keep rejected callers from returning all
+    /// The drain time comes from the recent rate of finished calls. Until a rate is known, it comes
+    /// from the limit and the mean time for which calls have their slots. The result is spread by ±20 %, to keep rejected callers from returning all
     /// together. The upper bound is a minute; the lower bound is about a second if the priority is
     /// cut off.
     ///

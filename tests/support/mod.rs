@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod gate;
+#[cfg(feature = "grpc")]
+pub mod sockets;
 
 use tower::BoxError;
 use tower_load_leveling::{

@@ -169,7 +169,8 @@ impl<O, A> InFlight<O, A> {
         let outcome = self.count(core, end, service_time);
         if let End::Returned { .. } | End::BrokenOff { .. } = end {
             core.metrics.service_time.record(service_time);
-            predictor.record(priority, budget, service_time);
+            let held = returned.map(|_| now.saturating_duration_since(at));
+            predictor.record(priority, budget, service_time, held);
         } else {
             predictor.record_censored(priority, budget, service_time);
         }

@@ -36,10 +36,17 @@ impl Predictor {
         }
     }
 
-    /// Records the service time of a returned call.
-    pub(crate) fn record(&self, priority: Priority, budget: Budget, time: Duration) {
-        let nanos = time.as_secs() as f32 * 1e9 + time.subsec_nanos() as f32;
-        self.service_times.record(priority, nanos);
+    /// Records the service time of a returned call. `held` is the time for which the call had its
+    /// slot, if that is longer.
+    pub(crate) fn record(
+        &self,
+        priority: Priority,
+        budget: Budget,
+        time: Duration,
+        held: Option<Duration>,
+    ) {
+        let nanos = nanos(time);
+        self.service_times.record(priority, nanos, held.map(self::nanos));
         self.budget_times.record(budget, nanos);
     }
 
@@ -49,7 +56,7 @@ impl Predictor {
     /// exponential times. Without this, callers who give up would make a slow inner look fast.
     pub(crate) fn record_censored(&self, priority: Priority, budget: Budget, age: Duration) {
         if let Some(mean) = self.service_times.mean().filter(|mean| *mean < age) {
-            self.record(priority, budget, age + mean);
+            self.record(priority, budget, age + mean, None);
         }
     }
 
@@ -59,13 +66,13 @@ impl Predictor {
     }
 
     /// Returns the time until the end of all `waiting` requests, or of one call. The estimate rests
-    /// on the recent drain rate, or else on the limit and the mean service time.
+    /// on the recent drain rate, or else on the limit and the mean time per slot.
     pub(crate) fn time_for(&self, waiting: QueueSize, limit: f64) -> Estimate {
         if let Some(rate) = self.drain_rate.per_second() {
             return Estimate::by_rate(rate, waiting.requests.max(1));
         }
         let by_limit = |nanos| Estimate::by_limit(nanos, waiting.weight.max(1), limit);
-        self.service_times.nanos().map_or(Estimate::Unknown, by_limit)
+        self.service_times.slot_nanos().map_or(Estimate::Unknown, by_limit)
     }
 
     /// Predicts whether a request dispatched after `wait` seconds is ready in the time `left`. If
@@ -97,6 +104,10 @@ impl Predictor {
     }
 }
 
+fn nanos(time: Duration) -> f32 {
+    time.as_secs() as f32 * 1e9 + time.subsec_nanos() as f32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +120,7 @@ mod tests {
         let predictor = Predictor::new(start);
         let budget = Budget::of(MS * 200);
         let predicted = || predictor.budget_times.predicted(budget).map(Duration::from_secs_f32);
-        let record = || predictor.record(Priority::Normal, budget, MS * 100);
+        let record = || predictor.record(Priority::Normal, budget, MS * 100, None);
         (0..7).for_each(|_| record());
         assert_eq!(predicted(), None);
         record();

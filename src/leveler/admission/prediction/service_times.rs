@@ -4,58 +4,134 @@ use super::mean::Mean;
 use crate::{
     class::Priority,
     queue::Times,
-    sync::figure::{AtomicBool, Ordering::Relaxed},
+    sync::figure::{AtomicU8, Ordering::Relaxed},
 };
 
 const LEVELS: usize = Priority::ALL.len();
 
-/// Means of the service time: of all calls, and of each priority.
+/// Means of the service time, and of the time per slot: of all calls, and of each priority.
+///
+/// A call has its slot for its service time, or until its response body has ended. Most levelers
+/// have neither held slots nor priorities, and recording is on the path of every call. So the
+/// second and third mean begin with the first call that needs them.
 #[derive(Debug)]
 pub(crate) struct ServiceTimes {
-    all: Mean,
+    service: Mean,
+    /// The time per slot. Equal to the service time until [`HELD`] is set.
+    slot: Mean,
+    /// The time per slot, by priority. Read once [`PRIORITIES`] is set.
     levels: [Mean; LEVELS],
-    /// Set once a call of another priority than the default has ended. Until then nobody reads the
-    /// means by priority, and recording is on the path of every call.
-    has_priorities: AtomicBool,
+    /// [`HELD`] and [`PRIORITIES`].
+    seen: AtomicU8,
 }
+
+/// Set once a slot was held beyond the end of its call.
+const HELD: u8 = 1;
+/// Set once a call of another priority than the default has ended.
+const PRIORITIES: u8 = 2;
 
 impl ServiceTimes {
     pub(super) fn new() -> Self {
         Self {
-            all: Mean::new(),
+            service: Mean::new(),
+            slot: Mean::new(),
             levels: [const { Mean::new() }; LEVELS],
-            has_priorities: AtomicBool::new(false),
+            seen: AtomicU8::new(0),
         }
     }
 
-    pub(super) fn record(&self, priority: Priority, nanos: f32) {
-        self.all.record(nanos);
-        if priority != Priority::default() && !self.has_priorities.load(Relaxed) {
-            self.has_priorities.store(true, Relaxed);
+    /// Records a call that took `nanos` nanoseconds. `held` is the time for which the call had its
+    /// slot, if that is longer.
+    pub(super) fn record(&self, priority: Priority, nanos: f32, held: Option<f32>) {
+        let seen = self.seen.load(Relaxed);
+        let is_plain = priority == Priority::default() && held.is_none();
+        if seen != 0 || !is_plain {
+            self.record_slot(priority, nanos, held, seen);
         }
-        if self.has_priorities.load(Relaxed) {
+        self.service.record(nanos);
+    }
+
+    /// Records the time per slot. Called before the service time is recorded.
+    fn record_slot(&self, priority: Priority, nanos: f32, held: Option<f32>, mut seen: u8) {
+        if held.is_some() && seen & HELD == 0 {
+            // Until now the slot of each call was free at its end.
+            let (known, samples) = self.service.load();
+            self.slot.store(known, samples);
+            seen |= self.seen.fetch_or(HELD, Relaxed) | HELD;
+        }
+        if priority != Priority::default() && seen & PRIORITIES == 0 {
+            seen |= self.seen.fetch_or(PRIORITIES, Relaxed) | PRIORITIES;
+        }
+        let nanos = held.unwrap_or(nanos);
+        if seen & HELD != 0 {
+            self.slot.record(nanos);
+        }
+        if seen & PRIORITIES != 0 {
             self.levels[priority.index()].record(nanos);
         }
     }
 
-    /// Returns the mean service time of all calls, in nanoseconds.
-    pub(super) fn nanos(&self) -> Option<f32> {
-        let (nanos, samples) = self.all.load();
+    fn slot(&self) -> &Mean {
+        if self.seen.load(Relaxed) & HELD != 0 { &self.slot } else { &self.service }
+    }
+
+    /// Returns the mean time per slot of all calls, in nanoseconds.
+    pub(super) fn slot_nanos(&self) -> Option<f32> {
+        let (nanos, samples) = self.slot().load();
         (samples > 0).then_some(nanos)
     }
 
     /// Returns the mean service time of all calls.
     pub(crate) fn mean(&self) -> Option<Duration> {
-        self.all.get()
+        self.service.get()
     }
 
-    /// Returns the mean service time of each priority, or of all calls for a priority without
+    /// Returns the mean time per slot of each priority, or of all calls for a priority without
     /// samples.
     pub(crate) fn by_priority(&self) -> Times {
-        let all = self.all.get();
-        if !self.has_priorities.load(Relaxed) {
+        let all = self.slot().get();
+        if self.seen.load(Relaxed) & PRIORITIES == 0 {
             return [all; LEVELS];
         }
         self.levels.each_ref().map(|level| level.get().or(all))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(nanos: Option<f32>) -> f32 {
+        nanos.expect("recorded") / 1e9
+    }
+
+    #[test]
+    fn a_slot_takes_as_long_as_its_call_unless_it_is_held() {
+        let times = ServiceTimes::new();
+        times.record(Priority::Normal, 1e9, None);
+        assert_eq!(seconds(times.slot_nanos()), 1.0);
+        times.record(Priority::Normal, 1e9, Some(4e9));
+        assert_eq!(seconds(times.slot_nanos()), 2.5);
+        assert_eq!(times.mean(), Some(Duration::from_secs(1)), "the service time is apart");
+        times.record(Priority::Normal, 1e9, None);
+        assert_eq!(seconds(times.slot_nanos()), 2.0);
+    }
+
+    #[test]
+    fn the_first_held_slot_counts_in_full() {
+        let times = ServiceTimes::new();
+        times.record(Priority::Normal, 0.0, Some(5e8));
+        assert_eq!(seconds(times.slot_nanos()), 0.5);
+        assert_eq!(times.by_priority()[0], Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn priorities_are_charged_by_the_time_per_slot() {
+        let times = ServiceTimes::new();
+        times.record(Priority::High, 1e6, Some(2e9));
+        times.record(Priority::Low, 1e6, None);
+        let charged = times.by_priority();
+        assert_eq!(charged[Priority::High.index()], Some(Duration::from_secs(2)));
+        assert_eq!(charged[Priority::Low.index()], Some(Duration::from_millis(1)));
     }
 }
