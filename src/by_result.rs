@@ -1,10 +1,10 @@
-use std::{any::Any, error::Error};
+use std::any::Any;
 
 use tower::{load_shed, timeout};
 
 use crate::{
     classify::ClassifyResponse,
-    error::{BoxError, Reason, Rejected},
+    error::{BoxError, Reason, Rejected, sources},
     limit::Outcome,
 };
 
@@ -53,13 +53,8 @@ macro_rules! is_known {
 /// the error type of an inner need not implement `Error`.
 fn means_overload(error: &dyn Any) -> bool {
     let Some(boxed) = error.downcast_ref::<BoxError>() else { return is_known!(error) };
-    let first: &(dyn Error + 'static) = &**boxed;
-    let mut chain = std::iter::successors(Some(first), |&error| error.source()).take(MAX_SOURCES);
-    chain.any(|error| is_known!(error))
+    sources(&**boxed).any(|error| is_known!(error))
 }
-
-/// The number of sources to follow. An error may be its own source, and no real chain is longer.
-const MAX_SOURCES: usize = 32;
 
 fn is_refused(rejected: &Rejected) -> bool {
     !matches!(rejected.reason(), Reason::Closed | Reason::NoRuntime)
@@ -67,7 +62,7 @@ fn is_refused(rejected: &Rejected) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{fmt, io};
+    use std::{error::Error, fmt, io};
 
     use super::*;
 

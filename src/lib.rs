@@ -159,9 +159,10 @@
 //! `grpc::RejectionLayer`. The features also add deadlines from headers, and slots held to the end
 //! of a body: [docs/web.md][web].
 //!
-//! Without the features, use `HandleErrorLayer` in axum. Elsewhere put a `service_fn` around the
-//! stack, which gets the error of each call:
-//! `service.clone().oneshot(request).await.unwrap_or_else(refuse)`, as in `examples/hyper.rs`.
+//! In a handler, or in a framework with a response type of its own, `http::Refusal::new(&rejected)`
+//! makes the response. Without the features, use `HandleErrorLayer` in axum. Elsewhere put a
+//! `service_fn` around the stack, which gets the error of each call:
+//! `service.clone().oneshot(request).await.unwrap_or_else(refuse)`.
 //!
 //! If a stack is in the wrong order or lacks a layer, the compiler may say so in the words of
 //! another crate. What it says, and what to write:
@@ -172,9 +173,6 @@
 //! - E0271, `expected … to be a future that resolves to Result<Response<_>, _>`: the service inside
 //!   of the `RejectionLayer` does not return an `http::Response`. Write `.map_response(…)` right
 //!   after the `RejectionLayer`.
-//! - E0277, `InternalServerError cannot answer an error with a body of the type …`: the body has no
-//!   default. Write `.on_error(…)`, or `.map_response(…)` to a body with a default, as the note
-//!   says.
 //! - E0308, `if and else have incompatible types`: the two builders have different classifiers.
 //!   Write `.boxed()` after the classifier, in both branches: see [`classify`].
 //! - E0599, `the method oneshot exists …, but its trait bounds were not satisfied`: the compiler

@@ -20,6 +20,7 @@ use tonic::{
     transport::{Endpoint, Server, server::TcpIncoming},
 };
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 use tower_load_leveling::{
     Builder, Class, ClassifyResponse, Handle, Unclassified,
     error::{Reason, Rejected},
@@ -62,7 +63,13 @@ impl Rig {
             .build()
             .expect("valid");
         let handle = layer.handle();
-        let stack = ServiceBuilder::new().layer(RejectionLayer::new()).layer(layer);
+        // Layers with bodies of their own, on both sides.
+        let stack = ServiceBuilder::new()
+            .layer(TraceLayer::new_for_grpc())
+            .layer(RejectionLayer::new())
+            .layer(layer)
+            .layer(TraceLayer::new_for_grpc())
+            .layer(CatchPanicLayer::new());
         let service = GreeterServer::new(Gated(gate.clone()));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let uri = format!("http://{}", listener.local_addr().expect("bound"));
@@ -210,11 +217,11 @@ async fn every_reason_is_unavailable_and_says_its_text() {
         for (over_share, code) in [(false, "14"), (true, "8")] {
             let rejected = Rejected::new(*reason).with_retry_after(Duration::from_secs(90));
             let rejected = rejected.with_over_share(over_share);
-            let service = RejectionLayer::new().layer(service_fn(move |_: ()| {
+            let service = RejectionLayer::new().layer(service_fn(move |_: Request<()>| {
                 let error = BoxError::from(rejected.clone());
                 async move { Err::<Response<tonic::body::Body>, _>(error) }
             }));
-            let Ok(response) = service.oneshot(()).await;
+            let Ok(response) = service.oneshot(Request::default()).await;
             let headers = response.headers();
             assert_eq!(headers["grpc-status"], code, "{reason}");
             assert_eq!(headers["grpc-message"], reason.to_string());
@@ -228,11 +235,12 @@ async fn a_reason_has_the_status_that_the_user_says() {
     let _t = support::trace_init();
     let rejections = RejectionLayer::new().status(Reason::Deadline, 13).status(Reason::Deadline, 4);
     for (rejections, code) in [(RejectionLayer::new(), "14"), (rejections, "4")] {
-        let late = |_: &()| Class::new().deadline(Instant::now());
+        let late = |_: &Request<()>| Class::new().deadline(Instant::now());
         let layer = builder(1, 1).classify_request(late).build().expect("valid");
         let stack = ServiceBuilder::new().layer(rejections).layer(layer);
-        let inner = service_fn(|_: ()| async { Ok::<_, BoxError>(Response::new(String::new())) });
-        let Ok(answer) = stack.service(inner).oneshot(()).await;
+        let inner =
+            service_fn(|_: Request<()>| async { Ok::<_, BoxError>(Response::new(String::new())) });
+        let Ok(answer) = stack.service(inner).oneshot(Request::default()).await;
         assert_eq!(answer.headers()["grpc-status"], code);
     }
 }
@@ -250,14 +258,15 @@ impl ErrorStatus for NotFound {
 #[tokio::test(start_paused = true)]
 async fn other_errors_are_internal_without_details_or_what_the_user_says() {
     let _t = support::trace_init();
-    let fails = service_fn(|_: ()| async { Err::<Response<String>, _>(BoxError::from("é")) });
-    let Ok(internal) = RejectionLayer::new().layer(fails).oneshot(()).await;
+    let fails =
+        service_fn(|_: Request<()>| async { Err::<Response<String>, _>(BoxError::from("é")) });
+    let Ok(internal) = RejectionLayer::new().layer(fails).oneshot(Request::default()).await;
     assert_eq!(internal.headers()["grpc-status"], "13");
     assert_eq!(internal.headers()["grpc-message"], "");
     let named: RejectionLayer<NotFound> = RejectionLayer::new().on_error(NotFound);
     let closure = RejectionLayer::new().on_error(|error| NotFound.status(error));
-    let Ok(named) = named.layer(fails).oneshot(()).await;
-    let Ok(closure) = closure.layer(fails).oneshot(()).await;
+    let Ok(named) = named.layer(fails).oneshot(Request::default()).await;
+    let Ok(closure) = closure.layer(fails).oneshot(Request::default()).await;
     for answer in [named, closure] {
         assert_eq!(answer.headers()["grpc-status"], "5");
         assert_eq!(answer.headers()["grpc-message"], "%C3%A9");

@@ -11,12 +11,14 @@
 //! [`Refused`] is the error of [`LoadLevel::try_call`](crate::LoadLevel::try_call) and hands the
 //! request back. [`BuildError`] names an invalid setting of the [`Builder`](crate::Builder).
 
+mod chain;
 mod reason;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 pub use tower::BoxError;
 
+pub(crate) use self::chain::sources;
 pub use self::reason::Reason;
 use crate::retry_after::RetryAfter;
 
@@ -162,6 +164,12 @@ impl fmt::Display for Rejected {
 }
 
 impl Error for Rejected {}
+
+/// Returns the rejection among an error and its sources, if any.
+#[cfg(feature = "http")]
+pub(crate) fn find_rejected<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Rejected> {
+    sources(error).find_map(|error| error.downcast_ref())
+}
 
 /// The error of [`LoadLevel::try_call`](crate::LoadLevel::try_call): the refused request and the
 /// [`Rejected`].

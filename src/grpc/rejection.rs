@@ -2,12 +2,12 @@
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderName, HeaderValue, Response, header::CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use tower::{BoxError, Layer};
 
 use crate::{
     error::{Reason, Rejected},
-    http::{Answer, Answered, Sealed},
+    http::{Answer, Answered, RejectionBody, Sealed},
 };
 
 /// Turns the errors of a stack into gRPC responses without messages ("trailers-only"). Put the
@@ -20,6 +20,9 @@ use crate::{
 ///
 /// Other errors go to [`on_error`](Self::on_error): by default `INTERNAL` without details, and an
 /// event at `warn`.
+///
+/// The body of responses becomes a [`RejectionBody`]: the inner's or an empty one, so the inner's
+/// body type does not matter.
 #[derive(Clone)]
 pub struct RejectionLayer<E = Internal> {
     codes: Vec<(Reason, u8)>,
@@ -80,24 +83,28 @@ impl<E> RejectionLayer<E> {
     pub fn on_error<F: ErrorStatus>(self, on_error: F) -> RejectionLayer<F> {
         RejectionLayer { codes: self.codes, on_error }
     }
-}
 
-impl<S, E: Clone> Layer<S> for RejectionLayer<E> {
-    type Service = Answered<S, Self>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Answered::new(inner, Arc::new(self.clone()))
-    }
-}
-
-impl<E> Sealed for RejectionLayer<E> {}
-
-impl<E, B> Answer<B> for RejectionLayer<E>
-where
-    E: ErrorStatus,
-    B: Default,
-{
-    fn rejected(&self, rejected: &Rejected) -> Response<B> {
+    /// Returns the response to a rejection, to answer without the layer. The body is empty.
+    ///
+    /// A handler of tonic needs a `Status`, and finds it in the headers:
+    ///
+    /// ```
+    /// use tonic::Status;
+    /// use tower::BoxError;
+    /// use tower_load_leveling::{error::Rejected, grpc::RejectionLayer};
+    ///
+    /// fn status(error: &BoxError) -> Status {
+    ///     let rejected = error.downcast_ref::<Rejected>();
+    ///     let response = rejected.map(|rejected| RejectionLayer::new().response(rejected));
+    ///     response
+    ///         .and_then(|response| Status::from_header_map(response.headers()))
+    ///         .unwrap_or_else(|| Status::internal("failed"))
+    /// }
+    /// # use tower_load_leveling::error::Reason;
+    /// # assert_eq!(status(&Rejected::new(Reason::Full).into()).code(), tonic::Code::Unavailable);
+    /// ```
+    #[must_use]
+    pub fn response(&self, rejected: &Rejected) -> Response<String> {
         let set = self.codes.iter().find(|(reason, _)| *reason == rejected.reason());
         let code = match set {
             Some((_, code)) => *code,
@@ -112,15 +119,36 @@ where
         }
         response
     }
+}
 
-    fn failed(&self, error: BoxError) -> Response<B> {
-        let (code, message) = self.on_error.status(error);
-        trailers_only(code, &message)
+impl<S, E: Clone> Layer<S> for RejectionLayer<E> {
+    type Service = Answered<S, Self>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Answered::new(inner, Arc::new(self.clone()))
     }
 }
 
-fn trailers_only<B: Default>(code: u8, message: &str) -> Response<B> {
-    let mut response = Response::new(B::default());
+impl<E> Sealed for RejectionLayer<E> {}
+
+impl<E: ErrorStatus> Answer for RejectionLayer<E> {
+    type Kept = ();
+
+    #[inline]
+    fn keep<R>(&self, _: &Request<R>) {}
+
+    fn rejected<B>(&self, rejected: &Rejected, (): &()) -> Response<RejectionBody<B>> {
+        self.response(rejected).map(|_| RejectionBody::default())
+    }
+
+    fn failed<B>(&self, error: BoxError) -> Response<RejectionBody<B>> {
+        let (code, message) = self.on_error.status(error);
+        trailers_only(code, &message).map(|_| RejectionBody::default())
+    }
+}
+
+fn trailers_only(code: u8, message: &str) -> Response<String> {
+    let mut response = Response::new(String::new());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(HeaderName::from_static("grpc-status"), u16::from(code).into());

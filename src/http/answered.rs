@@ -2,33 +2,45 @@
 
 use std::{
     convert::Infallible,
-    error::Error,
     fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use http::Response;
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::BoxError;
 use tower_service::Service;
 
-use crate::error::Rejected;
+use super::rejection_body::RejectionBody;
+use crate::error::{Rejected, find_rejected};
 
 /// Makes responses from errors. Implemented by the two rejection layers, and sealed.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot answer with a body of the type `{B}`",
-    label = "makes no `Response<{B}>`",
-    note = "right inside of the `RejectionLayer` turn the body into one that has a default: \
-            `.map_response(|response: Response<_>| response.map(axum::body::Body::new))`"
+    message = "`{Self}` cannot answer errors",
+    label = "makes no responses",
+    note = "`.body(..)` takes `http::PlainText`, `http::ProblemJson`, or a closure with the types \
+            of its parameters: `|refusal: &Refusal<'_>, request: &Parts| refusal.plain_text()`",
+    note = "`.on_error(..)` takes a closure that returns a response with any `http_body::Body`: \
+            `|error: BoxError| -> Response<String> {{ .. }}`"
 )]
-pub trait Answer<B>: Sealed {
+pub trait Answer: Sealed {
+    /// The part of a request kept until the response.
+    #[doc(hidden)]
+    type Kept;
+
+    /// Returns the part of a request for [`rejected`](Self::rejected).
+    #[doc(hidden)]
+    fn keep<R>(&self, request: &Request<R>) -> Self::Kept;
+
     /// Returns the response to a request that the leveler rejected.
-    fn rejected(&self, rejected: &Rejected) -> Response<B>;
+    #[doc(hidden)]
+    fn rejected<B>(&self, rejected: &Rejected, kept: &Self::Kept) -> Response<RejectionBody<B>>;
 
     /// Returns the response to a request that met another error.
-    fn failed(&self, error: BoxError) -> Response<B>;
+    #[doc(hidden)]
+    fn failed<B>(&self, error: BoxError) -> Response<RejectionBody<B>>;
 }
 
 mod sealed {
@@ -74,13 +86,13 @@ impl<S, A> Answered<S, A> {
     }
 }
 
-impl<S, A, Req, B> Service<Req> for Answered<S, A>
+impl<S, A, R, B> Service<Request<R>> for Answered<S, A>
 where
-    S: Service<Req, Response = Response<B>>,
+    S: Service<Request<R>, Response = Response<B>>,
     S::Error: Into<BoxError>,
-    A: Answer<B>,
+    A: Answer,
 {
-    type Response = Response<B>;
+    type Response = Response<RejectionBody<B>>;
     type Error = Infallible;
     type Future = AnsweredFuture<S::Future, A>;
 
@@ -93,13 +105,14 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Req) -> Self::Future {
+    fn call(&mut self, request: Request<R>) -> Self::Future {
         let answers = Arc::clone(&self.answers);
+        let kept = answers.keep(&request);
         let state = match self.failed.take() {
             Some(error) => State::Failed { error: Some(error) },
             None => State::Called { future: self.inner.call(request) },
         };
-        AnsweredFuture { state, answers }
+        AnsweredFuture { state, answers, kept }
     }
 }
 
@@ -110,10 +123,11 @@ pin_project! {
     ///
     /// Dropping the future drops the call.
     #[must_use = "futures do nothing unless polled"]
-    pub struct AnsweredFuture<F, A> {
+    pub struct AnsweredFuture<F, A: Answer> {
         #[pin]
         state: State<F>,
         answers: Arc<A>,
+        kept: A::Kept,
     }
 }
 
@@ -129,15 +143,15 @@ impl<F, A, B, E> Future for AnsweredFuture<F, A>
 where
     F: Future<Output = Result<Response<B>, E>>,
     E: Into<BoxError>,
-    A: Answer<B>,
+    A: Answer,
 {
-    type Output = Result<Response<B>, Infallible>;
+    type Output = Result<Response<RejectionBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let error = match this.state.project() {
             StateProj::Called { future } => match ready!(future.poll(cx)) {
-                Ok(response) => return Poll::Ready(Ok(response)),
+                Ok(response) => return Poll::Ready(Ok(response.map(RejectionBody::from_inner))),
                 Err(error) => error.into(),
             },
             // If polled after completion, stay pending.
@@ -146,23 +160,11 @@ where
                 None => return Poll::Pending,
             },
         };
-        Poll::Ready(Ok(match rejected_in(&*error) {
-            Some(rejected) => this.answers.rejected(rejected),
+        Poll::Ready(Ok(match find_rejected(&*error) {
+            Some(rejected) => this.answers.rejected(rejected, this.kept),
             None => this.answers.failed(error),
         }))
     }
-}
-
-/// Returns the rejection in a chain of errors, if any.
-fn rejected_in<'a>(error: &'a (dyn Error + Send + Sync + 'static)) -> Option<&'a Rejected> {
-    let mut next: Option<&'a (dyn Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(rejected) = error.downcast_ref() {
-            return Some(rejected);
-        }
-        next = error.source();
-    }
-    None
 }
 
 /// A clone starts without the error of the original's `poll_ready`.
@@ -183,7 +185,7 @@ impl<S: fmt::Debug, A: fmt::Debug> fmt::Debug for Answered<S, A> {
     }
 }
 
-impl<F, A> fmt::Debug for AnsweredFuture<F, A> {
+impl<F, A: Answer> fmt::Debug for AnsweredFuture<F, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AnsweredFuture").finish_non_exhaustive()
     }

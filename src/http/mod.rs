@@ -49,7 +49,10 @@ mod builder;
 mod deadline;
 mod hold;
 mod reader;
+mod refusal;
+mod refusal_body;
 mod rejection;
+mod rejection_body;
 mod status;
 mod wait;
 
@@ -63,10 +66,10 @@ pub use self::{
     body::{BodyIdle, HeldBody},
     deadline::{ExtensionDeadline, HeaderDeadline},
     hold::{Hold, HoldBody},
-    rejection::{
-        Empty, ErrorResponse, InternalServerError, PlainText, ProblemJson, RefusalBody,
-        RejectionLayer,
-    },
+    refusal::Refusal,
+    refusal_body::{Empty, PlainText, ProblemJson, RefusalBody},
+    rejection::{ErrorResponse, InternalServerError, RejectionLayer},
+    rejection_body::RejectionBody,
     status::ByStatus,
     wait::{RecordWait, ServerTiming, Waited},
 };

@@ -48,3 +48,18 @@ pub fn rejection<T: std::fmt::Debug>(result: Result<T, BoxError>) -> Rejected {
         Err(other) => panic!("the call should be rejected, but: {other}"),
     }
 }
+
+/// Looks, real time passing, until it is so.
+#[track_caller]
+pub fn eventually(what: &'static str, reached: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let looks = async {
+            while !reached() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        };
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), looks).await;
+        assert!(waited.is_ok(), "{what}, at {caller}");
+    }
+}

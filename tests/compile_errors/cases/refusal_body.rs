@@ -1,29 +1,20 @@
-//~ `PlainText` cannot make a body of the type `
-//~ note: right inside of the `RejectionLayer` turn the body into one of those
-//~ `.map_response(|response: Response<_>| response.map(axum::body::Body::new))`
-use axum::body::Body;
-use bytes::Bytes;
-use http::Response;
-use http_body_util::{BodyExt, Full, combinators::BoxBody};
-use std::convert::Infallible;
-use tower::{ServiceBuilder, service_fn};
+//~ `&str` does not make the body of a refusal
+//~ `.body(|refusal: &Refusal<'_>, request: &Parts| refusal.problem_json(None))`
+use axum::{Router, routing::get};
+use http::request::Parts;
+use tower::ServiceBuilder;
 use tower_load_leveling::{
     LoadLevelLayer,
-    http::{PlainText, RejectionLayer},
+    http::{Refusal, RejectionLayer},
 };
 
 fn main() {
-    let inner = service_fn(|_: http::Request<Body>| async {
-        let body: BoxBody<Bytes, Infallible> = Full::default().boxed();
-        Ok::<_, Infallible>(Response::new(body))
-    });
-    let stack = ServiceBuilder::new()
-        .layer(RejectionLayer::new().body(PlainText))
-        // right: .map_response(|response: Response<_>| response.map(axum::body::Body::new))
-        .layer(LoadLevelLayer::new(1, 1))
-        .service(inner);
-
-    is_service(stack);
+    let rejections = RejectionLayer::new().body("busy"); // wrong
+    // right: let body = |refusal: &Refusal<'_>, _: &Parts| refusal.plain_text();
+    // right: let rejections = RejectionLayer::new().body(body);
+    let app: Router = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .layer(ServiceBuilder::new().layer(rejections).layer(LoadLevelLayer::new(1, 1)));
+    drop(app);
+    let _: Option<(Refusal<'_>, Parts)> = None;
 }
-
-fn is_service(_: impl tower::Service<http::Request<Body>>) {}
