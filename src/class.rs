@@ -4,7 +4,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tokio::time::Instant;
 
-/// The class of a request: priority, flow, deadline, cost, and whether to bypass the queue.
+#[cfg(feature = "http")]
+use crate::http::hold::Hold;
+
+/// The class of a request: priority, flow, deadline, cost, whether to bypass the queue, and, with
+/// the feature `http`, until when to keep the slot.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,6 +30,9 @@ pub struct Class {
     pub(crate) deadline: Option<Instant>,
     pub(crate) rank: Rank,
     pub(crate) bypass: bool,
+    /// Whether the call keeps the slot until the end of the response body; `None` as the builder
+    /// says.
+    pub(crate) holds_body: Option<bool>,
 }
 
 /// The part of a class for the queue: the order of the request and its size.
@@ -49,7 +56,7 @@ impl Default for Rank {
 impl Class {
     /// Returns the default class: normal priority, no flow, no deadline, cost 1.
     pub fn new() -> Self {
-        Self { deadline: None, rank: Rank::default(), bypass: false }
+        Self { deadline: None, rank: Rank::default(), bypass: false, holds_body: None }
     }
 
     /// Returns the class of health checks and admin calls, which bypass the queue.
@@ -131,7 +138,39 @@ impl Class {
                 cost: either(self.rank.cost, cost, other.rank.cost),
             },
             bypass: self.bypass || other.bypass,
+            holds_body: self.holds_body.or(other.holds_body),
         }
+    }
+
+    /// Sets until when the call keeps its slot. Has an effect only if the builder sets
+    /// [`hold_until`](crate::Builder::hold_until). Default is the value set there.
+    ///
+    /// For calls without an end: a bidirectional gRPC stream, server-sent events. Under
+    /// [`Hold::BodyEnd`], as many of them as the limit has slots keep every slot for good, and all
+    /// other calls wait. With `Hold::Response` such a call is limited until its response only, and
+    /// the layer does not limit how many streams are open.
+    ///
+    /// ```
+    /// use http::Request;
+    /// use tower_load_leveling::{Class, LoadLevelLayer, http::Hold};
+    ///
+    /// let streams = |request: &Request<String>| match request.uri().path() {
+    ///     "/chat.Chat/Talk" => Class::new().hold(Hold::Response),
+    ///     _ => Class::new(),
+    /// };
+    /// let layer = LoadLevelLayer::builder()
+    ///     .concurrency(64)
+    ///     .request_classifier(streams)
+    ///     .hold_until(Hold::BodyEnd)
+    ///     .build()?;
+    /// # drop(layer);
+    /// # Ok::<(), tower_load_leveling::error::BuildError>(())
+    /// ```
+    #[cfg(feature = "http")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "http")))]
+    pub fn hold(mut self, hold: Hold) -> Self {
+        self.holds_body = Some(hold == Hold::BodyEnd);
+        self
     }
 
     /// Sets the cost of the request: the number of slots and of places to take.

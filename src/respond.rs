@@ -59,6 +59,10 @@ mod sealed {
     pub trait Call {
         /// Returns the time from admission to dispatch.
         fn waited(&self) -> Duration;
+        /// Returns whether to keep the slot until the end of the response body, if the request's
+        /// class said.
+        #[cfg(feature = "http")]
+        fn holds_body(&self) -> Option<bool>;
         /// Keeps the call's slot until the returned value is dropped.
         fn keep(&self) -> Box<dyn Kept>;
     }

@@ -5,20 +5,29 @@
 mod greeter;
 mod support;
 
-use std::{future::pending, pin::Pin, task::Poll, time::Duration};
+use std::{
+    convert::Infallible,
+    future::pending,
+    pin::{Pin, pin},
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures::{StreamExt, future::BoxFuture};
 use greeter::{Greeter, GreeterClient, GreeterServer, HelloReply, HelloRequest, hello};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, uri::PathAndQuery};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use support::{builder, gate::Gate};
-use tokio::{net::TcpListener, task::JoinHandle, time::Instant};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::Instant};
 use tonic::{
-    Code, Status,
+    Code, Status, Streaming,
+    server::NamedService,
     service::LayerExt,
-    transport::{Endpoint, Server, server::TcpIncoming},
+    transport::{Channel, Endpoint, Server, server::TcpIncoming},
 };
+use tonic_prost::ProstCodec;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::{catch_panic::CatchPanicLayer, trace::TraceLayer};
 use tower_load_leveling::{
@@ -110,6 +119,118 @@ impl Rig {
             "{queued} queued, {in_flight} in flight: {:?}",
             self.handle.stats()
         );
+    }
+}
+
+/// Sends each message back, for as long as the client sends.
+#[derive(Clone)]
+struct Chat;
+
+const TALK: &str = "/chat.Chat/Talk";
+
+impl NamedService for Chat {
+    const NAME: &'static str = "chat.Chat";
+}
+
+impl<B> Service<Request<B>> for Chat
+where
+    B: Body + Send + 'static,
+    B::Error: Into<BoxError> + Send + 'static,
+{
+    type Response = Response<tonic::body::Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let method = service_fn(async |request: tonic::Request<Streaming<HelloRequest>>| {
+            let back = |message: HelloRequest| HelloReply { text: message.name };
+            let messages = request.into_inner().map(move |message| message.map(back));
+            Ok::<_, Status>(tonic::Response::new(messages))
+        });
+        Box::pin(async move {
+            let codec = ProstCodec::<HelloReply, HelloRequest>::default();
+            Ok(tonic::server::Grpc::new(codec).streaming(method, request).await)
+        })
+    }
+}
+
+/// A stream to [`Chat`] that stays open until it is dropped.
+struct Talk {
+    say: mpsc::UnboundedSender<HelloRequest>,
+    heard: Streaming<HelloReply>,
+}
+
+impl Talk {
+    async fn begin(channel: &Channel) -> Self {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.expect("it listens");
+        let (say, mut said) = mpsc::unbounded_channel();
+        let messages = futures::stream::poll_fn(move |cx| said.poll_recv(cx));
+        let codec = ProstCodec::<HelloRequest, HelloReply>::default();
+        let path = PathAndQuery::from_static(TALK);
+        let response = client.streaming(tonic::Request::new(messages), path, codec).await;
+        Self { say, heard: response.expect("it runs").into_inner() }
+    }
+
+    async fn echo(&mut self, text: &str) -> String {
+        self.say.send(HelloRequest { name: text.to_owned() }).expect("it is read");
+        self.heard.message().await.expect("no error").expect("no end").text
+    }
+}
+
+#[tokio::test]
+async fn streams_without_an_end_that_give_their_slots_back_hold_up_no_unary_call() {
+    let _t = support::trace_init();
+    for is_told_apart in [true, false] {
+        let classify = move |request: &Request<tonic::body::Body>| match request.uri().path() {
+            TALK if is_told_apart => Class::new().hold(Hold::Response),
+            _ => Class::new(),
+        };
+        let layer = builder(10, 2)
+            .request_classifier((classify, TimeoutDeadline::new()))
+            .hold_until(Hold::BodyEnd)
+            .build()
+            .expect("valid");
+        let handle = layer.handle();
+        let stack = ServiceBuilder::new().layer(RejectionLayer::new()).layer(layer);
+        let (gate, listener) = (Gate::open(), TcpListener::bind("127.0.0.1:0").await);
+        let listener = listener.expect("a free port");
+        let uri = format!("http://{}", listener.local_addr().expect("bound"));
+        let server = Server::builder()
+            .layer(stack)
+            .add_service(GreeterServer::new(Gated(gate)))
+            .add_service(Chat);
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        let endpoint = Endpoint::from_shared(uri).expect("a uri");
+        let channel = endpoint.connect().await.expect("it listens");
+
+        let mut talks = [Talk::begin(&channel).await, Talk::begin(&channel).await];
+        for talk in &mut talks {
+            assert_eq!(talk.echo("once").await, "once");
+        }
+        let mut client = GreeterClient::new(channel);
+        let mut unary = pin!(client.say_hello(hello("7")));
+        if is_told_apart {
+            assert_eq!(unary.await.expect("greeted").text, "hello, 7");
+        } else {
+            // What the docs warn of: both slots are taken, for as long as the streams last.
+            let queued = support::eventually("it waits", || handle.stats().queued == 1);
+            tokio::select! {
+                answer = &mut unary => panic!("it should wait: {answer:?}"),
+                () = queued => {}
+            }
+            let [first, _second] = talks;
+            drop(first);
+            assert_eq!(unary.await.expect("greeted").text, "hello, 7");
+            continue;
+        }
+        for talk in &mut talks {
+            assert_eq!(talk.echo("again").await, "again", "the streams go on");
+        }
     }
 }
 

@@ -660,6 +660,52 @@ async fn without_body_end_and_without_a_body_no_slot_is_held() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_class_says_for_its_request_until_when_the_slot_is_kept() {
+    let _t = support::trace_init();
+    for execution in support::EXECUTIONS {
+        for (by_default, path, holds) in [
+            (Hold::BodyEnd, "/head", false),
+            (Hold::BodyEnd, "/", true),
+            (Hold::Response, "/body", true),
+            (Hold::Response, "/", false),
+            // The first of a tuple takes precedence.
+            (Hold::Response, "/body-first", true),
+        ] {
+            let first = |request: &Request<()>| match request.uri().path() {
+                "/head" => Class::new().hold(Hold::Response),
+                "/body" | "/body-first" => Class::new().hold(Hold::BodyEnd),
+                _ => Class::new(),
+            };
+            let second = |request: &Request<()>| match request.uri().path() {
+                "/body-first" => Class::new().hold(Hold::Response),
+                _ => Class::new(),
+            };
+            let layer = builder(10, 1)
+                .execution(execution)
+                .request_classifier((first, second))
+                .hold_until(by_default)
+                .build()
+                .expect("valid");
+            let handle = layer.handle();
+            let inner = service_fn(|_: Request<()>| async { Ok::<_, BoxError>(stream(6).1) });
+            let mut service = layer.layer(inner);
+            let direct = service.call(get(path)).await.expect("a response");
+            assert_eq!(handle.stats().in_flight, usize::from(holds), "{by_default:?} {path}");
+            drop(direct);
+            // And from the queue.
+            handle.pause();
+            let mut queued = task::spawn(service.call(get(path)));
+            assert!(queued.poll().is_pending());
+            handle.resume();
+            let queued = queued.await.expect("a response");
+            assert_eq!(handle.stats().in_flight, usize::from(holds), "{by_default:?} {path}");
+            drop(queued);
+            assert_eq!(handle.stats().in_flight, 0);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_hold_counts() {
     let _t = support::trace_init();
     let builder = || builder(10, 1).hold_until(Hold::BodyEnd).body_idle(ms(50)).server_timing();

@@ -13,6 +13,10 @@
 //! "h2 protocol error" instead of a refusal. (`named_layer` reports at compile time that the stack
 //! must not fail.)
 //!
+//! **Streams without an end** (a chat, a subscription, `Watch` of `grpc.health.v1.Health`) keep their
+//! slots for good under [`Hold::BodyEnd`](crate::http::Hold::BodyEnd):
+//! [`Class::hold`](crate::Class::hold) lets such calls give the slot back with the response.
+//!
 //! ```
 //! use std::time::Duration;
 //! use tower::ServiceBuilder;

@@ -35,13 +35,14 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// in either case, since the time of a body depends on the reader. The call is counted when the
     /// slot becomes free.
     ///
-    /// Default is `Hold::Response`.
+    /// A classifier chooses for single requests with [`Class::hold`](crate::Class::hold): for
+    /// streams without an end. Default is `Hold::Response`.
     pub fn hold_until(mut self, hold: Hold) -> Builder<Q, R, HoldBody<H>>
     where
         H: Sealed,
     {
         let idle = self.responder.completion.stop_holding();
-        self.map_completion(|inner| HoldBody { inner, hold, idle })
+        self.map_completion(|inner| HoldBody { inner, hold: Some(hold), idle })
     }
 
     fn map_completion<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {

@@ -17,6 +17,7 @@ pub enum Hold {
     #[default]
     Response,
     /// Until the response body has been read to the end, has failed, or was dropped.
+    /// [`Class::hold`](crate::Class::hold) makes exceptions for streams without an end.
     ///
     /// A call fails if its body fails, and is cancelled if its body is dropped half way, by the
     /// reader or for lying unread. If nobody asks for the body, as with `HEAD`, the call ends with
@@ -28,13 +29,14 @@ pub enum Hold {
 #[derive(Clone, Copy, Debug)]
 pub struct HoldBody<H> {
     pub(crate) inner: H,
-    pub(crate) hold: Hold,
+    /// `None` if a later `hold_until` has replaced this one.
+    pub(crate) hold: Option<Hold>,
     pub(crate) idle: Option<Duration>,
 }
 
 impl<H> Sealed for HoldBody<H> {
     fn stop_holding(&mut self) -> Option<Duration> {
-        self.hold = Hold::Response;
+        self.hold = None;
         self.idle
     }
 }
@@ -52,12 +54,16 @@ where
         let response = self.inner.track_completion(response, call);
         let length = response.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        response.map(|body| match self.hold {
-            Hold::BodyEnd if !body.is_end_stream() => {
+        let holds = self.hold.is_some_and(|hold| {
+            // What the class says takes precedence.
+            call.holds_body().unwrap_or(hold == Hold::BodyEnd)
+        });
+        response.map(|body| match holds && !body.is_end_stream() {
+            true => {
                 let left = length.or_else(|| body.size_hint().exact());
                 HeldBody::held(body, left, call.keep(), self.idle)
             }
-            _ => HeldBody::new(body),
+            false => HeldBody::new(body),
         })
     }
 }

@@ -47,7 +47,7 @@ mod answered;
 mod body;
 mod builder;
 mod deadline;
-mod hold;
+pub(crate) mod hold;
 mod reader;
 mod refusal;
 mod refusal_body;

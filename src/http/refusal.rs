@@ -1,10 +1,6 @@
 //! The text of a refusal, and responses with it.
 
-use std::{
-    fmt::Write,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::{fmt::Write, time::Duration};
 
 use http::{
     HeaderName, HeaderValue, Response, StatusCode,
@@ -14,6 +10,7 @@ use http::{
 use crate::{
     error::{Reason, Rejected},
     rng::mix,
+    sync::figure::{AtomicU64, Ordering::Relaxed},
 };
 
 /// A rejection on its way to the client: the status, the time after which to retry, and the text.

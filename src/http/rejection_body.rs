@@ -3,7 +3,6 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
@@ -11,6 +10,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::BoxError;
+
+use crate::sync::Mutex;
 
 pin_project! {
     /// The body of a response under a [`RejectionLayer`](super::RejectionLayer): either the body of
@@ -82,8 +83,7 @@ where
             }
             KindProj::Own { body: None } => Poll::Ready(None),
             KindProj::Own { body: Some(body) } => {
-                let body = body.get_mut().unwrap_or_else(PoisonError::into_inner);
-                let frame = body.as_mut().poll_frame(cx);
+                let frame = body.lock().as_mut().poll_frame(cx);
                 let convert = |frame: Frame<Bytes>| frame.map_data(|data| Vec::from(data).into());
                 frame.map(|frame| frame.map(|frame| frame.map(convert)))
             }
@@ -94,7 +94,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Inner { body } => body.is_end_stream(),
-            Kind::Own { body } => body.as_ref().is_none_or(|body| lock(body).is_end_stream()),
+            Kind::Own { body } => body.as_ref().is_none_or(|body| body.lock().is_end_stream()),
         }
     }
 
@@ -103,13 +103,9 @@ where
         match &self.kind {
             Kind::Inner { body } => body.size_hint(),
             Kind::Own { body: None } => SizeHint::with_exact(0),
-            Kind::Own { body: Some(body) } => lock(body).size_hint(),
+            Kind::Own { body: Some(body) } => body.lock().size_hint(),
         }
     }
-}
-
-fn lock(body: &Mutex<OwnBody>) -> MutexGuard<'_, OwnBody> {
-    body.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pin_project! {

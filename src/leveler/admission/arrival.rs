@@ -20,6 +20,8 @@ pub(crate) struct Arrival {
     pub(crate) budget: Budget,
     /// Set if the request is admitted against a prediction, to test the prediction.
     pub(crate) is_probe: bool,
+    /// Whether the call keeps the slot until the end of the response body, if the class says.
+    pub(crate) holds_body: Option<bool>,
     /// The time of the arrival, once read from the clock.
     now: Option<Instant>,
 }
@@ -45,7 +47,8 @@ impl Arrival {
         // 2^29.
         let rank = Rank { cost: asked.clamp(1, limit as u32), ..class.rank };
         let budget = left.map_or(Budget::NONE, Budget::of);
-        Self { rank, asked, deadline: class.deadline, budget, is_probe: false, now }
+        let (deadline, holds_body) = (class.deadline, class.holds_body);
+        Self { rank, asked, deadline, budget, is_probe: false, holds_body, now }
     }
 
     /// Returns the time of the arrival, the same at every call.

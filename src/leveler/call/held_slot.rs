@@ -28,6 +28,11 @@ impl<O: 'static, A: 'static> Call for Returned<'_, O, A> {
         self.in_flight.waited()
     }
 
+    #[cfg(feature = "http")]
+    fn holds_body(&self) -> Option<bool> {
+        self.in_flight.holds_body()
+    }
+
     fn keep(&self) -> Box<dyn Kept> {
         let Self { in_flight, ok, outcome } = *self;
         // On a second call, no slot is left to hand over.

@@ -42,15 +42,17 @@ pub(crate) struct Start {
     pub(crate) budget: Budget,
     /// The charge to correct when the call ends, if any.
     pub(crate) charge: Option<ChargeId>,
+    /// Whether the call keeps the slot until the end of the response body, if the class says.
+    pub(crate) holds_body: Option<bool>,
 }
 
 impl Start {
     /// Returns the start of a call without a wait.
     #[inline]
     pub(crate) fn at_once(arrival: &mut Arrival) -> Self {
-        let Arrival { rank, budget, .. } = *arrival;
+        let Arrival { rank, budget, holds_body, .. } = *arrival;
         let (wait, priority) = (After::ZERO, rank.priority);
-        Self { at: arrival.now(), wait, priority, budget, charge: None }
+        Self { at: arrival.now(), wait, priority, budget, charge: None, holds_body }
     }
 }
 
@@ -66,20 +68,42 @@ pub(crate) struct InFlight<O, A> {
     marks: Marks,
 }
 
-/// The priority, and whether all slots were taken at dispatch, in a single byte.
+/// The priority, whether all slots were taken at dispatch, and until when the class says to keep
+/// the slot, in a single byte.
 #[derive(Clone, Copy)]
 struct Marks(u8);
 
 impl Marks {
     const LIMIT_REACHED: u8 = 1 << 7;
+    const HOLDS_BODY: u8 = 1 << 6;
+    const HOLDS_NO_BODY: u8 = 1 << 5;
+    /// The bits of the priority.
+    const PRIORITY: u8 = Self::HOLDS_NO_BODY - 1;
 
-    fn new(priority: Priority, limit_reached: bool) -> Self {
+    #[inline]
+    fn new(priority: Priority, holds_body: Option<bool>) -> Self {
+        let hold = match holds_body {
+            None => 0,
+            Some(true) => Self::HOLDS_BODY,
+            Some(false) => Self::HOLDS_NO_BODY,
+        };
+        Self(priority.index() as u8 | hold)
+    }
+
+    #[inline]
+    fn with_limit_reached(self, limit_reached: bool) -> Self {
         let limit_reached = if limit_reached { Self::LIMIT_REACHED } else { 0 };
-        Self(priority.index() as u8 | limit_reached)
+        Self(self.0 | limit_reached)
     }
 
     fn priority(self) -> Priority {
-        Priority::EACH[usize::from(self.0 & !Self::LIMIT_REACHED)]
+        Priority::EACH[usize::from(self.0 & Self::PRIORITY)]
+    }
+
+    #[cfg(feature = "http")]
+    fn holds_body(self) -> Option<bool> {
+        let said = self.0 & (Self::HOLDS_BODY | Self::HOLDS_NO_BODY);
+        (said != 0).then_some(said == Self::HOLDS_BODY)
     }
 
     fn limit_reached(self) -> bool {
@@ -111,12 +135,14 @@ impl<O, A> InFlight<O, A> {
 
     #[inline]
     fn new(slot: Slot<Arc<dyn Judge<O, A>>>, start: Start) -> Self {
-        let Start { at, wait, priority, budget, charge } = start;
-        let mut this = Self { slot, at, wait, charge, budget, marks: Marks::new(priority, false) };
+        let Start { at, wait, priority, budget, charge, holds_body } = start;
+        let marks = Marks::new(priority, holds_body);
+        let mut this = Self { slot, at, wait, charge, budget, marks };
         // From here on `Drop` gives the slot back, even if the event panics.
         if let Some(judge) = this.slot.grantor().filter(|_| !this.slot.is_bypass()) {
             let core = judge.core();
-            this.marks = Marks::new(priority, this.slot.in_flight() >= core.admission.limit());
+            let limit_reached = this.slot.in_flight() >= core.admission.limit();
+            this.marks = marks.with_limit_reached(limit_reached);
             core.on_dispatched(wait);
         }
         this
@@ -131,6 +157,13 @@ impl<O, A> InFlight<O, A> {
     /// Returns the time between admission and dispatch.
     pub(super) fn waited(&self) -> Duration {
         self.wait.get().unwrap_or_default()
+    }
+
+    /// Returns whether the call keeps the slot until the end of the response body, if the class
+    /// said.
+    #[cfg(feature = "http")]
+    pub(super) fn holds_body(&self) -> Option<bool> {
+        self.marks.holds_body()
     }
 
     /// Hands the slot over to a record for the time after the call. The present record ends, and

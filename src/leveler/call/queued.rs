@@ -61,14 +61,16 @@ struct Terms {
     deadline: After,
     budget: Budget,
     is_probe: bool,
+    holds_body: Option<bool>,
 }
 
 impl Terms {
     #[inline]
     fn new(arrival: &mut Arrival, max_wait: After) -> Self {
         let deadline = After::new(arrival.left());
-        let Arrival { rank, asked, budget, is_probe, .. } = *arrival;
-        Self { rank, asked, admitted: arrival.now(), max_wait, deadline, budget, is_probe }
+        let Arrival { rank, asked, budget, is_probe, holds_body, .. } = *arrival;
+        let admitted = arrival.now();
+        Self { rank, asked, admitted, max_wait, deadline, budget, is_probe, holds_body }
     }
 
     /// Returns the earlier of the two limits, and the deadline if both are equal.
@@ -194,13 +196,14 @@ where
         inner.core.metrics.wait.record(wait);
         let execution = inner.core.settings.execution;
         let abandon = inner.core.settings.abandon;
-        let Terms { rank, budget, .. } = self.terms;
+        let Terms { rank, budget, holds_body, .. } = self.terms;
         let start = Start {
             at: now,
             wait: After::new(Some(wait)),
             priority: rank.priority,
             budget,
             charge,
+            holds_body,
         };
         let Some(in_flight) = InFlight::queued(place, start) else { return Dispatched::Ended };
         let running = Running::new(future, in_flight, span);
