@@ -91,6 +91,11 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         Self { inner: Arc::new(inner), front, reserved: None, waiter: None }
     }
 
+    #[cfg(all(test, shuttle))]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.inner.core
+    }
+
     /// Returns the handle of the leveler behind this service, which is that of its layer.
     #[must_use]
     pub fn handle(&self) -> Handle {

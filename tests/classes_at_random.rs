@@ -226,8 +226,11 @@ impl Play {
         assert_eq!(stats.admitted, sum, "after {after:?}: {stats:?}");
         let priorities: Vec<_> =
             Priority::ALL.iter().map(|priority| stats.priority(*priority)).collect();
-        assert_eq!(stats.queued, priorities.iter().map(|priority| priority.queued).sum());
-        assert_eq!(stats.admitted, priorities.iter().map(|priority| priority.admitted).sum());
+        assert_eq!(stats.queued, priorities.iter().map(|priority| priority.queued).sum::<usize>());
+        assert_eq!(
+            stats.admitted,
+            priorities.iter().map(|priority| priority.admitted).sum::<u64>()
+        );
         let removed: u64 = priorities.iter().map(|priority| priority.removed.total()).sum();
         assert_eq!(stats.removed.total(), removed);
     }

@@ -3,7 +3,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
-    admission::{Admission, Grantor, refusal::Refusal, shedding::shedder::WINDOW, word::Counts},
+    admission::{
+        Admission, Grantor, bound::StoredLimit, refusal::Refusal, shedding::shedder::WINDOW,
+        word::Counts,
+    },
     inline_polling::InlinePolling,
     limiter::Limiter,
     link::{Link, job::Job},
@@ -96,15 +99,17 @@ impl Core {
     /// Feeds a finished call to the algorithm, and applies the new limit.
     #[inline]
     pub(crate) fn on_sample(&self, sample: &Sample) {
-        let apply = |limit| self.apply_limit(limit);
-        self.limiter.tell(|algorithm| algorithm.on_sample(sample), apply);
+        let store = |limit| self.admission.store_limit(limit);
+        let stored = self.limiter.tell(|algorithm| algorithm.on_sample(sample), store);
+        self.on_limit_stored(stored);
     }
 
     /// Feeds the time to the algorithm, and applies the new limit.
     pub(crate) fn on_tick(&self, now: Instant) {
         let load = Load::new(self.admission.running(), self.admission.occupancy.queued());
-        let apply = |limit| self.apply_limit(limit);
-        self.limiter.tell(|algorithm| algorithm.on_tick(now, &load), apply);
+        let store = |limit| self.admission.store_limit(limit);
+        let stored = self.limiter.tell(|algorithm| algorithm.on_tick(now, &load), store);
+        self.on_limit_stored(stored);
     }
 
     /// Returns whether anything runs or waits. If not, the drain task may sleep, and the next
@@ -117,13 +122,14 @@ impl Core {
     /// Sets the limit by hand, and removes the algorithm.
     pub(crate) fn set_limit(&self, limit: usize) {
         self.limiter.freeze();
-        self.apply_limit(limit as f64);
+        self.on_limit_stored(Some(self.admission.store_limit(limit as f64)));
     }
 
     /// Returns control of the limit to the algorithm. Returns whether there is one.
     pub(crate) fn resume_adaptive(&self) -> bool {
-        let apply = |limit| self.apply_limit(limit);
-        let resumed = self.limiter.thaw(self.admission.limit(), apply);
+        let store = |limit| self.admission.store_limit(limit);
+        let (resumed, stored) = self.limiter.thaw(self.admission.limit(), store);
+        self.on_limit_stored(stored);
         self.wake();
         resumed
     }
@@ -136,9 +142,16 @@ impl Core {
         self.wake();
     }
 
-    fn apply_limit(&self, limit: f64) {
-        if let Some((before, limit)) = self.admission.set_limit(limit) {
-            tracing::trace!(name = %self.settings.name, before, limit, "limit changed");
+    /// Wakes those that a new limit concerns. Never under the lock of the algorithm, since a waker
+    /// may run its task on the spot.
+    #[inline]
+    fn on_limit_stored(&self, stored: Option<StoredLimit>) {
+        let Some(stored) = stored.filter(StoredLimit::is_new) else { return };
+        self.admission.on_limit_stored(&stored);
+        let StoredLimit { before, after, .. } = stored;
+        if before != after {
+            let name = &*self.settings.name;
+            tracing::trace!(%name, before, limit = after, "limit changed");
         }
     }
 

@@ -1,4 +1,5 @@
 use std::{
+    cell::Cell,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
@@ -7,14 +8,14 @@ use super::panics::contain;
 use crate::{
     limit::Algorithm,
     sync::{
-        Mutex,
+        UserMutex, UserMutexGuard,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
 
 /// The limit algorithm, if any.
 pub(crate) struct Limiter {
-    algorithm: Mutex<Option<Box<dyn Algorithm>>>,
+    algorithm: UserMutex<Option<Box<dyn Algorithm>>>,
     /// Set while the algorithm decides the limit. Spares a fixed limit the lock.
     is_adaptive: AtomicBool,
     /// Set while the ticker is stopped because the leveler is idle. The next dispatch then wakes
@@ -27,7 +28,7 @@ impl Limiter {
         Self {
             is_adaptive: AtomicBool::new(algorithm.is_some()),
             wants_ticks: AtomicBool::new(algorithm.is_some()),
-            algorithm: Mutex::new(algorithm),
+            algorithm: UserMutex::new(algorithm),
         }
     }
 
@@ -38,24 +39,35 @@ impl Limiter {
         self.is_adaptive.load(SeqCst)
     }
 
-    /// Tells the algorithm the news, and applies the new limit. Both happen under one lock, so
-    /// limits come into force in the order of the news.
+    /// Tells the algorithm the news, and stores the new limit. Both happen under one lock, so
+    /// limits come into force in the order of the news. Whoever is to learn of the change is woken
+    /// by the caller, without the lock.
     #[inline]
-    pub(super) fn tell(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
-        if self.is_adaptive() {
-            self.tell_algorithm(news, apply);
-        }
+    pub(super) fn tell<T>(
+        &self,
+        news: impl FnOnce(&mut dyn Algorithm),
+        store: impl FnOnce(f64) -> T,
+    ) -> Option<T> {
+        if self.is_adaptive() { self.tell_algorithm(news, store) } else { None }
     }
 
-    fn tell_algorithm(&self, news: impl FnOnce(&mut dyn Algorithm), apply: impl FnOnce(f64)) {
-        let mut guard = self.algorithm.lock();
-        let Some(algorithm) = guard.as_deref_mut().filter(|_| self.is_adaptive()) else { return };
+    fn tell_algorithm<T>(
+        &self,
+        news: impl FnOnce(&mut dyn Algorithm),
+        store: impl FnOnce(f64) -> T,
+    ) -> Option<T> {
+        let mut guard = self.lock()?;
+        let algorithm = guard.as_deref_mut().filter(|_| self.is_adaptive())?;
+        let in_algorithm = InAlgorithm::begin();
         let asked = catch_unwind(AssertUnwindSafe(|| {
             news(algorithm);
             algorithm.limit()
         }));
+        drop(in_algorithm);
         match asked {
-            Ok(limit) => apply(limit),
+            // The algorithm itself has had the limit set by hand.
+            Ok(_) if !self.is_adaptive() => None,
+            Ok(limit) => Some(store(limit)),
             Err(_) => {
                 self.is_adaptive.store(false, SeqCst);
                 let algorithm = guard.take();
@@ -63,6 +75,7 @@ impl Limiter {
                 // Outside of the lock, since it is user code.
                 contain(|| drop(algorithm));
                 tracing::warn!("limit algorithm panicked, the limit stays what it is");
+                None
             }
         }
     }
@@ -71,19 +84,30 @@ impl Limiter {
     /// overwrite the one set by hand.
     pub(super) fn freeze(&self) {
         self.is_adaptive.store(false, SeqCst);
-        drop(self.algorithm.lock());
+        drop(self.lock());
     }
 
-    /// Listens to the algorithm again, which goes on from `limit`. Returns whether there is one.
-    pub(super) fn thaw(&self, limit: usize, apply: impl FnOnce(f64)) -> bool {
-        if self.algorithm.lock().is_none() {
-            return false;
+    /// Listens to the algorithm again, which goes on from `limit`. Returns whether there is one,
+    /// and the result of `store`, as [`tell`](Self::tell) does.
+    pub(super) fn thaw<T>(&self, limit: usize, store: impl FnOnce(f64) -> T) -> (bool, Option<T>) {
+        if self.lock().is_some_and(|algorithm| algorithm.is_none()) {
+            return (false, None);
         }
+        let mut stored = None;
         if !self.is_adaptive.swap(true, SeqCst) {
             self.wants_ticks.store(true, SeqCst);
-            self.tell_algorithm(|algorithm| algorithm.resume_from(limit), apply);
+            stored = self.tell_algorithm(|algorithm| algorithm.resume_from(limit), store);
         }
-        self.is_adaptive()
+        (self.is_adaptive(), stored)
+    }
+
+    /// Locks the algorithm. `None` if the thread is inside of an algorithm, and the lock is taken:
+    /// perhaps by the thread itself, which would wait for ever. An algorithm may own a handle.
+    fn lock(&self) -> Option<UserMutexGuard<'_, Option<Box<dyn Algorithm>>>> {
+        match InAlgorithm::is_on() {
+            true => self.algorithm.try_lock(),
+            false => Some(self.algorithm.lock()),
+        }
     }
 
     /// Returns whether the next dispatch has to wake the drain task, for the ticker.
@@ -111,6 +135,31 @@ impl Limiter {
         if self.wants_ticks.load(SeqCst) {
             self.wants_ticks.store(false, SeqCst);
         }
+    }
+}
+
+thread_local! {
+    static IN_ALGORITHM: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Marks the thread as being inside of an algorithm, while alive.
+struct InAlgorithm {
+    before: bool,
+}
+
+impl InAlgorithm {
+    fn begin() -> Self {
+        Self { before: IN_ALGORITHM.replace(true) }
+    }
+
+    fn is_on() -> bool {
+        IN_ALGORITHM.get()
+    }
+}
+
+impl Drop for InAlgorithm {
+    fn drop(&mut self) {
+        IN_ALGORITHM.set(self.before);
     }
 }
 

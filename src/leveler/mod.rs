@@ -20,10 +20,12 @@
 //! | [`Inner`](call::inner::Inner) | one inner service | its `poll_ready` and `call` |
 //! | [`Link::backlog`](link::Link::backlog) | the order of the queue | our code |
 //! | [`Exchange`](call::exchange) | request or reply, two wakers | our code |
-//! | [`Limiter`](limiter::Limiter) | the limit algorithm | its methods; the new limit is applied |
+//! | [`Limiter`](limiter::Limiter) | the limit algorithm | its methods; the new limit is stored |
 //! | wait list, inboxes | lists | our code |
 //!
-//! Requests are dropped and callers answered outside of all locks.
+//! Requests are dropped, callers answered, and wakers cloned, woken and dropped outside of all
+//! locks. The first and the fourth are a [`UserMutex`](crate::sync::UserMutex), the others a
+//! [`Mutex`](crate::sync::Mutex), which panics in tests if user code under it takes another.
 //!
 //! Imports run in one direction: `drain` → `call` → `core` → `admission` → the leaves.
 

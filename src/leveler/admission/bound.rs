@@ -18,7 +18,10 @@
 //! this file, and give back in `Drop`.
 
 use super::word::{CLOSED, Counts, DISPATCHING, FIELD, HELD, IN_FLIGHT, PAUSED};
-use crate::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use crate::sync::{
+    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
+    fault::{Fault, is_planted},
+};
 
 /// The largest capacity, and the largest limit. The sum of both and of one channel's worth of
 /// evictions fits in the 30 bits of each count.
@@ -72,6 +75,32 @@ pub(super) struct Bound {
     overrun: AtomicUsize,
 }
 
+/// A limit just set, and the limit before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoredLimit {
+    /// The number of slots before.
+    pub(crate) before: usize,
+    /// The number of slots now.
+    pub(crate) after: usize,
+    /// Both limits as asked for.
+    exactly: (f64, f64),
+}
+
+impl StoredLimit {
+    /// Returns whether anything has changed for anybody.
+    #[inline]
+    pub(crate) fn is_new(&self) -> bool {
+        self.before != self.after || self.is_spaced()
+    }
+
+    /// Returns whether the spacing of dispatches has changed.
+    #[inline]
+    pub(super) fn is_spaced(&self) -> bool {
+        let (before, now) = self.exactly;
+        before != now && before.min(now) < 1.0
+    }
+}
+
 /// Separates data that all threads write from data that they only read. 128 bytes, since processors
 /// fetch lines of 64 in pairs.
 #[derive(Debug)]
@@ -115,11 +144,13 @@ impl Bound {
         self.capacity.store(capacity.min(MAX_COUNT) as u32, SeqCst);
     }
 
-    /// Sets the limit. Returns the number of slots and the exact limit before.
-    pub(super) fn set_limit(&self, limit: f64) -> (usize, f64) {
-        let exactly = self.exact_limit.swap(limit.to_bits(), SeqCst);
-        let before = self.limit.swap(whole_limit(limit) as u32, SeqCst);
-        (before as usize, f64::from_bits(exactly))
+    /// Sets the limit.
+    pub(super) fn set_limit(&self, limit: f64) -> StoredLimit {
+        let after = whole_limit(limit);
+        // Swapped, not compared: with two setters at once, each tells of the change that it made.
+        let exactly = f64::from_bits(self.exact_limit.swap(limit.to_bits(), SeqCst));
+        let before = self.limit.swap(after as u32, SeqCst) as usize;
+        StoredLimit { before, after, exactly: (exactly, limit) }
     }
 
     /// Returns the number of places.
@@ -158,6 +189,9 @@ impl Bound {
                 (false, true) => held,
                 (false, false) => return Err(Denied::Full),
             };
+            if is_planted(Fault::TakenInTwoSteps) {
+                self.word.0.store(word, SeqCst);
+            }
             match self.word.0.compare_exchange_weak(word, word + add, SeqCst, SeqCst) {
                 Ok(_) if at_once => return Ok(self.recheck(cost, counts.in_flight() + cost)),
                 Ok(_) => {
@@ -180,7 +214,9 @@ impl Bound {
 
     /// Ends a reservation; the place stays held.
     pub(super) fn end_reservation(&self) {
-        self.reserved.fetch_sub(1, SeqCst);
+        if !is_planted(Fault::ReservationStays) {
+            self.reserved.fetch_sub(1, SeqCst);
+        }
     }
 
     /// Takes a slot for a reserved place, if the request need not wait. The reservation ends in any
@@ -229,7 +265,7 @@ impl Bound {
     /// the limit was set.
     #[inline]
     fn recheck(&self, taken: usize, in_flight: usize) -> Taken {
-        if in_flight > self.limit() {
+        if in_flight > self.limit() && !is_planted(Fault::LimitSeenOnce) {
             self.word.0.fetch_sub(taken as u64 * IN_FLIGHT, SeqCst);
             return Taken::Places;
         }
@@ -255,7 +291,7 @@ impl Bound {
             let (had, has) = (held as u64 * HELD, taken as u64 * HELD);
             let next = (word - had + has + taken as u64 * IN_FLIGHT) | DISPATCHING;
             match self.word.0.compare_exchange_weak(word, next, SeqCst, SeqCst) {
-                Ok(_) if in_flight > self.limit() => {
+                Ok(_) if in_flight > self.limit() && !is_planted(Fault::LimitSeenOnce) => {
                     let slots = taken as u64 * IN_FLIGHT;
                     self.word.0.fetch_add(had.wrapping_sub(has).wrapping_sub(slots), SeqCst);
                     return None;
@@ -336,5 +372,7 @@ pub(super) fn whole_limit(limit: f64) -> usize {
     (limit as usize).clamp(1, MAX_COUNT)
 }
 
+#[cfg(all(test, shuttle))]
+mod models;
 #[cfg(test)]
 mod tests;

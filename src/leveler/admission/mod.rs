@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::{
-    bound::{Bound, whole_limit},
+    bound::{Bound, StoredLimit},
     bypass::Bypass,
     listeners::Listeners,
     occupancy::Occupancy,
@@ -167,20 +167,19 @@ impl Admission {
         self.listeners.on_bounds_changed();
     }
 
-    /// Sets the limit. If the number of slots changes, returns the numbers before and after.
-    pub(crate) fn set_limit(&self, limit: f64) -> Option<(usize, usize)> {
-        // Swapped, not compared: with two setters at once, each tells of the change that it made.
-        let (before, exactly) = self.bound.set_limit(limit);
-        if exactly != limit && exactly.min(limit) < 1.0 {
-            // The spacing of dispatches has changed.
+    /// Stores a limit, and tells nobody.
+    #[must_use = "the listeners are to learn of it"]
+    pub(crate) fn store_limit(&self, limit: f64) -> StoredLimit {
+        self.bound.set_limit(limit)
+    }
+
+    /// Notifies the listeners of a new limit.
+    pub(crate) fn on_limit_stored(&self, stored: &StoredLimit) {
+        if stored.before != stored.after {
+            self.listeners.on_bounds_changed();
+        } else if stored.is_spaced() {
             self.listeners.drain.wake();
         }
-        let after = whole_limit(limit);
-        if before == after {
-            return None;
-        }
-        self.listeners.on_bounds_changed();
-        Some((before, after))
     }
 
     /// Pauses dispatch. Returns false if paused or closed already.

@@ -7,7 +7,10 @@ use crate::{
     options::Overflow,
     queue::LevelSummary,
     rng::mix,
-    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+    sync::{
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
+        figure::AtomicU32,
+    },
 };
 
 const LEVELS: usize = Priority::ALL.len();

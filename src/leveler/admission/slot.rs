@@ -3,7 +3,7 @@
 use super::{Admission, Grantor, bound::Slots, unserved::Unserved, word::Counts};
 use crate::{
     class::Priority,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::figure::{AtomicBool, Ordering::Relaxed},
 };
 
 /// The right of a call to run: as many slots and places as the request costs.

@@ -29,30 +29,32 @@ struct List {
 impl Waitlist {
     /// Adds a service with a waker, as the last. Returns the position.
     pub(super) fn join(&self, waker: Waker) -> u64 {
-        let mut list = self.list.lock();
-        list.next_id += 1;
-        let id = list.next_id;
-        list.waiting.insert(id, waker);
-        self.len.store(list.waiting.len(), SeqCst);
-        id
+        self.list.with(|list| {
+            list.next_id += 1;
+            let id = list.next_id;
+            list.waiting.insert(id, waker);
+            self.len.store(list.waiting.len(), SeqCst);
+            id
+        })
     }
 
     /// Replaces the waker of a service. A woken service returns to its position.
     pub(super) fn renew(&self, id: u64, waker: Waker) {
-        let mut list = self.list.lock();
-        let before = list.waiting.insert(id, waker);
-        self.len.store(list.waiting.len(), SeqCst);
-        drop(list);
-        // Outside of the lock: the drop of a waker is user code.
+        let before = self.list.with(|list| {
+            let before = list.waiting.insert(id, waker);
+            self.len.store(list.waiting.len(), SeqCst);
+            before
+        });
         drop(before);
     }
 
     /// Takes a service out of the list.
     pub(super) fn leave(&self, id: u64) {
-        let mut list = self.list.lock();
-        let waker = list.waiting.remove(&id);
-        self.len.store(list.waiting.len(), SeqCst);
-        drop(list);
+        let waker = self.list.with(|list| {
+            let waker = list.waiting.remove(&id);
+            self.len.store(list.waiting.len(), SeqCst);
+            waker
+        });
         drop(waker);
     }
 
@@ -79,9 +81,10 @@ impl Waitlist {
     }
 
     fn pop(&self) -> Option<Waker> {
-        let mut list = self.list.lock();
-        let (_, waker) = list.waiting.pop_first()?;
-        self.len.store(list.waiting.len(), SeqCst);
-        Some(waker)
+        self.list.with(|list| {
+            let (_, waker) = list.waiting.pop_first()?;
+            self.len.store(list.waiting.len(), SeqCst);
+            Some(waker)
+        })
     }
 }

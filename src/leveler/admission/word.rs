@@ -5,6 +5,8 @@
 //!      CLOSED PAUSED DISPATCHING   held           in flight
 //! ```
 
+use crate::sync::fault::{Fault, is_planted};
+
 pub(super) const IN_FLIGHT: u64 = 1;
 pub(super) const HELD: u64 = 1 << 30;
 pub(super) const FIELD: u64 = HELD - 1;
@@ -48,7 +50,8 @@ impl Counts {
     /// Returns whether a request of this cost may run without waiting, if the caller already holds
     /// `own` places.
     pub(super) fn may_run_directly(self, limit: usize, cost: usize, own: usize) -> bool {
-        self.0 & (PAUSED | DISPATCHING) == 0
+        let stops = if is_planted(Fault::Overtaken) { PAUSED } else { PAUSED | DISPATCHING };
+        self.0 & stops == 0
             && self.held() == self.in_flight() + own
             && self.in_flight() + cost <= limit
     }

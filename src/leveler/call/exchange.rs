@@ -6,6 +6,7 @@ use std::{
 use crate::sync::{
     Mutex,
     atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+    fault::{Fault, is_planted},
 };
 
 /// The meeting place of a queued request and its answer. The request is taken out before the answer
@@ -17,7 +18,8 @@ use crate::sync::{
 /// InHand  ──▶ Gone              its caller has given up meanwhile: not put back
 /// ```
 ///
-/// Content taken out is dropped outside of the lock, since the drop is user code.
+/// Content and wakers are dropped, and wakers cloned and woken, outside of the lock: all three are
+/// user code.
 #[derive(Debug)]
 pub(super) struct Exchange<W, A> {
     // Both change only while the rest is locked, and are read without the lock.
@@ -94,77 +96,64 @@ impl<W, A> Exchange<W, A> {
 
     /// Takes a waiting request out.
     pub(super) fn take(&self, next: Stage) -> Option<W> {
-        let mut inside = self.inside.lock();
-        let request = inside.take_request()?;
-        self.stage.store(next as u8, SeqCst);
-        Some(request)
+        self.inside.with(|inside| {
+            let request = inside.take_request()?;
+            self.stage.store(next as u8, SeqCst);
+            Some(request)
+        })
     }
 
     /// Puts the request back. `Err` if the caller has given up meanwhile.
     pub(super) fn put_back(&self, request: W) -> Result<(), W> {
-        let mut inside = self.inside.lock();
-        if self.is_at(Stage::Gone) {
-            return Err(request);
-        }
-        self.stage.store(Stage::Waiting as u8, SeqCst);
-        inside.content = Content::Request(request);
+        let before = self.inside.with(|inside| {
+            if self.is_at(Stage::Gone) && !is_planted(Fault::PutBackForNobody) {
+                return Err(request);
+            }
+            self.stage.store(Stage::Waiting as u8, SeqCst);
+            Ok(inside.put(Content::Request(request)))
+        })?;
+        drop(before);
         Ok(())
     }
 
     /// Hands the answer to the caller. `Err` if the caller has gone.
     pub(super) fn answer(&self, answer: A) -> Result<(), A> {
-        let mut inside = self.inside.lock();
-        if self.is_abandoned() {
-            return Err(answer);
-        }
-        inside.content = Content::Answer(answer);
-        let caller = inside.caller.take();
-        // The tombstone in the queue must not keep the task of the call.
-        let worker = inside.worker.take();
-        drop(inside);
-        drop(worker);
+        let (caller, worker, before) = self.inside.with(|inside| {
+            if self.is_abandoned() {
+                return Err(answer);
+            }
+            let before = inside.put(Content::Answer(answer));
+            // The tombstone in the queue must not keep the task of the call.
+            Ok((inside.caller.take(), inside.worker.take(), before))
+        })?;
         if let Some(caller) = caller {
             caller.wake();
         }
+        drop((worker, before));
         Ok(())
     }
 
     /// Polls for the answer, for the caller. Cancel safe.
     pub(super) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<A> {
-        let mut inside = self.inside.lock();
-        if let Some(answer) = inside.take_answer() {
-            return Poll::Ready(answer);
-        }
-        let before = note(&mut inside.caller, cx);
-        drop(inside);
-        drop(before);
-        Poll::Pending
+        self.poll_for(Inside::take_answer, |inside| &mut inside.caller, cx)
     }
 
     /// Takes note that the caller has gone, and wakes the worker. If `gives_up`, ends the exchange,
     /// and returns a waiting request.
     pub(super) fn abandon(&self, gives_up: bool) -> Option<W> {
-        let mut inside = self.inside.lock();
-        self.is_abandoned.store(true, SeqCst);
-        let request = if gives_up { inside.take_request() } else { None };
-        if gives_up {
-            self.stage.store(Stage::Gone as u8, SeqCst);
-        }
-        if request.is_some() {
-            // It waited: there is no answer, and no worker.
-            let caller = inside.caller.take();
-            drop(inside);
-            drop(caller);
-            return request;
-        }
-        let (answer, worker, caller) =
-            (inside.take_answer(), inside.worker.take(), inside.caller.take());
-        drop(inside);
-        if let Some(worker) = worker {
+        let (request, answer, worker, caller) = self.inside.with(|inside| {
+            self.is_abandoned.store(true, SeqCst);
+            let request = if gives_up { inside.take_request() } else { None };
+            if gives_up {
+                self.stage.store(Stage::Gone as u8, SeqCst);
+            }
+            (request, inside.take_answer(), inside.worker.take(), inside.caller.take())
+        });
+        if let Some(worker) = worker.filter(|_| !is_planted(Fault::WorkerNotTold)) {
             worker.wake();
         }
         drop((answer, caller));
-        None
+        request
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
@@ -173,18 +162,53 @@ impl<W, A> Exchange<W, A> {
 
     /// Resolves when the caller has gone, for the worker.
     pub(super) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inside = self.inside.lock();
-        if self.is_abandoned() {
-            return Poll::Ready(());
+        let gone = |_: &mut Inside<W, A>| self.is_abandoned().then_some(());
+        self.poll_for(gone, |inside| &mut inside.worker, cx)
+    }
+
+    /// Polls for what `find` finds. Until it does, the waker of `cx` lies in `place`.
+    fn poll_for<T>(
+        &self,
+        find: impl Fn(&mut Inside<W, A>) -> Option<T>,
+        place: fn(&mut Inside<W, A>) -> &mut Option<Waker>,
+        cx: &mut Context<'_>,
+    ) -> Poll<T> {
+        let first = self.inside.with(|inside| match find(inside) {
+            Some(found) => Some(Poll::Ready(found)),
+            None => {
+                let registered = place(inside).as_ref();
+                let is_registered = registered.is_some_and(|waker| waker.will_wake(cx.waker()));
+                is_registered.then_some(Poll::Pending)
+            }
+        });
+        if let Some(polled) = first {
+            return polled;
         }
-        let before = note(&mut inside.worker, cx);
-        drop(inside);
+        let waker = cx.waker().clone();
+        // Look again, since the lock was free during the clone.
+        let (polled, before) = self.inside.with(|inside| {
+            let found = if is_planted(Fault::AnswerSeenOnce) { None } else { find(inside) };
+            match found {
+                Some(found) => (Poll::Ready(found), Some(waker)),
+                None => (Poll::Pending, place(inside).replace(waker)),
+            }
+        });
         drop(before);
-        Poll::Pending
+        polled
     }
 }
 
 impl<W, A> Inside<W, A> {
+    /// Puts the content in. Returns the former content, which is nothing unless there is a bug.
+    fn put(&mut self, content: Content<W, A>) -> Option<Content<W, A>> {
+        // Look first, since the content may be large.
+        if matches!(self.content, Content::Nothing) {
+            self.content = content;
+            return None;
+        }
+        Some(mem::replace(&mut self.content, content))
+    }
+
     fn take_request(&mut self) -> Option<W> {
         // Look first, since the content may be large.
         if !matches!(self.content, Content::Request(_)) {
@@ -207,13 +231,8 @@ impl<W, A> Inside<W, A> {
     }
 }
 
-/// Stores a waker. Returns the replaced waker, to be dropped outside of the lock.
-fn note(place: &mut Option<Waker>, cx: &mut Context<'_>) -> Option<Waker> {
-    if place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-        return None;
-    }
-    place.replace(cx.waker().clone())
-}
+#[cfg(all(test, shuttle))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,7 @@ use crate::{
     limit::Outcome,
     queue::InnerId,
     respond::Call,
-    sync::{Mutex, MutexGuard, spin_loop},
+    sync::{UserMutex, UserMutexGuard, spin_loop},
     traits::Respond,
 };
 
@@ -37,7 +37,7 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 pub(crate) struct Inner<S, R> {
     pub(crate) core: Arc<Core>,
     responder: Arc<R>,
-    guarded: Mutex<Guarded<S>>,
+    guarded: UserMutex<Guarded<S>>,
 }
 
 struct Guarded<S> {
@@ -61,7 +61,7 @@ pub(crate) struct ReadyInner<'a, S> {
     // Drop order: leave the span first, unlock last.
     _entered: Entered<'a>,
     _in_call: InCall,
-    guarded: MutexGuard<'a, Guarded<S>>,
+    guarded: UserMutexGuard<'a, Guarded<S>>,
 }
 
 /// The result of an attempt to call an inner. The request comes back if the inner was not called.
@@ -115,7 +115,7 @@ const SPINS: usize = 64;
 
 impl<S, R> Inner<S, R> {
     pub(crate) fn new(core: Arc<Core>, responder: Arc<R>, service: S) -> Self {
-        let guarded = Mutex::new(Guarded { service, dead: None, waker: None });
+        let guarded = UserMutex::new(Guarded { service, dead: None, waker: None });
         Self { core, responder, guarded }
     }
 
@@ -164,7 +164,7 @@ impl<S, R> Inner<S, R> {
     }
 
     #[inline]
-    fn try_lock(&self) -> Option<MutexGuard<'_, Guarded<S>>> {
+    fn try_lock(&self) -> Option<UserMutexGuard<'_, Guarded<S>>> {
         for _ in 0..SPINS {
             match self.guarded.try_lock() {
                 Some(guarded) => return Some(guarded),
@@ -184,7 +184,7 @@ enum Polled<'a> {
 
 impl<'a> Polled<'a> {
     #[inline]
-    fn with<S>(self, guarded: MutexGuard<'a, Guarded<S>>) -> Readiness<'a, S> {
+    fn with<S>(self, guarded: UserMutexGuard<'a, Guarded<S>>) -> Readiness<'a, S> {
         match self {
             Self::Ready(_entered, _in_call) => {
                 Readiness::Ready(ReadyInner { _entered, _in_call, guarded })

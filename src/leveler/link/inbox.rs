@@ -13,17 +13,19 @@ pub(crate) struct Inbox<T> {
 
 impl<T> Inbox<T> {
     pub(crate) fn put(&self, put: impl FnOnce(&mut T)) {
-        let mut content = self.content.lock();
-        put(&mut content);
-        self.is_filled.store(true, SeqCst);
+        self.content.with(|content| {
+            put(content);
+            self.is_filled.store(true, SeqCst);
+        });
     }
 
     /// Takes the content, and leaves `empty` instead. A task woken after a `put` finds the message.
     pub(crate) fn swap(&self, empty: &mut T) {
         if self.is_filled.load(SeqCst) {
-            let mut content = self.content.lock();
-            self.is_filled.store(false, SeqCst);
-            std::mem::swap(&mut *content, empty);
+            self.content.with(|content| {
+                self.is_filled.store(false, SeqCst);
+                std::mem::swap(content, empty);
+            });
         }
     }
 }

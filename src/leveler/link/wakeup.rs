@@ -1,8 +1,10 @@
 use std::task::Waker;
 
-use futures::task::AtomicWaker;
-
-use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use crate::sync::{
+    AtomicWaker,
+    atomic::{AtomicBool, Ordering::SeqCst},
+    fault::{Fault, is_planted},
+};
 
 /// Wakes the drain task, at most once between two polls.
 ///
@@ -22,6 +24,11 @@ impl Wakeup {
         // cleared it yet. The task clears the flag before any read of the state, and will see the
         // caller's change.
         if !self.is_on.load(SeqCst) {
+            if is_planted(Fault::FlagSetLate) {
+                self.waker.wake();
+                self.is_on.store(true, SeqCst);
+                return;
+            }
             self.is_on.store(true, SeqCst);
             self.waker.wake();
         }
@@ -33,3 +40,6 @@ impl Wakeup {
         self.is_on.store(false, SeqCst);
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod models;

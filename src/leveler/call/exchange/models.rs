@@ -1,0 +1,216 @@
+//! The exchange, with the caller, the drain task, a remover and the worker at once.
+//!
+//! - Every caller that stays is answered, once (law 1). None waits for ever.
+//! - Every request comes to exactly one end: called, removed, or given back to a caller that gives
+//!   up. The drain task takes up none whose caller has gone (law 5).
+//! - A worker whose caller has gone is told (law 6).
+//! - In the end nothing of request, answer or wakers is left.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    task::Poll,
+};
+
+use shuttle::{future::block_on, thread};
+
+use super::{Exchange, Stage};
+use crate::sync::{
+    explore::{finds, holds},
+    fault::Fault,
+};
+
+/// A request or an answer: counts how many are left.
+struct Token {
+    _count: Arc<()>,
+}
+
+/// What was sent to the caller.
+enum Answer {
+    Done(#[allow(dead_code, reason = "held")] Token),
+    Removed(#[allow(dead_code, reason = "held")] Token),
+    Lost,
+}
+
+struct World {
+    exchange: Exchange<Token, Answer>,
+    token: Arc<()>,
+    calls: AtomicUsize,
+    removals: AtomicUsize,
+    /// Given back to the caller, or to the drain task that could not put it back.
+    cancellations: AtomicUsize,
+    has_given_up: AtomicBool,
+}
+
+impl World {
+    fn new() -> Arc<Self> {
+        let token = Arc::new(());
+        Arc::new(Self {
+            exchange: Exchange::new(Token { _count: Arc::clone(&token) }),
+            token,
+            calls: AtomicUsize::new(0),
+            removals: AtomicUsize::new(0),
+            cancellations: AtomicUsize::new(0),
+            has_given_up: AtomicBool::new(false),
+        })
+    }
+
+    fn token(&self) -> Token {
+        Token { _count: Arc::clone(&self.token) }
+    }
+
+    /// The drain task: takes the request up, finds the inner unready, and tries again. Returns
+    /// whether the request was called.
+    fn drain(&self) -> bool {
+        for is_ready in [false, true] {
+            let has_given_up = self.has_given_up.load(SeqCst);
+            let Some(request) = self.exchange.take(Stage::InHand) else { return false };
+            assert!(!has_given_up, "the drain task takes up a request that is gone");
+            let unanswered = self.exchange.unanswered(|| Answer::Lost);
+            if is_ready {
+                drop(request);
+                self.calls.fetch_add(1, SeqCst);
+                unanswered.end();
+                return true;
+            }
+            if let Err(request) = self.exchange.put_back(request) {
+                drop(request);
+                self.cancellations.fetch_add(1, SeqCst);
+            }
+            unanswered.end();
+        }
+        false
+    }
+
+    /// The task of the call: ends when its caller has gone, or else of itself, which happens at the
+    /// second poll.
+    fn work(&self, ends: bool) {
+        let mut polls = 0;
+        let is_done = block_on(poll_fn(|cx| {
+            polls += 1;
+            match self.exchange.poll_abandoned(cx) {
+                Poll::Ready(()) => Poll::Ready(false),
+                Poll::Pending if ends && polls > 1 => Poll::Ready(true),
+                Poll::Pending => {
+                    if ends {
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::Pending
+                }
+            }
+        }));
+        if is_done {
+            let _ = self.exchange.answer(Answer::Done(self.token()));
+        }
+    }
+
+    fn remove(&self) {
+        let Some(request) = self.exchange.take(Stage::Gone) else { return };
+        self.removals.fetch_add(1, SeqCst);
+        let _ = self.exchange.answer(Answer::Removed(self.token()));
+        drop(request);
+    }
+
+    /// The caller: waits for the answer, or gives up after some polls. Returns the answer.
+    fn wait(&self, patience: Option<usize>) -> Option<Answer> {
+        let mut polls = 0;
+        let mut answer = pin!(poll_fn(|cx| self.exchange.poll_answer(cx)));
+        let answer = block_on(poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(Some(answer)),
+            Poll::Pending if patience == Some(polls) => Poll::Ready(None),
+            Poll::Pending => {
+                polls += 1;
+                if patience.is_some() {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+        }));
+        if answer.is_none() {
+            let request = self.exchange.abandon(true);
+            self.has_given_up.store(true, SeqCst);
+            self.cancellations.fetch_add(usize::from(request.is_some()), SeqCst);
+        }
+        answer
+    }
+}
+
+/// `ends`: the work ends of itself. `patience`: the polls after which the caller gives up.
+fn play(ends: bool, patience: Option<usize>) {
+    let world = World::new();
+    let caller = thread::spawn({
+        let world = Arc::clone(&world);
+        move || world.wait(patience)
+    });
+    let remover = thread::spawn({
+        let world = Arc::clone(&world);
+        move || world.remove()
+    });
+    let drain = thread::spawn({
+        let world = Arc::clone(&world);
+        move || {
+            if world.drain() {
+                let worker = Arc::clone(&world);
+                thread::spawn(move || worker.work(ends)).join().expect("no law is broken");
+            }
+        }
+    });
+    drain.join().expect("no law is broken");
+    remover.join().expect("no law is broken");
+    let answer = caller.join().expect("no law is broken");
+    let count = |of: &AtomicUsize| of.load(SeqCst);
+    let (calls, removals) = (count(&world.calls), count(&world.removals));
+    let cancellations = count(&world.cancellations);
+    assert!(!world.exchange.is_at(Stage::Waiting), "the request waits on");
+    assert_eq!(calls + removals + cancellations, 1, "{calls} {removals} {cancellations}");
+    match &answer {
+        Some(Answer::Done(_)) => assert_eq!(calls, 1),
+        Some(Answer::Removed(_)) => assert_eq!(removals, 1),
+        Some(Answer::Lost) => panic!("the answer was lost"),
+        None => assert!(patience.is_some()),
+    }
+    drop(answer);
+    assert_eq!(Arc::strong_count(&world.token), 1, "something is kept");
+}
+
+fn a_caller_that_stays() {
+    play(true, None);
+}
+
+fn a_caller_that_gives_up_at_once() {
+    play(false, Some(0));
+}
+
+fn a_caller_that_gives_up_later() {
+    play(true, Some(1));
+}
+
+#[test]
+fn a_caller_that_stays_is_answered_once() {
+    holds(a_caller_that_stays);
+}
+
+#[test]
+fn a_caller_that_gives_up_leaves_nothing_behind() {
+    holds(a_caller_that_gives_up_at_once);
+    holds(a_caller_that_gives_up_later);
+}
+
+#[test]
+fn an_answer_that_comes_while_the_waker_is_cloned_is_found() {
+    finds(Fault::AnswerSeenOnce, a_caller_that_stays);
+}
+
+#[test]
+fn a_request_put_back_for_nobody_is_found() {
+    finds(Fault::PutBackForNobody, a_caller_that_gives_up_at_once);
+}
+
+#[test]
+fn a_worker_that_is_not_told_is_found() {
+    finds(Fault::WorkerNotTold, a_caller_that_gives_up_at_once);
+}

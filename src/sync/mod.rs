@@ -1,0 +1,43 @@
+//! The primitives that threads share.
+//!
+//! All code of the crate takes them from here. In the workspace member `models`, which sets
+//! `cfg(shuttle)`, they are those of `shuttle`: its scheduler decides at each operation which
+//! thread goes on. `Arc` and `Weak` are those of `std` in both.
+
+#[cfg(all(test, shuttle))]
+pub(crate) mod explore;
+pub(crate) mod fault;
+mod mutex;
+#[cfg(shuttle)]
+mod waker;
+
+#[cfg(shuttle)]
+use shuttle::sync as primitives;
+#[cfg(not(shuttle))]
+use std::sync as primitives;
+
+#[cfg(not(shuttle))]
+pub(crate) use futures::task::AtomicWaker;
+#[cfg(shuttle)]
+pub(crate) use shuttle::hint::spin_loop;
+#[cfg(not(shuttle))]
+pub(crate) use std::hint::spin_loop;
+
+pub(crate) use self::mutex::{Mutex, MutexGuard, UserMutex, UserMutexGuard};
+#[cfg(shuttle)]
+pub(crate) use self::waker::AtomicWaker;
+
+/// Atomics that threads coordinate by.
+pub(crate) mod atomic {
+    pub(crate) use super::primitives::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+}
+
+/// Atomics of figures: counters, means, histograms, seeds. No thread waits for one, so a scheduler
+/// has no order of theirs to try. Those of `std` also with `cfg(shuttle)`.
+pub(crate) mod figure {
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+    };
+}
