@@ -15,6 +15,7 @@ use crate::{
     limit::{Algorithm, Bdp, Fixed, Outcome},
     options::{Abandon, Execution, Order, Overflow},
     respond::{CompleteOnResponse, Responder},
+    settings::{Adaptive, Rate, Settings},
 };
 
 mod unset {
@@ -148,7 +149,10 @@ impl<Q, R, H> Builder<Q, R, H> {
         self.config.limit = Some(match fixed {
             // A fixed limit needs no ticks and no samples.
             Some(fixed) => Limit::Fixed(fixed.get()),
-            None => Limit::Found(Box::new(algorithm)),
+            None => {
+                let (adaptive, algorithm) = Adaptive::described(algorithm);
+                Limit::Found(adaptive, algorithm)
+            }
         });
         self
     }
@@ -230,7 +234,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// rates far above 1000 per second hold. Lateness beyond 2 ms, as on a busy machine, is lost.
     /// While the rate holds requests back, free slots serve as waiting room. Default is no rate.
     pub fn rate(mut self, requests: u32, per: Duration) -> Self {
-        self.config.rate = Some((requests, per));
+        self.config.rate = Some(Rate::new(requests, per));
         self
     }
 
@@ -271,6 +275,17 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
+    /// Sets all settings that [`Settings`] has, as read from a file: each replaces what was set
+    /// before, and a later method replaces it again. Classifiers, the runtime and the settings of
+    /// the feature `http` stay.
+    ///
+    /// Default is [`Settings::default`], which has no limit.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        let Config { runtime, error, .. } = self.config;
+        self.config = Config { runtime, error, ..settings.into() };
+        self
+    }
+
     /// Sets the runtime for the drain task and, under `Execution::Spawn`, for the calls.
     ///
     /// Useful with several runtimes, if the runtime of the first call may end before the others.
@@ -295,6 +310,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// - a `rate_burst` of 0
     /// - `exact_flows` of 0
     /// - `Execution::Caller` with `Abandon::Finish`
+    /// - an algorithm of [`Settings`] that is `custom`, that lacks its target or has a parameter of
+    ///   another algorithm, or with bounds of 0 or in the wrong order
     pub fn build(self) -> Result<LoadLevelLayer<Q, R, H>, BuildError> {
         let Self { config, requests, responder } = self;
         let (settings, algorithm) = config.check()?;

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 #[cfg(feature = "http")]
 use crate::http::hold::Hold;
+use crate::words::{display_words, words};
 
 /// The class of a request: priority, flow, deadline, cost, whether to bypass the queue, and, with
 /// the feature `http`, until when to keep the slot.
@@ -231,3 +232,12 @@ impl Priority {
         self as usize
     }
 }
+
+words!(Priority, "priority", {
+    Critical = "critical",
+    High = "high",
+    Normal = "normal",
+    Low = "low",
+    Background = "background",
+});
+display_words!(Priority);

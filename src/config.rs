@@ -6,10 +6,15 @@ use tokio::runtime;
 
 use crate::{
     error::BuildError,
-    leveler::{admission::bound::MAX_COUNT, pace::Rate, settings::Settings},
+    leveler::{
+        admission::bound::MAX_COUNT,
+        pace::{POSSIBLE_RATES, Pacing, is_possible},
+        settings::Given,
+    },
     limit::Algorithm,
     options::{Abandon, Execution, Overflow},
     queue::{MIN_THRESHOLD, Rules},
+    settings::{Adaptive, Concurrency, DelayTarget, Rate, Settings},
 };
 
 /// Every setting except the classifiers, which have types of their own.
@@ -20,7 +25,7 @@ pub(crate) struct Config {
     pub(crate) limit: Option<Limit>,
     pub(crate) overflow: Overflow,
     pub(crate) line: Rules,
-    pub(crate) rate: Option<(u32, Duration)>,
+    pub(crate) rate: Option<Rate>,
     pub(crate) rate_burst: u32,
     pub(crate) max_wait: Option<Duration>,
     pub(crate) bypass_limit: usize,
@@ -34,32 +39,57 @@ pub(crate) struct Config {
 /// The limit, fixed or found by an algorithm.
 pub(crate) enum Limit {
     Fixed(usize),
-    Found(Box<dyn Algorithm>),
+    /// An algorithm, and what is known of it.
+    Found(Adaptive, Box<dyn Algorithm>),
+    /// An algorithm to be made.
+    Loaded(Adaptive),
 }
-
-/// The default capacity, in requests. A burst of this size waits instead of being refused. At 1 ms
-/// a call and a limit of 16 the last request waits 64 ms. A round number, small beside the memory
-/// of a server; size the capacity for your own load.
-const DEFAULT_CAPACITY: usize = 1024;
-
-/// The default bypass limit, in requests. Enough for the probes of an orchestrator and an operator
-/// looking in, and too few for a flood of probes to hurt.
-const DEFAULT_BYPASS_LIMIT: usize = 8;
 
 impl Default for Config {
     fn default() -> Self {
+        Settings::default().into()
+    }
+}
+
+impl From<Settings> for Config {
+    fn from(settings: Settings) -> Self {
+        let Settings {
+            name,
+            capacity,
+            concurrency,
+            max_wait,
+            overflow,
+            order,
+            lifo_after,
+            controlled_delay,
+            guaranteed_share,
+            exact_flows,
+            bypass_limit,
+            rate,
+            rate_burst,
+            abandon,
+            execution,
+        } = settings;
+        let delay = controlled_delay.map(|target| match target {
+            DelayTarget::Auto => None,
+            DelayTarget::Wait(target) => Some(target),
+        });
+        let dedicated_queues = exact_flows;
         Self {
-            name: Arc::from("default"),
-            capacity: DEFAULT_CAPACITY,
-            limit: None,
-            overflow: Overflow::default(),
-            line: Rules::default(),
-            rate: None,
-            rate_burst: 1,
-            max_wait: None,
-            bypass_limit: DEFAULT_BYPASS_LIMIT,
-            abandon: Abandon::default(),
-            execution: Execution::default(),
+            name: name.into(),
+            capacity,
+            limit: concurrency.map(|concurrency| match concurrency {
+                Concurrency::Fixed(limit) => Limit::Fixed(limit),
+                Concurrency::Adaptive(adaptive) => Limit::Loaded(adaptive),
+            }),
+            overflow,
+            line: Rules { order, lifo_after, delay, guaranteed_share, dedicated_queues },
+            rate,
+            rate_burst,
+            max_wait,
+            bypass_limit,
+            abandon,
+            execution,
             runtime: None,
             error: None,
         }
@@ -69,7 +99,7 @@ impl Default for Config {
 impl Config {
     /// Validates the settings. Returns the settings of the leveler, and the algorithm of an
     /// adaptive limit.
-    pub(crate) fn check(self) -> Result<(Settings, Option<Box<dyn Algorithm>>), BuildError> {
+    pub(crate) fn check(self) -> Result<(Given, Option<Box<dyn Algorithm>>), BuildError> {
         let Self {
             name,
             capacity,
@@ -91,7 +121,7 @@ impl Config {
         if capacity > MAX_COUNT {
             return Err(BuildError::new("capacity", capacity, format!("0 to {MAX_COUNT}")));
         }
-        let (limit, algorithm) = match limit {
+        let (limit, found) = match limit {
             None => {
                 let allowed = "a limit by `concurrency`, or `adaptive_concurrency` to find it";
                 return Err(BuildError::new("concurrency", "not set", allowed));
@@ -100,7 +130,13 @@ impl Config {
                 return Err(BuildError::new("concurrency", limit, format!("1 to {MAX_COUNT}")));
             }
             Some(Limit::Fixed(limit)) => (limit as f64, None),
-            Some(Limit::Found(algorithm)) => (algorithm.limit(), Some(algorithm)),
+            Some(Limit::Found(adaptive, algorithm)) => {
+                (algorithm.limit(), Some((adaptive, algorithm)))
+            }
+            Some(Limit::Loaded(adaptive)) => {
+                let (adaptive, algorithm) = adaptive.build()?;
+                (algorithm.limit(), Some((adaptive, algorithm)))
+            }
         };
         if max_wait.is_some_and(|wait| wait.is_zero()) {
             let allowed = "more than zero (for no waiting at all, set `capacity` to 0)";
@@ -129,27 +165,23 @@ impl Config {
         if rate_burst == 0 {
             return Err(BuildError::new("rate_burst", rate_burst, "1 or more"));
         }
-        let rate = match rate {
-            None => None,
-            Some((requests, per)) => {
-                Some(Rate::new(requests, per, rate_burst).ok_or_else(|| {
-                    let value = format!("{requests} per {per:?}");
-                    BuildError::new("rate", value, "1 or more requests per 1 ns to 100 years")
-                })?)
-            }
-        };
+        if let Some(rate) = rate.filter(|rate| !is_possible(*rate)) {
+            return Err(BuildError::new("rate", rate, POSSIBLE_RATES));
+        }
+        let pacing = Pacing { rate, burst: rate_burst };
         if execution == Execution::Caller && abandon == Abandon::Finish {
             let allowed = "`Execution::Spawn` when `abandon` is `Abandon::Finish`: \
                            a call polled by its caller cannot outlive it";
             return Err(BuildError::new("execution", "Execution::Caller", allowed));
         }
-        let settings = Settings {
+        let (adaptive, algorithm) = found.unzip();
+        let given = Given {
             name,
             capacity,
             limit,
+            adaptive,
             line,
-            rate,
-            rate_burst,
+            pacing,
             max_wait,
             bypass_limit,
             overflow,
@@ -157,7 +189,7 @@ impl Config {
             execution,
             runtime,
         };
-        Ok((settings, algorithm))
+        Ok((given, algorithm))
     }
 }
 
@@ -165,7 +197,8 @@ impl fmt::Debug for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(limit) => f.debug_tuple("Fixed").field(limit).finish(),
-            Self::Found(algorithm) => f.debug_tuple("Found").field(&algorithm.limit()).finish(),
+            Self::Found(adaptive, _) => f.debug_tuple("Found").field(adaptive).finish(),
+            Self::Loaded(adaptive) => f.debug_tuple("Loaded").field(adaptive).finish(),
         }
     }
 }

@@ -3,7 +3,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     error::{BuildError, Reason},
     future::Changed,
-    leveler::{front::Leveler, pace::Rate, snapshot},
+    leveler::{
+        front::Leveler,
+        pace::{POSSIBLE_RATES, Pacing, is_possible},
+        reload, snapshot,
+    },
+    settings::{Rate, Settings},
     stats::Stats,
 };
 
@@ -46,6 +51,53 @@ impl Handle {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.leveler.core.settings.name
+    }
+
+    /// Returns how long new requests may wait, as set with
+    /// [`Builder::max_wait`](crate::Builder::max_wait) or [`set_max_wait`](Self::set_max_wait).
+    #[must_use]
+    pub fn max_wait(&self) -> Option<Duration> {
+        self.leveler.core.admission.max_wait.get().get()
+    }
+
+    /// Returns the settings in force: those of the builder, with every change made through a handle
+    /// since.
+    ///
+    /// A limit that was [set by hand](Self::set_limit) over an algorithm reads as this limit, and
+    /// so does the last limit of an algorithm that has panicked. An algorithm that this crate does
+    /// not have reads as `custom`. Given to [`Builder::settings`](crate::Builder::settings), the
+    /// settings make another leveler like this one, except that `custom` is refused.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        reload::settings(&self.leveler.core)
+    }
+
+    /// Applies settings to the running leveler, as after a change of a file. All are checked first.
+    ///
+    /// With immediate effect, each as by the method of its name: `capacity`, `max_wait`,
+    /// `bypass_limit`, `rate`, `rate_burst` and `concurrency`. A limit in numbers is
+    /// [set](Self::set_limit). The algorithm of the builder, with the same parameters, gets the
+    /// limit [back](Self::resume_adaptive); another algorithm needs a new layer.
+    ///
+    /// Returns the names of the settings that differ and need a new layer, such as `order`: they
+    /// stay as they are. `custom` matches an algorithm of another crate, whatever it is.
+    ///
+    /// # Errors
+    ///
+    /// As from [`Builder::build`](crate::Builder::build); then nothing changes.
+    ///
+    /// ```
+    /// # use tower_load_leveling::{LoadLevelLayer, Order, settings::Settings};
+    /// # let layer = LoadLevelLayer::new(1024, 64);
+    /// let mut settings = layer.handle().settings();
+    /// settings.concurrency = Some(32.into());
+    /// settings.order = Order::Lifo;
+    /// assert_eq!(layer.handle().apply(&settings)?, ["order"]);
+    /// assert_eq!(layer.handle().limit(), 32);
+    /// # Ok::<(), tower_load_leveling::error::BuildError>(())
+    /// ```
+    pub fn apply(&self, settings: &Settings) -> Result<Vec<&'static str>, BuildError> {
+        reload::apply(&self.leveler.core, settings)
     }
 
     /// Returns whether dispatch is [paused](Self::pause).
@@ -146,14 +198,11 @@ impl Handle {
     ///
     /// If the rate is 0 requests, or per 0 s, or per more than a century; then nothing changes.
     pub fn set_rate(&self, rate: Option<(u32, Duration)>) -> Result<(), BuildError> {
-        let core = &self.leveler.core;
-        let rate = rate.map(|(requests, per)| {
-            Rate::new(requests, per, core.settings.rate_burst).ok_or_else(|| {
-                let allowed = "1 or more requests per 1 ns to 100 years";
-                BuildError::new("set_rate", format!("{requests} per {per:?}"), allowed)
-            })
-        });
-        core.set_rate(rate.transpose()?);
+        let rate = rate.map(|(requests, per)| Rate::new(requests, per));
+        if let Some(rate) = rate.filter(|rate| !is_possible(*rate)) {
+            return Err(BuildError::new("set_rate", rate, POSSIBLE_RATES));
+        }
+        self.leveler.core.set_pacing(|pacing| Pacing { rate, ..pacing });
         Ok(())
     }
 

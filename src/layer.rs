@@ -66,6 +66,7 @@ impl<Q, R, H> LoadLevelLayer<Q, R, H> {
         if core.limiter.is_adaptive() {
             settings.limit = core.admission.exact_limit();
         }
+        settings.adaptive = None;
         Self::from_parts(
             Leveler::new(settings, None),
             Arc::clone(&self.front.request_classifier),

@@ -105,6 +105,8 @@
 //! - The inner **panics**: the panic goes on in the caller, as without the layer, and nowhere else.
 //! - A caller **drops** the future: a waiting request is removed, a running call is dropped. With
 //!   [`Abandon::Finish`] both finish instead.
+//! - The **settings** change: [`Handle`] has a method for each that a running leveler can change,
+//!   and [`Handle::apply`] takes all from a file. See [`settings`].
 //! - You **shut down**: [`Handle::close`] refuses new requests and lets the others finish;
 //!   [`Handle::drain`] waits for them, up to a deadline.
 //! - The **runtime** of the drain task ends: waiting requests are answered with
@@ -217,9 +219,11 @@ pub mod respond;
 mod retry_after;
 mod rng;
 mod service;
+pub mod settings;
 pub mod stats;
 mod sync;
 mod traits;
+mod words;
 
 pub use self::{
     builder::Builder,

@@ -1,5 +1,7 @@
 //! Settings with a fixed set of choices.
 
+use crate::words::{display_words, words};
+
 /// The handling of a new request if no place is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,3 +80,9 @@ pub enum Execution {
     /// [`Abandon::Finish`].
     Caller,
 }
+
+words!(Overflow, "overflow", { Reject = "reject", Wait = "wait", EvictOldest = "evict_oldest" });
+words!(Order, "order", { Fifo = "fifo", Lifo = "lifo", AdaptiveLifo = "adaptive_lifo" });
+words!(Abandon, "abandon", { Cancel = "cancel", Finish = "finish" });
+words!(Execution, "execution", { Spawn = "spawn", Caller = "caller" });
+display_words!(Overflow, Order, Abandon, Execution);

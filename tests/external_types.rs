@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The names as the source writes them: `tower::Layer` is `tower_layer::Layer`.
-const ALLOWED: [&str; 13] = [
+const ALLOWED: [&str; 18] = [
     "http::HeaderMap",
     "http::HeaderName",
     "http::Request",
@@ -20,6 +20,12 @@ const ALLOWED: [&str; 13] = [
     "http_body::Body",
     "http_body::Frame",
     "http_body::SizeHint",
+    // What the feature `serde` implements. serde has promised 1.0 for good.
+    "serde::Deserialize",
+    "serde::Deserializer",
+    "serde::Serialize",
+    "serde::Serializer",
+    "serde::de::Error",
     "tokio::runtime::Handle",
     "tokio::time::Instant",
     "tower::BoxError",
@@ -28,12 +34,13 @@ const ALLOWED: [&str; 13] = [
 ];
 
 /// Every dependency of `Cargo.toml`.
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 10] = [
     "bytes",
     "futures",
     "http",
     "http_body",
     "pin_project_lite",
+    "serde",
     "tokio",
     "tower",
     "tower_service",

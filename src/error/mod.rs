@@ -9,9 +9,11 @@
 //! - [`ServiceError`]: the inner service has died, or the runtime of the call has.
 //!
 //! [`Refused`] is the error of [`LoadLevel::try_call`](crate::LoadLevel::try_call) and hands the
-//! request back. [`BuildError`] names an invalid setting of the [`Builder`](crate::Builder).
+//! request back. [`BuildError`] names an invalid setting of the [`Builder`](crate::Builder), and
+//! [`ParseError`] a word that names no value.
 
 mod chain;
+pub(crate) mod parse;
 mod reason;
 
 use std::{error::Error, fmt, sync::Arc, time::Duration};
@@ -19,7 +21,7 @@ use std::{error::Error, fmt, sync::Arc, time::Duration};
 pub use tower::BoxError;
 
 pub(crate) use self::chain::sources;
-pub use self::reason::Reason;
+pub use self::{parse::ParseError, reason::Reason};
 use crate::retry_after::RetryAfter;
 
 /// The error of a request refused or removed by the layer before the inner service saw it.
@@ -284,7 +286,8 @@ impl BuildError {
         Self { setting, value: value.to_string(), allowed: allowed.to_string() }
     }
 
-    /// Returns the name of the setting, equal to the name of the builder's method.
+    /// Returns the name of the setting: of the builder's method, or of the key in
+    /// [`Settings`](crate::settings::Settings), such as `concurrency.min`.
     #[must_use]
     pub fn setting(&self) -> &str {
         self.setting

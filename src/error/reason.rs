@@ -1,9 +1,11 @@
 use std::fmt;
 
+use crate::words::words;
+
 /// The reason why a request was refused on arrival or removed from the queue.
 ///
-/// `Display` prints a sentence for logs and responses, [`as_str`](Self::as_str) a name for fields.
-/// Later releases may add reasons.
+/// `Display` prints a sentence for logs and responses; [`as_str`](Self::as_str) returns a word for
+/// fields, which `FromStr` reads. Later releases may add reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -53,24 +55,20 @@ impl Reason {
         Self::Closed,
         Self::NoRuntime,
     ];
-
-    /// Returns the name of the reason in snake case, as in the fields of events.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::CutOff => "cut_off",
-            Self::Bypass => "bypass",
-            Self::Evicted => "evicted",
-            Self::MaxWait => "max_wait",
-            Self::Deadline => "deadline",
-            Self::WouldMissDeadline => "would_miss_deadline",
-            Self::Delay => "delay",
-            Self::Closed => "closed",
-            Self::NoRuntime => "no_runtime",
-        }
-    }
 }
+
+words!(Reason, "reason", {
+    Full = "full",
+    CutOff = "cut_off",
+    Bypass = "bypass",
+    Evicted = "evicted",
+    MaxWait = "max_wait",
+    Deadline = "deadline",
+    WouldMissDeadline = "would_miss_deadline",
+    Delay = "delay",
+    Closed = "closed",
+    NoRuntime = "no_runtime",
+});
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,7 +7,10 @@ use http_body::Body;
 use tower::BoxError;
 
 use super::body::HeldBody;
-use crate::respond::{Call, Sealed, TrackCompletion};
+use crate::{
+    respond::{Call, Sealed, TrackCompletion},
+    words::{display_words, words},
+};
 
 /// The time until which a call keeps its slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +27,9 @@ pub enum Hold {
     /// the response.
     BodyEnd,
 }
+
+words!(Hold, "hold", { Response = "response", BodyEnd = "body_end" });
+display_words!(Hold);
 
 /// The [`TrackCompletion`] made by [`Builder::hold_until`](crate::Builder::hold_until).
 #[derive(Clone, Copy, Debug)]

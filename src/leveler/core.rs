@@ -12,9 +12,9 @@ use super::{
     link::{Link, job::Job},
     max_wait::After,
     metrics::Metrics,
-    pace::Rate,
+    pace::Pacing,
     runtime::Runtime,
-    settings::Settings,
+    settings::Given,
 };
 use crate::{
     class::Rank,
@@ -23,11 +23,14 @@ use crate::{
     queue::{ChargeId, InnerId},
     retry_after::RetryAfter,
     rng::seed,
+    sync::Mutex,
 };
 
 /// The state shared by the leveler, the drain task and every request.
 pub(crate) struct Core {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Given,
+    /// The pace in force, of which the drain task has a copy.
+    pacing: Mutex<Pacing>,
     pub(crate) admission: Admission,
     pub(crate) limiter: Limiter,
     pub(crate) link: Link,
@@ -43,7 +46,7 @@ const LOOK: u64 = 64;
 
 impl Core {
     pub(super) fn new(
-        settings: Settings,
+        settings: Given,
         algorithm: Option<Box<dyn Algorithm>>,
         receiver: mpsc::Receiver<Arc<dyn Job>>,
     ) -> Self {
@@ -53,6 +56,7 @@ impl Core {
             link: Link::new(receiver, settings.line),
             metrics: Metrics::new(),
             runtime: Runtime::new(settings.runtime.clone()),
+            pacing: Mutex::new(settings.pacing),
             inline_polling: InlinePolling::new(),
             settings,
         }
@@ -134,11 +138,19 @@ impl Core {
         resumed
     }
 
-    /// Sets the rate of dispatches, or none.
-    pub(crate) fn set_rate(&self, rate: Option<Rate>) {
-        // The drain task learns of it before it lets direct calls through again, or after.
-        self.link.rate.put(|news| *news = Some(rate));
-        self.admission.set_has_rate(rate.is_some());
+    /// Returns the pace of dispatches in force.
+    pub(crate) fn pacing(&self) -> Pacing {
+        self.pacing.with(|pacing| *pacing)
+    }
+
+    /// Changes the pace of dispatches. `change` returns the pace from now on.
+    pub(crate) fn set_pacing(&self, change: impl FnOnce(Pacing) -> Pacing) {
+        self.pacing.with(|pacing| {
+            *pacing = change(*pacing);
+            // Under the lock: of two setters at once, the same is the last for both.
+            self.admission.set_has_rate(pacing.rate.is_some());
+        });
+        self.link.pacing_changed.put(|changed| *changed = true);
         self.wake();
     }
 

@@ -6,7 +6,7 @@ use super::{
     core::Core,
     drain::spawn::ensure_drained,
     link::{backlog::CHANNEL, job::Job},
-    settings::Settings,
+    settings::Given,
 };
 use crate::{
     error::Reason,
@@ -29,7 +29,7 @@ pub(crate) struct Front<Q> {
 }
 
 impl Leveler {
-    pub(crate) fn new(settings: Settings, algorithm: Option<Box<dyn Algorithm>>) -> Self {
+    pub(crate) fn new(settings: Given, algorithm: Option<Box<dyn Algorithm>>) -> Self {
         let (sender, receiver) = mpsc::channel(CHANNEL);
         Self { core: Arc::new(Core::new(settings, algorithm, receiver)), sender }
     }

@@ -42,6 +42,7 @@ mod max_wait;
 mod metrics;
 pub(crate) mod pace;
 pub(crate) mod panics;
+pub(crate) mod reload;
 mod runtime;
 pub(crate) mod settings;
 pub(crate) mod snapshot;

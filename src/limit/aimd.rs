@@ -37,8 +37,8 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Aimd {
     limit: f64,
-    bounds: Bounds,
-    timeout: Duration,
+    pub(crate) bounds: Bounds,
+    pub(crate) timeout: Duration,
 }
 
 /// The share of the limit that an overload leaves: `backoffRatio` of Netflix' `AIMDLimit`, which is
@@ -90,7 +90,7 @@ impl Aimd {
         Self { timeout, ..self }
     }
 
-    fn within(self, bounds: Bounds) -> Self {
+    pub(crate) fn within(self, bounds: Bounds) -> Self {
         Self { limit: bounds.start(), bounds, ..self }
     }
 }

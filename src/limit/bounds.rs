@@ -3,10 +3,10 @@
 /// Keeps the values as set, so that their order does not matter. In a contradiction the minimum
 /// prevails over the maximum, and both prevail over the start.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) min: f64,
-    pub(super) max: f64,
-    pub(super) initial: f64,
+pub(crate) struct Bounds {
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) initial: f64,
 }
 
 impl Bounds {

@@ -52,7 +52,7 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct Gradient {
     limit: f64,
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
     window: Window,
     /// The end of this window, or `None` before the first call.
     ends: Option<Instant>,
@@ -113,7 +113,7 @@ impl Gradient {
         self.within(bounds)
     }
 
-    fn within(self, bounds: Bounds) -> Self {
+    pub(crate) fn within(self, bounds: Bounds) -> Self {
         Self { limit: bounds.start(), bounds, ..self }
     }
 

@@ -41,3 +41,4 @@ pub use self::{
     sample::{Load, Outcome, Sample},
     vegas::Vegas,
 };
+pub(crate) use self::{bounds::Bounds, latency_target::LOWEST_MIN};

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::words::{display_words, words};
+
 /// The measurements of one finished call.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -61,6 +63,14 @@ pub enum Outcome {
     /// panicked. The sample still has the age of the call.
     Cancelled,
 }
+
+words!(Outcome, "outcome", {
+    Success = "success",
+    Overload = "overload",
+    Ignore = "ignore",
+    Cancelled = "cancelled",
+});
+display_words!(Outcome);
 
 /// The load of a leveler at a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

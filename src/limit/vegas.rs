@@ -48,13 +48,15 @@ use crate::rng::mix;
 #[derive(Clone, Debug)]
 pub struct Vegas {
     limit: f64,
-    bounds: Bounds,
+    pub(crate) bounds: Bounds,
     /// The shortest service time, in seconds.
     base: Option<f64>,
     /// The number of calls since the base was forgotten.
     calls: f64,
     /// The number of calls after which the base is forgotten, as a multiple of the limit.
     memory: f64,
+    /// The seed of the random numbers, and the state of the sequence.
+    pub(crate) seed: u64,
     random: u64,
 }
 
@@ -70,8 +72,16 @@ impl Vegas {
     #[must_use]
     pub fn new() -> Self {
         let bounds = Bounds { min: 1.0, max: 1000.0, initial: 20.0 };
-        Self { limit: bounds.start(), bounds, base: None, calls: 0.0, memory: 0.0, random: 0 }
-            .seed(0)
+        let new = Self {
+            limit: bounds.start(),
+            bounds,
+            base: None,
+            calls: 0.0,
+            memory: 0.0,
+            seed: 0,
+            random: 0,
+        };
+        new.seed(0)
     }
 
     /// Sets the lowest limit, in calls at once.
@@ -109,12 +119,13 @@ impl Vegas {
     /// Default is 0.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
         self.random = seed;
         self.memory = self.next_memory();
         self
     }
 
-    fn within(self, bounds: Bounds) -> Self {
+    pub(crate) fn within(self, bounds: Bounds) -> Self {
         Self { limit: bounds.start(), bounds, ..self }
     }
 

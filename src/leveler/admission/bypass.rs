@@ -16,6 +16,10 @@ impl Bypass {
         self.running.load(SeqCst)
     }
 
+    pub(super) fn limit(&self) -> usize {
+        self.limit.load(SeqCst)
+    }
+
     pub(super) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, SeqCst);
     }

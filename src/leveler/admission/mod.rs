@@ -39,7 +39,7 @@ use self::{
     shedding::shedder::Shedder,
     word::Counts,
 };
-use super::{budget::Budget, max_wait::MaxWait, settings::Settings};
+use super::{budget::Budget, max_wait::MaxWait, settings::Given};
 use crate::{
     options::{Order, Overflow},
     stats::Counters,
@@ -65,7 +65,7 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &Given) -> Self {
         let now = Instant::now();
         Self {
             bound: Bound::new(settings.capacity, settings.limit),
@@ -77,7 +77,7 @@ impl Admission {
             bypass: Bypass::new(settings.bypass_limit),
             overflow: settings.overflow,
             order: settings.line.order,
-            has_rate: AtomicBool::new(settings.rate.is_some()),
+            has_rate: AtomicBool::new(settings.pacing.rate.is_some()),
             max_wait: MaxWait::new(settings.max_wait),
         }
     }
@@ -117,6 +117,11 @@ impl Admission {
     /// Returns the number of running requests, regardless of cost.
     pub(crate) fn running(&self) -> usize {
         self.bound.running()
+    }
+
+    /// Returns how many requests may bypass the queue at once.
+    pub(crate) fn bypass_limit(&self) -> usize {
+        self.bypass.limit()
     }
 
     /// Returns the number of requests on the budget of [`Class::bypass`](crate::Class::bypass).

@@ -26,7 +26,7 @@ pub(super) struct Dispatcher {
 
 impl Dispatcher {
     pub(super) fn new(core: &Core, now: Instant) -> Self {
-        Self { pace: Pace::new(core.settings.rate, now), window: Window::new(now) }
+        Self { pace: Pace::new(core.pacing(), now), window: Window::new(now) }
     }
 
     /// Dispatches as many requests as fit. Returns the time of the next dispatch, if the pace
@@ -38,10 +38,10 @@ impl Dispatcher {
         cx: &mut Context<'_>,
     ) -> Option<Instant> {
         let admission = &core.admission;
-        let mut news = None;
-        core.link.rate.swap(&mut news);
-        if let Some(rate) = news {
-            self.pace.set_rate(rate, Instant::now());
+        let mut is_changed = false;
+        core.link.pacing_changed.swap(&mut is_changed);
+        if is_changed {
+            self.pace.set(core.pacing(), Instant::now());
         }
         let (mut left, mut due) = (BATCH, None);
         let times = admission.predictor.service_times.by_priority();

@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use self::{backlog::Backlog, inbox::Inbox, job::Job};
-use super::{pace::Rate, panics::contain};
+use super::panics::contain;
 use crate::{
     error::Reason,
     queue::{ChargeId, InnerId, Rules},
@@ -31,8 +31,8 @@ pub(crate) struct Link {
     pub(crate) woken: Inbox<BTreeSet<InnerId>>,
     /// The real times of charged calls.
     pub(crate) settlements: Inbox<Vec<(ChargeId, Duration)>>,
-    /// A new rate of dispatches, or an end of it.
-    pub(crate) rate: Inbox<Option<Option<Rate>>>,
+    /// Set if the rate of dispatches has changed.
+    pub(crate) pacing_changed: Inbox<bool>,
     /// Set while a drain task exists.
     is_alive: AtomicBool,
     /// Set once the deadline of a drain has passed: nothing may wait any more.
@@ -45,7 +45,7 @@ impl Link {
             backlog: Mutex::new(Backlog::new(receiver, rules)),
             woken: Inbox::default(),
             settlements: Inbox::default(),
-            rate: Inbox::default(),
+            pacing_changed: Inbox::default(),
             is_alive: AtomicBool::new(false),
             is_dismissed: AtomicBool::new(false),
         }

@@ -110,11 +110,11 @@ impl Bdp {
         Self::within(Bounds { initial: whole(initial), ..self.bounds() })
     }
 
-    fn within(bounds: Bounds) -> Self {
+    pub(crate) fn within(bounds: Bounds) -> Self {
         Self { origin: None, trials: Trials::new(bounds) }
     }
 
-    fn bounds(&self) -> Bounds {
+    pub(crate) fn bounds(&self) -> Bounds {
         self.trials.search.bounds
     }
 

@@ -71,8 +71,8 @@ use super::{
 #[derive(Clone, Debug)]
 pub struct LatencyTarget {
     limit: f64,
-    bounds: Bounds,
-    target: Duration,
+    pub(crate) bounds: Bounds,
+    pub(crate) target: Duration,
     window: Window,
     /// The mean service time of the last window. The target, before the first.
     mean: Duration,
@@ -105,7 +105,7 @@ const DEEP_CUT: f64 = 0.75;
 const BACKOFF: f64 = 0.7;
 
 /// The lowest minimum. With less, calls would be so rare that a leveler could not follow its inner.
-const LOWEST_MIN: f64 = 0.01;
+pub(crate) const LOWEST_MIN: f64 = 0.01;
 
 impl LatencyTarget {
     /// Returns the algorithm with a target for the mean service time: from dispatch to the end of
@@ -153,7 +153,7 @@ impl LatencyTarget {
         self.within(bounds)
     }
 
-    fn within(self, bounds: Bounds) -> Self {
+    pub(crate) fn within(self, bounds: Bounds) -> Self {
         Self { limit: bounds.start(), bounds, ..self }
     }
 
