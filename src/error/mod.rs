@@ -116,9 +116,9 @@ impl Rejected {
     /// drained.
     ///
     /// The drain time comes from the recent rate of finished calls. Until a rate is known, it comes
-    /// from the limit and the mean time for which calls have their slots. The result is spread by ±20 %, to keep rejected callers from returning all
-    /// together. The upper bound is a minute; the lower bound is about a second if the priority is
-    /// cut off.
+    /// from the limit and the mean time for which calls keep their slots. The result is spread by
+    /// ±20 %, to keep rejected callers from returning all together. The upper bound is a minute; the
+    /// lower bound is about a second if the priority is cut off.
     ///
     /// Returns `None` until a call has finished, and if a retry is pointless: for
     /// [`Reason::Closed`], for [`Reason::NoRuntime`], and for [`Reason::WouldMissDeadline`] with a

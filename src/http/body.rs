@@ -20,7 +20,7 @@ use tokio::{
 use tower::BoxError;
 
 use super::reader::Reader;
-use crate::{respond::Kept, sync::Mutex};
+use crate::{respond::Kept, sync::UserMutex};
 
 pin_project! {
     /// The body of a response under [`Builder::hold_until`](crate::Builder::hold_until). Passes all
@@ -39,7 +39,7 @@ pin_project! {
     #[project = KindProj]
     enum Kind<B> {
         Free { #[pin] body: B },
-        Held { held: Arc<Mutex<Held<B>>> },
+        Held { held: Arc<UserMutex<Held<B>>> },
     }
 }
 
@@ -77,7 +77,7 @@ impl<B: Body + Send + 'static> HeldBody<B> {
     ) -> Self {
         let (body, slot) = (Some(Box::pin(body)), Some(slot));
         let held = Held { body, slot, is_begun: false, left, watch: None, is_cut: false };
-        let held = Arc::new(Mutex::new(held));
+        let held = Arc::new(UserMutex::new(held));
         let watch = idle.and_then(|idle| Watch::begin(&held, idle));
         held.lock().watch = watch;
         Self { kind: Kind::Held { held } }
@@ -91,7 +91,7 @@ struct Watch {
 }
 
 impl Watch {
-    fn begin<B: Send + 'static>(held: &Arc<Mutex<Held<B>>>, idle: Duration) -> Option<Self> {
+    fn begin<B: Send + 'static>(held: &Arc<UserMutex<Held<B>>>, idle: Duration) -> Option<Self> {
         let now = Instant::now();
         // A time too long for the clock means no limit.
         let late = now.checked_add(idle)?;
@@ -110,7 +110,7 @@ impl Drop for Watch {
 
 /// Drops a body that nobody has read for `idle`. Checks now and then instead of at each frame.
 async fn watch<B>(
-    held: Weak<Mutex<Held<B>>>,
+    held: Weak<UserMutex<Held<B>>>,
     reader: Arc<Reader>,
     idle: Duration,
     mut late: Instant,

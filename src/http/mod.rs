@@ -48,6 +48,8 @@ mod body;
 mod builder;
 mod deadline;
 pub(crate) mod hold;
+mod or_empty;
+mod read_ahead;
 mod reader;
 mod refusal;
 mod refusal_body;
@@ -66,6 +68,8 @@ pub use self::{
     body::{BodyIdle, HeldBody},
     deadline::{ExtensionDeadline, HeaderDeadline},
     hold::{Hold, HoldBody},
+    or_empty::OrEmpty,
+    read_ahead::{ReadAhead, ReadAheadBody, ReadAheadFuture, ReadAheadHandle, ReadAheadLayer},
     refusal::Refusal,
     refusal_body::{Empty, PlainText, ProblemJson, RefusalBody},
     rejection::{ErrorResponse, InternalServerError, RejectionLayer},

@@ -10,6 +10,11 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use tokio::net::TcpListener;
+use tonic::{
+    service::Routes,
+    transport::{Channel, Endpoint, server::TcpIncoming},
+};
+use tower::{BoxError, Service};
 
 pub type Http = Client<HttpConnector, Body>;
 
@@ -19,7 +24,10 @@ pub fn client() -> Http {
 
 /// Sends all requests over one connection.
 pub fn client_h2() -> Http {
-    Client::builder(TokioExecutor::new()).http2_only(true).build_http()
+    let mut connector = HttpConnector::new();
+    // The last piece of a window would be held back for 40 ms.
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).http2_only(true).build(connector)
 }
 
 pub async fn serve(router: Router) -> String {
@@ -30,23 +38,24 @@ pub async fn serve(router: Router) -> String {
 }
 
 /// Serves, and returns a channel with one connection.
-pub async fn serve_grpc<L>(router: tonic::transport::server::Router<L>) -> tonic::transport::Channel
+pub async fn serve_grpc<L, B>(router: tonic::transport::server::Router<L>) -> Channel
 where
-    L: tower::Layer<tonic::service::Routes> + Clone + Send + 'static,
-    L::Service: tower::Service<
+    L: tower::Layer<Routes> + Clone + Send + 'static,
+    L::Service: Service<
             Request<tonic::body::Body>,
-            Response = Response<tonic::body::Body>,
-            Error: Into<tower::BoxError> + Send,
+            Response = Response<B>,
+            Error: Into<BoxError> + Send,
             Future: Send,
         > + Clone
         + Send
         + 'static,
+    B: http_body::Body<Data = bytes::Bytes, Error: Into<BoxError>> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let uri = format!("http://{}", listener.local_addr().expect("bound"));
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    let incoming = TcpIncoming::from(listener);
     tokio::spawn(router.serve_with_incoming(incoming));
-    let endpoint = tonic::transport::Endpoint::from_shared(uri).expect("a uri");
+    let endpoint = Endpoint::from_shared(uri).expect("a uri");
     endpoint.connect().await.expect("a connection")
 }
 
