@@ -39,11 +39,14 @@ pin_project! {
     #[project = KindProj]
     enum Kind<B> {
         Free { #[pin] body: B },
-        Held { held: Arc<UserMutex<Held<B>>> },
+        Held { held: Arc<UserMutex<Held<B>>>, reader: Option<Arc<Reader>> },
     }
 }
 
 /// State shared with the watch, which drops the body if nobody reads it.
+///
+/// The methods of the body run under the lock. Its drop, the end of the call and the waker of the
+/// reader are for outside.
 struct Held<B> {
     /// `None` after the end.
     body: Option<Pin<Box<B>>>,
@@ -56,6 +59,14 @@ struct Held<B> {
     /// The watch, if the body has an idle limit.
     watch: Option<Watch>,
     is_cut: bool,
+}
+
+/// The parts that a poll takes out of the lock: all at the end of the body, and the slot alone to
+/// judge trailers. Dropped in this order: the slot is released after the work has ended.
+struct Taken<B> {
+    _body: Option<Pin<Box<B>>>,
+    slot: Option<Box<dyn Kept>>,
+    _watch: Option<Watch>,
 }
 
 impl<B> HeldBody<B> {
@@ -79,8 +90,9 @@ impl<B: Body + Send + 'static> HeldBody<B> {
         let held = Held { body, slot, is_begun: false, left, watch: None, is_cut: false };
         let held = Arc::new(UserMutex::new(held));
         let watch = idle.and_then(|idle| Watch::begin(&held, idle));
+        let reader = watch.as_ref().map(|watch| Arc::clone(&watch.reader));
         held.lock().watch = watch;
-        Self { kind: Kind::Held { held } }
+        Self { kind: Kind::Held { held, reader } }
     }
 }
 
@@ -143,52 +155,78 @@ async fn watch<B>(
     }
 }
 
-impl<B> Held<B>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    fn poll_frame(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
-        if std::mem::take(&mut self.is_cut) {
-            return Poll::Ready(Some(Err(BodyIdle(()).into())));
+/// A frame of a body, or its end.
+type FrameOf<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
+
+/// Polls a held body, and ends the call with the body.
+fn poll_held<B: Body<Error: Into<BoxError>>>(
+    held: &UserMutex<Held<B>>,
+    reader: Option<&Arc<Reader>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+    let waker = reader.map(|reader| reader.waker(cx.waker()));
+    let mut cx = Context::from_waker(waker.as_ref().unwrap_or(cx.waker()));
+    let mut guard = held.lock();
+    if std::mem::take(&mut guard.is_cut) {
+        return Poll::Ready(Some(Err(BodyIdle(()).into())));
+    }
+    let polled = guard.poll_frame(&mut cx);
+    drop(guard);
+    if let (Some(reader), Poll::Ready(_)) = (reader, &polled) {
+        // The reader has to ask for the next frame.
+        reader.mark_unread();
+    }
+    let (frame, is_end, mut taken) = ready!(polled);
+    if let (Some(Ok(frame)), Some(slot)) = (&frame, &mut taken.slot) {
+        if let Some(trailers) = frame.trailers_ref() {
+            slot.judge_trailers(trailers);
         }
-        let Some(body) = self.body.as_mut() else { return Poll::Ready(None) };
+    }
+    if let Some(slot) = taken.slot.take_if(|_| !is_end) {
+        let mut guard = held.lock();
+        // Unless the watch has dropped the body meanwhile: then the call has ended.
+        taken.slot = if guard.body.is_some() { guard.slot.replace(slot) } else { Some(slot) };
+    }
+    drop(taken);
+    Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+}
+
+impl<B: Body> Held<B> {
+    /// Polls for a frame. With it comes whether the body has ended, and what is taken out of the
+    /// lock.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<(FrameOf<B>, bool, Taken<B>)> {
+        let nothing = Taken { _body: None, slot: None, _watch: None };
+        let Some(body) = self.body.as_mut() else { return Poll::Ready((None, true, nothing)) };
         self.is_begun = true;
-        let frame = ready!(match &self.watch {
-            Some(watch) => watch.reader.poll(cx, |cx| body.as_mut().poll_frame(cx)),
-            None => body.as_mut().poll_frame(cx),
-        });
-        let is_end = match &frame {
+        let frame = ready!(body.as_mut().poll_frame(cx));
+        let (is_end, has_trailers) = match &frame {
             Some(Ok(frame)) => {
-                let is_end = body.is_end_stream();
                 if let Some(data) = frame.data_ref() {
                     let got = data.remaining() as u64;
                     self.left = self.left.map(|left| left.saturating_sub(got));
                 }
-                if let (Some(slot), Some(trailers)) = (&mut self.slot, frame.trailers_ref()) {
-                    slot.judge_trailers(trailers);
-                    // Nothing follows trailers.
-                    self.left = Some(0);
-                }
-                is_end
+                (body.is_end_stream(), frame.is_trailers())
             }
             Some(Err(_)) => {
                 if let Some(slot) = &mut self.slot {
                     slot.fail();
                 }
-                true
+                (true, false)
             }
-            None => true,
+            None => (true, false),
         };
-        if is_end {
-            self.body = None;
-            self.slot = None;
-            self.watch = None;
+        if has_trailers {
+            // Nothing follows trailers.
+            self.left = Some(0);
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
+        let taken = match (is_end, has_trailers) {
+            (true, _) => {
+                Taken { _body: self.body.take(), slot: self.slot.take(), _watch: self.watch.take() }
+            }
+            (false, true) => Taken { slot: self.slot.take(), ..nothing },
+            (false, false) => nothing,
+        };
+        Poll::Ready((frame, is_end, taken))
     }
 }
 
@@ -225,14 +263,14 @@ where
             KindProj::Free { body } => {
                 body.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            KindProj::Held { held } => held.lock().poll_frame(cx),
+            KindProj::Held { held, reader } => poll_held(held, reader.as_ref(), cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Free { body } => body.is_end_stream(),
-            Kind::Held { held } => {
+            Kind::Held { held, .. } => {
                 let held = held.lock();
                 !held.is_cut && held.body.as_ref().is_none_or(|body| body.is_end_stream())
             }
@@ -242,7 +280,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Free { body } => body.size_hint(),
-            Kind::Held { held } => {
+            Kind::Held { held, .. } => {
                 let held = held.lock();
                 let body = held.body.as_ref();
                 let unknown = if held.is_cut { SizeHint::new() } else { SizeHint::with_exact(0) };
@@ -269,7 +307,7 @@ impl<B> fmt::Debug for HeldBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_held = match &self.kind {
             Kind::Free { .. } => false,
-            Kind::Held { held } => held.lock().slot.is_some(),
+            Kind::Held { held, .. } => held.lock().slot.is_some(),
         };
         f.debug_struct("HeldBody").field("is_held", &is_held).finish_non_exhaustive()
     }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    task::{Context, Poll, Wake, Waker},
+    task::{Wake, Waker},
 };
 
 use futures::task::AtomicWaker;
@@ -31,24 +31,16 @@ impl Reader {
         self.unread.lock()
     }
 
-    /// Polls for data. While the poll is pending, the reader waits.
-    pub(super) fn poll<T>(
-        self: &Arc<Self>,
-        cx: &Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
+    /// Takes note that the reader waits for data. Returns the waker to poll the body with, which
+    /// wakes `waker`.
+    pub(super) fn waker(self: &Arc<Self>, waker: &Waker) -> Waker {
         *self.unread() = None;
-        self.waker.register(cx.waker());
-        let waker = Waker::from(Arc::clone(self));
-        let polled = poll(&mut Context::from_waker(&waker));
-        if polled.is_ready() {
-            // The reader has to ask for the next frame.
-            self.mark_unread();
-        }
-        polled
+        self.waker.register(waker);
+        Waker::from(Arc::clone(self))
     }
 
-    fn mark_unread(&self) {
+    /// Takes note of data that the reader has to ask for.
+    pub(super) fn mark_unread(&self) {
         self.unread().get_or_insert_with(Instant::now);
     }
 }

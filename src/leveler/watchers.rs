@@ -6,6 +6,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tokio::sync::{Notify, futures::Notified};
 
+use super::panics::contain;
 use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// Notifies those who wait for the end of all work, or for more room.
@@ -29,9 +30,10 @@ impl Watchers {
 
     #[cold]
     fn notify(&self, is_idle: bool) {
-        self.room.notify_waiters();
+        // A panic of a waker is no business of whoever has freed the place.
+        contain(|| self.room.notify_waiters());
         if is_idle {
-            self.idle.notify_waiters();
+            contain(|| self.idle.notify_waiters());
         }
     }
 

@@ -1,8 +1,11 @@
-use std::{collections::BTreeMap, task::Waker};
+use std::{collections::BTreeMap, iter, task::Waker};
 
-use crate::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use crate::{
+    leveler::panics::contain,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 /// Services under `Overflow::Wait` that wait for a place. The longest waiting service is woken
@@ -63,7 +66,10 @@ impl Waitlist {
     }
 
     pub(crate) fn wake_one(&self) {
-        self.wake_some(1);
+        if !self.is_empty() {
+            let first = self.list.with(|list| self.pop(list));
+            first.into_iter().for_each(wake);
+        }
     }
 
     pub(crate) fn wake_all(&self) {
@@ -72,19 +78,25 @@ impl Waitlist {
 
     /// Wakes up to `count` services.
     pub(crate) fn wake_some(&self, count: usize) {
-        let mut left = count;
-        while left > 0 && !self.is_empty() {
-            let Some(waker) = self.pop() else { return };
-            waker.wake();
-            left -= 1;
+        if count == 0 || self.is_empty() {
+            return;
         }
+        // All are taken out first. If one runs its task on the spot, the service is back at its
+        // position before the next is woken.
+        let woken: Vec<_> =
+            self.list.with(|list| iter::from_fn(|| self.pop(list)).take(count).collect());
+        woken.into_iter().for_each(wake);
     }
 
-    fn pop(&self) -> Option<Waker> {
-        self.list.with(|list| {
-            let (_, waker) = list.waiting.pop_first()?;
-            self.len.store(list.waiting.len(), SeqCst);
-            Some(waker)
-        })
+    fn pop(&self, list: &mut List) -> Option<Waker> {
+        let (_, waker) = list.waiting.pop_first()?;
+        self.len.store(list.waiting.len(), SeqCst);
+        Some(waker)
     }
+}
+
+/// Wakes a service. A panic of the waker is no business of whoever has freed a place, nor of those
+/// that are woken next.
+fn wake(waker: Waker) {
+    contain(|| waker.wake());
 }
