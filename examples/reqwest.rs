@@ -5,7 +5,7 @@
 //! [`retry_after`](tower_load_leveling::error::Rejected::retry_after) says.
 //!
 //! ```sh
-//! cargo run --example reqwest
+//! cargo run --features retry --example reqwest
 //! ```
 
 use std::{
@@ -17,11 +17,11 @@ use std::{
 };
 
 use axum::{Router, routing::get};
-use futures::future::{BoxFuture, join_all};
-use reqwest::{Client, Method, Request, Response};
+use futures::future::join_all;
+use reqwest::{Client, Method, Request};
 use tokio::net::TcpListener;
-use tower::{BoxError, ServiceBuilder, ServiceExt, retry::Policy};
-use tower_load_leveling::{LoadLevelLayer, error::Rejected};
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower_load_leveling::{LoadLevelLayer, retry::RetryPolicy};
 
 /// What the server can take at once.
 const LIMIT: usize = 4;
@@ -43,8 +43,11 @@ async fn main() -> Result<(), BoxError> {
         .build()?;
     let handle = leveler.handle();
     // Outside, so that it holds no slot while it waits for its next attempt.
-    let client =
-        ServiceBuilder::new().retry(WhenTold { left: 20 }).layer(leveler).service(Client::new());
+    let retries = RetryPolicy::new()
+        .max_attempts(20)
+        .backoff(Duration::from_millis(20))
+        .clone_with(Request::try_clone);
+    let client = ServiceBuilder::new().retry(retries).layer(leveler).service(Client::new());
 
     let calls = (0..CALLERS).map(|_| {
         let request = uri.parse().map(|uri| Request::new(Method::GET, uri));
@@ -59,31 +62,6 @@ async fn main() -> Result<(), BoxError> {
     ensure(answered == CALLERS, "everybody should be answered in the end")?;
     ensure(refused > 0, "forty at once should be too many")?;
     ensure(peak.load(SeqCst) <= LIMIT, "the server should never have more than it can take")
-}
-
-/// Tries again what was rejected, when it is told to.
-#[derive(Clone, Debug)]
-struct WhenTold {
-    left: u32,
-}
-
-impl Policy<Request, Response, BoxError> for WhenTold {
-    type Future = BoxFuture<'static, ()>;
-
-    fn retry(
-        &mut self,
-        _: &mut Request,
-        result: &mut Result<Response, BoxError>,
-    ) -> Option<Self::Future> {
-        let rejected = result.as_ref().err()?.downcast_ref::<Rejected>()?;
-        self.left = self.left.checked_sub(1)?;
-        let after = rejected.retry_after().unwrap_or(Duration::from_millis(20));
-        Some(Box::pin(tokio::time::sleep(after)))
-    }
-
-    fn clone_request(&mut self, request: &Request) -> Option<Request> {
-        request.try_clone()
-    }
 }
 
 /// A server that notices how many requests it has at once.

@@ -141,8 +141,9 @@
 //!   # drop((both, running_only));
 //!   ```
 //! - A **retry** goes outside. It then holds no slot while backing off, and can obey
-//!   [`retry_after`](error::Rejected::retry_after). A rejected request was never started, so a
-//!   retry is safe. Inside, a retry keeps its slot for all attempts.
+//!   [`retry_after`](error::Rejected::retry_after), as `retry::RetryPolicy` of the feature `retry`
+//!   does. A rejected request was never started, so a retry is safe. Inside, a retry keeps its slot
+//!   for all attempts.
 //! - **Tracing** goes outside, to see the wait. Spans are carried through the queue either way.
 //! - **Cheap checks** (authentication, size limits) go outside, to turn requests away before they
 //!   take a place. Expensive checks go inside.
@@ -216,6 +217,8 @@ pub mod model;
 mod options;
 mod queue;
 pub mod respond;
+#[cfg(feature = "retry")]
+pub mod retry;
 mod retry_after;
 mod rng;
 mod service;
@@ -249,6 +252,6 @@ mod tuning {}
 #[doc = include_str!("../docs/limits.md")]
 mod limits {}
 
-#[cfg(all(doctest, feature = "grpc"))]
+#[cfg(all(doctest, feature = "grpc", feature = "retry"))]
 #[doc = include_str!("../docs/web.md")]
 mod web {}

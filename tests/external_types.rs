@@ -11,7 +11,7 @@ use std::{
 };
 
 /// The names as the source writes them: `tower::Layer` is `tower_layer::Layer`.
-const ALLOWED: [&str; 18] = [
+const ALLOWED: [&str; 20] = [
     "http::HeaderMap",
     "http::HeaderName",
     "http::Request",
@@ -30,6 +30,8 @@ const ALLOWED: [&str; 18] = [
     "tokio::time::Instant",
     "tower::BoxError",
     "tower::Layer",
+    "tower::retry::Policy",
+    "tower::retry::budget::Budget",
     "tower_service::Service",
 ];
 

@@ -168,7 +168,7 @@ impl fmt::Display for Rejected {
 impl Error for Rejected {}
 
 /// Returns the rejection among an error and its sources, if any.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "retry"))]
 pub(crate) fn find_rejected<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Rejected> {
     sources(error).find_map(|error| error.downcast_ref())
 }

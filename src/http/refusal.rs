@@ -119,8 +119,8 @@ impl<'a> Refusal<'a> {
     /// Returns the response with a problem in `application/problem+json` (RFC 9457).
     ///
     /// The members are `type` (`about:blank`), `title`, `status`, [`detail`](Self::detail) and
-    /// `retry_after` in seconds. [`reason`](Self::reason) in snake case follows if clients may know,
-    /// and `instance` if given: a URI reference, such as the path of the request.
+    /// `retry_after` in seconds. [`reason`](Self::reason) in snake case follows if clients may
+    /// know, and `instance` if given: a URI reference, such as the path of the request.
     #[must_use]
     pub fn problem_json(&self, instance: Option<&str>) -> Response<String> {
         let title = self.status.canonical_reason().unwrap_or("Rejected");

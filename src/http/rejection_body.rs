@@ -84,7 +84,7 @@ where
             KindProj::Own { body: None } => Poll::Ready(None),
             KindProj::Own { body: Some(body) } => {
                 let frame = body.lock().as_mut().poll_frame(cx);
-                let convert = |frame: Frame<Bytes>| frame.map_data(|data| Vec::from(data).into());
+                let convert = |frame: Frame<Bytes>| frame.map_data(|data| data.to_vec().into());
                 frame.map(|frame| frame.map(|frame| frame.map(convert)))
             }
         }
