@@ -42,6 +42,7 @@ use crate::{
     },
     options::{Abandon, Execution, Overflow},
     respond::{CompleteOnResponse, Responder, TrackCompletion},
+    sync::atomic::{Ordering::SeqCst, fence},
     traits::{InnerService, Respond},
 };
 
@@ -60,12 +61,15 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 ///
 /// By default `poll_ready` is always ready and reserves nothing, and `call` needs no `poll_ready`:
 /// `call` decides at once whether the request is admitted, and the future says so. Only with
-/// [`Overflow::Wait`] does `poll_ready` wait for a place.
+/// [`Overflow::Wait`] does `poll_ready` wait for a place. Once `S` has died, which is when its
+/// `poll_ready` has failed, `poll_ready` of all its services fails too, for tower's `Balance` and
+/// `Reconnect` to discard them.
 ///
 /// # Errors
 ///
 /// [`Rejected`], [`ServiceError`](crate::error::ServiceError), or the error of `S` unchanged, each
-/// as a [`BoxError`]. See [`error`](crate::error).
+/// as a [`BoxError`]. See [`error`](crate::error). `poll_ready` returns only
+/// [`ServiceError`](crate::error::ServiceError).
 ///
 /// # Panics
 ///
@@ -249,13 +253,25 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let future = ResponseFuture::queued(Arc::clone(&call) as _, gives_up);
         tracing::trace!("request queued");
         self.front.leveler.send(call);
+        // The death may have been told before the request was sent.
+        if self.inner.dead().is_some() {
+            self.inner.fail_waiting();
+        }
         future
     }
 
+    /// Returns the error of a dead inner, and gives up the place or the wait for a place.
+    #[inline]
+    fn poll_dead(&mut self) -> Option<BoxError> {
+        let dead = self.inner.dead()?.clone();
+        (self.reserved, self.waiter) = (None, None);
+        Some(dead.into())
+    }
+
     /// Waits for a place, under `Overflow::Wait`.
-    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if self.reserved.is_some() {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
         let core = &self.inner.core;
         let reserve = || Reserved::take(&core.admission, || Arc::clone(core));
@@ -272,13 +288,15 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             // While a place stays free, the drain task wakes more services, in case the woken
             // service sleeps. Without a runtime no drain task exists, and no service sleeps.
             let _ = ensure_drained(core);
-            return Poll::Pending;
+            // The inner may have died before the waiter was in the list.
+            fence(SeqCst);
+            return self.poll_dead().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
         }
         self.waiter = None;
         // Between the two steps of the reservation, a drain may have counted the place as a
         // request.
         self.inner.core.admission.listeners.watchers.on_place_free(true);
-        Poll::Ready(())
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -318,8 +336,11 @@ where
     type Future = Call<S, Req, H>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        if let Some(error) = self.poll_dead() {
+            return Poll::Ready(Err(error));
+        }
         match self.inner.core.settings.overflow {
-            Overflow::Wait => self.poll_place(cx).map(Ok),
+            Overflow::Wait => self.poll_place(cx),
             Overflow::Reject | Overflow::EvictOldest => Poll::Ready(Ok(())),
         }
     }

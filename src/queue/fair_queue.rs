@@ -222,6 +222,15 @@ impl<T: QueueItem> FairQueue<T> {
         self.levels.iter_mut().rev().find_map(PriorityLevel::pop_oldest)
     }
 
+    /// Takes all requests of an inner, oldest first.
+    pub(crate) fn take_all_of(&mut self, inner: InnerId) -> Vec<Entry<T>> {
+        let levels = self.levels.iter_mut();
+        let mut taken: Vec<_> = levels.flat_map(|level| level.take_all_of(inner)).collect();
+        self.blocked.remove(&inner);
+        taken.sort_by_key(|entry| entry.seq);
+        taken
+    }
+
     /// Makes room for a request admitted over the bound. Takes the oldest request of the longest
     /// queue in the lowest level. If no request should give way any more (two newcomers counted on
     /// the same victim), takes the newest.

@@ -1,6 +1,9 @@
 //! The requests of unready inner services.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
+};
 
 use super::{
     adaptive_lifo::End,
@@ -130,6 +133,19 @@ impl<T: QueueItem> Parked<T> {
             }
             self.remove((seq, id));
         }
+    }
+
+    /// Takes all entries of an inner, perhaps tombstones.
+    pub(super) fn take_all_of(&mut self, id: InnerId) -> Vec<Entry<T>> {
+        let mut taken: Vec<Entry<T>> = Vec::new();
+        self.change(id, |queues| {
+            if let Some(queue) = queues.get_mut(&id) {
+                taken.extend(mem::take(&mut queue.entries).into_values());
+            }
+        });
+        self.len -= taken.len();
+        self.weight -= taken.iter().map(Entry::weight).sum::<u64>();
+        taken
     }
 
     /// Drops the tombstones.

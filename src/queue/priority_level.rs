@@ -274,6 +274,14 @@ impl<T: QueueItem> PriorityLevel<T> {
         None
     }
 
+    /// Takes all requests of an inner.
+    pub(super) fn take_all_of(&mut self, inner: InnerId) -> Vec<Entry<T>> {
+        let ids = self.table.ids();
+        ids.filter_map(|id| self.change(id, |queue| queue.requests.take_all_of(inner)))
+            .flatten()
+            .collect()
+    }
+
     /// The oldest live request.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         self.table.iter().filter_map(|queue| queue.requests.oldest()).min_by_key(|entry| entry.seq)

@@ -98,6 +98,11 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.pop_oldest()
     }
 
+    /// Takes all requests of an inner, oldest first: it will never be ready. Linear in the entries.
+    pub(crate) fn take_all_of(&mut self, inner: InnerId) -> Vec<Entry<T>> {
+        self.order.take_all_of(inner)
+    }
+
     /// Makes room for a request admitted over the bound.
     pub(crate) fn evict(&mut self) -> Option<Victim<T>> {
         self.order.evict()

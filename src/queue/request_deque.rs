@@ -226,6 +226,23 @@ impl<T: QueueItem> RequestDeque<T> {
         self.pop_main(End::Newest)
     }
 
+    /// Takes all entries of an inner, perhaps tombstones.
+    pub(super) fn take_all_of(&mut self, inner: InnerId) -> Vec<Entry<T>> {
+        let mut taken: Vec<_> =
+            self.next.take_if(|entry| entry.inner == inner).into_iter().collect();
+        if let Some(parked) = self.parked.as_mut() {
+            taken.extend(parked.take_all_of(inner));
+            self.tidy();
+        }
+        if self.main.iter().any(|entry| entry.inner == inner) {
+            let (of_inner, others) = self.main.drain(..).partition(|entry| entry.inner == inner);
+            taken.extend::<VecDeque<_>>(of_inner);
+            self.main = others;
+            self.weight = self.main.iter().map(Entry::weight).sum();
+        }
+        taken
+    }
+
     /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
         self.main.retain(|entry| !entry.item.is_gone());

@@ -1,5 +1,6 @@
 use std::{
     any::Any,
+    error::Error,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
@@ -11,6 +12,7 @@ use tower::BoxError;
 use tower_service::Service;
 use tracing::{Span, span::Entered};
 
+use super::death_mark::DeathMark;
 use crate::{
     classify::Prepare,
     error::ServiceError,
@@ -18,12 +20,17 @@ use crate::{
         admission::{Admission, Grantor, unserved::Unserved},
         core::Core,
         inline_polling::InCall,
+        link::dead::Dead,
         panics::contain,
     },
     limit::Outcome,
     queue::InnerId,
     respond::Call,
-    sync::{UserMutex, UserMutexGuard, spin_loop},
+    sync::{
+        UserMutex, UserMutexGuard,
+        atomic::{Ordering::SeqCst, fence},
+        spin_loop,
+    },
     traits::Respond,
 };
 
@@ -37,13 +44,12 @@ pub(crate) type Panic = Box<dyn Any + Send>;
 pub(crate) struct Inner<S, R> {
     pub(crate) core: Arc<Core>,
     responder: Arc<R>,
+    dead: DeathMark,
     guarded: UserMutex<Guarded<S>>,
 }
 
 struct Guarded<S> {
     service: S,
-    /// Set when `poll_ready` has failed: the service must not be used again.
-    dead: Option<ServiceError>,
     /// Made when the service is first found unready.
     waker: Option<Waker>,
 }
@@ -115,8 +121,14 @@ const SPINS: usize = 64;
 
 impl<S, R> Inner<S, R> {
     pub(crate) fn new(core: Arc<Core>, responder: Arc<R>, service: S) -> Self {
-        let guarded = UserMutex::new(Guarded { service, dead: None, waker: None });
-        Self { core, responder, guarded }
+        let guarded = UserMutex::new(Guarded { service, waker: None });
+        Self { core, responder, dead: DeathMark::default(), guarded }
+    }
+
+    /// Returns the error of a dead inner: its `poll_ready` has failed. A load of one atomic.
+    #[inline]
+    pub(crate) fn dead(&self) -> Option<&ServiceError> {
+        self.dead.get()
     }
 
     /// Returns the inner's address, as its name within the leveler. Unique while requests for the
@@ -127,40 +139,86 @@ impl<S, R> Inner<S, R> {
 
     /// Polls the inner for readiness, for the drain task: an unready inner wakes the drain task
     /// later.
-    pub(crate) fn poll_ready<'a, Req>(&'a self, span: &'a Span) -> Readiness<'a, S>
+    pub(crate) fn poll_ready<'a, Req>(self: &'a Arc<Self>, span: &'a Span) -> Readiness<'a, S>
     where
-        S: Service<Req>,
+        S: Service<Req> + Send + 'static,
         S::Error: Into<BoxError>,
+        R: Send + Sync + 'static,
     {
         let mut guarded = self.guarded.lock();
+        if let Some(failed) = self.refuse_if_dead() {
+            return failed;
+        }
         let waker = match &guarded.waker {
             Some(waker) => waker.clone(),
             None => {
                 // Most inners are ready at once, and need no waker. So the first poll is made
                 // without one.
-                match guarded.poll_ready(Waker::noop(), span) {
+                match guarded.poll_ready(Waker::noop(), span, &self.dead) {
                     Polled::Unready => {}
-                    polled => return polled.with(guarded),
+                    polled => return polled.with(guarded, self, span),
                 }
                 let waker = InnerWaker { core: Arc::downgrade(&self.core), inner: self.id() };
                 guarded.waker.insert(Waker::from(Arc::new(waker))).clone()
             }
         };
-        guarded.poll_ready(&waker, span).with(guarded)
+        guarded.poll_ready(&waker, span, &self.dead).with(guarded, self, span)
     }
 
     /// Polls the inner for a caller that cannot wait. The inner also counts as unready while it is
     /// being called, by another thread or further up the same stack.
     #[inline]
-    pub(crate) fn try_poll_ready<'a, Req>(&'a self, span: &'a Span) -> Readiness<'a, S>
+    pub(crate) fn try_poll_ready<'a, Req>(self: &'a Arc<Self>, span: &'a Span) -> Readiness<'a, S>
     where
-        S: Service<Req>,
+        S: Service<Req> + Send + 'static,
         S::Error: Into<BoxError>,
+        R: Send + Sync + 'static,
     {
-        match self.try_lock() {
-            Some(mut guarded) => guarded.poll_ready(Waker::noop(), span).with(guarded),
-            None => Readiness::Unready,
+        let Some(mut guarded) = self.try_lock() else { return Readiness::Unready };
+        if let Some(failed) = self.refuse_if_dead() {
+            return failed;
         }
+        guarded.poll_ready(Waker::noop(), span, &self.dead).with(guarded, self, span)
+    }
+
+    /// Returns the answer of a dead inner. Looks under the lock, which may have been held by the
+    /// thread that found it dead.
+    #[inline]
+    fn refuse_if_dead(&self) -> Option<Readiness<'_, S>> {
+        let dead = self.dead()?.clone();
+        Some(Readiness::Failed(Failure::Error(dead.into())))
+    }
+
+    /// Tells of the death: to the drain task, which answers the requests that wait for the inner,
+    /// and to the services that wait for a place.
+    #[cold]
+    fn on_death(self: &Arc<Self>, span: &Span)
+    where
+        S: Send + 'static,
+        R: Send + Sync + 'static,
+    {
+        self.fail_waiting();
+        self.core.admission.listeners.waitlist.wake_all();
+        let error = self.dead().and_then(Error::source).map(tracing::field::display);
+        span.in_scope(|| {
+            tracing::warn!(error, "inner service failed, its requests will be refused");
+        });
+    }
+
+    /// Lets the drain task answer the requests that wait for this inner, which is dead.
+    #[cold]
+    pub(crate) fn fail_waiting(self: &Arc<Self>)
+    where
+        S: Send + 'static,
+        R: Send + Sync + 'static,
+    {
+        // Between the mark of death, and the looks at the queue and at the wait list. A caller
+        // sends a request, or a service joins the list, and then looks for the mark. Either it
+        // finds the mark, or it is found.
+        fence(SeqCst);
+        let address: Weak<Self> = Arc::downgrade(self);
+        self.core.link.on_dead(Dead::new(self.id(), address));
+        self.core.wake();
     }
 
     #[inline]
@@ -179,59 +237,56 @@ impl<S, R> Inner<S, R> {
 enum Polled<'a> {
     Ready(Entered<'a>, InCall),
     Unready,
-    Failed(Failure),
+    Panicked(Panic),
+    /// The poll failed, or its error could not be displayed.
+    Died(Failure),
 }
 
 impl<'a> Polled<'a> {
     #[inline]
-    fn with<S>(self, guarded: UserMutexGuard<'a, Guarded<S>>) -> Readiness<'a, S> {
+    fn with<S, R>(
+        self,
+        guarded: UserMutexGuard<'a, Guarded<S>>,
+        inner: &Arc<Inner<S, R>>,
+        span: &Span,
+    ) -> Readiness<'a, S>
+    where
+        S: Send + 'static,
+        R: Send + Sync + 'static,
+    {
         match self {
             Self::Ready(_entered, _in_call) => {
                 Readiness::Ready(ReadyInner { _entered, _in_call, guarded })
             }
             Self::Unready => Readiness::Unready,
-            Self::Failed(failure) => Readiness::Failed(failure),
+            Self::Panicked(panic) => Readiness::Failed(Failure::Panicked(panic)),
+            Self::Died(failure) => {
+                // Outside of the lock, since others are woken.
+                drop(guarded);
+                inner.on_death(span);
+                Readiness::Failed(failure)
+            }
         }
     }
 }
 
 impl<S> Guarded<S> {
     #[inline]
-    fn poll_ready<'a, Req>(&mut self, waker: &Waker, span: &'a Span) -> Polled<'a>
+    fn poll_ready<'a, Req>(&mut self, waker: &Waker, span: &'a Span, dead: &DeathMark) -> Polled<'a>
     where
         S: Service<Req>,
         S::Error: Into<BoxError>,
     {
-        if let Some(dead) = &self.dead {
-            return Polled::Failed(Failure::Error(dead.clone().into()));
-        }
         let entered = span.enter();
         let in_call = InCall::begin();
         let mut cx = Context::from_waker(waker);
         match catch_unwind(AssertUnwindSafe(|| self.service.poll_ready(&mut cx))) {
             Ok(Poll::Ready(Ok(()))) => Polled::Ready(entered, in_call),
-            Ok(Poll::Ready(Err(error))) => Polled::Failed(self.die(error)),
+            Ok(Poll::Ready(Err(error))) => {
+                Polled::Died(dead.set(error).map_or_else(Failure::Panicked, Failure::Error))
+            }
             Ok(Poll::Pending) => Polled::Unready,
-            Err(panic) => Polled::Failed(Failure::Panicked(panic)),
-        }
-    }
-
-    fn die(&mut self, error: impl Into<BoxError>) -> Failure {
-        let described = catch_unwind(AssertUnwindSafe(|| {
-            let error = error.into();
-            let text = error.to_string();
-            (error, text)
-        }));
-        match described {
-            Ok((error, text)) => {
-                self.dead = Some(ServiceError::new(text.as_str().into()));
-                tracing::warn!(error = %text, "inner service failed, its requests will be refused");
-                Failure::Error(error)
-            }
-            Err(panic) => {
-                self.dead = Some(ServiceError::new("an error that cannot be displayed".into()));
-                Failure::Panicked(panic)
-            }
+            Err(panic) => Polled::Panicked(panic),
         }
     }
 }

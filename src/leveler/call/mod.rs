@@ -7,6 +7,7 @@
 //!   [`Running`](running::Running) is the future of the call, a [`Task`](task::Task) runs the
 //!   future, and [`held_slot`] keeps the slot for the body of the response.
 
+mod death_mark;
 pub(crate) mod exchange;
 pub(crate) mod held_slot;
 pub(crate) mod in_flight;

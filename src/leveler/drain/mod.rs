@@ -1,12 +1,13 @@
 //! The drain task: the only background task of a leveler.
 //!
 //! [`spawn`] starts the task when a call finds none. Each poll ([`run`]) takes in the input from
-//! other threads ([`intake`]), tells the limit algorithm the time ([`ticks`]), makes room for
-//! requests admitted over the bound ([`evict`]), removes late requests ([`expire`]), dispatches
-//! ([`dispatch`]), and offers free places to waiting services ([`offers`]). A timer wakes the task
-//! again ([`alarm`]).
+//! other threads ([`intake`]), tells the limit algorithm the time ([`ticks`]), answers the requests
+//! of dead inner services ([`bury`]), makes room for requests admitted over the bound
+//! ([`evict`]), removes late requests ([`expire`]), dispatches ([`dispatch`]), and offers free
+//! places to waiting services ([`offers`]). A timer wakes the task again ([`alarm`]).
 
 mod alarm;
+mod bury;
 mod dispatch;
 mod evict;
 mod expire;

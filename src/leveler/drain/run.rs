@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     alarm::Alarm,
+    bury::bury,
     dispatch::{Dispatcher, waits_for_slots},
     evict::evict,
     expire::expire,
@@ -85,6 +86,7 @@ impl<'a> Drain<'a> {
         let found = self.intake.take(&core.link, cx);
         // Before the dispatch, since a tick may raise the limit.
         let ticked = self.ticker.poll(core, cx);
+        bury(core);
         evict(core);
         if found.has_late {
             expire(core, &mut self.now, cx);

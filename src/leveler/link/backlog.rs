@@ -8,7 +8,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::job::Job;
-use crate::queue::{Entry, Queue, Rules};
+use crate::queue::{Entry, InnerId, Queue, Rules};
 
 /// The capacity of the channel to the drain task, in requests. Also the most by which requests that
 /// displace others may exceed the bound: one channel's worth, not read by the drain task yet.
@@ -73,6 +73,12 @@ impl Backlog {
             return Some(entry.item);
         }
         std::iter::from_fn(|| self.receiver.try_recv().ok()).find(|job| !job.is_gone())
+    }
+
+    /// Takes all requests of an inner, oldest first, also those that have not been read.
+    pub(crate) fn take_all_of(&mut self, inner: InnerId) -> Vec<Arc<dyn Job>> {
+        self.read();
+        self.queue.take_all_of(inner).into_iter().map(|entry| entry.item).collect()
     }
 
     /// Returns the admission time of the oldest request.

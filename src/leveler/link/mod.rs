@@ -5,6 +5,7 @@
 //! task.
 
 pub(crate) mod backlog;
+pub(crate) mod dead;
 pub(crate) mod inbox;
 pub(crate) mod job;
 pub(crate) mod wakeup;
@@ -13,7 +14,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use self::{backlog::Backlog, inbox::Inbox, job::Job};
+use self::{backlog::Backlog, dead::Dead, inbox::Inbox, job::Job};
 use super::panics::contain;
 use crate::{
     error::Reason,
@@ -29,6 +30,8 @@ pub(crate) struct Link {
     backlog: Mutex<Backlog>,
     /// Inner services to be polled again.
     pub(crate) woken: Inbox<BTreeSet<InnerId>>,
+    /// Inner services found dead, whose requests are to be answered.
+    dead: Inbox<Vec<Dead>>,
     /// The real times of charged calls.
     pub(crate) settlements: Inbox<Vec<(ChargeId, Duration)>>,
     /// Set if the rate of dispatches has changed.
@@ -44,11 +47,28 @@ impl Link {
         Self {
             backlog: Mutex::new(Backlog::new(receiver, rules)),
             woken: Inbox::default(),
+            dead: Inbox::default(),
             settlements: Inbox::default(),
             pacing_changed: Inbox::default(),
             is_alive: AtomicBool::new(false),
             is_dismissed: AtomicBool::new(false),
         }
+    }
+
+    /// Lets the drain task answer the requests of a dead inner.
+    pub(crate) fn on_dead(&self, dead: Dead) {
+        self.dead.put(|inners| inners.push(dead));
+    }
+
+    /// Takes the requests of dead inner services out of the queue, to be answered.
+    pub(crate) fn take_dead(&self) -> Vec<Arc<dyn Job>> {
+        let mut inners = Vec::new();
+        self.dead.swap(&mut inners);
+        if inners.is_empty() {
+            return Vec::new();
+        }
+        let mut backlog = self.backlog();
+        inners.iter().flat_map(|dead| backlog.take_all_of(dead.inner)).collect()
     }
 
     /// Locks the backlog. No user code may run under this lock.

@@ -1,0 +1,11 @@
+use tokio::time::Instant;
+
+use crate::leveler::{core::Core, panics::contain};
+
+/// Answers the requests that wait for a dead inner. None takes a slot, or waits for its turn.
+pub(super) fn bury(core: &Core) {
+    for job in core.link.take_dead() {
+        // The dispatch finds the inner dead, and answers `ServiceError`.
+        contain(|| job.dispatch(Instant::now(), None));
+    }
+}
