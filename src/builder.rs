@@ -91,6 +91,30 @@ impl Builder {
 }
 
 impl<Q, R, H> Builder<Q, R, H> {
+    /// Sets whether the leveler does anything. With `false` calls pass straight through to the inner
+    /// service, with no change of types: for a switch in the configuration.
+    ///
+    /// Without levelling no call is limited, refused, classified or late, each call runs in its
+    /// caller (as with [`Execution::Caller`]), and no slot is held for a body. Only an inner that is
+    /// not ready makes calls wait. The stats go on counting calls, and show the highest limit and
+    /// capacity. [`Handle::close`](crate::Handle::close) and [`drain`](crate::Handle::drain) work as
+    /// ever, for a shutdown; `pause`, `apply` and the setters of the handle change nothing.
+    ///
+    /// The other settings must still be valid. Default is `true`.
+    ///
+    /// ```
+    /// use tower_load_leveling::LoadLevelLayer;
+    ///
+    /// let is_on = std::env::var("LEVELING").map_or(true, |value| value != "off");
+    /// let layer = LoadLevelLayer::builder().concurrency(64).enabled(is_on).build()?;
+    /// # drop(layer);
+    /// # Ok::<(), tower_load_leveling::error::BuildError>(())
+    /// ```
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.config.enabled = enabled;
+        self
+    }
+
     /// Sets the name of the leveler in spans and events.
     ///
     /// Name the leveler after the protected service. Default is `default`.

@@ -60,6 +60,11 @@ impl Class {
         Self { deadline: None, rank: Rank::default(), bypass: false, holds_body: None }
     }
 
+    /// Returns the class of every request if the leveler is switched off.
+    pub(crate) fn unlevelled() -> Self {
+        Self { holds_body: Some(false), ..Self::new() }
+    }
+
     /// Returns the class of health checks and admin calls, which bypass the queue.
     ///
     /// A bypassing request is dispatched at once, however many wait or run, even while the leveler

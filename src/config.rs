@@ -20,6 +20,7 @@ use crate::{
 /// Every setting except the classifiers, which have types of their own.
 #[derive(Debug)]
 pub(crate) struct Config {
+    pub(crate) enabled: bool,
     pub(crate) name: Arc<str>,
     pub(crate) capacity: usize,
     pub(crate) limit: Option<Limit>,
@@ -54,6 +55,7 @@ impl Default for Config {
 impl From<Settings> for Config {
     fn from(settings: Settings) -> Self {
         let Settings {
+            enabled,
             name,
             capacity,
             concurrency,
@@ -76,6 +78,7 @@ impl From<Settings> for Config {
         });
         let dedicated_queues = exact_flows;
         Self {
+            enabled,
             name: name.into(),
             capacity,
             limit: concurrency.map(|concurrency| match concurrency {
@@ -101,6 +104,7 @@ impl Config {
     /// adaptive limit.
     pub(crate) fn check(self) -> Result<(Given, Option<Box<dyn Algorithm>>), BuildError> {
         let Self {
+            enabled,
             name,
             capacity,
             limit,
@@ -188,8 +192,9 @@ impl Config {
             abandon,
             execution,
             runtime,
+            switched_off: None,
         };
-        Ok((given, algorithm))
+        if enabled { Ok((given, algorithm)) } else { Ok((given.switched_off(MAX_COUNT), None)) }
     }
 }
 

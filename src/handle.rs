@@ -100,6 +100,13 @@ impl Handle {
         reload::apply(&self.leveler.core, settings)
     }
 
+    /// Returns whether the leveler does anything: false if [switched
+    /// off](crate::Builder::enabled). Then `pause`, `apply` and the setters change nothing.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        !self.leveler.core.settings.is_switched_off()
+    }
+
     /// Returns whether dispatch is [paused](Self::pause).
     #[must_use]
     pub fn is_paused(&self) -> bool {
@@ -175,7 +182,9 @@ impl Handle {
             let allowed = "1 or more (to stop dispatch, use `Handle::pause`)";
             return Err(BuildError::new("set_limit", limit, allowed));
         }
-        self.leveler.core.set_limit(limit);
+        if self.is_enabled() {
+            self.leveler.core.set_limit(limit);
+        }
         Ok(())
     }
 
@@ -202,33 +211,43 @@ impl Handle {
         if let Some(rate) = rate.filter(|rate| !is_possible(*rate)) {
             return Err(BuildError::new("set_rate", rate, POSSIBLE_RATES));
         }
-        self.leveler.core.set_pacing(|pacing| Pacing { rate, ..pacing });
+        if self.is_enabled() {
+            self.leveler.core.set_pacing(|pacing| Pacing { rate, ..pacing });
+        }
         Ok(())
     }
 
     /// Sets how many requests of [`Class::bypass`](crate::Class::bypass) may run at once, with
     /// immediate effect on new requests.
     pub fn set_bypass_limit(&self, limit: usize) {
-        self.leveler.core.admission.set_bypass_limit(limit);
+        if self.is_enabled() {
+            self.leveler.core.admission.set_bypass_limit(limit);
+        }
     }
 
     /// Sets the capacity, with immediate effect. After lowering the capacity, waiting requests
     /// stay, and no request is admitted until there is room again. Under
     /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest) the oldest requests are evicted.
     pub fn set_capacity(&self, capacity: usize) {
-        self.leveler.core.admission.set_capacity(capacity);
+        if self.is_enabled() {
+            self.leveler.core.admission.set_capacity(capacity);
+        }
     }
 
     /// Sets how long new requests may wait. Requests already waiting keep the previous wait limit.
     /// With zero, a request is rejected at once unless dispatched directly.
     pub fn set_max_wait(&self, max_wait: Option<Duration>) {
-        self.leveler.core.admission.max_wait.set(max_wait);
+        if self.is_enabled() {
+            self.leveler.core.admission.max_wait.set(max_wait);
+        }
     }
 
     /// Stops dispatch. Requests are still admitted while there are places; `max_wait` and deadlines
     /// keep running. Ignored after [`close`](Self::close).
     pub fn pause(&self) {
-        self.leveler.core.pause();
+        if self.is_enabled() {
+            self.leveler.core.pause();
+        }
     }
 
     /// Resumes dispatch after [`pause`](Self::pause).

@@ -12,6 +12,7 @@ use tracing::{Span, level_filters::LevelFilter};
 
 use crate::{
     by_result::ByResult,
+    class::Class,
     classify::{ClassifyRequest, ClassifyResponse, Opaque, Unclassified},
     error::{Refused, Rejected},
     future::ResponseFuture,
@@ -127,7 +128,10 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         H: TrackCompletion<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
         // Classify first, while no place is taken: a classifier is user code.
-        let class = self.front.request_classifier.classify(&request);
+        let class = match self.inner.core.settings.is_switched_off() {
+            false => self.front.request_classifier.classify(&request),
+            true => Class::unlevelled(),
+        };
         let (core, reserved) = (&*self.inner.core, self.reserved.take());
         let admission = &core.admission;
         let mut arrival = Arrival::new(&class, admission.limit());

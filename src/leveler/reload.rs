@@ -7,28 +7,47 @@ use crate::{
     settings::{Adaptive, AlgorithmName, Concurrency, DelayTarget, Settings},
 };
 
-/// Returns the settings in force.
+/// Returns the settings in force. For a leveler that is switched off, those given.
 pub(crate) fn settings(core: &Core) -> Settings {
-    let Given { name, adaptive, line, overflow, abandon, execution, .. } = &core.settings;
+    if let Some(given) = &core.settings.switched_off {
+        return Settings { enabled: false, ..given_settings(given) };
+    }
+    let given = given_settings(&core.settings);
     let Pacing { rate, burst } = core.pacing();
     let admission = &core.admission;
-    let found = adaptive.clone().filter(|_| core.limiter.is_adaptive());
+    let found = given.concurrency.filter(|_| core.limiter.is_adaptive());
     let limit = || Concurrency::Fixed(admission.limit());
-    let delay = |target: Option<_>| target.map_or(DelayTarget::Auto, DelayTarget::Wait);
     Settings {
-        name: (**name).to_owned(),
         capacity: admission.capacity(),
-        concurrency: Some(found.map_or_else(limit, Concurrency::Adaptive)),
+        concurrency: Some(found.unwrap_or_else(limit)),
         max_wait: admission.max_wait.get().get(),
+        bypass_limit: admission.bypass_limit(),
+        rate,
+        rate_burst: burst,
+        ..given
+    }
+}
+
+/// Returns the settings given to the builder.
+fn given_settings(given: &Given) -> Settings {
+    let Given { name, adaptive, line, overflow, abandon, execution, .. } = given;
+    let delay = |target: Option<_>| target.map_or(DelayTarget::Auto, DelayTarget::Wait);
+    let limit = || Concurrency::Fixed(given.limit as usize);
+    Settings {
+        enabled: true,
+        name: (**name).to_owned(),
+        capacity: given.capacity,
+        concurrency: Some(adaptive.clone().map_or_else(limit, Concurrency::Adaptive)),
+        max_wait: given.max_wait,
         overflow: *overflow,
         order: line.order,
         lifo_after: line.lifo_after,
         controlled_delay: line.delay.map(delay),
         guaranteed_share: line.guaranteed_share,
         exact_flows: line.dedicated_queues,
-        bypass_limit: admission.bypass_limit(),
-        rate,
-        rate_burst: burst,
+        bypass_limit: given.bypass_limit,
+        rate: given.pacing.rate,
+        rate_burst: given.pacing.burst,
         abandon: *abandon,
         execution: *execution,
     }
@@ -39,6 +58,10 @@ pub(crate) fn settings(core: &Core) -> Settings {
 pub(crate) fn apply(core: &Core, to: &Settings) -> Result<Vec<&'static str>, BuildError> {
     let is_same_algorithm = is_same_algorithm(core, to);
     check(to, is_same_algorithm)?;
+    if core.settings.is_switched_off() {
+        let now = settings(core);
+        return Ok(differences(&now, to).chain(live_differences(&now, to)).collect());
+    }
     core.admission.set_capacity(to.capacity);
     core.admission.max_wait.set(to.max_wait);
     core.admission.set_bypass_limit(to.bypass_limit);
@@ -53,12 +76,13 @@ pub(crate) fn apply(core: &Core, to: &Settings) -> Result<Vec<&'static str>, Bui
         }
         _ => {}
     }
-    Ok(differences(&settings(core), to))
+    Ok(differences(&settings(core), to).collect())
 }
 
 /// Returns whether the leveler has the algorithm that `to` names, with the same parameters.
 fn is_same_algorithm(core: &Core, to: &Settings) -> bool {
-    match (&core.settings.adaptive, &to.concurrency) {
+    let given = core.settings.switched_off.as_deref().unwrap_or(&core.settings);
+    match (&given.adaptive, &to.concurrency) {
         (Some(now), Some(Concurrency::Adaptive(to))) => is_same(now, to),
         _ => false,
     }
@@ -78,13 +102,14 @@ fn check(settings: &Settings, is_same_algorithm: bool) -> Result<(), BuildError>
     Config::from(settings).check().map(drop)
 }
 
-/// Returns the names of the settings that differ.
-fn differences(now: &Settings, to: &Settings) -> Vec<&'static str> {
+/// Returns the names of the settings that differ and that a running leveler cannot change.
+fn differences(now: &Settings, to: &Settings) -> impl Iterator<Item = &'static str> + use<> {
     let limits = match (&now.concurrency, &to.concurrency) {
         (Some(Concurrency::Adaptive(now)), Some(Concurrency::Adaptive(to))) => !is_same(now, to),
         (now, to) => now != to,
     };
     let all = [
+        ("enabled", now.enabled != to.enabled),
         ("name", now.name != to.name),
         ("concurrency", limits),
         ("overflow", now.overflow != to.overflow),
@@ -96,5 +121,17 @@ fn differences(now: &Settings, to: &Settings) -> Vec<&'static str> {
         ("abandon", now.abandon != to.abandon),
         ("execution", now.execution != to.execution),
     ];
-    all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
+}
+
+/// Returns the names of the settings that differ and that a running leveler can change.
+fn live_differences(now: &Settings, to: &Settings) -> impl Iterator<Item = &'static str> + use<> {
+    let all = [
+        ("capacity", now.capacity != to.capacity),
+        ("max_wait", now.max_wait != to.max_wait),
+        ("bypass_limit", now.bypass_limit != to.bypass_limit),
+        ("rate", now.rate != to.rate),
+        ("rate_burst", now.rate_burst != to.rate_burst),
+    ];
+    all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
 }

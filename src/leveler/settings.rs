@@ -27,4 +27,33 @@ pub(crate) struct Given {
     pub(crate) abandon: Abandon,
     pub(crate) execution: Execution,
     pub(crate) runtime: Option<runtime::Handle>,
+    /// The settings as given, if the leveler is switched off.
+    pub(crate) switched_off: Option<Arc<Self>>,
+}
+
+impl Given {
+    /// Returns the settings of a leveler that is switched off: nothing is limited, nothing is late,
+    /// and calls run in their callers. `max` is the highest limit.
+    pub(crate) fn switched_off(self, max: usize) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            capacity: max,
+            limit: max as f64,
+            adaptive: None,
+            line: Rules::default(),
+            pacing: Pacing { rate: None, burst: 1 },
+            max_wait: None,
+            bypass_limit: max,
+            overflow: Overflow::Reject,
+            abandon: Abandon::Cancel,
+            execution: Execution::Caller,
+            runtime: self.runtime.clone(),
+            switched_off: Some(Arc::new(self)),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_switched_off(&self) -> bool {
+        self.switched_off.is_some()
+    }
 }

@@ -10,6 +10,7 @@
 //! one. `examples/config.rs` reads TOML, and again whenever the file changes:
 //!
 //! ```toml
+//! enabled = true               # false: calls pass straight through
 //! name = "orders"
 //! capacity = 1024
 //! concurrency = 64             # or "bdp", or a table as below
@@ -74,6 +75,9 @@ use crate::options::{Abandon, Execution, Order, Overflow};
 )]
 #[non_exhaustive]
 pub struct Settings {
+    /// Whether the leveler does anything: see [`Builder::enabled`](crate::Builder::enabled). Default
+    /// is `true`.
+    pub enabled: bool,
     /// The name of the leveler in spans, events and metrics: see
     /// [`Builder::name`](crate::Builder::name). Default is `default`.
     pub name: String,
@@ -178,6 +182,7 @@ const DEFAULT_BYPASS_LIMIT: usize = 8;
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            enabled: true,
             name: "default".to_owned(),
             capacity: DEFAULT_CAPACITY,
             concurrency: None,
