@@ -81,7 +81,7 @@ pub struct Settings {
     /// The name of the leveler in spans, events and metrics: see
     /// [`Builder::name`](crate::Builder::name). Default is `default`.
     pub name: String,
-    /// How many requests may wait beyond those that the limit lets run: see
+    /// The number of requests that may wait beyond those that the limit lets run: see
     /// [`Builder::capacity`](crate::Builder::capacity). Default is 1024.
     pub capacity: usize,
     /// The limit, or the algorithm that finds it: see
@@ -96,7 +96,7 @@ pub struct Settings {
         serde(with = "duration::option", skip_serializing_if = "Option::is_none")
     )]
     pub max_wait: Option<Duration>,
-    /// What happens to a new request if no place is free: see
+    /// The handling of a new request if no place is free: see
     /// [`Builder::overflow`](crate::Builder::overflow). Default is `reject`.
     pub overflow: Overflow,
     /// The order in which requests leave the queue: see
@@ -120,20 +120,20 @@ pub struct Settings {
     /// The number of queued flows with exact shares, in each priority: see
     /// [`Builder::exact_flows`](crate::Builder::exact_flows). Default is 1024.
     pub exact_flows: usize,
-    /// How many requests may bypass the queue at once: see
+    /// The number of requests that may bypass the queue at once: see
     /// [`Builder::bypass_limit`](crate::Builder::bypass_limit). Default is 8.
     pub bypass_limit: usize,
     /// The rate of dispatches: see [`Builder::rate`](crate::Builder::rate). Default is no rate.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub rate: Option<Rate>,
-    /// How many requests may be dispatched at once after a time of unused rate: see
+    /// The number of requests that may be dispatched at once after a time of unused rate: see
     /// [`Builder::rate_burst`](crate::Builder::rate_burst). Default is 1.
     pub rate_burst: u32,
-    /// What happens to a call if its caller drops the future: see
+    /// The handling of a call if its caller drops the future: see
     /// [`Builder::abandon`](crate::Builder::abandon). Default is `cancel`.
     pub abandon: Abandon,
-    /// Who polls the inner's futures: see [`Builder::execution`](crate::Builder::execution).
-    /// Default is `spawn`.
+    /// The side that polls the inner's futures: see
+    /// [`Builder::execution`](crate::Builder::execution). Default is `spawn`.
     pub execution: Execution,
 }
 
