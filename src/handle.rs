@@ -310,9 +310,13 @@ impl Handle {
     }
 }
 
+/// The name, and the line of [`Stats`].
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { leveler } = self;
-        f.debug_struct("Handle").field("leveler", &leveler.core).finish()
+        let stats = self.stats();
+        f.debug_struct("Handle")
+            .field("name", &self.name())
+            .field("stats", &format_args!("{stats}"))
+            .finish()
     }
 }

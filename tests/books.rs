@@ -103,7 +103,7 @@ async fn the_books_are_one_line_in_a_log() {
     assert_eq!(
         layer.handle().stats().to_string(),
         "queued=1 in_flight=2 limit=2 capacity=3 admitted=6 refused=1 succeeded=1 failed=0 \
-         cancelled=1 panicked=0 removed=1"
+         cancelled=1 panicked=0 removed=1 wait_p99=0.0ms oldest_wait=0.0ms main_reason=full"
     );
 }
 

@@ -1,3 +1,5 @@
+use tokio::time::Instant;
+
 use crate::{
     stats::Recorder,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
@@ -5,6 +7,8 @@ use crate::{
 
 /// Measurements of calls, beside the counts in [`Admission`](super::admission::Admission).
 pub(crate) struct Metrics {
+    /// The time at which the leveler was built.
+    pub(crate) built: Instant,
     /// The time from admission to dispatch, of requests from the queue.
     pub(crate) wait: Recorder,
     /// The time from dispatch to the return of the call.
@@ -15,6 +19,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(super) fn new() -> Self {
         Self {
+            built: Instant::now(),
             wait: Recorder::new(),
             service_time: Recorder::new(),
             overflow: Notice(AtomicBool::new(false)),

@@ -9,8 +9,9 @@ use crate::{
 /// Takes a snapshot of everything.
 pub(crate) fn stats(core: &Core) -> Stats {
     let now = Instant::now();
-    let oldest = core.link.backlog().oldest_admitted();
-    let Admission { occupancy, counters, predictor, .. } = &core.admission;
+    let Admission { occupancy, counters, predictor, removed_wait, .. } = &core.admission;
+    let oldest = core.link.backlog().oldest_admitted(occupancy.queued());
+    let counts = core.counts();
     let Counters {
         direct,
         queued,
@@ -38,10 +39,15 @@ pub(crate) fn stats(core: &Core) -> Stats {
         refused: refused.snapshot(),
         removed: removed.snapshot(),
         bypassing: core.admission.bypassing(),
-        slots_taken: core.counts().in_flight(),
+        slots_taken: counts.in_flight(),
+        paused: counts.is_paused(),
+        closed: counts.is_closed(),
         drain_rate: predictor.drain_rate.per_second(),
         wait: core.metrics.wait.snapshot().with_zeros(direct_calls),
+        removed_wait: removed_wait.snapshot(),
         service_time: core.metrics.service_time.snapshot(),
+        period: now.saturating_duration_since(core.metrics.built),
+        taken: now,
         priorities: Priority::EACH.map(|priority| PriorityStats {
             queued: occupancy.queued_of(priority),
             admitted: direct.of(priority) + queued.of(priority),

@@ -38,6 +38,7 @@ mod guaranteed_share;
 mod heavy_hitters;
 mod item;
 mod longest_queue;
+mod oldest;
 mod open_charges;
 mod parked;
 mod priority_level;

@@ -10,6 +10,7 @@ use super::{
     fair_queue::{FairQueue, Next, Times, Victim},
     guaranteed_share::LEVELS,
     item::{Entry, InnerId, QueueItem},
+    oldest::Oldest,
     priority_level::LevelSummary,
     rules::Rules,
 };
@@ -24,11 +25,12 @@ use crate::class::Rank;
 pub(crate) struct Queue<T> {
     order: FairQueue<T>,
     expiry: Expiry<T>,
+    oldest: Oldest<T>,
 }
 
 impl<T: QueueItem + Clone> Queue<T> {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { order: FairQueue::new(rules), expiry: Expiry::new() }
+        Self { order: FairQueue::new(rules), expiry: Expiry::new(), oldest: Oldest::new() }
     }
 
     /// Adds a request, and registers the expiry.
@@ -52,6 +54,7 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// Puts back a popped request for want of slots, as the next of its flow, even if lighter
     /// requests come. Refunds the charge.
     pub(crate) fn put_back(&mut self, entry: Entry<T>, charge: &Charge) {
+        self.oldest.forget();
         self.order.refund(charge);
         self.order.put_back(entry);
     }
@@ -59,6 +62,7 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// Parks a popped request of an unready inner. The queue passes over all requests of the inner
     /// until [`wake`](Self::wake). Refunds the charge.
     pub(crate) fn park(&mut self, entry: Entry<T>, charge: &Charge) {
+        self.oldest.forget();
         self.order.refund(charge);
         self.order.park(entry);
     }
@@ -108,9 +112,16 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.evict()
     }
 
-    /// The oldest live request.
-    pub(crate) fn oldest(&self) -> Option<&Entry<T>> {
-        self.order.oldest()
+    /// The admission time of the oldest of `live` requests. Searched for only if the last answer
+    /// has gone.
+    pub(crate) fn oldest(&mut self, live: usize) -> Option<Instant> {
+        self.oldest.get(&mut self.order, live)
+    }
+
+    /// Ends a turn of the drain task: looks for the oldest request if it has gone. `is_busy` says
+    /// whether the turn has dispatched.
+    pub(crate) fn look_for_oldest(&mut self, live: usize, is_busy: bool) {
+        self.oldest.look(&mut self.order, live, is_busy);
     }
 
     /// The state of each priority level, once a request with a flow has come.

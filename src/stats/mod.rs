@@ -7,13 +7,20 @@ mod histogram;
 mod rate;
 mod reason_counts;
 mod stripe;
+mod verdict;
 
 use std::{fmt, time::Duration};
 
-pub(crate) use self::{counters::Counters, histogram::Recorder, rate::DrainRate};
-pub use self::{histogram::Histogram, reason_counts::ReasonCounts};
+use tokio::time::Instant;
 
-use crate::class::Priority;
+use self::verdict::Signs;
+pub(crate) use self::{counters::Counters, histogram::Recorder, rate::DrainRate};
+pub use self::{
+    histogram::Histogram,
+    reason_counts::ReasonCounts,
+    verdict::{State, Verdict},
+};
+use crate::{class::Priority, error::Reason};
 
 /// A snapshot of a leveler's state and counters, from [`Handle::stats`](crate::Handle::stats).
 ///
@@ -69,8 +76,21 @@ pub struct Stats {
     pub drain_rate: Option<f64>,
     /// Time from admission to dispatch, of all dispatched requests.
     pub wait: Histogram,
+    /// Time from admission to removal, of all requests that were removed or given up while waiting.
+    /// Beside `wait`, which is of the survivors: if everybody waits 50 ms and is removed then, only
+    /// this histogram shows it. Of very many requests given up, one in 16 is measured and counts for
+    /// 16.
+    pub removed_wait: Histogram,
     /// Time from dispatch to finish, of all calls that returned.
     pub service_time: Histogram,
+    /// Whether dispatch is [paused](crate::Handle::pause).
+    pub paused: bool,
+    /// Whether the leveler is [closed](crate::Handle::close).
+    pub closed: bool,
+    /// The time in which the counters counted: since the leveler was built, or between the two
+    /// snapshots of [`since`](Self::since).
+    pub period: Duration,
+    pub(crate) taken: Instant,
     pub(crate) priorities: [PriorityStats; Priority::ALL.len()],
 }
 
@@ -80,9 +100,90 @@ impl Stats {
     pub fn priority(&self, priority: Priority) -> PriorityStats {
         self.priorities[priority.index()]
     }
+
+    /// Returns the requests that arrived: admitted or refused.
+    #[must_use]
+    pub fn arrived(&self) -> u64 {
+        self.admitted + self.refused.total()
+    }
+
+    /// Returns what happened since an earlier snapshot of the same leveler: counters and histograms
+    /// as differences, all else as it is now.
+    ///
+    /// A total since the start says nothing about now.
+    ///
+    /// ```
+    /// # use tower_load_leveling::LoadLevelLayer;
+    /// # let handle = LoadLevelLayer::new(16, 4).handle();
+    /// let before = handle.stats();
+    /// // … some time later …
+    /// let recently = handle.stats().since(&before);
+    /// let per_second = recently.succeeded as f64 / recently.period.as_secs_f64();
+    /// # drop(per_second);
+    /// ```
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let count = |of: fn(&Self) -> u64| of(self).saturating_sub(of(earlier));
+        let priorities = |priority: Priority| {
+            let (now, before) = (self.priority(priority), earlier.priority(priority));
+            now.since(&before)
+        };
+        Self {
+            admitted: count(|stats| stats.admitted),
+            succeeded: count(|stats| stats.succeeded),
+            failed: count(|stats| stats.failed),
+            overloaded: count(|stats| stats.overloaded),
+            cancelled: count(|stats| stats.cancelled),
+            panicked: count(|stats| stats.panicked),
+            refused: self.refused.minus(earlier.refused),
+            removed: self.removed.minus(earlier.removed),
+            wait: self.wait.since(&earlier.wait),
+            removed_wait: self.removed_wait.since(&earlier.removed_wait),
+            service_time: self.service_time.since(&earlier.service_time),
+            period: self.taken.saturating_duration_since(earlier.taken),
+            priorities: Priority::EACH.map(priorities),
+            ..*self
+        }
+    }
+
+    /// Returns the counts of the period as a state, with the sentence and the numbers that it rests
+    /// on. See [`Verdict`].
+    ///
+    /// Judge a period of some seconds: `now.since(&ten_seconds_ago).verdict()`. The state of a
+    /// snapshot on its own is that of the whole life of the leveler.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let finished = self.succeeded + self.failed + self.panicked;
+        let dispatched = self.wait.count();
+        let numbers = Verdict {
+            state: State::Idle,
+            period: self.period,
+            asked: self.arrived(),
+            done: finished,
+            turned_away: self.refused.total() + self.removed.total(),
+            main_reason: self.main_reason(),
+            queued: self.queued,
+            oldest_wait: self.oldest_wait,
+            slots_taken: self.slots_taken,
+            limit: self.limit,
+        };
+        numbers.with_state(Signs {
+            closed: self.closed,
+            paused: self.paused,
+            in_flight: self.in_flight,
+            dispatched,
+            leveled: dispatched.saturating_sub(self.wait.zeros()),
+        })
+    }
+
+    /// Returns the largest reason for which requests were turned away.
+    pub(crate) fn main_reason(&self) -> Option<Reason> {
+        self.refused.plus(self.removed).largest()
+    }
 }
 
-/// One line of `key=value` pairs for a log: the current state, and the counts that balance.
+/// One line of `key=value` pairs for a log: the current state, the counts that balance, and the
+/// numbers that say how long requests wait and why they are turned away.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
@@ -100,7 +201,21 @@ impl fmt::Display for Stats {
         let (refused, removed) = (self.refused.total(), self.removed.total());
         write!(f, "queued={queued} in_flight={in_flight} limit={limit} capacity={capacity} ")?;
         write!(f, "admitted={admitted} refused={refused} succeeded={succeeded} failed={failed} ")?;
-        write!(f, "cancelled={cancelled} panicked={panicked} removed={removed}")
+        write!(f, "cancelled={cancelled} panicked={panicked} removed={removed}")?;
+        if let Some(wait) = self.wait.quantile(0.99) {
+            write!(f, " wait_p99={:.1}ms", 1e3 * wait.as_secs_f64())?;
+        }
+        if let Some(wait) = self.oldest_wait {
+            write!(f, " oldest_wait={:.1}ms", 1e3 * wait.as_secs_f64())?;
+        }
+        if let Some(rate) = self.drain_rate {
+            write!(f, " drain_rate={rate:.1}")?;
+        }
+        if let Some(reason) = self.main_reason() {
+            write!(f, " main_reason={}", reason.as_str())?;
+        }
+        let states = [(self.paused, "paused"), (self.closed, "closed")];
+        states.iter().filter(|(is_so, _)| *is_so).try_for_each(|(_, word)| write!(f, " {word}"))
     }
 }
 
@@ -117,4 +232,15 @@ pub struct PriorityStats {
     pub refused: ReasonCounts,
     /// Requests removed from the queue before dispatch, by reason.
     pub removed: ReasonCounts,
+}
+
+impl PriorityStats {
+    fn since(self, earlier: &Self) -> Self {
+        Self {
+            queued: self.queued,
+            admitted: self.admitted.saturating_sub(earlier.admitted),
+            refused: self.refused.minus(earlier.refused),
+            removed: self.removed.minus(earlier.removed),
+        }
+    }
 }

@@ -65,6 +65,20 @@ impl ReasonCounts {
         Self::from_counts(Reason::EACH.map(|reason| self.get(reason) + other.get(reason)))
     }
 
+    /// Returns the counts that came after `earlier`.
+    pub(crate) fn minus(self, earlier: Self) -> Self {
+        let count = |reason: Reason| self.get(reason).saturating_sub(earlier.get(reason));
+        Self::from_counts(Reason::EACH.map(count))
+    }
+
+    /// Returns the reason with the highest count, if any is above zero. The first of
+    /// [`Reason::ALL`] of several.
+    #[must_use]
+    pub fn largest(&self) -> Option<Reason> {
+        let counted = Reason::EACH.into_iter().filter(|reason| self.get(*reason) > 0);
+        counted.rev().max_by_key(|reason| self.get(*reason))
+    }
+
     /// Returns the count for one reason.
     #[must_use]
     pub fn get(&self, reason: Reason) -> u64 {

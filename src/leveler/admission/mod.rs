@@ -42,7 +42,7 @@ use self::{
 use super::{budget::Budget, max_wait::MaxWait, settings::Given};
 use crate::{
     options::{Order, Overflow},
-    stats::Counters,
+    stats::{Counters, Recorder},
     sync::atomic::{AtomicBool, Ordering::SeqCst},
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct Admission {
     pub(crate) predictor: Predictor,
     pub(crate) listeners: Listeners,
     pub(crate) counters: Counters,
+    /// The waits of the requests that were removed, or given up while waiting.
+    pub(crate) removed_wait: Recorder,
     bypass: Bypass,
     overflow: Overflow,
     order: Order,
@@ -74,6 +76,7 @@ impl Admission {
             predictor: Predictor::new(now),
             listeners: Listeners::new(settings.overflow),
             counters: Counters::default(),
+            removed_wait: Recorder::new(),
             bypass: Bypass::new(settings.bypass_limit),
             overflow: settings.overflow,
             order: settings.line.order,

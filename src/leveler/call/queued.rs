@@ -99,16 +99,16 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     /// Lets the request wait on, or cancels if the caller has given up in the meantime.
     fn put_back(&self, parts: CallParts<S, Req, R>) {
         if let Err(parts) = self.exchange.put_back(parts) {
-            cancel(parts);
+            cancel(parts, self.terms.admitted);
         }
     }
 }
 
 /// Ends a request before dispatch, after the caller has gone.
 #[inline]
-fn cancel<S, Req, R>(parts: CallParts<S, Req, R>) {
+fn cancel<S, Req, R>(parts: CallParts<S, Req, R>, admitted: Instant) {
     let CallParts { place, request, prepare: _, span } = parts;
-    place.cancel();
+    place.cancel(admitted);
     // User code comes last: the place is free even if a drop panics.
     drop((request, span));
 }
@@ -234,6 +234,7 @@ where
 fn rejected(core: &Core, span: &Span, admitted: Instant, why: Removal) -> Rejected {
     let Removal { reason, over_share } = why;
     let waited = Instant::now().saturating_duration_since(admitted);
+    core.admission.removed_wait.record_many(waited, 1);
     let rejected = core.rejected(reason, waited).with_over_share(over_share);
     span.in_scope(|| {
         let (name, waited) = (&*core.settings.name, waited.as_secs_f64());
@@ -255,7 +256,7 @@ where
 
     fn close(&self, gives_up: bool) {
         if let Some(parts) = self.exchange.abandon(gives_up) {
-            cancel(parts);
+            cancel(parts, self.terms.admitted);
         }
     }
 

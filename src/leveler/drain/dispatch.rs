@@ -22,11 +22,13 @@ pub(super) struct Dispatcher {
     pace: Pace,
     /// Counts dispatches, for shedding by priority.
     window: Window,
+    /// Set if the last turn has dispatched or removed anything.
+    pub(super) is_busy: bool,
 }
 
 impl Dispatcher {
     pub(super) fn new(core: &Core, now: Instant) -> Self {
-        Self { pace: Pace::new(core.pacing(), now), window: Window::new(now) }
+        Self { pace: Pace::new(core.pacing(), now), window: Window::new(now), is_busy: false }
     }
 
     /// Dispatches as many requests as fit. Returns the time of the next dispatch, if the pace
@@ -63,7 +65,8 @@ impl Dispatcher {
                 }
             }
         }
-        if left < BATCH {
+        self.is_busy = left < BATCH;
+        if self.is_busy {
             core.measure_rate(*now);
             admission.end_dispatching();
         }

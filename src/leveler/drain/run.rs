@@ -116,6 +116,7 @@ impl<'a> Drain<'a> {
             occupancy.publish(summaries);
         }
         backlog.queue.purge(waiting);
+        backlog.queue.look_for_oldest(waiting, self.dispatcher.is_busy);
         let late = backlog.queue.next_late();
         drop(backlog);
         self.dispatcher.look_back(self.core, waiting, self.now);

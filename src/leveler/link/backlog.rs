@@ -81,9 +81,13 @@ impl Backlog {
         self.queue.take_all_of(inner).into_iter().map(|entry| entry.item).collect()
     }
 
-    /// Returns the admission time of the oldest request.
-    pub(crate) fn oldest_admitted(&mut self) -> Option<Instant> {
-        self.read();
-        self.queue.oldest().map(|entry| entry.admitted)
+    /// Returns the admission time of the oldest of `live` requests.
+    pub(crate) fn oldest_admitted(&mut self, live: usize) -> Option<Instant> {
+        // Those that nobody has read yet are younger than all others.
+        let read = self.queue.oldest(0);
+        read.or_else(|| {
+            self.read();
+            self.queue.oldest(live)
+        })
     }
 }

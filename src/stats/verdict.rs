@@ -1,0 +1,221 @@
+//! The state of a leveler in a word, a sentence, and numbers.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    error::Reason,
+    words::{display_words, words},
+};
+
+/// The state of a leveler over a period, with the numbers that it rests on. From
+/// [`Stats::verdict`](crate::Stats::verdict).
+///
+/// For readiness probes, logs and pages alike. `Display` prints the sentence:
+///
+/// ```text
+/// Overloaded. Asked for 1486 a second, 5.4 times what it does (276). 81 % are turned away, most
+/// because the priority is cut off under overload.
+/// ```
+///
+/// ```
+/// # use tower_load_leveling::{LoadLevelLayer, stats::State};
+/// # let handle = LoadLevelLayer::new(16, 4).handle();
+/// let before = handle.stats();
+/// // … ten seconds later …
+/// let verdict = handle.stats().since(&before).verdict();
+/// let is_ready = !matches!(verdict.state, State::Draining | State::Closed | State::Stalled);
+/// assert_eq!(verdict.to_string(), "Idle. Nothing is asked for.");
+/// # assert!(is_ready);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// The state in a word.
+    pub state: State,
+    /// The period that was judged.
+    pub period: Duration,
+    /// The requests that arrived in the period.
+    pub asked: u64,
+    /// The calls that finished in the period: with a response, an error or a panic.
+    pub done: u64,
+    /// The requests refused on arrival or removed from the queue in the period.
+    pub turned_away: u64,
+    /// The reason for which most were turned away.
+    pub main_reason: Option<Reason>,
+    /// The requests that wait now.
+    pub queued: usize,
+    /// The time that the oldest request has waited.
+    pub oldest_wait: Option<Duration>,
+    /// The slots in use now.
+    pub slots_taken: usize,
+    /// The limit now.
+    pub limit: usize,
+}
+
+/// The state of a leveler in a word. Of several that hold, the first of this list counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Closed, and all admitted requests have finished.
+    Closed,
+    /// Closed, and admitted requests wait or run.
+    Draining,
+    /// Paused: nothing is dispatched.
+    Paused,
+    /// For 5 s or longer nothing was dispatched and nothing has finished, while requests wait and
+    /// all slots are taken.
+    Stalled,
+    /// More than 1 % of the requests that arrived were turned away.
+    Overloaded,
+    /// Some requests wait, or had to.
+    Leveling,
+    /// Requests run as they come.
+    Calm,
+    /// Nothing was asked for, and nothing runs.
+    Idle,
+}
+
+words!(State, "state", {
+    Closed = "closed",
+    Draining = "draining",
+    Paused = "paused",
+    Stalled = "stalled",
+    Overloaded = "overloaded",
+    Leveling = "leveling",
+    Calm = "calm",
+    Idle = "idle",
+});
+display_words!(State);
+
+/// The shortest period without an end that counts as a stall: 5 s. Longer than the slowest calls of
+/// most services, and short beside the time that an operator takes to look.
+const STALL: Duration = Duration::from_secs(5);
+
+/// The share of requests turned away above which a leveler is overloaded: 1 %. Fewer are refused
+/// by a burst now and then.
+const OVERLOAD: f64 = 0.01;
+
+/// What the state follows from, beside the numbers of the verdict.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signs {
+    pub(super) closed: bool,
+    pub(super) paused: bool,
+    pub(super) in_flight: usize,
+    /// The requests dispatched in the period.
+    pub(super) dispatched: u64,
+    /// The part of them that came through the queue.
+    pub(super) leveled: u64,
+}
+
+impl Verdict {
+    /// Finds the state that follows from the numbers.
+    pub(super) fn with_state(mut self, signs: Signs) -> Self {
+        let Signs { closed, paused, in_flight, dispatched, leveled } = signs;
+        let is_busy = self.queued > 0 || in_flight > 0;
+        let is_stuck = self.queued > 0 && self.slots_taken >= self.limit;
+        let is_still = dispatched == 0 && self.done == 0 && self.period >= STALL;
+        self.state = if closed {
+            if is_busy { State::Draining } else { State::Closed }
+        } else if paused {
+            State::Paused
+        } else if is_stuck && is_still {
+            State::Stalled
+        } else if self.turned_away_share() > OVERLOAD {
+            State::Overloaded
+        } else if self.queued > 0 || leveled > 0 {
+            State::Leveling
+        } else if is_busy || self.asked > 0 {
+            State::Calm
+        } else {
+            State::Idle
+        };
+        self
+    }
+
+    /// Returns the requests that arrived per second; 0 for a period of no length.
+    #[must_use]
+    pub fn asked_per_second(&self) -> f64 {
+        self.per_second(self.asked)
+    }
+
+    /// Returns the calls that finished per second; 0 for a period of no length.
+    #[must_use]
+    pub fn done_per_second(&self) -> f64 {
+        self.per_second(self.done)
+    }
+
+    /// Returns the share of the requests turned away, from 0 to 1. Requests removed in the period
+    /// may have arrived before it.
+    #[must_use]
+    pub fn turned_away_share(&self) -> f64 {
+        match (self.turned_away, self.asked) {
+            (0, _) => 0.0,
+            (turned_away, asked) => (turned_away as f64 / asked.max(1) as f64).min(1.0),
+        }
+    }
+
+    fn per_second(&self, count: u64) -> f64 {
+        if self.period.is_zero() { 0.0 } else { count as f64 / self.period.as_secs_f64() }
+    }
+
+    /// Writes how much is asked for, beside what is done.
+    fn write_demand(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (asked, done) = (self.asked_per_second(), self.done_per_second());
+        write!(f, "Asked for {asked:.0} a second, ")?;
+        match asked / done {
+            times if done > 0.0 && times >= 1.1 => {
+                write!(f, "{times:.1} times what it does ({done:.0}).")
+            }
+            _ => write!(f, "and does {done:.0}."),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { queued, limit, slots_taken, .. } = self;
+        match self.state {
+            State::Closed => f.write_str("Closed. Requests are refused."),
+            State::Draining => {
+                f.write_str("Draining. Requests are refused; ")?;
+                write!(f, "waiting: {queued}, slots taken: {slots_taken}.")
+            }
+            State::Paused => write!(f, "Paused. Nothing is dispatched; waiting: {queued}."),
+            State::Stalled => {
+                write!(f, "Stalled. Nothing has finished for {:.1?}, and all ", self.period)?;
+                write!(f, "slots are taken ({limit}); waiting: {queued}")?;
+                self.oldest_wait.map_or(Ok(()), |wait| write!(f, ", the oldest for {wait:.1?}"))?;
+                f.write_str(".")
+            }
+            State::Overloaded => {
+                f.write_str("Overloaded. ")?;
+                self.write_demand(f)?;
+                let share = 100.0 * self.turned_away_share();
+                write!(f, " {share:.0} % are turned away")?;
+                if let Some(reason) = self.main_reason {
+                    write!(f, ", most because {}", because(reason))?;
+                }
+                f.write_str(".")
+            }
+            State::Leveling => {
+                f.write_str("Leveling. ")?;
+                self.write_demand(f)?;
+                write!(f, " Waiting: {queued}; slots taken: {slots_taken} of {limit}.")
+            }
+            State::Calm => {
+                f.write_str("Calm. ")?;
+                self.write_demand(f)?;
+                write!(f, " None wait; slots taken: {slots_taken} of {limit}.")
+            }
+            State::Idle => f.write_str("Idle. Nothing is asked for."),
+        }
+    }
+}
+
+/// Returns the reason as what follows on "because".
+fn because(reason: Reason) -> String {
+    match reason {
+        Reason::Evicted => "another request took the place".to_owned(),
+        other => other.to_string(),
+    }
+}
