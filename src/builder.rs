@@ -1,6 +1,6 @@
 //! The builder: every setting, the default and the reason for the default.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::{any::Any, fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tokio::runtime;
 
@@ -10,6 +10,7 @@ use crate::{
     classify::{Opaque, Unclassified},
     config::{Config, Limit},
     error::BuildError,
+    flow_key::FlowKey,
     layer::LoadLevelLayer,
     leveler::front::Leveler,
     limit::{Algorithm, Bdp, Fixed, Outcome},
@@ -239,6 +240,21 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// at about 500 bytes for each queued flow.
     pub fn exact_flows(mut self, flows: usize) -> Self {
         self.config.line.dedicated_queues = flows;
+        self
+    }
+
+    /// Sets the secret by which flows are chosen for refusal under lasting overload.
+    ///
+    /// Processes with one secret refuse the same flows. Default is a random one for each leveler.
+    pub fn cohort_key(mut self, secret: impl Hash) -> Self {
+        self.config.cohort_key = Some(FlowKey::of(secret));
+        self
+    }
+
+    /// Sets the seed of the secret for flows, so that a simulation can be repeated.
+    #[cfg(feature = "model")]
+    pub fn flow_seed(mut self, seed: u64) -> Self {
+        self.config.flow_key = Some(FlowKey::of(seed));
         self
     }
 

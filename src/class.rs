@@ -104,8 +104,13 @@ impl Class {
     /// different one. Under lasting overload, whole flows of a lower priority are refused, except
     /// flows below their fair share: see [`Priority`]. Default is no flow.
     ///
+    /// Use a verified identity: a claim of a token whose signature was checked, the name in a
+    /// client certificate, the address of the connection. An unauthenticated header is no flow:
+    /// callers would invent a new flow for each request, or write another tenant's.
+    ///
     /// Only a hash of `flow` is kept, the same in every process built with the same standard
-    /// library.
+    /// library. Each leveler maps the hash by a secret function, so callers can't search for flows
+    /// that share a place in its tables.
     pub fn flow(mut self, flow: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         flow.hash(&mut hasher);
@@ -205,8 +210,9 @@ impl Default for Class {
 ///
 /// Under lasting overload the lower priorities are *cut off* (load shedding): requests beyond the
 /// available room are refused on arrival with [`Reason::CutOff`](crate::error::Reason::CutOff). The
-/// choice is by a hash of [flow](Class::flow) and hour: the same few users are refused, instead of
-/// everybody now and then. Flows below their fair share are never cut off, nor is the highest
+/// choice is by a hash of [flow](Class::flow), hour and a
+/// [secret](crate::Builder::cohort_key): the same few users are refused, instead of everybody now
+/// and then. Flows below their fair share are never cut off, nor is the highest
 /// priority in use. Giving one route a higher priority lowers all other routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -6,6 +6,7 @@ use tokio::runtime;
 
 use crate::{
     error::BuildError,
+    flow_key::FlowKey,
     leveler::{
         admission::bound::MAX_COUNT,
         pace::{POSSIBLE_RATES, Pacing, is_possible},
@@ -33,6 +34,9 @@ pub(crate) struct Config {
     pub(crate) abandon: Abandon,
     pub(crate) execution: Execution,
     pub(crate) runtime: Option<runtime::Handle>,
+    /// The secrets for flows and cohorts. Random for each leveler if `None`.
+    pub(crate) flow_key: Option<FlowKey>,
+    pub(crate) cohort_key: Option<FlowKey>,
     /// The error of a setting kept outside this struct.
     pub(crate) error: Option<BuildError>,
 }
@@ -94,6 +98,8 @@ impl From<Settings> for Config {
             abandon,
             execution,
             runtime: None,
+            flow_key: None,
+            cohort_key: None,
             error: None,
         }
     }
@@ -117,6 +123,8 @@ impl Config {
             abandon,
             execution,
             runtime,
+            flow_key,
+            cohort_key,
             error,
         } = self;
         if let Some(error) = error {
@@ -192,6 +200,8 @@ impl Config {
             abandon,
             execution,
             runtime,
+            flow_key,
+            cohort_key,
             switched_off: None,
         };
         if enabled { Ok((given, algorithm)) } else { Ok((given.switched_off(MAX_COUNT), None)) }

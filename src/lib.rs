@@ -203,6 +203,7 @@ mod class;
 pub mod classify;
 mod config;
 pub mod error;
+mod flow_key;
 pub mod future;
 #[cfg(feature = "grpc")]
 pub mod grpc;

@@ -134,7 +134,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         };
         let (core, reserved) = (&*self.inner.core, self.reserved.take());
         let admission = &core.admission;
-        let mut arrival = Arrival::new(&class, admission.limit());
+        let mut arrival = Arrival::new(&class, admission.limit(), &admission.flow_key);
         let mut request = request;
         let refuse = |why, arrival: &Arrival, request| {
             let rejected = core.refuse(why, arrival.rank);

@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::runtime;
 
 use crate::{
+    flow_key::FlowKey,
     leveler::pace::Pacing,
     options::{Abandon, Execution, Overflow},
     queue::Rules,
@@ -27,6 +28,10 @@ pub(crate) struct Given {
     pub(crate) abandon: Abandon,
     pub(crate) execution: Execution,
     pub(crate) runtime: Option<runtime::Handle>,
+    /// The secret for flows. Random for each leveler if `None`.
+    pub(crate) flow_key: Option<FlowKey>,
+    /// The secret for cohorts. Random for each leveler if `None`.
+    pub(crate) cohort_key: Option<FlowKey>,
     /// The settings as given, if the leveler is switched off.
     pub(crate) switched_off: Option<Arc<Self>>,
 }
@@ -48,6 +53,8 @@ impl Given {
             abandon: Abandon::Cancel,
             execution: Execution::Caller,
             runtime: self.runtime.clone(),
+            flow_key: self.flow_key,
+            cohort_key: self.cohort_key,
             switched_off: Some(Arc::new(self)),
         }
     }

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use crate::{
     class::{Class, Rank},
+    flow_key::FlowKey,
     leveler::budget::Budget,
 };
 
@@ -13,6 +14,8 @@ pub(crate) struct Arrival {
     /// The rank of the request. Its cost is the number of places to take: at most the limit at
     /// arrival.
     pub(crate) rank: Rank,
+    /// The hash of the flow as the class has it, before the leveler's secret was applied.
+    pub(crate) flow: u64,
     /// The cost given to the request. Counts again at dispatch, since the limit may rise.
     pub(crate) asked: u32,
     pub(crate) deadline: Option<Instant>,
@@ -28,27 +31,32 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     #[inline]
-    pub(crate) fn new(class: &Class, limit: usize) -> Self {
+    pub(crate) fn new(class: &Class, limit: usize, key: &FlowKey) -> Self {
         // The clock is read only if needed: reading costs a quarter of a refusal.
         let now = class.deadline.map(|_| Instant::now());
-        Self::seen(now, class, limit)
+        Self::seen(now, class, limit, key)
     }
 
     #[cfg(test)]
     pub(crate) fn at(now: Instant, class: &Class, limit: usize) -> Self {
-        Self::seen(Some(now), class, limit)
+        Self::seen(Some(now), class, limit, &FlowKey::of(0))
     }
 
     #[inline]
-    fn seen(now: Option<Instant>, class: &Class, limit: usize) -> Self {
+    fn seen(now: Option<Instant>, class: &Class, limit: usize, key: &FlowKey) -> Self {
         let left = class.deadline.zip(now).map(|(at, now)| at.saturating_duration_since(now));
         let asked = class.rank.cost;
         // A request heavier than the limit could never run. The cast is exact: a limit is below
         // 2^29.
-        let rank = Rank { cost: asked.clamp(1, limit as u32), ..class.rank };
+        let rank = Rank {
+            cost: asked.clamp(1, limit as u32),
+            flow: key.map(class.rank.flow),
+            ..class.rank
+        };
         let budget = left.map_or(Budget::NONE, Budget::of);
         let (deadline, holds_body) = (class.deadline, class.holds_body);
-        Self { rank, asked, deadline, budget, is_probe: false, holds_body, now }
+        let flow = class.rank.flow;
+        Self { rank, flow, asked, deadline, budget, is_probe: false, holds_body, now }
     }
 
     /// Returns the time of the arrival, the same at every call.
@@ -71,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_request_heavier_than_the_limit_asks_for_no_more_than_that() {
-        let cost = |cost| Arrival::new(&Class::new().cost(cost), 4).rank.cost;
+        let cost = |cost| Arrival::new(&Class::new().cost(cost), 4, &FlowKey::of(0)).rank.cost;
         assert_eq!(cost(100), 4, "so it runs, alone");
         assert_eq!([3, 0].map(cost), [3, 1]);
     }

@@ -41,6 +41,7 @@ use self::{
 };
 use super::{budget::Budget, max_wait::MaxWait, settings::Given};
 use crate::{
+    flow_key::FlowKey,
     options::{Order, Overflow},
     stats::{Counters, Recorder},
     sync::atomic::{AtomicBool, Ordering::SeqCst},
@@ -52,6 +53,8 @@ pub(crate) struct Admission {
     bound: Bound,
     pub(crate) occupancy: Occupancy,
     pub(crate) shedder: Shedder,
+    /// The secret function applied to flows before a table sees them.
+    pub(crate) flow_key: FlowKey,
     pub(crate) predictor: Predictor,
     pub(crate) listeners: Listeners,
     pub(crate) counters: Counters,
@@ -72,7 +75,8 @@ impl Admission {
         Self {
             bound: Bound::new(settings.capacity, settings.limit),
             occupancy: Occupancy::new(),
-            shedder: Shedder::new(now),
+            flow_key: settings.flow_key.unwrap_or_else(FlowKey::random),
+            shedder: Shedder::new(now, settings.cohort_key.unwrap_or_else(FlowKey::random)),
             predictor: Predictor::new(now),
             listeners: Listeners::new(settings.overflow),
             counters: Counters::default(),

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::{arrivals::Arrivals, cutoff::OPEN};
 use crate::{
     class::{NO_FLOW, Priority, Rank},
+    flow_key::FlowKey,
     leveler::admission::{arrival::Arrival, occupancy::Occupancy},
     rng::{mix, seed},
     sync::figure::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -29,8 +30,10 @@ pub(crate) struct Shedder {
     /// The instant up to which the cutoff holds, in microseconds after `origin`. The drain task
     /// would lift the cutoff, but does not run while nothing happens.
     until: AtomicU64,
+    /// The secret part of the choice of cohorts.
+    cohort_key: FlowKey,
     /// Hours since 1970, as of the last window. Cohorts change by the hour, the same in all
-    /// services.
+    /// services with one secret.
     hour: AtomicU64,
     /// The time since 1970 at `origin`.
     since_1970: Duration,
@@ -38,7 +41,7 @@ pub(crate) struct Shedder {
 }
 
 impl Shedder {
-    pub(crate) fn new(origin: Instant) -> Self {
+    pub(crate) fn new(origin: Instant, cohort_key: FlowKey) -> Self {
         // A date. Durations are measured by tokio's clock (law 13).
         let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
         Self {
@@ -46,6 +49,7 @@ impl Shedder {
             arrivals: Arrivals::new(),
             cutoff: AtomicU32::new(OPEN),
             until: AtomicU64::new(0),
+            cohort_key,
             hour: AtomicU64::new(since_1970.as_secs() / 3600),
             since_1970,
             origin,
@@ -77,11 +81,13 @@ impl Shedder {
             self.has_priorities.store(true, Relaxed);
         }
         let Rank { priority, flow, .. } = arrival.rank;
-        let cohort = if flow == NO_FLOW {
+        // The hash that all processes agree on.
+        let agreed = arrival.flow;
+        let cohort = if agreed == NO_FLOW {
             // Requests without a flow are spread over all cohorts: there is no flow to be fair to.
             mix(seed())
         } else {
-            mix(flow ^ mix(self.hour.load(Relaxed)))
+            mix(self.cohort_key.map(agreed) ^ mix(self.hour.load(Relaxed)))
         };
         let level = self.arrivals.count(priority, flow, cohort);
         level < self.cutoff.load(Relaxed)
@@ -110,13 +116,13 @@ impl Shedder {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::cutoff::COHORTS, *};
     use crate::class::Class;
 
     #[test]
     fn a_priority_that_is_cut_off_keeps_a_little_waiting() {
         let start = Instant::now();
-        let shedder = Shedder::new(start);
+        let shedder = Shedder::new(start, FlowKey::of(0));
         shedder.set_cutoff(0, start);
         let occupancy = Occupancy::new();
         let low = Class::new().priority(Priority::Low);
@@ -129,5 +135,28 @@ mod tests {
         assert!(!admits(4, start));
         assert!(admits(5, start));
         assert!(admits(4, start + 3 * WINDOW), "nobody was there to lift the cutoff");
+    }
+
+    #[test]
+    fn flows_chosen_by_the_cohort_of_the_hour_are_cut_off_like_all_others() {
+        let start = Instant::now();
+        let shedder = Shedder::new(start, FlowKey::random());
+        // The first tenth of the cohorts is served.
+        shedder.set_cutoff(Priority::Low as u32 * COHORTS + COHORTS / 10, start);
+        let occupancy = Occupancy::new();
+        let low = |flow| Class::new().priority(Priority::Low).flow(flow);
+        occupancy.on_queued(low(0).rank);
+        let hour = shedder.hour.load(Relaxed);
+        let chosen = |class: &Class| mix(class.rank.flow ^ mix(hour)) % u64::from(COHORTS) == 0;
+        let served = |classes: Vec<Class>| {
+            let count = classes.len() as f64;
+            let served = classes
+                .iter()
+                .filter(|class| shedder.admits(&mut Arrival::at(start, class, 1), 1, &occupancy));
+            served.count() as f64 / count
+        };
+        let honest = served((0..2000_u32).map(low).collect());
+        let attackers = served((0..).map(low).filter(chosen).take(2000).collect());
+        assert!((honest - attackers).abs() < 0.05, "{honest} and {attackers}");
     }
 }
