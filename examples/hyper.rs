@@ -4,126 +4,119 @@
 //! with `Retry-After`, a health check beside the queue, and a graceful shutdown.
 //!
 //! ```sh
-//! cargo run --example hyper              # sends itself some requests, and ends
-//! cargo run --example hyper -- --serve   # serves on port 3000 until ctrl-c
+//! cargo run --features http --example hyper              # sends itself some requests, and ends
+//! cargo run --features http --example hyper -- --serve   # serves on port 3000 until ctrl-c
 //! ```
 
-use std::{convert::Infallible, env, pin::pin, time::Duration};
+use std::{convert::Infallible, env, net::SocketAddr, pin::pin, time::Duration};
 
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, try_join_all};
 use http::{Request, Response, StatusCode, header::RETRY_AFTER};
 use http_body_util::{Empty, Full};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, service::Service};
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
+    server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-    task::JoinSet,
+use tokio::{net::TcpListener, sync::oneshot};
+use tower::{BoxError, ServiceBuilder, service_fn};
+use tower_load_leveling::{
+    Class, LoadLevelLayer,
+    http::{PlainText, RejectionLayer},
 };
-use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneService};
-use tower_load_leveling::{Handle, LoadLevelLayer, error::Rejected};
 
 type Answer = Response<Full<Bytes>>;
-type App = BoxCloneService<Request<Incoming>, Answer, Infallible>;
+
+/// A function as the classifier, so that the type can be named.
+type Leveler = LoadLevelLayer<fn(&Request<Incoming>) -> Class>;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    let leveler = LoadLevelLayer::builder().name("orders").capacity(4).concurrency(2).build()?;
-    let handle = leveler.handle();
-    let app = app(leveler);
+    let leveler: Leveler = LoadLevelLayer::builder()
+        .name("orders")
+        .capacity(4)
+        .concurrency(2)
+        .classify_request(class as fn(&Request<Incoming>) -> Class)
+        .build()?;
 
     if env::args().any(|arg| arg == "--serve") {
         let listener = TcpListener::bind("127.0.0.1:3000").await?;
         println!("try: curl -i http://{}/orders", listener.local_addr()?);
-        return serve(listener, app, handle, async { drop(tokio::signal::ctrl_c().await) }).await;
+        return serve(listener, leveler, async { drop(tokio::signal::ctrl_c().await) }).await;
     }
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let base = format!("http://{}", listener.local_addr()?);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(serve(listener, app, handle, async { drop(stopped.await) }));
+    let server = tokio::spawn(serve(listener, leveler, async { drop(stopped.await) }));
     demonstrate(&base).await?;
     drop(stop);
     server.await?
 }
 
-fn app(leveler: LoadLevelLayer) -> App {
-    let orders = ServiceBuilder::new().layer(leveler).service_fn(order);
-    BoxCloneService::new(service_fn(move |request: Request<Incoming>| {
-        // A clone for each request; all of them share the one leveler.
-        let orders = orders.clone();
-        async move {
-            Ok(match request.uri().path() {
-                // Beside the queue: a busy server is not a dead one.
-                "/health" => Response::new("alive".into()),
-                _ => orders.oneshot(request).await.unwrap_or_else(refuse),
-            })
-        }
-    }))
-}
-
-async fn order(_: Request<Incoming>) -> Result<Answer, Infallible> {
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    Ok(Response::new("ordered".into()))
-}
-
-/// Turns an error into a response: hyper would close the connection.
-fn refuse(error: BoxError) -> Answer {
-    let mut response = Response::new(error.to_string().into());
-    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    if let Some(rejected) = error.downcast_ref::<Rejected>() {
-        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-        // The header has whole seconds: rounded up, and one when there is nothing to go by.
-        let seconds = rejected.retry_after().map_or(1, |wait| wait.as_secs() + 1);
-        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+fn class(request: &Request<Incoming>) -> Class {
+    match request.uri().path() {
+        // Beside the queue: a busy server is not a dead one.
+        "/health" => Class::bypass(),
+        _ => Class::new(),
     }
-    response
+}
+
+/// The handlers of one connection: a service of hyper's own, called by `&self`.
+struct App {
+    peer: SocketAddr,
+}
+
+impl Service<Request<Incoming>> for App {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Answer, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let peer = self.peer;
+        Box::pin(async move {
+            if request.uri().path() == "/health" {
+                return Ok(Response::new("alive".into()));
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            Ok(Response::new(format!("ordered by {peer}").into()))
+        })
+    }
 }
 
 async fn serve(
     listener: TcpListener,
-    app: App,
-    handle: Handle,
+    leveler: Leveler,
     stop: impl Future<Output = ()>,
 ) -> Result<(), BoxError> {
-    let (stopping, stopped) = watch::channel(());
-    let mut connections = JoinSet::new();
+    let connections = GracefulShutdown::new();
     let shutdown = async {
         stop.await;
         // Connections go on meanwhile, so newcomers still get an answer: 503.
-        handle.close();
-        println!("drained: {:?}", handle.drain(Duration::from_secs(10)).await);
+        println!("drained: {:?}", leveler.handle().drain(Duration::from_secs(10)).await);
     };
     let mut shutdown = pin!(shutdown);
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => accepted?.0,
+        let (stream, peer) = tokio::select! {
+            accepted = listener.accept() => accepted?,
             () = &mut shutdown => break,
         };
-        let service = TowerToHyperService::new(app.clone());
-        let mut stopped = stopped.clone();
-        connections.spawn(async move {
-            let builder = auto::Builder::new(TokioExecutor::new());
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-            let result = tokio::select! {
-                result = connection.as_mut() => result,
-                _ = stopped.changed() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            // The other side may go away at any time.
-            drop(result);
-        });
+        let app = App { peer };
+        // One leveler for all connections, around the handlers of this one.
+        let stack = ServiceBuilder::new()
+            .layer(RejectionLayer::new().body(PlainText))
+            .layer(leveler.clone())
+            .service(service_fn(move |request| app.call(request)));
+        let connection = auto::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(stack))
+            .into_owned();
+        // The result says whether the other side went away, which it may at any time.
+        tokio::spawn(connections.watch(connection));
     }
-    drop(stopping);
-    while connections.join_next().await.is_some() {}
+    connections.shutdown().await;
     Ok(())
 }
 

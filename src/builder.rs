@@ -17,23 +17,8 @@ use crate::{
     options::{Abandon, Execution, Order, Overflow},
     respond::{CompleteOnResponse, Responder},
     settings::{Adaptive, Rate, Settings},
+    unset::Unset,
 };
-
-mod unset {
-    /// Implemented for [`Unclassified`](crate::Unclassified) alone: the request classifier can be
-    /// set once. A bound, since rustc answers a missing method with the name of a similar one.
-    #[diagnostic::on_unimplemented(
-        message = "the request classifier of this builder cannot be set any more",
-        label = "set before, or after `record_wait`",
-        note = "several classifiers are joined in a tuple: `.request_classifier((first, second))`",
-        note = "`record_wait` comes after the request classifier"
-    )]
-    #[allow(unnameable_types, reason = "nobody else is to implement it")]
-    pub trait Unset {}
-
-    impl Unset for crate::Unclassified {}
-}
-use self::unset::Unset;
 
 /// Builds a [`LoadLevelLayer`]. Made by [`LoadLevelLayer::builder`].
 ///
@@ -92,16 +77,16 @@ impl Builder {
 }
 
 impl<Q, R, H> Builder<Q, R, H> {
-    /// Sets whether the leveler does anything. With `false` calls pass straight through to the inner
-    /// service, with no change of types: for a switch in the configuration.
+    /// Sets whether the leveler does anything. With `false` calls pass straight through, and all
+    /// types stay the same: a switch for the configuration.
     ///
-    /// Without levelling no call is limited, refused, classified or late, each call runs in its
-    /// caller (as with [`Execution::Caller`]), and no slot is held for a body. Only an inner that is
-    /// not ready makes calls wait. The stats go on counting calls, and show the highest limit and
-    /// capacity. [`Handle::close`](crate::Handle::close) and [`drain`](crate::Handle::drain) work as
-    /// ever, for a shutdown; `pause`, `apply` and the setters of the handle change nothing.
+    /// A leveler that is switched off limits, refuses and classifies nothing, and holds no slot for
+    /// a body. Calls run in their callers, as with [`Execution::Caller`], and wait only for an
+    /// unready inner. The stats count calls, and show the maximum as limit and capacity.
+    /// [`Handle::close`](crate::Handle::close) and [`drain`](crate::Handle::drain) work, for a
+    /// shutdown. `pause`, `apply` and the setters of the handle change nothing.
     ///
-    /// The other settings must still be valid. Default is `true`.
+    /// The other settings must be valid all the same. Default is `true`.
     ///
     /// ```
     /// use tower_load_leveling::LoadLevelLayer;

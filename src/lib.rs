@@ -196,6 +196,8 @@
 //! [web]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/web.md
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
+// What is pasted from the docs compiles without a warning. Unused values are left to the reader.
+#![doc(test(attr(deny(warnings), allow(unused))))]
 
 mod builder;
 mod by_result;
@@ -227,6 +229,7 @@ pub mod settings;
 pub mod stats;
 mod sync;
 mod traits;
+mod unset;
 mod words;
 
 pub use self::{
