@@ -196,12 +196,17 @@ impl Model {
         }
         let (taken, all) = (self.taken, self.slots());
         if taken >= all || self.limit() < 1.0 && self.due.is_some_and(|due| now < due) {
+            self.waiting.tidy();
             return None;
         }
         let times =
             self.services.map(|mean| Duration::try_from_secs_f64(mean.or(self.service)?).ok());
         let fits = |waiter: &Waiter| taken + waiter.asked.min(all) <= all;
-        let (Entry { item, admitted, .. }, charge) = self.waiting.pop(now, &times, fits)?;
+        let Some((entry, charge)) = self.waiting.pop(now, &times, fits) else {
+            self.waiting.tidy();
+            return None;
+        };
+        let Entry { item, admitted, .. } = entry;
         let wait = now.saturating_duration_since(admitted);
         self.run(item.id, item.rank.priority, item.asked.min(all), now, wait, charge);
         Some(item.id)

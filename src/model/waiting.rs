@@ -12,7 +12,7 @@ use crate::{
     class::{Priority, Rank},
     error::Reason,
     options::Order,
-    queue::{ChargeId, Entry, Next, Queue, QueueItem, Rules, Times},
+    queue::{ChargeId, Entry, Gone, Next, Queue, QueueItem, Rules, Times},
     sync::figure::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Waiting {
     flows: HashMap<(Priority, u64), usize>,
     /// The removed requests, until `take_removed`.
     removed: VecDeque<(u64, Reason)>,
+    /// The places of all that were removed.
+    gone: Gone,
 }
 
 pub(super) struct Waiter {
@@ -55,6 +57,7 @@ impl Waiting {
             places: 0,
             flows: HashMap::new(),
             removed: VecDeque::new(),
+            gone: Gone::default(),
         }
     }
 
@@ -108,8 +111,7 @@ impl Waiting {
     }
 
     /// Returns whether waiting requests give way to a newcomer: requests of lower priorities with
-    /// the `missing` places, or the longest flow of the same priority. The queue measures the
-    /// longest flow as in the layer, tombstones included.
+    /// the `missing` places, or the longest flow of the same priority.
     pub(super) fn gives_way_to(&mut self, rank: Rank, missing: usize) -> bool {
         let is_lower = |priority: Priority| priority.index() > rank.priority.index();
         let lower = self.flows.iter().filter(|((priority, _), _)| is_lower(*priority));
@@ -117,13 +119,13 @@ impl Waiting {
         lower.map(|(_, places)| places).sum::<usize>() >= missing
             || self
                 .queue
-                .summaries()
-                .is_some_and(|levels| (own as u64) < levels[rank.priority.index()].longest)
+                .summaries(&self.gone)
+                .is_some_and(|levels| (own as u64) < levels[rank.priority.index()].surely_longest)
     }
 
     /// Removes a request to make room. Returns `false` if the queue is empty.
     pub(super) fn evict(&mut self) -> bool {
-        let victim = self.queue.evict();
+        let victim = self.queue.evict(&self.gone);
         victim.map(|victim| self.remove(&victim.entry.item, victim.reason)).is_some()
     }
 
@@ -137,6 +139,11 @@ impl Waiting {
         self.removed.pop_front()
     }
 
+    /// Drops the tombstones of the longest flow, as the drain task does after each dispatch.
+    pub(super) fn tidy(&mut self) {
+        self.queue.summaries(&self.gone);
+    }
+
     /// Drops the tombstones once there are many.
     pub(super) fn purge(&mut self) {
         self.queue.purge(self.queued);
@@ -144,6 +151,7 @@ impl Waiting {
 
     fn remove(&mut self, waiter: &Waiter, reason: Reason) {
         self.leave(waiter);
+        self.gone[waiter.rank.priority.index()] += u64::from(waiter.rank.cost);
         self.removed.push_back((waiter.id, reason));
     }
 

@@ -13,7 +13,7 @@ use super::{
     heavy_hitters::HeavyHitters,
     item::{Entry, InnerId, QueueId, QueueItem},
     open_charges::OpenCharges,
-    priority_level::{LevelSummary, PriorityLevel},
+    priority_level::{Gone, LevelSummary, PriorityLevel},
     request_deque::Taken,
     rules::Rules,
 };
@@ -218,8 +218,8 @@ impl<T: QueueItem> FairQueue<T> {
     }
 
     /// Takes the oldest request of the longest queue of the lowest level.
-    pub(crate) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        self.levels.iter_mut().rev().find_map(PriorityLevel::pop_oldest)
+    pub(crate) fn pop_oldest(&mut self, gone: &Gone) -> Option<Entry<T>> {
+        self.levels.iter_mut().zip(gone).rev().find_map(|(level, gone)| level.pop_oldest(*gone))
     }
 
     /// Takes all requests of an inner, oldest first.
@@ -234,14 +234,16 @@ impl<T: QueueItem> FairQueue<T> {
     /// Makes room for a request admitted over the bound. Takes the oldest request of the longest
     /// queue in the lowest level. If no request should give way any more (two newcomers counted on
     /// the same victim), takes the newest.
-    pub(crate) fn evict(&mut self) -> Option<Victim<T>> {
+    pub(crate) fn evict(&mut self, gone: &Gone) -> Option<Victim<T>> {
         loop {
-            let mut waiting = self.levels.iter_mut().filter(|level| level.len() > 0).rev();
-            let lowest = waiting.next()?;
+            let levels = self.levels.iter_mut().zip(gone).rev();
+            let mut waiting = levels.filter(|(level, _)| level.len() > 0);
+            let (lowest, gone) = waiting.next()?;
             let for_higher = waiting.next().is_some();
             let over_share = !for_higher && lowest.is_uneven();
             let gives_way = for_higher || lowest.has_several();
-            let victim = if gives_way { lowest.pop_oldest() } else { lowest.pop_newest() };
+            let victim =
+                if gives_way { lowest.pop_oldest(*gone) } else { lowest.pop_newest(*gone) };
             // Without a victim, the level held only tombstones, all dropped now.
             if let Some(entry) = victim {
                 let reason = if gives_way { Reason::Evicted } else { Reason::Full };
@@ -257,8 +259,10 @@ impl<T: QueueItem> FairQueue<T> {
     }
 
     /// The state of each level, once a request with a flow has come.
-    pub(crate) fn summaries(&mut self) -> Option<[LevelSummary; LEVELS]> {
-        self.has_flows.then(|| self.levels.each_mut().map(PriorityLevel::summary))
+    pub(crate) fn summaries(&mut self, gone: &Gone) -> Option<[LevelSummary; LEVELS]> {
+        let mut levels = self.levels.iter_mut().zip(gone);
+        let mut next = || levels.next().map(|(level, gone)| level.summary(*gone));
+        self.has_flows.then(|| std::array::from_fn(|_| next().unwrap_or_default()))
     }
 
     /// Drops the tombstones, if the entries are more than twice the `live` requests.

@@ -26,6 +26,9 @@ pub(super) struct FlowQueue<T> {
     pub(super) weight: u64,
     /// The number of entries, as last counted by the level.
     pub(super) len: usize,
+    /// The weight of the level that had been cancelled or removed when the tombstones of this queue
+    /// were last dropped for it. At most as much of this queue has gone since.
+    pub(super) purged_at: u64,
 }
 
 /// The flows of a queue.
@@ -51,6 +54,7 @@ impl<T: QueueItem> FlowQueue<T> {
             listed: Cell::new(0),
             weight: 0,
             len: 0,
+            purged_at: 0,
         }
     }
 }

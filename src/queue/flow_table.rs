@@ -88,11 +88,6 @@ impl<T: QueueItem> FlowTable<T> {
         (0..self.queues.len()).map(QueueId::new)
     }
 
-    /// The queue of requests without a flow, once it is made.
-    pub(super) fn flowless(&self) -> Option<&FlowQueue<T>> {
-        self.get(self.flowless?)
-    }
-
     /// Returns the queue of requests without a flow. Makes the queue at the first request.
     pub(super) fn flowless_id(&mut self) -> QueueId {
         self.flowless.unwrap_or_else(|| {

@@ -58,7 +58,7 @@ pub(crate) use self::{
     charge::{Charge, ChargeId},
     fair_queue::{Next, Times, Victim},
     item::{Entry, InnerId, QueueItem},
-    priority_level::LevelSummary,
+    priority_level::{Gone, LevelSummary},
     queue::Queue,
     rules::Rules,
 };

@@ -8,6 +8,7 @@ use super::{
     charge::{Charge, Estimate},
     flow_queue::FlowQueue,
     flow_table::FlowTable,
+    guaranteed_share::LEVELS,
     item::{Entry, InnerId, QueueId, QueueItem},
     request_deque::{RequestDeque, Taken},
     rules::Rules,
@@ -28,6 +29,9 @@ pub(super) struct PriorityLevel<T> {
     in_use: usize,
     /// The number of entries, tombstones included.
     len: usize,
+    /// The weight that had been cancelled or removed when the tombstones of the shared queues were
+    /// last dropped for it.
+    shared_purged_at: u64,
 }
 
 /// The state of a level, by which the admission of newcomers is decided.
@@ -35,15 +39,32 @@ pub(super) struct PriorityLevel<T> {
 pub(crate) struct LevelSummary {
     /// The number of active queues.
     pub(crate) active: usize,
-    /// The weight of the first queue to evict from.
+    /// The weight of the first queue to evict from, tombstones included.
     pub(crate) longest: u64,
-    /// The weight of the requests without a flow.
-    pub(crate) flowless: u64,
+    /// The weight that the queue has at least without tombstones.
+    pub(crate) surely_longest: u64,
 }
+
+/// By priority: the weight that has been cancelled or removed so far. With zeros nobody looks for
+/// tombstones.
+pub(crate) type Gone = [u64; LEVELS];
+
+/// The number of entries that are looked at for each request that has gone. More costs time, and
+/// with fewer a flow is known to be long the later.
+const LOOKS_PER_GONE: u64 = 32;
+
+/// The number of entries that are looked at however few have gone.
+const LOOKS: usize = 256;
 
 impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn new() -> Self {
-        Self { table: FlowTable::new(), turns: Turns::default(), in_use: 0, len: 0 }
+        Self {
+            table: FlowTable::new(),
+            turns: Turns::default(),
+            in_use: 0,
+            len: 0,
+            shared_purged_at: 0,
+        }
     }
 
     /// The number of entries, tombstones included.
@@ -81,12 +102,49 @@ impl<T: QueueItem> PriorityLevel<T> {
         longest * self.in_use as u64 > self.turns.weight()
     }
 
-    pub(super) fn summary(&mut self) -> LevelSummary {
-        LevelSummary {
-            active: self.turns.active(),
-            longest: self.turns.longest(&self.table).map_or(0, |(weight, _)| weight),
-            flowless: self.table.flowless().map_or(0, |queue| queue.weight),
+    pub(super) fn summary(&mut self, gone: u64) -> LevelSummary {
+        let (longest, surely_longest) = match self.longest(gone) {
+            Some((longest, id)) => (longest, longest.saturating_sub(self.gone_since(id, gone))),
+            None => (0, 0),
+        };
+        LevelSummary { active: self.turns.active(), longest, surely_longest }
+    }
+
+    /// Returns the queue to evict from, and its weight. Drops its tombstones first, since a queue
+    /// may be the longest for its tombstones alone. `gone` is the weight of the level that has been
+    /// cancelled or removed so far.
+    ///
+    /// A long queue of which few can have gone is taken as it is: its weight is wrong by a
+    /// [`LOOKS_PER_GONE`]th at most.
+    fn longest(&mut self, gone: u64) -> Option<(u64, QueueId)> {
+        loop {
+            let (weight, id) = self.turns.longest(&self.table)?;
+            let queue = self.table.get(id)?;
+            let (since, is_shared) = (self.gone_since(id, gone), queue.kind.is_shared());
+            let len = if is_shared { self.len } else { queue.len };
+            if since == 0 || len > LOOKS && len as u64 > since.saturating_mul(LOOKS_PER_GONE) {
+                return Some((weight, id));
+            }
+            if is_shared {
+                self.shared_purged_at = gone;
+                self.purge();
+            } else {
+                self.change(id, |queue| {
+                    queue.requests.purge();
+                    queue.purged_at = gone;
+                });
+            }
         }
+    }
+
+    /// Returns how much of a dedicated queue, or of all shared queues, may be tombstones.
+    fn gone_since(&self, id: QueueId, gone: u64) -> u64 {
+        let purged_at = match self.table.get(id) {
+            Some(queue) if queue.kind.is_shared() => self.shared_purged_at,
+            Some(queue) => queue.purged_at,
+            None => gone,
+        };
+        gone.saturating_sub(purged_at)
     }
 
     pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
@@ -250,21 +308,22 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     /// Takes the oldest live request of the longest queue.
-    pub(super) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        self.pop_longest(RequestDeque::pop_oldest)
+    pub(super) fn pop_oldest(&mut self, gone: u64) -> Option<Entry<T>> {
+        self.pop_longest(gone, RequestDeque::pop_oldest)
     }
 
     /// Takes the newest live request of the longest queue.
-    pub(super) fn pop_newest(&mut self) -> Option<Entry<T>> {
-        self.pop_longest(|requests| requests.pop_newest().or_else(|| requests.pop_oldest()))
+    pub(super) fn pop_newest(&mut self, gone: u64) -> Option<Entry<T>> {
+        self.pop_longest(gone, |requests| requests.pop_newest().or_else(|| requests.pop_oldest()))
     }
 
     fn pop_longest(
         &mut self,
+        gone: u64,
         pop: impl Fn(&mut RequestDeque<T>) -> Option<Entry<T>>,
     ) -> Option<Entry<T>> {
         while self.len > 0 {
-            let (_, id) = self.turns.longest(&self.table)?;
+            let (_, id) = self.longest(gone)?;
             let entry = self.change(id, |queue| pop(&mut queue.requests))??;
             // Tombstones made the queue seem too long. Look for the longest again.
             if !entry.item.is_gone() {

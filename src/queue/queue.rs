@@ -11,7 +11,7 @@ use super::{
     guaranteed_share::LEVELS,
     item::{Entry, InnerId, QueueItem},
     oldest::Oldest,
-    priority_level::LevelSummary,
+    priority_level::{Gone, LevelSummary},
     rules::Rules,
 };
 use crate::class::Rank;
@@ -97,9 +97,10 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.expiry.next()
     }
 
-    /// Takes the oldest request of the longest flow of the lowest priority.
-    pub(crate) fn pop_oldest(&mut self) -> Option<Entry<T>> {
-        self.order.pop_oldest()
+    /// Takes the oldest request of the longest flow of the lowest priority. `gone` as for
+    /// [`summaries`](Self::summaries).
+    pub(crate) fn pop_oldest(&mut self, gone: &Gone) -> Option<Entry<T>> {
+        self.order.pop_oldest(gone)
     }
 
     /// Takes all requests of an inner, oldest first: it will never be ready. Linear in the entries.
@@ -107,9 +108,10 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.take_all_of(inner)
     }
 
-    /// Makes room for a request admitted over the bound.
-    pub(crate) fn evict(&mut self) -> Option<Victim<T>> {
-        self.order.evict()
+    /// Makes room for a request admitted over the bound. `gone` as for
+    /// [`summaries`](Self::summaries).
+    pub(crate) fn evict(&mut self, gone: &Gone) -> Option<Victim<T>> {
+        self.order.evict(gone)
     }
 
     /// The admission time of the oldest of `live` requests. Searched for only if the last answer
@@ -124,9 +126,10 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.oldest.look(&mut self.order, live, is_busy);
     }
 
-    /// The state of each priority level, once a request with a flow has come.
-    pub(crate) fn summaries(&mut self) -> Option<[LevelSummary; LEVELS]> {
-        self.order.summaries()
+    /// The state of each priority level, once a request with a flow has come. `gone` is the weight
+    /// of each level that has been cancelled or removed so far.
+    pub(crate) fn summaries(&mut self, gone: &Gone) -> Option<[LevelSummary; LEVELS]> {
+        self.order.summaries(gone)
     }
 
     /// Drops the tombstones, if the entries are more than twice the `live` requests. A popped

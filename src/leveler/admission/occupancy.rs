@@ -5,7 +5,7 @@ use std::{iter::Sum, ops::Add};
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
-    queue::LevelSummary,
+    queue::{Gone, LevelSummary},
     rng::mix,
     sync::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
@@ -17,8 +17,8 @@ const LEVELS: usize = Priority::ALL.len();
 
 /// The state of the queue, readable without a lock.
 ///
-/// [`on_queued`](Self::on_queued) counts each request in, and [`on_dequeued`](Self::on_dequeued)
-/// out. The drain task [publishes](Self::publish) the facts known only to the queue.
+/// [`on_queued`](Self::on_queued) counts each request in, and [`on_dispatched`](Self::on_dispatched)
+/// or [`on_gone`](Self::on_gone) out. The drain task [publishes](Self::publish) the facts known only to the queue.
 #[derive(Debug)]
 pub(crate) struct Occupancy {
     /// By priority: the number of requests in the upper half, the weight in the lower.
@@ -26,12 +26,40 @@ pub(crate) struct Occupancy {
     /// The weight of each flow, as the lesser of two sums shared with other flows (a count-min
     /// sketch).
     flows: [[AtomicU32; CELLS]; 2],
+    /// By priority: the weight of the requests with a flow.
+    of_flows: [AtomicU64; LEVELS],
+    /// By priority: the weight that has left the queue, since the leveler was built.
+    departed: [Departed; LEVELS],
     /// By priority: the number of flows taking turns.
     active: [AtomicUsize; LEVELS],
-    /// By priority: the weight of the longest flow.
+    /// By priority: the weight of the longest flow, at most.
     longest: [AtomicU64; LEVELS],
-    /// By priority: the weight of the requests without a flow.
-    flowless: [AtomicU64; LEVELS],
+    /// By priority: the weight of the longest flow, at least, once all of [`Departed`] up to this
+    /// number had left.
+    surely_longest: [[AtomicU64; 2]; LEVELS],
+}
+
+/// The weight that has left the queue. Two counts, since an entry that the queue has given out does
+/// not make a flow look longer than it is.
+#[derive(Debug, Default)]
+struct Departed {
+    dispatched: AtomicU64,
+    /// Cancelled or removed. May lie in the queue as a tombstone.
+    gone: AtomicU64,
+}
+
+impl Departed {
+    fn all(&self) -> u64 {
+        self.dispatched.load(SeqCst).wrapping_add(self.gone.load(SeqCst))
+    }
+}
+
+/// For each priority, the weight that had left the queue before it was looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct DepartedBefore {
+    all: [u64; LEVELS],
+    /// The weight of those cancelled or removed, among which the tombstones are.
+    pub(crate) gone: Gone,
 }
 
 /// A number of requests, and the weight: the sum of the costs.
@@ -67,72 +95,131 @@ impl Occupancy {
         Self {
             waiting: Default::default(),
             flows: [const { [const { AtomicU32::new(0) }; CELLS] }; 2],
+            of_flows: Default::default(),
+            departed: Default::default(),
             active: Default::default(),
             longest: Default::default(),
-            flowless: Default::default(),
+            surely_longest: Default::default(),
         }
     }
 
     /// Counts in a request joining the queue.
+    #[inline]
     pub(crate) fn on_queued(&self, rank: Rank) {
-        self.waiting[rank.priority.index()].fetch_add(REQUEST + u64::from(rank.cost), SeqCst);
+        let (index, cost) = (rank.priority.index(), u64::from(rank.cost));
+        self.waiting[index].fetch_add(REQUEST + cost, SeqCst);
         if rank.flow != NO_FLOW {
+            self.of_flows[index].fetch_add(cost, SeqCst);
             for cell in self.cells(rank) {
                 cell.fetch_add(rank.cost, Relaxed);
             }
         }
     }
 
-    /// Counts out a request leaving the queue, for any reason.
-    pub(crate) fn on_dequeued(&self, rank: Rank) {
-        self.waiting[rank.priority.index()].fetch_sub(REQUEST + u64::from(rank.cost), SeqCst);
+    /// Counts out a request leaving the queue to run.
+    #[inline]
+    pub(crate) fn on_dispatched(&self, rank: Rank) {
+        self.departed[rank.priority.index()].dispatched.fetch_add(u64::from(rank.cost), SeqCst);
+        self.on_dequeued(rank);
+    }
+
+    /// Counts out a request leaving the queue for any other reason.
+    #[inline]
+    pub(crate) fn on_gone(&self, rank: Rank) {
+        self.departed[rank.priority.index()].gone.fetch_add(u64::from(rank.cost), SeqCst);
+        self.on_dequeued(rank);
+    }
+
+    #[inline]
+    fn on_dequeued(&self, rank: Rank) {
+        let (index, cost) = (rank.priority.index(), u64::from(rank.cost));
+        self.waiting[index].fetch_sub(REQUEST + cost, SeqCst);
         if rank.flow != NO_FLOW {
+            self.of_flows[index].fetch_sub(cost, SeqCst);
             for cell in self.cells(rank) {
                 cell.fetch_sub(rank.cost, Relaxed);
             }
         }
     }
 
-    /// Stores the queue's own summary of each priority.
-    pub(crate) fn publish(&self, summaries: [LevelSummary; LEVELS]) {
-        for (index, summary) in summaries.into_iter().enumerate() {
-            self.active[index].store(summary.active, Relaxed);
-            self.longest[index].store(summary.longest, Relaxed);
-            self.flowless[index].store(summary.flowless, Relaxed);
+    /// Returns what has left the queue so far. To be called before a look at the queue.
+    pub(crate) fn departed(&self) -> DepartedBefore {
+        DepartedBefore {
+            all: self.departed.each_ref().map(Departed::all),
+            gone: self.departed.each_ref().map(|departed| departed.gone.load(SeqCst)),
         }
     }
 
-    /// Returns the cost evictable for a newcomer of this rank: the weight of all lower priorities,
-    /// or of all priorities under `EvictOldest`. Unlimited if a longer flow of the same priority
-    /// waits.
+    /// Stores the queue's own summary of each priority.
+    pub(crate) fn publish(&self, summaries: [LevelSummary; LEVELS], before: &DepartedBefore) {
+        for (index, summary) in summaries.into_iter().enumerate() {
+            self.active[index].store(summary.active, Relaxed);
+            self.longest[index].store(summary.longest, Relaxed);
+            let [weight, departed] = &self.surely_longest[index];
+            // The new weight holds for the new number. Whoever reads one of them old and one new
+            // must not take the flow for longer than it is.
+            weight.store(0, SeqCst);
+            departed.store(before.all[index], SeqCst);
+            weight.store(summary.surely_longest, SeqCst);
+        }
+    }
+
+    /// Returns the most by which newcomers of this rank may exceed the bound, in all: as much as
+    /// waits that surely gives way to them.
+    ///
+    /// These are all lower priorities, and of the longest flow of the same priority what it has
+    /// more than the newcomer's. Under `EvictOldest` it is everything.
     pub(crate) fn yields_to(&self, rank: Rank, overflow: Overflow) -> usize {
         let from = match overflow {
             Overflow::EvictOldest => 0,
             _ => rank.priority.index() + 1,
         };
-        if self.is_short(rank) {
-            return usize::MAX;
-        }
         let weight: u64 = (from..LEVELS).map(|index| self.weight_at(index)).sum();
-        usize::try_from(weight).unwrap_or(usize::MAX)
+        usize::try_from(weight + self.is_longer_by(rank)).unwrap_or(usize::MAX)
+    }
+
+    /// Returns by how much the longest flow of the priority surely exceeds the newcomer's, by the
+    /// time that the newcomer waits: 0 if it may not be longer.
+    fn is_longer_by(&self, rank: Rank) -> u64 {
+        let index = rank.priority.index();
+        let [weight, departed] = &self.surely_longest[index];
+        let published = weight.load(SeqCst);
+        if published == 0 {
+            return 0;
+        }
+        // What has left since may all have been of that flow.
+        let since = self.departed[index].all().wrapping_sub(departed.load(SeqCst));
+        if weight.load(SeqCst) != published {
+            // The number may be that of the next weight.
+            return 0;
+        }
+        let longest = published.saturating_sub(since).min(self.weight_at(index));
+        let own = self.own(rank);
+        // The newcomer may find some room, and exceed the bound by less than its cost.
+        if own + u64::from(rank.cost) < longest { longest - own - 1 } else { 0 }
     }
 
     /// Returns whether the flow has used up its share: other flows of the priority wait, and none
     /// is longer.
     pub(crate) fn is_over_share(&self, rank: Rank) -> bool {
+        let index = rank.priority.index();
+        let own = self.own(rank);
         rank.flow != NO_FLOW
-            && self.active[rank.priority.index()].load(Relaxed) > 1
-            && !self.is_short(rank)
+            && self.active[index].load(Relaxed) > 1
+            && self.weight_at(index) > own
+            && own + u64::from(rank.cost) >= self.longest[index].load(Relaxed)
     }
 
-    /// Returns whether the flow, with the newcomer, is shorter than the longest of the priority.
-    fn is_short(&self, rank: Rank) -> bool {
+    /// Returns the weight of the newcomer's flow.
+    fn own(&self, rank: Rank) -> u64 {
         let index = rank.priority.index();
-        let own = match rank.flow {
-            NO_FLOW => self.flowless[index].load(Relaxed),
+        match rank.flow {
+            NO_FLOW => {
+                let of_flows = self.of_flows[index].load(SeqCst);
+                self.weight_at(index).saturating_sub(of_flows)
+            }
             _ => self.weight_of_flow(rank),
-        };
-        own + u64::from(rank.cost) < self.longest[index].load(Relaxed)
+        }
     }
 
     fn cells(&self, rank: Rank) -> impl Iterator<Item = &AtomicU32> {
@@ -209,6 +296,16 @@ mod tests {
         summaries
     }
 
+    /// Publishes summaries with `normal` at the default priority, and the others empty.
+    fn publish(occupancy: &Occupancy, normal: LevelSummary) {
+        occupancy.publish(only(normal), &occupancy.departed());
+    }
+
+    /// A queue of the default priority whose longest flow is known exactly.
+    fn flows(active: usize, longest: u64) -> LevelSummary {
+        LevelSummary { active, longest, surely_longest: longest }
+    }
+
     #[test]
     fn a_higher_priority_and_a_shorter_flow_are_let_in_when_others_can_give_way() {
         let occupancy = Occupancy::new();
@@ -218,17 +315,41 @@ mod tests {
         occupancy.on_queued(low);
         assert!(gives_way(Class::new()));
         assert!(!gives_way(Class::new().priority(Priority::Background)));
-        occupancy.on_dequeued(low);
+        occupancy.on_gone(low);
         assert!(!gives_way(Class::new()));
 
         let long = Class::new().flow("long");
         (0..5).for_each(|_| occupancy.on_queued(long.rank));
-        occupancy.publish(only(LevelSummary { active: 1, longest: 5, flowless: 0 }));
+        publish(&occupancy, flows(1, 5));
         assert!(!gives_way(long));
         assert!(gives_way(Class::new().flow("short")));
         assert!(gives_way(Class::new()), "requests without a flow are one flow");
-        occupancy.publish(only(LevelSummary { active: 2, longest: 5, flowless: 5 }));
+        (0..4).for_each(|_| occupancy.on_queued(Class::new().rank));
+        publish(&occupancy, flows(2, 5));
         assert!(!gives_way(Class::new()));
+    }
+
+    #[test]
+    fn a_flow_gives_way_only_while_it_is_surely_longer() {
+        let occupancy = Occupancy::new();
+        let (long, other) = (Class::new().flow("long").rank, Class::new().flow("other").rank);
+        (0..100).for_each(|_| occupancy.on_queued(long));
+        (0..30).for_each(|_| occupancy.on_queued(other));
+        publish(&occupancy, flows(2, 100));
+        let allowance = |class: Class| occupancy.yields_to(class.rank, Overflow::Reject);
+        let short = || Class::new().flow("short");
+        assert_eq!(allowance(short()), 99, "the last of them would be as many as are left");
+        assert_eq!(allowance(Class::new().flow("other")), 69);
+        (0..30).for_each(|_| occupancy.on_gone(other));
+        assert_eq!(allowance(short()), 69, "they may have been of the longest");
+        (0..70).for_each(|_| occupancy.on_dispatched(long));
+        assert_eq!(allowance(short()), 0);
+        publish(&occupancy, flows(1, 30));
+        assert_eq!(allowance(short()), 29);
+        (0..29).for_each(|_| occupancy.on_gone(long));
+        assert_eq!(allowance(Class::new()), 0, "one against one");
+        (0..400).for_each(|_| occupancy.on_queued(Class::new().rank));
+        assert_eq!(allowance(Class::new()), 0, "the newcomers themselves make nobody longer");
     }
 
     #[test]
@@ -237,7 +358,7 @@ mod tests {
         let long = Class::new().flow("long").rank;
         (0..100).for_each(|_| occupancy.on_queued(long));
         occupancy.on_queued(Class::new().priority(Priority::High).rank);
-        occupancy.publish(only(LevelSummary { active: 2, longest: 100, flowless: 0 }));
+        publish(&occupancy, flows(2, 100));
         let ahead_of = |rank| occupancy.ahead_of(rank).requests;
         assert_eq!(ahead_of(long), 101);
         assert_eq!(ahead_of(Class::new().flow("short").rank), 3);

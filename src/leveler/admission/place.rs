@@ -97,7 +97,7 @@ impl<G: Grantor> Place<G> {
             return false;
         };
         if let Stage::Queued = self.stage.replace(Stage::Running(slots)) {
-            admission.occupancy.on_dequeued(self.rank);
+            admission.occupancy.on_dispatched(self.rank);
         }
         true
     }
@@ -157,7 +157,7 @@ impl<G: Grantor> Place<G> {
                 listeners.on_slot_free(after, places.reserved());
                 return after;
             }
-            Stage::Queued => admission.occupancy.on_dequeued(self.rank),
+            Stage::Queued => admission.occupancy.on_gone(self.rank),
             Stage::Unqueued => {}
         }
         let after = places.release_waiting(self.rank.cost);

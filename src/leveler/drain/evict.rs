@@ -12,11 +12,12 @@ pub(super) fn evict(core: &Core) {
     let mut overrun = Overrun::take(admission);
     let is_over = || admission.counts().held() > admission.total();
     while is_over() && (evicts_oldest || !overrun.is_settled()) {
+        let gone = admission.occupancy.departed().gone;
         let mut backlog = core.link.backlog();
         let victim = if evicts_oldest {
-            backlog.pop_oldest().map(|job| (job, Reason::Evicted.into()))
+            backlog.pop_oldest(&gone).map(|job| (job, Reason::Evicted.into()))
         } else {
-            backlog.queue.evict().map(|victim| {
+            backlog.queue.evict(&gone).map(|victim| {
                 let Victim { entry, reason, over_share } = victim;
                 (entry.item, Removal { reason, over_share })
             })

@@ -111,9 +111,10 @@ impl<'a> Drain<'a> {
     fn tidy(&mut self) -> Option<Instant> {
         let occupancy = &self.core.admission.occupancy;
         let waiting = occupancy.queued();
+        let before = occupancy.departed();
         let mut backlog = self.core.link.backlog();
-        if let Some(summaries) = backlog.queue.summaries() {
-            occupancy.publish(summaries);
+        if let Some(summaries) = backlog.queue.summaries(&before.gone) {
+            occupancy.publish(summaries, &before);
         }
         backlog.queue.purge(waiting);
         backlog.queue.look_for_oldest(waiting, self.dispatcher.is_busy);

@@ -8,7 +8,7 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 
 use super::job::Job;
-use crate::queue::{Entry, InnerId, Queue, Rules};
+use crate::queue::{Entry, Gone, InnerId, Queue, Rules};
 
 /// The capacity of the channel to the drain task, in requests. Also the most by which requests that
 /// displace others may exceed the bound: one channel's worth, not read by the drain task yet.
@@ -67,9 +67,9 @@ impl Backlog {
     }
 
     /// Takes the oldest request of the longest flow of the lowest priority, or else an unread
-    /// request.
-    pub(crate) fn pop_oldest(&mut self) -> Option<Arc<dyn Job>> {
-        if let Some(entry) = self.queue.pop_oldest() {
+    /// request. `gone` as for [`Queue::summaries`].
+    pub(crate) fn pop_oldest(&mut self, gone: &Gone) -> Option<Arc<dyn Job>> {
+        if let Some(entry) = self.queue.pop_oldest(gone) {
             return Some(entry.item);
         }
         std::iter::from_fn(|| self.receiver.try_recv().ok()).find(|job| !job.is_gone())

@@ -18,7 +18,7 @@ use self::{backlog::Backlog, dead::Dead, inbox::Inbox, job::Job};
 use super::panics::contain;
 use crate::{
     error::Reason,
-    queue::{ChargeId, InnerId, Rules},
+    queue::{ChargeId, Gone, InnerId, Rules},
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -106,7 +106,7 @@ impl Link {
         let mut removed = 0;
         loop {
             // One at a time: the answer is given without the lock.
-            let next = self.backlog().pop_oldest();
+            let next = self.backlog().pop_oldest(&Gone::default());
             let Some(job) = next else { return removed };
             removed += usize::from(contain(|| job.remove(reason.into())).unwrap_or(false));
         }

@@ -72,7 +72,8 @@ fn the_longest_flow_gives_way_with_its_oldest() {
     let mut rig = Rig::order(Order::Fifo);
     rig.push(flow("short"));
     rig.push_many(3, &flow("long"));
-    let mut victim = || rig.queue.evict().map(|victim| (victim.entry.item.id, victim.reason));
+    let mut victim =
+        || rig.queue.evict(&Gone::default()).map(|victim| (victim.entry.item.id, victim.reason));
     assert_eq!(victim(), Some((1, Reason::Evicted)));
     assert_eq!(victim(), Some((2, Reason::Evicted)));
 }
@@ -114,7 +115,7 @@ fn invented_flows_are_bounded_and_take_no_more_than_half() {
         let next = rig.pop_many(2);
         served += u32::from(next.contains(&id));
         while rig.queue.len() > 2000 {
-            let victim = rig.queue.evict().expect("many wait").entry;
+            let victim = rig.queue.evict(&Gone::default()).expect("many wait").entry;
             assert_ne!(victim.item.id, id, "an honest flow gives way to no invented flow");
         }
     }

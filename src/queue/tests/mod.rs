@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::{
     Entry, InnerId, Next, Rules, Times,
     fair_queue::FairQueue,
+    priority_level::Gone,
     testing::{Item, Random},
 };
 use crate::{

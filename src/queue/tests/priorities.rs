@@ -57,7 +57,8 @@ fn a_request_of_a_higher_priority_evicts_the_oldest_of_the_lowest() {
     let mut rig = Rig::new(Rules::default());
     rig.push_many(2, &priority(High));
     rig.push_many(2, &priority(Low));
-    let mut victim = || rig.queue.evict().map(|victim| (victim.entry.item.id, victim.reason));
+    let mut victim =
+        || rig.queue.evict(&Gone::default()).map(|victim| (victim.entry.item.id, victim.reason));
     assert_eq!(victim(), Some((2, Reason::Evicted)));
     assert_eq!(victim(), Some((3, Reason::Evicted)));
     assert_eq!(victim(), Some((1, Reason::Full)), "among equals the newcomer goes");
@@ -69,6 +70,7 @@ fn a_level_of_tombstones_has_no_victim() {
     rig.push_many(2, &priority(High));
     let gone = rig.push(priority(Low));
     rig.leaves(gone);
-    let victim = rig.queue.evict().map(|victim| (victim.entry.item.id, victim.reason));
+    let victim =
+        rig.queue.evict(&Gone::default()).map(|victim| (victim.entry.item.id, victim.reason));
     assert_eq!(victim, Some((1, Reason::Full)));
 }

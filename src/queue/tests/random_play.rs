@@ -43,8 +43,8 @@ impl Play {
             _ => {
                 let all = random.below(2) == 0;
                 let victim = match all {
-                    true => rig.queue.pop_oldest(),
-                    false => rig.queue.evict().map(|victim| victim.entry),
+                    true => rig.queue.pop_oldest(&Gone::default()),
+                    false => rig.queue.evict(&Gone::default()).map(|victim| victim.entry),
                 };
                 assert_eq!(victim.is_some(), !self.waiting.is_empty(), "{:?}", self.waiting);
                 let victim = victim.map(|entry| entry.item.id);

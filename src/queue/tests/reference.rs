@@ -6,7 +6,7 @@ use super::Rig;
 use crate::{
     class::{Class, Priority},
     options::Order,
-    queue::{Rules, testing::Random},
+    queue::{Gone, Rules, testing::Random},
 };
 
 /// The queue written without a thought of speed: a vector, searched as a whole at each step.
@@ -144,11 +144,11 @@ fn evict(rig: &mut Rig, reference: &mut Reference, seed: u64, step: u32) {
     let is_live = |request: &&Request| !request.gone;
     let lowest = reference.waiting.iter().filter(is_live).map(|request| request.level).max();
     let Some(lowest) = lowest else {
-        assert!(rig.queue.pop_oldest().is_none());
+        assert!(rig.queue.pop_oldest(&Gone::default()).is_none());
         reference.waiting.clear();
         return;
     };
-    let victim = rig.queue.pop_oldest().expect("a request waits").item.id;
+    let victim = rig.queue.pop_oldest(&Gone::default()).expect("a request waits").item.id;
     let case = format!("seed {seed}, step {step}, evicted {victim}");
     let is_victim = |request: &&Request| request.id == victim;
     let Request { level, flow, .. } =
