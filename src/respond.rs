@@ -54,6 +54,9 @@ pub(crate) struct Responder<R, C> {
 mod sealed {
     use std::time::Duration;
 
+    #[cfg(feature = "http")]
+    use crate::http::body_limits::BodyLimits;
+
     /// A call that has returned.
     #[allow(unnameable_types, reason = "for this crate alone")]
     pub trait Call {
@@ -83,10 +86,10 @@ mod sealed {
 
     #[allow(unnameable_types, reason = "nobody else is to implement it")]
     pub trait Sealed {
-        /// Stops keeping slots. Returns the idle limit of bodies that hold a slot.
+        /// Stops keeping slots. Returns the limits of bodies that hold a slot.
         #[cfg(feature = "http")]
-        fn stop_holding(&mut self) -> Option<Duration> {
-            None
+        fn stop_holding(&mut self) -> BodyLimits {
+            BodyLimits::default()
         }
     }
 }

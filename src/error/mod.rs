@@ -117,8 +117,8 @@ impl Rejected {
     ///
     /// The drain time comes from the recent rate of finished calls. Until a rate is known, it comes
     /// from the limit and the mean time for which calls keep their slots. The result is spread by
-    /// ±20 %, to keep rejected callers from returning all together. The upper bound is a minute; the
-    /// lower bound is about a second if the priority is cut off.
+    /// ±20 %, to keep rejected callers from returning all together. The upper bound is a minute. If
+    /// the priority is cut off, the lower bound is about a second.
     ///
     /// Returns `None` until a call has finished, and if a retry is pointless: for
     /// [`Reason::Closed`], for [`Reason::NoRuntime`], and for [`Reason::WouldMissDeadline`] with a

@@ -1,12 +1,10 @@
 //! A response body that holds the slot of its call.
 
 use std::{
-    error::Error,
     fmt,
     pin::Pin,
     sync::{Arc, Weak},
-    task::{Context, Poll, ready},
-    time::Duration,
+    task::{Context, Poll, Wake, ready},
 };
 
 use bytes::Buf;
@@ -19,7 +17,10 @@ use tokio::{
 };
 use tower::BoxError;
 
-use super::reader::Reader;
+use super::{
+    body_limits::{BodyLimits, Cut},
+    reader::Reader,
+};
 use crate::{respond::Kept, sync::UserMutex};
 
 pin_project! {
@@ -28,7 +29,8 @@ pin_project! {
     ///
     /// # Errors
     ///
-    /// The errors of the inner body, boxed, and [`BodyIdle`].
+    /// The errors of the inner body, boxed, and [`BodyIdle`](super::BodyIdle),
+    /// [`BodyTooSlow`](super::BodyTooSlow) and [`BodyTooLong`](super::BodyTooLong).
     pub struct HeldBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -43,7 +45,7 @@ pin_project! {
     }
 }
 
-/// State shared with the watch, which drops the body if nobody reads it.
+/// State shared with the watch, which drops a body beyond its limits.
 ///
 /// The methods of the body run under the lock. Its drop, the end of the call and the waker of the
 /// reader are for outside.
@@ -56,9 +58,10 @@ struct Held<B> {
     /// The number of bytes still to come, if known. A reader that has all of them need not ask for
     /// the end: hyper does not.
     left: Option<u64>,
-    /// The watch, if the body has an idle limit.
+    /// The watch, if the body has limits.
     watch: Option<Watch>,
-    is_cut: bool,
+    /// The limit for which the body was dropped, until the reader is told.
+    cut: Option<Cut>,
 }
 
 /// The parts that a poll takes out of the lock: all at the end of the body, and the slot alone to
@@ -84,32 +87,34 @@ impl<B: Body + Send + 'static> HeldBody<B> {
         body: B,
         left: Option<u64>,
         slot: Box<dyn Kept>,
-        idle: Option<Duration>,
+        limits: BodyLimits,
     ) -> Self {
         let (body, slot) = (Some(Box::pin(body)), Some(slot));
-        let held = Held { body, slot, is_begun: false, left, watch: None, is_cut: false };
+        let held = Held { body, slot, is_begun: false, left, watch: None, cut: None };
         let held = Arc::new(UserMutex::new(held));
-        let watch = idle.and_then(|idle| Watch::begin(&held, idle));
+        let watch = Watch::begin(&held, limits);
         let reader = watch.as_ref().map(|watch| Arc::clone(&watch.reader));
         held.lock().watch = watch;
         Self { kind: Kind::Held { held, reader } }
     }
 }
 
-/// The task that drops an unread body. Stops when the watch is dropped.
+/// The task that drops a body beyond its limits. Stops when the watch is dropped.
 struct Watch {
     reader: Arc<Reader>,
     task: AbortHandle,
 }
 
 impl Watch {
-    fn begin<B: Send + 'static>(held: &Arc<UserMutex<Held<B>>>, idle: Duration) -> Option<Self> {
+    fn begin<B: Send + 'static>(
+        held: &Arc<UserMutex<Held<B>>>,
+        limits: BodyLimits,
+    ) -> Option<Self> {
         let now = Instant::now();
-        // A time too long for the clock means no limit.
-        let late = now.checked_add(idle)?;
+        let reader = Arc::new(Reader::new(now));
+        let late = limits.check(&reader.progress(), now).ok()??;
         let runtime = runtime::Handle::try_current().ok()?;
-        let reader = Arc::new(Reader::unread_from(now));
-        let watch = watch(Arc::downgrade(held), Arc::clone(&reader), idle, late);
+        let watch = watch(Arc::downgrade(held), Arc::clone(&reader), limits, late);
         Some(Self { reader, task: runtime.spawn(watch).abort_handle() })
     }
 }
@@ -120,37 +125,39 @@ impl Drop for Watch {
     }
 }
 
-/// Drops a body that nobody has read for `idle`. Checks now and then instead of at each frame.
+/// Drops a body beyond its limits. Checks now and then instead of at each frame.
 async fn watch<B>(
     held: Weak<UserMutex<Held<B>>>,
     reader: Arc<Reader>,
-    idle: Duration,
+    limits: BodyLimits,
     mut late: Instant,
 ) {
     loop {
         sleep_until(late).await;
         let Some(held) = held.upgrade() else { return };
-        let (body, slot) = {
+        let (body, slot, cut) = {
             // While the lock is held, nobody reads the body.
             let mut held = held.lock();
-            let now = Instant::now();
-            late = reader.unread_since().unwrap_or(now) + idle;
-            if late > now {
-                continue;
-            }
+            let cut = match limits.check(&reader.progress(), Instant::now()) {
+                Ok(Some(next)) => {
+                    late = next;
+                    continue;
+                }
+                Ok(None) => return,
+                Err(cut) => cut,
+            };
             let Some(body) = held.body.take() else { return };
             held.break_off();
-            held.is_cut = true;
-            (body, held.slot.take())
+            held.cut = Some(cut);
+            (body, held.slot.take(), cut)
         };
-        tracing::warn!(
-            idle = idle.as_secs_f64(),
-            "response body dropped, it was left unread for too long"
-        );
+        tracing::warn!(why = %cut.error(), "response body dropped");
         // Outside of the lock, since this is user code. The slot is released after the work has
         // ended.
         drop(body);
         drop(slot);
+        // A reader that waits for data has to be told, too.
+        reader.wake_by_ref();
         return;
     }
 }
@@ -167,14 +174,15 @@ fn poll_held<B: Body<Error: Into<BoxError>>>(
     let waker = reader.map(|reader| reader.waker(cx.waker()));
     let mut cx = Context::from_waker(waker.as_ref().unwrap_or(cx.waker()));
     let mut guard = held.lock();
-    if std::mem::take(&mut guard.is_cut) {
-        return Poll::Ready(Some(Err(BodyIdle(()).into())));
+    if let Some(cut) = guard.cut.take() {
+        return Poll::Ready(Some(Err(cut.error())));
     }
     let polled = guard.poll_frame(&mut cx);
     drop(guard);
-    if let (Some(reader), Poll::Ready(_)) = (reader, &polled) {
+    if let (Some(reader), Poll::Ready((frame, ..))) = (reader, &polled) {
         // The reader has to ask for the next frame.
-        reader.mark_unread();
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        reader.mark_unread(data.map_or(0, |data| data.remaining() as u64));
     }
     let (frame, is_end, mut taken) = ready!(polled);
     if let (Some(Ok(frame)), Some(slot)) = (&frame, &mut taken.slot) {
@@ -272,7 +280,7 @@ where
             Kind::Free { body } => body.is_end_stream(),
             Kind::Held { held, .. } => {
                 let held = held.lock();
-                !held.is_cut && held.body.as_ref().is_none_or(|body| body.is_end_stream())
+                held.cut.is_none() && held.body.as_ref().is_none_or(|body| body.is_end_stream())
             }
         }
     }
@@ -283,7 +291,8 @@ where
             Kind::Held { held, .. } => {
                 let held = held.lock();
                 let body = held.body.as_ref();
-                let unknown = if held.is_cut { SizeHint::new() } else { SizeHint::with_exact(0) };
+                let unknown =
+                    if held.cut.is_some() { SizeHint::new() } else { SizeHint::with_exact(0) };
                 body.map_or(unknown, |body| body.size_hint())
             }
         }
@@ -312,16 +321,3 @@ impl<B> fmt::Debug for HeldBody<B> {
         f.debug_struct("HeldBody").field("is_held", &is_held).finish_non_exhaustive()
     }
 }
-
-/// The error of a response body dropped because nobody read it for as long as
-/// [`Builder::body_idle`](crate::Builder::body_idle) allows.
-#[derive(Clone, Copy, Debug)]
-pub struct BodyIdle(());
-
-impl fmt::Display for BodyIdle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("response body was left unread for too long")
-    }
-}
-
-impl Error for BodyIdle {}

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Hold, HoldBody, RecordWait, ServerTiming};
+use super::{Hold, HoldBody, RecordWait, ServerTiming, body_limits::BodyLimits};
 use crate::{
     builder::Builder,
-    error::BuildError,
     respond::{Responder, Sealed},
 };
 
@@ -41,8 +40,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     where
         H: Sealed,
     {
-        let idle = self.responder.completion.stop_holding();
-        self.map_completion(|inner| HoldBody { inner, hold: Some(hold), idle })
+        let limits = self.responder.completion.stop_holding();
+        self.map_completion(|inner| HoldBody { inner, hold: Some(hold), limits })
     }
 
     fn map_completion<I>(self, map: impl FnOnce(H) -> I) -> Builder<Q, R, I> {
@@ -58,12 +57,46 @@ impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
     /// and a reader that comes back gets the error [`BodyIdle`](crate::http::BodyIdle).
     ///
     /// A body is unread while it has data that nobody asks for. A slow body with a reader waiting
-    /// for data is not unread. Needs a runtime with timers enabled. An unread body is found within
-    /// twice the time. Default is no limit: a client that never reads keeps its slot.
-    pub fn body_idle(mut self, idle: Duration) -> Self {
-        self.responder.completion.idle = Some(idle);
-        self.config.error =
-            idle.is_zero().then(|| BuildError::new("body_idle", "0ns", "more than zero"));
+    /// for data is not unread. Over HTTP/1, hyper asks again when a third of the send buffer of the
+    /// socket is free: on Linux up to 1.3 MB, or 20 s at 64 KiB/s. So a short time cuts honest slow
+    /// readers. With [`body_rate`](Self::body_rate) they pass: `idle` is then the time for which a
+    /// body may fall behind the rate.
+    ///
+    /// Needs a runtime with timers enabled. An unread body is found within twice the time. Default
+    /// is no limit: a client that never reads keeps its slot.
+    pub fn body_idle(self, idle: Duration) -> Self {
+        self.map_limits(|limits| limits.idle = Some(idle))
+    }
+
+    /// Sets the rate at which a body that keeps a slot has to be read, on average. A slower body is
+    /// dropped, and the reader gets the error [`BodyTooSlow`](crate::http::BodyTooSlow).
+    ///
+    /// A body is dropped once its data has lain unread, in all, for longer than grace + bytes taken
+    /// ÷ rate. The grace is the time of [`body_idle`](Self::body_idle), or 5 s. Time without data
+    /// does not count, as between server-sent events. Bytes count when hyper takes them. So a
+    /// reader that stops is found after the grace, and the time for the bytes in the buffers of the
+    /// connection: over HTTP/1 several MB on Linux, over HTTP/2 the window of the stream.
+    ///
+    /// Needs a runtime with timers enabled. Default is no such limit: a client that takes a byte
+    /// now and then keeps its slot.
+    pub fn body_rate(self, bytes_per_second: u64) -> Self {
+        self.map_limits(|limits| limits.rate = Some(bytes_per_second))
+    }
+
+    /// Sets the time for which a body may keep its slot, from the response head on. After this time
+    /// the body is dropped, and the reader gets the error
+    /// [`BodyTooLong`](crate::http::BodyTooLong).
+    ///
+    /// Also ends streams with a reader waiting for data. Needs a runtime with timers enabled.
+    /// Default is no limit.
+    pub fn body_time(self, time: Duration) -> Self {
+        self.map_limits(|limits| limits.time = Some(time))
+    }
+
+    fn map_limits(mut self, set: impl FnOnce(&mut BodyLimits)) -> Self {
+        let limits = &mut self.responder.completion.limits;
+        set(limits);
+        self.config.error = limits.error();
         self
     }
 }

@@ -1,12 +1,10 @@
 //! Slots held until the end of a response body.
 
-use std::time::Duration;
-
 use http::{Response, header::CONTENT_LENGTH};
 use http_body::Body;
 use tower::BoxError;
 
-use super::body::HeldBody;
+use super::{body::HeldBody, body_limits::BodyLimits};
 use crate::{
     respond::{Call, Sealed, TrackCompletion},
     words::{display_words, words},
@@ -22,9 +20,9 @@ pub enum Hold {
     /// Until the response body has been read to the end, has failed, or was dropped.
     /// [`Class::hold`](crate::Class::hold) makes exceptions for streams without an end.
     ///
-    /// A call fails if its body fails, and is cancelled if its body is dropped half way, by the
-    /// reader or for lying unread. If nobody asks for the body, as with `HEAD`, the call ends with
-    /// the response.
+    /// A call fails if its body fails. A call is cancelled if its body is dropped half way: by the
+    /// reader, or for exceeding a limit. If nobody asks for the body, as with `HEAD`, the call ends
+    /// with the response.
     BodyEnd,
 }
 
@@ -37,13 +35,13 @@ pub struct HoldBody<H> {
     pub(crate) inner: H,
     /// `None` if a later `hold_until` has replaced this one.
     pub(crate) hold: Option<Hold>,
-    pub(crate) idle: Option<Duration>,
+    pub(crate) limits: BodyLimits,
 }
 
 impl<H> Sealed for HoldBody<H> {
-    fn stop_holding(&mut self) -> Option<Duration> {
+    fn stop_holding(&mut self) -> BodyLimits {
         self.hold = None;
-        self.idle
+        self.limits
     }
 }
 
@@ -67,7 +65,7 @@ where
         response.map(|body| match holds && !body.is_end_stream() {
             true => {
                 let left = length.or_else(|| body.size_hint().exact());
-                HeldBody::held(body, left, call.keep(), self.idle)
+                HeldBody::held(body, left, call.keep(), self.limits)
             }
             false => HeldBody::new(body),
         })

@@ -45,6 +45,7 @@
 
 mod answered;
 mod body;
+pub(crate) mod body_limits;
 mod builder;
 mod deadline;
 pub(crate) mod hold;
@@ -65,7 +66,8 @@ pub(crate) use self::{
 };
 pub use self::{
     answered::{Answer, Answered, AnsweredFuture},
-    body::{BodyIdle, HeldBody},
+    body::HeldBody,
+    body_limits::{BodyIdle, BodyTooLong, BodyTooSlow},
     deadline::{ExtensionDeadline, HeaderDeadline},
     hold::{Hold, HoldBody},
     or_empty::OrEmpty,

@@ -5,43 +5,40 @@ use std::{
     task::{Wake, Waker},
 };
 
-use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
-use crate::sync::{Mutex, MutexGuard};
+use super::body_limits::Progress;
+use crate::sync::{AtomicWaker, Mutex};
 
 /// Stands between a body and the waker of its reader, to know since when data lies unread.
 pub(super) struct Reader {
-    unread: Mutex<Option<Instant>>,
+    progress: Mutex<Progress>,
     waker: AtomicWaker,
 }
 
 impl Reader {
     /// Returns a reader that has not asked for anything yet.
-    pub(super) fn unread_from(start: Instant) -> Self {
-        Self { unread: Mutex::new(Some(start)), waker: AtomicWaker::new() }
+    pub(super) fn new(now: Instant) -> Self {
+        Self { progress: Mutex::new(Progress::new(now)), waker: AtomicWaker::new() }
     }
 
-    /// Returns the time since which data lies unread; `None` while the reader waits for data.
-    pub(super) fn unread_since(&self) -> Option<Instant> {
-        *self.unread()
-    }
-
-    fn unread(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.unread.lock()
+    pub(super) fn progress(&self) -> Progress {
+        *self.progress.lock()
     }
 
     /// Takes note that the reader waits for data. Returns the waker to poll the body with, which
     /// wakes `waker`.
     pub(super) fn waker(self: &Arc<Self>, waker: &Waker) -> Waker {
-        *self.unread() = None;
+        let now = Instant::now();
+        self.progress.lock().on_asked(now);
         self.waker.register(waker);
         Waker::from(Arc::clone(self))
     }
 
-    /// Takes note of data that the reader has to ask for.
-    pub(super) fn mark_unread(&self) {
-        self.unread().get_or_insert_with(Instant::now);
+    /// Takes note of data that the reader has to ask for, and of `bytes` that the reader got.
+    pub(super) fn mark_unread(&self, bytes: u64) {
+        let now = Instant::now();
+        self.progress.lock().on_data(bytes, now);
     }
 }
 
@@ -51,7 +48,7 @@ impl Wake for Reader {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.mark_unread();
+        self.mark_unread(0);
         self.waker.wake();
     }
 }

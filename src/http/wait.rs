@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Response};
 
+use super::body_limits::BodyLimits;
 use crate::{
     class::Class,
     classify::{ClassifyRequest, Prepare},
@@ -40,7 +41,7 @@ where
 pub struct ServerTiming<H>(pub(crate) H);
 
 impl<H: Sealed> Sealed for ServerTiming<H> {
-    fn stop_holding(&mut self) -> Option<Duration> {
+    fn stop_holding(&mut self) -> BodyLimits {
         self.0.stop_holding()
     }
 }
