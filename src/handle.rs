@@ -304,6 +304,9 @@ impl Handle {
 
     /// Removes all waiting requests with [`Reason::Closed`], and returns their number. The leveler
     /// stays open.
+    ///
+    /// A request that is just being dispatched is not waiting any more, and is not removed or
+    /// counted, even if it goes back to the queue since its inner is not ready.
     #[allow(clippy::must_use_candidate, reason = "the removal is the point, the count is news")]
     pub fn abort_queued(&self) -> usize {
         self.leveler.core.link.remove_all(Reason::Closed)

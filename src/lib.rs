@@ -153,8 +153,8 @@
 //!   touched.
 //!
 //! With [`Overflow::Wait`] the layers outside must pass `poll_ready` through, for the wait to
-//! happen there. A `timeout` layer outside starts at `call`, so bound the wait for a place with a
-//! timeout around `service.ready()`, or around `oneshot`.
+//! happen there. A `timeout` layer outside starts at `call`, so it does not bound the wait for a
+//! place; [`max_wait`](Builder::max_wait) does.
 //!
 //! # Turning errors into responses
 //!

@@ -14,6 +14,25 @@ pub enum Overflow {
     /// dropped. For clients that can slow down. A `call` without `poll_ready` is still decided at
     /// once.
     ///
+    /// - A service that waits for a place is not admitted yet. [`Stats::waiting_for_place`] counts
+    ///   it, and [`Stats::longest_wait_for_place`] tells for how long the first has waited.
+    /// - [`max_wait`](crate::Builder::max_wait) holds for this wait too, and then again for the
+    ///   wait in the queue. When it is over, `poll_ready` is ready without a place, and `call`
+    ///   answers [`Reason::MaxWait`](crate::error::Reason::MaxWait): an error of `poll_ready` would
+    ///   make tower discard the service. Off any runtime no time can be kept, so with a `max_wait`
+    ///   nobody waits there, unless a [`runtime`](crate::Builder::runtime) was set.
+    /// - Places are given in the order of waiting. The [class](crate::Class) of a request is known
+    ///   in `call`, so priorities and flows order only the requests that have a place. A consumer
+    ///   whose requests have priorities takes a [`capacity`](crate::Builder::capacity) of at least
+    ///   as many as it has in hand, or pulls by [`Handle::room`](crate::Handle::room).
+    /// - A ready service keeps its place until it is called or dropped
+    ///   ([`Stats::reserved`]). Receive the next piece of work first, and then wait with `ready()`:
+    ///   the other way round idle workers hold the places.
+    ///
+    /// [`Stats::waiting_for_place`]: crate::Stats::waiting_for_place
+    /// [`Stats::longest_wait_for_place`]: crate::Stats::longest_wait_for_place
+    /// [`Stats::reserved`]: crate::Stats::reserved
+    ///
     /// `poll_ready` does not know the coming request and waits for one place. A request of a higher
     /// [cost](crate::Class::cost) may still be refused, and a request that
     /// [bypasses](crate::Class::bypass) the queue has waited for a place without needing one.
@@ -46,7 +65,8 @@ pub enum Order {
 #[non_exhaustive]
 pub enum Abandon {
     /// The work is dropped too: a waiting request never reaches the inner, and the future of a
-    /// running call is dropped. A call that need not wait may already have finished when `call`
+    /// running call is dropped. Work that a drop does not stop, such as `spawn_blocking`, goes on
+    /// beyond its slot: use `Finish` for it. A call that need not wait may already have finished when `call`
     /// returns: see [`Execution::Spawn`].
     #[default]
     Cancel,

@@ -274,11 +274,17 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
 
     /// Waits for a place, under `Overflow::Wait`.
     fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        if self.reserved.is_some() {
-            return Poll::Ready(Ok(()));
-        }
         let core = &self.inner.core;
         let reserve = || Reserved::take(&core.admission, || Arc::clone(core));
+        if let Some(reserved) = &mut self.reserved {
+            if let Reserved::TimedOut(_) = reserved {
+                // A place may have become free since the wait was over.
+                if let Some(place) = reserve() {
+                    *reserved = place;
+                }
+            }
+            return Poll::Ready(Ok(()));
+        }
         self.reserved = reserve();
         if self.reserved.is_none() {
             match &self.waiter {
@@ -294,9 +300,19 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             let _ = ensure_drained(core);
             // The inner may have died before the waiter was in the list.
             fence(SeqCst);
-            return self.poll_dead().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
+            if let Some(error) = self.poll_dead() {
+                return Poll::Ready(Err(error));
+            }
+            let core = &*self.inner.core;
+            let Some(waiter) = self.waiter.as_mut() else { return Poll::Pending };
+            if !waiter.poll_late(&core.runtime, cx) {
+                return Poll::Pending;
+            }
+            self.reserved = Some(Reserved::TimedOut(waiter.waited()));
         }
-        self.waiter = None;
+        if let Some(waiter) = self.waiter.take() {
+            self.inner.core.metrics.on_place_wait(waiter.waited());
+        }
         // Between the two steps of the reservation, a drain may have counted the place as a
         // request.
         self.inner.core.admission.listeners.watchers.on_place_free(true);
@@ -376,7 +392,7 @@ impl<S, Q, R, H> fmt::Debug for LoadLevel<S, Q, R, H> {
         f.debug_struct("LoadLevel")
             .field("inner", inner)
             .field("request_classifier", &Opaque)
-            .field("reserved", &reserved.is_some())
+            .field("reserved", &reserved.as_ref().is_some_and(Reserved::is_place))
             .finish_non_exhaustive()
     }
 }

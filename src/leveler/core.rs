@@ -208,7 +208,11 @@ impl Core {
         if before % LOOK == 0 {
             self.measure_rate(Instant::now());
         }
-        let mut rejected = self.rejected(reason, Duration::ZERO);
+        let waited = match why {
+            Refusal::MaxWait { waited } => waited,
+            _ => Duration::ZERO,
+        };
+        let mut rejected = self.rejected(reason, waited);
         match why {
             Refusal::Full => rejected.over_share = occupancy.is_over_share(rank),
             Refusal::CutOff => {

@@ -1,3 +1,5 @@
+use std::{sync::OnceLock, time::Duration};
+
 use tokio::time::Instant;
 
 use crate::{
@@ -13,6 +15,8 @@ pub(crate) struct Metrics {
     pub(crate) wait: Recorder,
     /// The time from dispatch to the return of the call.
     pub(crate) service_time: Recorder,
+    /// The waits for a place that are over. Made at the first: most levelers never wait for one.
+    pub(crate) place_wait: OnceLock<Recorder>,
     pub(crate) overflow: Notice,
 }
 
@@ -22,8 +26,14 @@ impl Metrics {
             built: Instant::now(),
             wait: Recorder::new(),
             service_time: Recorder::new(),
+            place_wait: OnceLock::new(),
             overflow: Notice(AtomicBool::new(false)),
         }
+    }
+
+    /// Records a wait for a place.
+    pub(crate) fn on_place_wait(&self, waited: Duration) {
+        self.place_wait.get_or_init(Recorder::new).record(waited);
     }
 }
 

@@ -3,6 +3,7 @@
 use tokio::{
     runtime::Handle,
     task::{self, JoinHandle},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::panics::contain;
@@ -24,6 +25,16 @@ impl Runtime {
     /// Returns the possible runtimes for the drain task, the best first.
     pub(crate) fn candidates(&self) -> [Option<Handle>; 2] {
         [self.given.clone(), Handle::try_current().ok()]
+    }
+
+    /// Makes a timer on the runtime of the calling thread, or else on the given one. `None` without
+    /// a runtime.
+    pub(crate) fn sleep_until(&self, at: Instant) -> Option<Sleep> {
+        if Handle::try_current().is_ok() {
+            return Some(sleep_until(at));
+        }
+        let _entered = self.given()?.enter();
+        Some(sleep_until(at))
     }
 
     /// Takes note of the death of the given runtime.

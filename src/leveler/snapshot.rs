@@ -3,7 +3,7 @@ use tokio::time::Instant;
 use super::{admission::Admission, core::Core};
 use crate::{
     class::Priority,
-    stats::{Counters, PriorityStats, Stats},
+    stats::{Counters, PriorityStats, Recorder, Stats},
 };
 
 /// Takes a snapshot of everything.
@@ -12,6 +12,8 @@ pub(crate) fn stats(core: &Core) -> Stats {
     let Admission { occupancy, counters, predictor, removed_wait, .. } = &core.admission;
     let oldest = core.link.backlog().oldest_admitted(occupancy.queued());
     let counts = core.counts();
+    let (waiting_for_place, since) = core.admission.listeners.waitlist.longest_wait();
+    let place_wait = core.metrics.place_wait.get().map(Recorder::snapshot);
     let Counters {
         direct,
         queued,
@@ -45,6 +47,10 @@ pub(crate) fn stats(core: &Core) -> Stats {
         drain_rate: predictor.drain_rate.per_second(),
         wait: core.metrics.wait.snapshot().with_zeros(direct_calls),
         removed_wait: removed_wait.snapshot(),
+        waiting_for_place,
+        reserved: core.admission.reserved(),
+        longest_wait_for_place: since.map(|since| now.saturating_duration_since(since)),
+        wait_for_place: place_wait.unwrap_or_else(|| Recorder::new().snapshot()),
         service_time: core.metrics.service_time.snapshot(),
         period: now.saturating_duration_since(core.metrics.built),
         taken: now,

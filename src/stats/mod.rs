@@ -81,6 +81,19 @@ pub struct Stats {
     /// this histogram shows it. Of very many requests given up, one in 16 is measured and counts for
     /// 16.
     pub removed_wait: Histogram,
+    /// Services that wait for a place in `poll_ready`, under
+    /// [`Overflow::Wait`](crate::Overflow::Wait). They are not admitted, hold no place, and are in
+    /// no other number. A clone that was polled and then left alone counts until it is dropped.
+    pub waiting_for_place: usize,
+    /// Places that services have reserved in `poll_ready`, under
+    /// [`Overflow::Wait`](crate::Overflow::Wait), and not used yet. They are taken, though no
+    /// request waits or runs there.
+    pub reserved: usize,
+    /// The time that the longest waiting service has waited for a place; `None` if none waits.
+    pub longest_wait_for_place: Option<Duration>,
+    /// Time in `poll_ready` until there was a place, or until the
+    /// [`max_wait`](crate::Builder::max_wait) was over, of all services that had to wait for one.
+    pub wait_for_place: Histogram,
     /// Time from dispatch to finish, of all calls that returned.
     pub service_time: Histogram,
     /// Whether dispatch is [paused](crate::Handle::pause).
@@ -139,6 +152,7 @@ impl Stats {
             removed: self.removed.minus(earlier.removed),
             wait: self.wait.since(&earlier.wait),
             removed_wait: self.removed_wait.since(&earlier.removed_wait),
+            wait_for_place: self.wait_for_place.since(&earlier.wait_for_place),
             service_time: self.service_time.since(&earlier.service_time),
             period: self.taken.saturating_duration_since(earlier.taken),
             priorities: Priority::EACH.map(priorities),

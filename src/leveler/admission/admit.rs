@@ -30,6 +30,9 @@ pub(crate) fn admit<'a, G: Grantor>(
     arrival: &mut Arrival,
     reserved: Option<Reserved<G>>,
 ) -> Result<Admitted<'a>, Refusal> {
+    if let Some(Reserved::TimedOut(waited)) = reserved {
+        return Err(Refusal::MaxWait { waited });
+    }
     if let Some(left) = arrival.left() {
         predict(admission, arrival, left)?;
     }

@@ -121,6 +121,11 @@ impl Admission {
         if counts.is_closed() { 0 } else { free }
     }
 
+    /// Returns the number of places reserved by ready services, for calls that are not made yet.
+    pub(crate) fn reserved(&self) -> usize {
+        self.bound.reserved()
+    }
+
     /// Returns the number of running requests, regardless of cost.
     pub(crate) fn running(&self) -> usize {
         self.bound.running()

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::error::Reason;
 
 /// The reason for turning a newcomer away, finer than [`Reason`].
@@ -15,6 +17,10 @@ pub(crate) enum Refusal {
         by_itself: bool,
     },
     Late,
+    /// The service waited for a place as long as is allowed.
+    MaxWait {
+        waited: Duration,
+    },
     Closed,
     NoRuntime,
 }
@@ -27,6 +33,7 @@ impl Refusal {
             Self::Bypass => Reason::Bypass,
             Self::WouldMiss { .. } => Reason::WouldMissDeadline,
             Self::Late => Reason::Deadline,
+            Self::MaxWait { .. } => Reason::MaxWait,
             Self::Closed => Reason::Closed,
             Self::NoRuntime => Reason::NoRuntime,
         }

@@ -1,5 +1,7 @@
 //! Places taken by `poll_ready` for the following call, under `Overflow::Wait`.
 
+use std::time::Duration;
+
 use super::{
     Grantor,
     bound::{Denied, Taken},
@@ -11,6 +13,9 @@ pub(crate) enum Reserved<G: Grantor> {
     Place(Reservation<G>),
     /// The leveler was closed, and no place is held. The following call returns the refusal.
     Nothing,
+    /// The service has waited as long as is allowed, and no place is held. The following call
+    /// returns the refusal. An error of `poll_ready` would make others discard the service.
+    TimedOut(Duration),
 }
 
 /// A place held for a call. Given back in `Drop`.
@@ -21,6 +26,11 @@ pub(crate) struct Reservation<G: Grantor> {
 }
 
 impl<G: Grantor> Reserved<G> {
+    /// Returns whether a place is held.
+    pub(crate) fn is_place(&self) -> bool {
+        matches!(self, Self::Place(_))
+    }
+
     /// Reserves a place, or returns `None` if all are taken. Calls `owner` only for a place.
     pub(crate) fn take(from: &super::Admission, owner: impl FnOnce() -> G) -> Option<Self> {
         match from.bound.reserve() {

@@ -1,29 +1,69 @@
-use std::task::Waker;
+use std::{
+    pin::Pin,
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep};
 
 use super::Grantor;
+use crate::leveler::runtime::Runtime;
 
-/// The membership of a service in the [`Waitlist`](super::waitlist::Waitlist). Ends in `Drop`.
+/// The membership of a service in the [`Waitlist`](super::waitlist::Waitlist), with the timer of
+/// its wait. Ends in `Drop`.
 #[derive(Debug)]
 pub(crate) struct Waiter<G: Grantor> {
     grantor: G,
     id: u64,
+    since: Instant,
+    /// The end of the allowed wait, by the wait limit at the beginning.
+    late: Option<Instant>,
+    /// Made at the first poll that has to wait. On the runtime of that poll, so the wait ends in
+    /// time whatever becomes of the drain task.
+    sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl<G: Grantor> Waiter<G> {
     /// Joins the list, as the last.
     pub(crate) fn join(grantor: G, waker: &Waker) -> Self {
-        let id = grantor.admission().listeners.waitlist.join(waker.clone());
-        Self { grantor, id }
+        let (admission, since) = (grantor.admission(), Instant::now());
+        let late = admission.max_wait.get().of(since);
+        let id = admission.listeners.waitlist.join(waker.clone(), since);
+        Self { grantor, id, since, late, sleep: None }
     }
 
     /// Renews the waker, and waits on at the same position.
     pub(crate) fn renew(&self, waker: &Waker) {
         self.grantor.admission().listeners.waitlist.renew(self.id, waker.clone());
     }
+
+    /// Returns the time since the wait began.
+    pub(crate) fn waited(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Returns whether the allowed wait is over. If not, wakes the task when it is.
+    ///
+    /// On a thread without a runtime no time can be kept, so the wait is over at once.
+    pub(crate) fn poll_late(&mut self, runtime: &Runtime, cx: &mut Context<'_>) -> bool {
+        let Some(late) = self.late else { return false };
+        if Instant::now() >= late {
+            return true;
+        }
+        if self.sleep.is_none() {
+            self.sleep = runtime.sleep_until(late).map(Box::pin);
+        }
+        self.sleep.as_mut().is_none_or(|sleep| sleep.as_mut().poll(cx).is_ready())
+    }
 }
 
 impl<G: Grantor> Drop for Waiter<G> {
     fn drop(&mut self) {
-        self.grantor.admission().listeners.waitlist.leave(self.id);
+        let admission = self.grantor.admission();
+        let was_woken = admission.listeners.waitlist.leave(self.id);
+        // It may have been woken for a place that it leaves to others.
+        if was_woken && admission.room() > 0 {
+            admission.listeners.waitlist.wake_one();
+        }
     }
 }

@@ -1,5 +1,7 @@
 use std::{collections::BTreeMap, iter, task::Waker};
 
+use tokio::time::Instant;
+
 use crate::{
     leveler::panics::contain,
     sync::{
@@ -25,17 +27,21 @@ pub(crate) struct Waitlist {
 
 #[derive(Debug, Default)]
 struct List {
+    /// The wakers of the services that were not woken since their last poll.
     waiting: BTreeMap<u64, Waker>,
+    /// The beginning of each wait. The longest wait is the first.
+    since: BTreeMap<u64, Instant>,
     next_id: u64,
 }
 
 impl Waitlist {
     /// Adds a service with a waker, as the last. Returns the position.
-    pub(super) fn join(&self, waker: Waker) -> u64 {
+    pub(super) fn join(&self, waker: Waker, now: Instant) -> u64 {
         self.list.with(|list| {
             list.next_id += 1;
             let id = list.next_id;
             list.waiting.insert(id, waker);
+            list.since.insert(id, now);
             self.len.store(list.waiting.len(), SeqCst);
             id
         })
@@ -51,16 +57,23 @@ impl Waitlist {
         drop(before);
     }
 
-    /// Takes a service out of the list.
-    pub(super) fn leave(&self, id: u64) {
+    /// Takes a service out of the list. Returns whether it had been woken for a place.
+    pub(super) fn leave(&self, id: u64) -> bool {
         let waker = self.list.with(|list| {
+            list.since.remove(&id);
             let waker = list.waiting.remove(&id);
             self.len.store(list.waiting.len(), SeqCst);
             waker
         });
-        drop(waker);
+        waker.is_none()
     }
 
+    /// Returns the number of services in the list, and the beginning of the longest wait.
+    pub(crate) fn longest_wait(&self) -> (usize, Option<Instant>) {
+        self.list.with(|list| (list.since.len(), list.since.values().next().copied()))
+    }
+
+    /// Returns whether no service is left to be woken.
     pub(crate) fn is_empty(&self) -> bool {
         self.len.load(SeqCst) == 0
     }
