@@ -368,7 +368,11 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         match self.try_call(request) {
             Ok(future) => future,
-            Err(Refused { rejected, request: _ }) => ResponseFuture::failed(rejected.into()),
+            Err(Refused { rejected, request }) => {
+                // First, since its drop may panic, and the future would be leaked.
+                drop(request);
+                ResponseFuture::failed(rejected.into())
+            }
         }
     }
 }

@@ -5,7 +5,8 @@
 mod support;
 
 use std::{
-    future::{Ready, ready},
+    future::{Ready, pending, ready},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -195,4 +196,29 @@ fn calls_with_a_wait_limit_dropped_without_a_yield_keep_memory_bounded() {
         }
     });
     assert!(dropped.bytes_max <= 4 << 20, "{} bytes were alive", dropped.bytes_max);
+}
+
+#[test]
+fn a_refused_request_whose_drop_panics_leaks_nothing() {
+    struct Fierce(bool);
+    impl Drop for Fierce {
+        fn drop(&mut self) {
+            if self.0 {
+                resume_unwind(Box::new("the drop panics"));
+            }
+        }
+    }
+    let runtime = Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime").block_on(async {
+        let layer = LoadLevelLayer::new(0, 1);
+        let mut service = layer.layer(service_fn(|_: Fierce| pending::<Result<(), BoxError>>()));
+        let _running = service.call(Fierce(false));
+        let mut refuse = || {
+            let call = AssertUnwindSafe(|| drop(service.call(Fierce(true))));
+            drop(catch_unwind(call).expect_err("the drop panics"));
+        };
+        refuse();
+        let info = measure(|| (0..10).for_each(|_| refuse()));
+        assert_eq!(info.bytes_current, 0);
+    });
 }
