@@ -49,7 +49,7 @@ impl Advice {
         match (rejected.reason(), rejected.retry_after()) {
             (Reason::Closed | Reason::NoRuntime | Reason::Deadline, _) => Self::Never,
             (Reason::WouldMissDeadline, None) => Self::Never,
-            // Before the first call has ended, nothing is known of the time that the queue needs.
+            // Until the first call has ended, the drain time of the queue is unknown.
             (_, None) => Self::Backoff,
             (_, Some(after)) => Self::after(after),
         }
@@ -117,7 +117,7 @@ impl Advice {
         }
     }
 
-    /// Returns the advice to retry after this time. Zero says nothing.
+    /// Returns the advice to retry after a time. Zero means that the time is unknown.
     fn after(after: Duration) -> Self {
         if after.is_zero() { Self::Backoff } else { Self::After(after) }
     }
@@ -131,7 +131,7 @@ fn spread(after: Duration, random: f64) -> Duration {
 
 /// Tells refusals from other results, and reads the advice in them.
 ///
-/// Implemented for closures `Fn(&Req, Result<&Res, &E>) -> Option<Advice>`.
+/// Closures `Fn(&Req, Result<&Res, &E>) -> Option<Advice>` implement the trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` gives no advice on results of the types `{Res}` and `{E}`",
     label = "does not read refusals",
@@ -153,8 +153,8 @@ where
     }
 }
 
-/// The default [`RetryAdvice`]: that of a [`Rejected`], as the error itself, in a [`BoxError`], or
-/// among the sources of a [`BoxError`]. Other results are not refusals.
+/// The default [`RetryAdvice`]: the advice of a [`Rejected`], found as the error itself, in a
+/// [`BoxError`], and among the sources of a [`BoxError`]. Other results are not refusals.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct RejectionAdvice;

@@ -10,11 +10,10 @@ use super::{
 /// Reads the refusals of HTTP and gRPC services in [`Response`]s: a [`RetryAdvice`].
 ///
 /// The rules are those of [`Advice::from_http`], and one more. A proxy may answer 503 after the
-/// request has reached a server. Without a time to retry, a request that was answered 503 is
-/// therefore retried only if its method is idempotent (RFC 9110, 9.2.2).
+/// request has reached a server. So after a 503 without a time to retry, only idempotent methods
+/// are retried (RFC 9110, 9.2.2).
 ///
-/// The status of a gRPC call is read in the head of the response, which is where refusals have it.
-/// Trailers after a message are not read.
+/// The status of a gRPC call is read in the head of the response, not in trailers after a message.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HttpAdvice;

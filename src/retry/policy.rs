@@ -179,7 +179,6 @@ where
     }
 
     fn clone_request(&mut self, request: &Req) -> Option<Req> {
-        // The last attempt needs no clone, but tower asks for one without saying.
         if self.config.max_attempts <= 1 {
             return None;
         }

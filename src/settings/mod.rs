@@ -75,8 +75,8 @@ use crate::options::{Abandon, Execution, Order, Overflow};
 )]
 #[non_exhaustive]
 pub struct Settings {
-    /// Whether the leveler does anything: see [`Builder::enabled`](crate::Builder::enabled). Default
-    /// is `true`.
+    /// The switch: with `false` calls pass straight through, see
+    /// [`Builder::enabled`](crate::Builder::enabled). Default is `true`.
     pub enabled: bool,
     /// The name of the leveler in spans, events and metrics: see
     /// [`Builder::name`](crate::Builder::name). Default is `default`.
