@@ -4,17 +4,14 @@
 //! `cfg(shuttle)`, they are those of `shuttle`: its scheduler decides at each operation which
 //! thread goes on. `Arc` and `Weak` are those of `std` in both.
 
+pub(crate) mod atomic;
 #[cfg(all(test, shuttle))]
 pub(crate) mod explore;
 pub(crate) mod fault;
 mod mutex;
+mod primitives;
 #[cfg(shuttle)]
 mod waker;
-
-#[cfg(shuttle)]
-use shuttle::sync as primitives;
-#[cfg(not(shuttle))]
-use std::sync as primitives;
 
 #[cfg(not(shuttle))]
 pub(crate) use futures::task::AtomicWaker;
@@ -26,13 +23,6 @@ pub(crate) use std::hint::spin_loop;
 pub(crate) use self::mutex::{Mutex, MutexGuard, UserMutex, UserMutexGuard};
 #[cfg(shuttle)]
 pub(crate) use self::waker::AtomicWaker;
-
-/// Atomics that threads coordinate by.
-pub(crate) mod atomic {
-    pub(crate) use super::primitives::atomic::{
-        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
-}
 
 /// Atomics of figures: counters, means, histograms, seeds. No thread waits for one, so a scheduler
 /// has no order of theirs to try. Those of `std` also with `cfg(shuttle)`.

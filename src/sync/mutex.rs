@@ -99,33 +99,26 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 struct Held;
 
 #[cfg(all(debug_assertions, not(shuttle)))]
-mod held {
-    use std::cell::Cell;
+thread_local! {
+    static IS_HELD: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
 
-    use super::Held;
-
-    thread_local! {
-        static IS_HELD: Cell<bool> = const { Cell::new(false) };
+#[cfg(all(debug_assertions, not(shuttle)))]
+impl Held {
+    fn begin() -> Self {
+        assert!(!IS_HELD.replace(true), "code of the user's runs under a lock of the leveler's");
+        Self
     }
 
-    impl Held {
-        pub(super) fn begin() -> Self {
-            assert!(
-                !IS_HELD.replace(true),
-                "code of the user's runs under a lock of the leveler's"
-            );
-            Self
-        }
-
-        pub(super) fn check() {
-            drop(Self::begin());
-        }
+    fn check() {
+        drop(Self::begin());
     }
+}
 
-    impl Drop for Held {
-        fn drop(&mut self) {
-            IS_HELD.set(false);
-        }
+#[cfg(all(debug_assertions, not(shuttle)))]
+impl Drop for Held {
+    fn drop(&mut self) {
+        IS_HELD.set(false);
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::{env, process::exit, time::Duration};
 
-const USAGE: &str =
-    "usage: soak [--seconds N] [--calls N] [--threads N] [--seed N] [--round N] [--plant FAULT]
+const USAGE: &str = "usage: soak [--seconds N] [--calls N] [--threads N] [--seed N] [--round N]
+            [--without WHAT] [--plant FAULT]
 
   --seconds N     the longest time to go on for (60)
   --calls N       the number of calls after which to stop (no limit)
   --threads N     the number of threads to keep busy (as many as the machine has)
   --seed N        the seed of all rounds (from the clock)
   --round N       this round alone, over and over
-  --without WHAT  no idle, mortal, rough or dying ones (idle and mortal runtimes, rough subscribers, dying
-                  inner services); may come several times
+  --without WHAT  none of these: idle or mortal (runtimes), rough (subscribers), dying
+                  (inner services); may come several times
   --plant FAULT   a fault of the program's own, to see it found: slot, hang, limit, bound, memory";
 
 #[derive(Clone, Debug)]

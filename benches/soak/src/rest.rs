@@ -34,7 +34,7 @@ pub(crate) fn check(world: &World) {
     let bypassed = seen.bypassed.load(SeqCst);
     let known = stats.admitted + stats.refused.total();
     // A bypassing request is in neither count, or in the first if its inner was not ready.
-    if !world.plan.has_rough_subscriber && !(known <= calls && calls <= known + bypassed) {
+    if !world.plan.has_rough_subscriber && !(known..=known + bypassed).contains(&calls) {
         world.fault(&format!("law 12: {calls} calls were made, of which {bypassed} bypassed"));
     }
     if successes > stats.succeeded + bypassed {
@@ -53,15 +53,15 @@ pub(crate) fn use_again(world: &Arc<World>) {
         let mut call = || {
             let class = Class::new().priority(Priority::Critical);
             world.calls.fetch_add(1, SeqCst);
-            service.try_call(Request::new(&world.seen, Task::Gated, class))
+            let request = Request::new(&world.seen, Task::Gated, class);
+            service.try_call(request).map_err(|refused| refused.rejected().reason())
         };
         // In one go, without a yield between them.
         let mut calls = Vec::new();
         for nth in 0..capacity + limit {
             match call() {
                 Ok(call) => calls.push(call),
-                Err(refused) => {
-                    let reason = refused.rejected().reason();
+                Err(reason) => {
                     world
                         .fault(&format!("law 3: call {nth} of {capacity} + {limit} is {reason:?}"));
                     break;
@@ -70,9 +70,8 @@ pub(crate) fn use_again(world: &Arc<World>) {
         }
         if world.plan.overflow != Overflow::EvictOldest {
             match call() {
-                Err(refused) if refused.rejected().reason() == Reason::Full => {}
-                Err(refused) => {
-                    let reason = refused.rejected().reason();
+                Err(Reason::Full) => {}
+                Err(reason) => {
                     world.fault(&format!("law 3: the call beyond the bound is {reason:?}"));
                 }
                 Ok(_) => world.fault("law 3: a call beyond the bound is admitted"),
