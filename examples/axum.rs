@@ -25,7 +25,7 @@ use tower::{BoxError, ServiceBuilder};
 use tower_load_leveling::{
     Class, ClassifyRequest, Handle, LoadLevelLayer,
     error::BuildError,
-    http::{ByStatus, HeaderDeadline, PlainText, RejectionLayer},
+    http::{ByStatus, HeaderDeadline, PlainText, ReadAheadBody, ReadAheadLayer, RejectionLayer},
 };
 
 #[tokio::main]
@@ -73,10 +73,15 @@ impl<C: ClassifyRequest<Request<Body>> + Send + Sync + 'static> Classifier for C
 fn app(leveler: LoadLevelLayer<impl Classifier, ByStatus>) -> Router {
     let rejections =
         RejectionLayer::new().reason_header(HeaderName::from_static("x-reason")).body(PlainText);
-    Router::new()
-        .route("/orders", post(order))
-        .route("/health", get(|| async { "alive" }))
-        .layer(ServiceBuilder::new().layer(rejections).layer(leveler))
+    Router::new().route("/orders", post(order)).route("/health", get(|| async { "alive" })).layer(
+        ServiceBuilder::new()
+            // `axum::serve` has no settings for the windows of HTTP/2. Without this, bodies of
+            // waiting requests fill them, and requests that run get no more of their own.
+            .layer(ReadAheadLayer::new(256 << 10, 64 << 20))
+            .map_request(|request: Request<ReadAheadBody<Body>>| request.map(Body::new))
+            .layer(rejections)
+            .layer(leveler),
+    )
 }
 
 async fn order() -> &'static str {

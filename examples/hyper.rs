@@ -28,6 +28,10 @@ use tower_load_leveling::{
     http::{PlainText, RejectionLayer},
 };
 
+const STREAMS: u32 = 128;
+/// In bytes.
+const STREAM_WINDOW: u32 = 64 << 10;
+
 type Answer = Response<Full<Bytes>>;
 
 /// A function as the classifier, so that the type can be named.
@@ -39,6 +43,7 @@ async fn main() -> Result<(), BoxError> {
         .name("orders")
         .capacity(4)
         .concurrency(2)
+        .max_wait(Duration::from_secs(2))
         .classify_request(class as fn(&Request<Incoming>) -> Class)
         .build()?;
 
@@ -110,7 +115,16 @@ async fn serve(
             .layer(RejectionLayer::new().body(PlainText))
             .layer(leveler.clone())
             .service(service_fn(move |request| app.call(request)));
-        let connection = auto::Builder::new(TokioExecutor::new())
+        let mut server = auto::Builder::new(TokioExecutor::new());
+        // The bodies of waiting requests must not fill the window of an HTTP/2 connection, or
+        // requests that run get no more of their own.
+        server
+            .http2()
+            .max_concurrent_streams(STREAMS)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(STREAMS * STREAM_WINDOW);
+        stream.set_nodelay(true)?;
+        let connection = server
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(stack))
             .into_owned();
         // The result says whether the other side went away, which it may at any time.

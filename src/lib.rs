@@ -104,7 +104,9 @@
 //!   get a [`ServiceError`](error::ServiceError).
 //! - The inner **panics**: the panic goes on in the caller, as without the layer, and nowhere else.
 //! - A caller **drops** the future: a waiting request is removed, a running call is dropped. With
-//!   [`Abandon::Finish`] both finish instead.
+//!   [`Abandon::Finish`] both finish instead. A server drops the future when it sees its client
+//!   leave. Over HTTP/1, hyper sees that only after the whole request body was read: up to its
+//!   budget, `http::ReadAheadLayer` reads the body of a waiting request.
 //! - The **settings** change: [`Handle`] has a method for each that a running leveler can change,
 //!   and [`Handle::apply`] takes all from a file. See [`settings`].
 //! - You **shut down**: [`Handle::close`] refuses new requests and lets the others finish;
@@ -150,7 +152,8 @@
 //! - **Health checks** go beside the layer, on a route without it; or through the layer, as
 //!   [`Class::bypass`].
 //! - Put the layer **before bodies are read**: a request waits as it came, and its body is not
-//!   touched.
+//!   touched. Bodies of waiting requests fill the flow-control window of an HTTP/2 connection: set
+//!   the windows, or read ahead, as [docs/web.md][web] says.
 //!
 //! With [`Overflow::Wait`] the layers outside must pass `poll_ready` through, for the wait to
 //! happen there. A `timeout` layer outside starts at `call`, so it does not bound the wait for a

@@ -23,6 +23,10 @@ use tonic::{
 use tower::{BoxError, ServiceBuilder};
 use tower_load_leveling::{LoadLevelLayer, grpc, http::Hold};
 
+const STREAMS: u32 = 128;
+/// In bytes.
+const STREAM_WINDOW: u32 = 64 << 10;
+
 /// Takes its time.
 struct Slow;
 
@@ -44,6 +48,8 @@ async fn main() -> Result<(), BoxError> {
         .hold_until(Hold::BodyEnd)
         // Or a client that leaves two streams unread would stop the service.
         .body_idle(Duration::from_secs(10))
+        .body_rate(16 << 10)
+        .max_wait(Duration::from_secs(2))
         .build()?;
     let handle = leveler.handle();
     let greeter = ServiceBuilder::new()
@@ -53,7 +59,13 @@ async fn main() -> Result<(), BoxError> {
 
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let uri = format!("http://{}", listener.local_addr()?);
-    let server = Server::builder().add_service(greeter);
+    // The messages of waiting calls must not fill the window of their connection, or calls that run
+    // get no more of their own.
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAMS * STREAM_WINDOW)
+        .add_service(greeter);
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
     let client = GreeterClient::new(Endpoint::from_shared(uri)?.connect().await?);

@@ -13,9 +13,14 @@
 //! "h2 protocol error" instead of a refusal. (`named_layer` reports at compile time that the stack
 //! must not fail.)
 //!
-//! **Streams without an end** (a chat, a subscription, `Watch` of `grpc.health.v1.Health`) keep their
-//! slots for good under [`Hold::BodyEnd`](crate::http::Hold::BodyEnd):
+//! **Streams without an end** (a chat, a subscription, `Watch` of `grpc.health.v1.Health`) keep
+//! their slots for good under [`Hold::BodyEnd`](crate::http::Hold::BodyEnd):
 //! [`Class::hold`](crate::Class::hold) lets such calls give the slot back with the response.
+//!
+//! **Set the windows of HTTP/2**: a connection window of at least streams × stream window. With the
+//! defaults, messages of waiting calls fill the window of their connection, and running calls get
+//! no more of their own. An [`http::ReadAheadLayer`](crate::http::ReadAheadLayer) outside cures
+//! calls with messages within its budget.
 //!
 //! ```
 //! use std::time::Duration;
@@ -29,7 +34,14 @@
 //!     .hold_until(Hold::BodyEnd)
 //!     // Otherwise a client with as many unread streams as the limit has slots stops the service.
 //!     .body_idle(Duration::from_secs(10))
+//!     .max_wait(Duration::from_secs(2))
 //!     .build()?;
+//! // const STREAMS: u32 = 128;
+//! // const STREAM_WINDOW: u32 = 64 << 10;
+//! // tonic::transport::Server::builder()
+//! //     .max_concurrent_streams(STREAMS)
+//! //     .initial_stream_window_size(STREAM_WINDOW)
+//! //     .initial_connection_window_size(STREAMS * STREAM_WINDOW)
 //! let stack = ServiceBuilder::new().layer(grpc::RejectionLayer::new()).layer(leveler);
 //! # drop(stack);
 //! # Ok::<(), tower_load_leveling::error::BuildError>(())

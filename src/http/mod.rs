@@ -5,6 +5,8 @@
 //!   `axum::serve` unchanged.
 //! - [`HeaderDeadline`] and [`ExtensionDeadline`] read a request's deadline.
 //! - [`ByStatus`] tells the limit which responses mean overload.
+//! - [`ReadAheadLayer`], outside of the leveler, reads the bodies of waiting requests ahead. Without
+//!   it, they can starve the running requests of the same HTTP/2 connection.
 //! - [`Builder::hold_until`](crate::Builder::hold_until) keeps the slot of a call until the
 //!   response body has been read to the end.
 //! - [`Builder::record_wait`](crate::Builder::record_wait) tells the inner service how long a
@@ -32,6 +34,8 @@
 //!     .hold_until(Hold::BodyEnd)
 //!     // A client that reads nothing would keep its slot.
 //!     .body_idle(Duration::from_secs(10))
+//!     .body_rate(64 << 10)
+//!     .max_wait(Duration::from_secs(2))
 //!     .build()?;
 //!
 //! let app: Router = Router::new()
