@@ -101,9 +101,8 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
-    /// Sets the name of the leveler in spans and events.
-    ///
-    /// Name the leveler after the protected service. Default is `default`.
+    /// Sets the name of the leveler in spans, events and metrics: name the leveler after the
+    /// protected service. Default is `default`.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.config.name = name.into().into();
         self
@@ -137,14 +136,6 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// algorithm and its bounds, and [`limit`](crate::limit) compares algorithms. The capacity
     /// stays as set: bursts wait whatever the limit. There is no default: this method or
     /// [`concurrency`](Self::concurrency) is required.
-    ///
-    /// ```
-    /// use tower_load_leveling::LoadLevelLayer;
-    ///
-    /// let layer = LoadLevelLayer::builder().capacity(1024).adaptive_concurrency().build()?;
-    /// # drop(layer);
-    /// # Ok::<(), tower_load_leveling::error::BuildError>(())
-    /// ```
     pub fn adaptive_concurrency(self) -> Self {
         self.adaptive(Bdp::new())
     }

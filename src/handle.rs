@@ -1,3 +1,5 @@
+#[cfg(feature = "metrics")]
+use std::sync::Weak;
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
@@ -39,6 +41,18 @@ pub struct DrainReport {
 impl Handle {
     pub(crate) fn new(leveler: Arc<Leveler>) -> Self {
         Self { leveler }
+    }
+
+    /// Returns whether both are handles of the same leveler.
+    #[cfg(any(feature = "metrics", feature = "prometheus"))]
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.leveler, &other.leveler)
+    }
+
+    /// Returns a reference that does not keep the leveler alive.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn downgrade(&self) -> Weak<Leveler> {
+        Arc::downgrade(&self.leveler)
     }
 
     /// Returns a snapshot of the leveler's state and counters.

@@ -208,6 +208,8 @@ mod class;
 pub mod classify;
 mod config;
 pub mod error;
+#[cfg(any(feature = "metrics", feature = "prometheus"))]
+mod export;
 mod flow_key;
 pub mod future;
 #[cfg(feature = "grpc")]
@@ -218,9 +220,13 @@ pub mod http;
 mod layer;
 mod leveler;
 pub mod limit;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "model")]
 pub mod model;
 mod options;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 mod queue;
 pub mod respond;
 #[cfg(feature = "retry")]
@@ -262,3 +268,7 @@ mod limits {}
 #[cfg(all(doctest, feature = "grpc", feature = "retry"))]
 #[doc = include_str!("../docs/web.md")]
 mod web {}
+
+#[cfg(all(doctest, feature = "prometheus"))]
+#[doc = include_str!("../docs/watching.md")]
+mod watching {}

@@ -36,11 +36,12 @@ const ALLOWED: [&str; 20] = [
 ];
 
 /// Every dependency of `Cargo.toml`.
-const CRATES: [&str; 10] = [
+const CRATES: [&str; 11] = [
     "bytes",
     "futures",
     "http",
     "http_body",
+    "metrics",
     "pin_project_lite",
     "serde",
     "tokio",

@@ -91,6 +91,20 @@ impl Histogram {
         all.filter(|(_, count)| **count > 0).map(|(bucket, count)| (end_of(bucket), *count))
     }
 
+    /// Returns the middle of each bucket with times in it, and the number of times. Times that are
+    /// known to be zero come by themselves.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn middles(&self) -> impl Iterator<Item = (Duration, u64)> {
+        let all = self.buckets.iter().enumerate();
+        let others = all.map(|(bucket, count)| {
+            let zeros = if bucket == 0 { self.zeros } else { 0 };
+            let middle = Duration::from_nanos(twice_the_middle(bucket).saturating_mul(500));
+            (middle, count - zeros)
+        });
+        let zeros = (Duration::ZERO, self.zeros);
+        std::iter::once(zeros).chain(others).filter(|(_, count)| *count > 0)
+    }
+
     /// Returns how many of the recorded times are at most `time`. Times in the same bucket as
     /// `time` count, so up to 6.25 % longer ones are included.
     #[must_use]
@@ -103,12 +117,8 @@ impl Histogram {
     /// call that did not wait is exactly zero.
     #[must_use]
     pub fn sum(&self) -> Duration {
-        let twice = |bucket: usize| {
-            // In half microseconds: the bucket reaches from its start to just below the next.
-            let start = bucket.checked_sub(1).map_or(0, |before| micros_of(before) + 1);
-            u128::from(start + micros_of(bucket) + 1)
-        };
         let all = self.buckets.iter().enumerate();
+        let twice = |bucket: usize| u128::from(twice_the_middle(bucket));
         let sum: u128 = all.map(|(bucket, count)| twice(bucket) * u128::from(*count)).sum();
         let nanos = sum.saturating_sub(self.zeros.into()).saturating_mul(500);
         let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
@@ -167,6 +177,13 @@ fn bucket_of(time: Duration) -> usize {
 /// Returns the longest time in a bucket.
 fn end_of(bucket: usize) -> Duration {
     Duration::from_micros(micros_of(bucket))
+}
+
+/// Returns the middle of a bucket, in half microseconds. It reaches from its start to just below
+/// the next.
+fn twice_the_middle(bucket: usize) -> u64 {
+    let start = bucket.checked_sub(1).map_or(0, |before| micros_of(before) + 1);
+    start + micros_of(bucket) + 1
 }
 
 /// Returns the longest time in a bucket, in microseconds.

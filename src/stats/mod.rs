@@ -78,8 +78,8 @@ pub struct Stats {
     pub wait: Histogram,
     /// Time from admission to removal, of all requests that were removed or given up while waiting.
     /// Beside `wait`, which is of the survivors: if everybody waits 50 ms and is removed then, only
-    /// this histogram shows it. Of very many requests given up, one in 16 is measured and counts for
-    /// 16.
+    /// this histogram shows it. Of very many requests given up, one in 16 is measured and counts
+    /// for 16.
     pub removed_wait: Histogram,
     /// Services that wait for a place in `poll_ready`, under
     /// [`Overflow::Wait`](crate::Overflow::Wait). They are not admitted, hold no place, and are in

@@ -40,7 +40,7 @@ const SWEEP: u64 = 1024;
 /// The number of cancelled requests, counted by one thread, whose waits are all measured. Of the
 /// rest, one in [`MEASURED_OF`] is measured, for all: the clock costs a twentieth of what it costs
 /// to queue and cancel a request.
-const ALL_MEASURED: u64 = 1024;
+const ALL_MEASURED: u64 = 64;
 const MEASURED_OF: u64 = 16;
 
 #[cold]

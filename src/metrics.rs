@@ -1,0 +1,178 @@
+//! The metrics of levelers for the facade [`metrics`](https://docs.rs/metrics) (feature `metrics`).
+//!
+//! A [`Sampler`] looks at the levelers once a second, and tells the recorder of the process what
+//! has changed. Nothing is added to the path of a call. The metrics are those of
+//! `docs/watching.md`.
+//!
+//! Set buckets for `load_leveling_wait_seconds` and `load_leveling_service_seconds` in the
+//! exporter, or quantiles are all that it shows.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tower_load_leveling::{LoadLevelLayer, metrics::Sampler};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let layer = LoadLevelLayer::new(1024, 64);
+//! Sampler::new().watch(layer.handle()).every(Duration::from_secs(1)).spawn();
+//! # }
+//! ```
+
+use std::{fmt, sync::Weak, time::Duration};
+
+use metrics::{
+    Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use tokio::time::MissedTickBehavior;
+
+use crate::{
+    export::{FAMILIES, Look, Names, Read},
+    handle::Handle,
+    leveler::front::Leveler,
+    stats::Histogram,
+};
+
+/// Tells the recorder of the facade the numbers of levelers, again and again.
+///
+/// Counters are set to their totals. Histograms are told what came since the last look, each time
+/// as the middle of its bucket: within 3.2 %.
+#[must_use = "a sampler does nothing until `spawn` or `sample` is called"]
+pub struct Sampler {
+    levelers: Vec<Watched>,
+    names: Names,
+    every: Duration,
+}
+
+/// A leveler that is looked at, and not kept alive by that.
+struct Watched {
+    name: String,
+    leveler: Weak<Leveler>,
+    /// The last look, from which histograms go on.
+    last: Option<Look>,
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Sampler {
+    /// Returns a sampler that watches no leveler yet, every second.
+    pub fn new() -> Self {
+        let (levelers, names) = Default::default();
+        Self { levelers, names, every: Duration::from_secs(1) }
+    }
+
+    /// Adds a leveler. The sampler does not keep it alive.
+    ///
+    /// The label `leveler` is the [name](crate::Builder::name). Of several levelers with one name,
+    /// the second is `name#2`; a `warn` event says so once. A leveler that is watched already is
+    /// not added again.
+    pub fn watch(mut self, handle: Handle) -> Self {
+        let mut known = self.levelers.iter().filter_map(|watched| watched.leveler.upgrade());
+        if !known.any(|leveler| Handle::new(leveler).is_same(&handle)) {
+            let (name, leveler) = (self.names.give(&handle), handle.downgrade());
+            self.levelers.push(Watched { name, leveler, last: None });
+        }
+        self
+    }
+
+    /// Sets the time between two looks. Zero counts as a millisecond. Default is a second.
+    pub fn every(mut self, every: Duration) -> Self {
+        self.every = every.max(Duration::from_millis(1));
+        self
+    }
+
+    /// Looks on in a task of its own, until all watched levelers are gone: the last layer, handle
+    /// and service of each. To end it earlier, run [`sample`](Self::sample) in a task of yours.
+    ///
+    /// # Panics
+    ///
+    /// If called outside of a Tokio runtime, or of one without timers.
+    pub fn spawn(mut self) {
+        let mut ticks = tokio::time::interval(self.every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::spawn(async move {
+            loop {
+                ticks.tick().await;
+                if !self.sample() {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Looks once, and tells the recorder. Returns whether any watched leveler is left.
+    #[allow(clippy::must_use_candidate, reason = "the look is the point, the answer is news")]
+    pub fn sample(&mut self) -> bool {
+        self.levelers.retain_mut(Watched::sample);
+        !self.levelers.is_empty()
+    }
+}
+
+impl Watched {
+    /// Returns whether the leveler is still there.
+    fn sample(&mut self) -> bool {
+        let Some(leveler) = self.leveler.upgrade() else { return false };
+        let now = Look::at(&Handle::new(leveler));
+        if self.last.is_none() {
+            describe();
+        }
+        for family in &FAMILIES {
+            match family.read {
+                Read::Counter(read) => read(&now).into_iter().for_each(|series| {
+                    counter!(family.name, self.labels(series.labels)).absolute(series.value);
+                }),
+                Read::Gauge(read) => read(&now).into_iter().for_each(|series| {
+                    gauge!(family.name, self.labels(series.labels)).set(series.value);
+                }),
+                Read::Histogram(read) => {
+                    let before = self.last.as_ref().map(read).unwrap_or_default();
+                    for (nth, series) in read(&now).into_iter().enumerate() {
+                        let earlier = before.get(nth).map(|series| series.value);
+                        let histogram = histogram!(family.name, self.labels(series.labels));
+                        for (time, count) in news(series.value, earlier).middles() {
+                            let count = usize::try_from(count).unwrap_or(usize::MAX);
+                            histogram.record_many(time.as_secs_f64(), count);
+                        }
+                    }
+                }
+            }
+        }
+        self.last = Some(now);
+        true
+    }
+
+    fn labels(&self, labels: Vec<(&'static str, &'static str)>) -> Vec<Label> {
+        let own = Label::new("leveler", self.name.clone());
+        let others = labels.into_iter().map(|(name, value)| Label::from_static_parts(name, value));
+        std::iter::once(own).chain(others).collect()
+    }
+}
+
+/// Returns what came since an earlier look.
+fn news(now: &Histogram, earlier: Option<&Histogram>) -> Histogram {
+    earlier.map_or_else(|| now.clone(), |earlier| now.since(earlier))
+}
+
+fn describe() {
+    for family in &FAMILIES {
+        let unit = if family.name.ends_with("_seconds") { Unit::Seconds } else { Unit::Count };
+        match family.read {
+            Read::Counter(_) => describe_counter!(family.name, unit, family.help),
+            Read::Gauge(_) => describe_gauge!(family.name, unit, family.help),
+            Read::Histogram(_) => describe_histogram!(family.name, unit, family.help),
+        }
+    }
+}
+
+impl fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.levelers.iter().map(|watched| &watched.name);
+        f.debug_struct("Sampler")
+            .field("levelers", &names.collect::<Vec<_>>())
+            .field("every", &self.every)
+            .finish()
+    }
+}
