@@ -21,6 +21,8 @@ pub(crate) enum Fault {
     FlagSetLate,
     /// A place that a woken service leaves free is offered to nobody else.
     OfferedOnce,
+    /// A drain task that dies answers those who wait before it says that it is gone.
+    DeathToldLate,
 }
 
 /// Returns whether a model has planted the fault.

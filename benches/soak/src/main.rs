@@ -1,6 +1,6 @@
-//! Random everything, for as long as it takes: calls of all kinds on several runtimes, of which some
-//! die or are not driven, while an operator turns every knob. At rest the laws hold, and memory is
-//! where it was.
+//! Random everything, for as long as it takes: calls of all kinds on several runtimes, of which
+//! some die or are not driven, while an operator turns every knob. At rest the laws hold, and
+//! memory is where it was.
 //!
 //! ```text
 //! cargo run --release -p soak -- --seconds 60

@@ -19,7 +19,10 @@ use super::{
 use crate::{
     error::Reason,
     leveler::{core::Core, panics::contain},
-    sync::atomic::{Ordering::SeqCst, fence},
+    sync::{
+        atomic::{Ordering::SeqCst, fence},
+        fault::{Fault, is_planted},
+    },
 };
 
 /// Runs until the last layer, handle and service are gone and nothing waits.
@@ -41,10 +44,16 @@ impl Drop for Alive {
         let Self(core) = self;
         let waiting = core.counts().waiting();
         core.admission.end_dispatching();
-        core.link.end();
+        let is_late = is_planted(Fault::DeathToldLate);
+        if !is_late {
+            core.link.end();
+        }
         // Pairs with the fence in `Leveler::send`.
         fence(SeqCst);
         core.link.remove_all(Reason::Closed);
+        if is_late {
+            core.link.end();
+        }
         if waiting > 0 {
             let name = &*core.settings.name;
             // Contained, since a second panic while one unwinds would end the process.
@@ -124,3 +133,6 @@ impl<'a> Drain<'a> {
         late
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod models;
