@@ -5,8 +5,8 @@
 //!   `axum::serve` unchanged.
 //! - [`HeaderDeadline`] and [`ExtensionDeadline`] read a request's deadline.
 //! - [`ByStatus`] tells the limit which responses mean overload.
-//! - [`ReadAheadLayer`], outside of the leveler, reads the bodies of waiting requests ahead. Without
-//!   it, they can starve the running requests of the same HTTP/2 connection.
+//! - [`ReadAheadLayer`], outside of the leveler, reads the bodies of waiting requests ahead. If
+//!   unread, they can starve the running requests of the same HTTP/2 connection.
 //! - [`Builder::hold_until`](crate::Builder::hold_until) keeps the slot of a call until the
 //!   response body has been read to the end.
 //! - [`Builder::record_wait`](crate::Builder::record_wait) tells the inner service how long a

@@ -38,8 +38,8 @@ use self::{service::Budget, total::Total};
 ///
 /// Frames are not split: the last frame may exceed `per_request` and `total`. A frame is as large
 /// as one read of hyper: 16 KiB over HTTP/2, at most some 400 KiB over HTTP/1. A frame counts for
-/// at least 256 bytes. In the total, the largest frame of a body counts twice until the body ends, for
-/// the frame read by hyper in advance. So the memory of the process stays close to the total: a
+/// at least 256 bytes. In the total, the largest frame of a body counts twice until the body ends,
+/// for the frame read by hyper in advance. So the memory of the process stays close to the total: a
 /// thousand waiting uploads take some 45 MiB more over HTTP/1, and 15 MiB more over HTTP/2.
 ///
 /// If the client of a waiting request has gone, the request frees its place. Requests without a
