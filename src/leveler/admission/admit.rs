@@ -36,7 +36,9 @@ pub(crate) fn admit<'a, G: Grantor>(
     if let Some(left) = arrival.left() {
         predict(admission, arrival, left)?;
     }
-    if !admission.shedder.admits(arrival, admission.limit(), &admission.occupancy) {
+    let limit = admission.limit();
+    let is_slot_free = || admission.counts().in_flight() < limit;
+    if !admission.shedder.admits(arrival, limit, &admission.occupancy, is_slot_free) {
         return Err(Refusal::CutOff);
     }
     match take(admission, arrival, reserved) {

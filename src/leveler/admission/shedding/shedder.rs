@@ -63,12 +63,13 @@ impl Shedder {
         arrival: &mut Arrival,
         limit: usize,
         occupancy: &Occupancy,
+        is_slot_free: impl FnOnce() -> bool,
     ) -> bool {
         let is_default = arrival.rank.priority == Priority::default();
         if is_default && !self.has_priorities.load(Relaxed) {
             return true;
         }
-        self.admits_by_priority(arrival, limit, occupancy)
+        self.admits_by_priority(arrival, limit, occupancy, is_slot_free)
     }
 
     fn admits_by_priority(
@@ -76,6 +77,7 @@ impl Shedder {
         arrival: &mut Arrival,
         limit: usize,
         occupancy: &Occupancy,
+        is_slot_free: impl FnOnce() -> bool,
     ) -> bool {
         if !self.has_priorities.load(Relaxed) {
             self.has_priorities.store(true, Relaxed);
@@ -90,7 +92,13 @@ impl Shedder {
             mix(self.cohort_key.map(agreed) ^ mix(self.hour.load(Relaxed)))
         };
         let level = self.arrivals.count(priority, flow, cohort);
-        level < self.cutoff.load(Relaxed)
+        let mut cutoff = self.cutoff.load(Relaxed);
+        if cutoff != OPEN && occupancy.queued() == 0 && is_slot_free() {
+            // The overload is over. The drain task would notice at the end of the window.
+            self.cutoff.store(OPEN, Relaxed);
+            cutoff = OPEN;
+        }
+        level < cutoff
             || self.arrivals.is_light(priority, flow)
             || occupancy.weight_of(priority) < limit.div_ceil(KEPT_PART) as u64
             || self.micros(arrival.now()) > self.until.load(Relaxed)
@@ -98,6 +106,11 @@ impl Shedder {
 
     pub(crate) fn has_priorities(&self) -> bool {
         self.has_priorities.load(Relaxed)
+    }
+
+    /// Returns whether the cutoff was lifted by a newcomer that found a free slot.
+    pub(super) fn is_open(&self) -> bool {
+        self.cutoff.load(Relaxed) == OPEN
     }
 
     /// Makes `level` the first shed level to be refused, for two windows at most.
@@ -128,13 +141,32 @@ mod tests {
         let low = Class::new().priority(Priority::Low);
         let admits = |limit: usize, now: Instant| {
             let mut arrival = Arrival::at(now, &low, limit);
-            shedder.admits(&mut arrival, limit, &occupancy)
+            shedder.admits(&mut arrival, limit, &occupancy, || false)
         };
         assert!(admits(4, start));
         occupancy.on_queued(low.rank);
         assert!(!admits(4, start));
         assert!(admits(5, start));
         assert!(admits(4, start + 3 * WINDOW), "nobody was there to lift the cutoff");
+    }
+
+    #[test]
+    fn a_newcomer_that_finds_nothing_waiting_and_a_free_slot_lifts_the_cutoff() {
+        let start = Instant::now();
+        let shedder = Shedder::new(start, FlowKey::of(0));
+        shedder.set_cutoff(0, start);
+        let occupancy = Occupancy::new();
+        let low = Class::new().priority(Priority::Low);
+        let admits = |is_slot_free: bool| {
+            let mut arrival = Arrival::at(start, &low, 4);
+            shedder.admits(&mut arrival, 4, &occupancy, || is_slot_free)
+        };
+        occupancy.on_queued(low.rank);
+        assert!(!admits(true), "a request waits");
+        occupancy.on_gone(low.rank);
+        assert!(admits(true));
+        occupancy.on_queued(low.rank);
+        assert!(admits(false), "and the next, which finds the first still waiting");
     }
 
     #[test]
@@ -150,9 +182,9 @@ mod tests {
         let chosen = |class: &Class| mix(class.rank.flow ^ mix(hour)) % u64::from(COHORTS) == 0;
         let served = |classes: Vec<Class>| {
             let count = classes.len() as f64;
-            let served = classes
-                .iter()
-                .filter(|class| shedder.admits(&mut Arrival::at(start, class, 1), 1, &occupancy));
+            let served = classes.iter().filter(|class| {
+                shedder.admits(&mut Arrival::at(start, class, 1), 1, &occupancy, || false)
+            });
             served.count() as f64 / count
         };
         let honest = served((0..2000_u32).map(low).collect());

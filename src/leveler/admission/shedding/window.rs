@@ -40,6 +40,10 @@ impl Window {
             return None;
         }
         let was_open = self.cutoff.is_open();
+        if !was_open && shedder.is_open() {
+            // A newcomer has found the overload over.
+            self.cutoff = Cutoff::new();
+        }
         // More than one, if the drain task did not run for so long.
         let windows = length.as_secs_f64() / WINDOW.as_secs_f64();
         let arrived = shedder.arrivals.take();
