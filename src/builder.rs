@@ -312,10 +312,26 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets the runtime for the drain task and, under `Execution::Spawn`, for the calls.
     ///
-    /// Useful with several runtimes, if the runtime of the first call may end before the others.
-    /// Default is the runtime of the call that first needs the drain task.
+    /// Useful to keep all work on one runtime. Without this setting, calls run on the runtimes of
+    /// their callers. The drain task begins on the runtime of the call that first needs it, and
+    /// moves to that of another caller within about 100 ms if its runtime is not driven any more.
+    /// Runtimes that share a layer need timers enabled. A given runtime has to be driven for as
+    /// long as calls wait. Default is the callers' runtimes.
     pub fn runtime(mut self, runtime: runtime::Handle) -> Self {
         self.config.runtime = Some(runtime);
+        self
+    }
+
+    /// Carries the `tracing` dispatcher of the caller to wherever the inner runs for the call.
+    ///
+    /// A caller may have a scoped dispatcher, by `tracing::subscriber::with_default` or
+    /// [`WithSubscriber`](tracing::instrument::WithSubscriber). The drain task and, under
+    /// `Execution::Spawn`, the task of a call run outside of it, so that events of the inner go to
+    /// the global one; its spans are carried all the same. Costs an allocation for each call, and a
+    /// change of a thread-local for each poll. Default is not to carry the dispatcher, as programs
+    /// with a global dispatcher alone lose nothing.
+    pub fn carry_dispatcher(mut self) -> Self {
+        self.config.carry_dispatcher = true;
         self
     }
 

@@ -14,8 +14,8 @@ use crate::{
 ///
 /// Errors known to mean overload are those of `tower::timeout`, `tokio::time::timeout` and
 /// `tower::load_shed`, and a [`Rejected`] from a leveler further in, except
-/// [`Closed`](Reason::Closed) and [`NoRuntime`](Reason::NoRuntime). They are found as the error
-/// itself, in a [`BoxError`], and among the sources of a [`BoxError`].
+/// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and
+/// [`Nested`](Reason::Nested). They are found as the error itself, in a [`BoxError`], and among the sources of a [`BoxError`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ByResult;
@@ -57,7 +57,7 @@ fn means_overload(error: &dyn Any) -> bool {
 }
 
 fn is_refused(rejected: &Rejected) -> bool {
-    !matches!(rejected.reason(), Reason::Closed | Reason::NoRuntime)
+    !matches!(rejected.reason(), Reason::Closed | Reason::NoRuntime | Reason::Nested)
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ pub(crate) struct Config {
     /// The secrets for flows and cohorts. Random for each leveler if `None`.
     pub(crate) flow_key: Option<FlowKey>,
     pub(crate) cohort_key: Option<FlowKey>,
+    pub(crate) carry_dispatcher: bool,
     /// The error of a setting kept outside this struct.
     pub(crate) error: Option<BuildError>,
 }
@@ -100,6 +101,7 @@ impl From<Settings> for Config {
             runtime: None,
             flow_key: None,
             cohort_key: None,
+            carry_dispatcher: false,
             error: None,
         }
     }
@@ -125,6 +127,7 @@ impl Config {
             runtime,
             flow_key,
             cohort_key,
+            carry_dispatcher,
             error,
         } = self;
         if let Some(error) = error {
@@ -203,6 +206,7 @@ impl Config {
             flow_key,
             cohort_key,
             switched_off: None,
+            carry_dispatcher,
         };
         if enabled { Ok((given, algorithm)) } else { Ok((given.switched_off(MAX_COUNT), None)) }
     }

@@ -9,12 +9,12 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::{sync::oneshot, task::consume_budget};
+use tokio::task::consume_budget;
 use tower::BoxError;
 
 use crate::leveler::{
     call::{
-        inner::Failure,
+        attempt::Failure,
         reply::{Reply, ReplyChannel},
         running::Running,
     },
@@ -38,23 +38,26 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<F: Future, A> {
-        // Queued, or dispatched from the queue.
-        Queued { stub: Stub<F, A> },
-        // Running on a task.
-        Spawned { answer: oneshot::Receiver<Reply<F, A>> },
+        // Queued, or running on a task.
+        Sent { stub: Stub<F, A> },
         // `Execution::Caller`: polled by this future.
         Running { #[pin] running: Running<F, A> },
         // Known when `call` returned.
         Answered { reply: Option<Reply<F, A>> },
         // Known when `call` returned, too. Small and on its own, since refusals must be cheap.
         Failed { error: Option<BoxError> },
+        // Made on a thread without a runtime: admitted at the first poll.
+        Deferred { call: Option<DeferredCall<F, A>> },
     }
 }
 
-/// The caller's end of a queued request. The channel is `None` once the reply has come.
+/// Admits a call, and returns its future.
+pub(crate) type DeferredCall<F, A> = Box<dyn FnOnce() -> ResponseFuture<F, A> + Send>;
+
+/// The caller's end of a call. The channel is `None` once the reply has come.
 struct Stub<F: Future, A> {
     channel: Option<Arc<dyn ReplyChannel<F, A>>>,
-    /// Set if the request is given up when the caller goes.
+    /// Set if the call is given up when the caller goes.
     gives_up: bool,
 }
 
@@ -80,12 +83,8 @@ impl<F: Future, A> ResponseFuture<F, A> {
         Self { state }
     }
 
-    pub(crate) fn queued(channel: Arc<dyn ReplyChannel<F, A>>, gives_up: bool) -> Self {
-        Self::new(State::Queued { stub: Stub { channel: Some(channel), gives_up } })
-    }
-
-    pub(crate) fn spawned(answer: oneshot::Receiver<Reply<F, A>>) -> Self {
-        Self::new(State::Spawned { answer })
+    pub(crate) fn sent(channel: Arc<dyn ReplyChannel<F, A>>, gives_up: bool) -> Self {
+        Self::new(State::Sent { stub: Stub { channel: Some(channel), gives_up } })
     }
 
     pub(crate) fn running(running: Running<F, A>) -> Self {
@@ -94,6 +93,10 @@ impl<F: Future, A> ResponseFuture<F, A> {
 
     pub(crate) fn answered(reply: Reply<F, A>) -> Self {
         Self::new(State::Answered { reply: Some(reply) })
+    }
+
+    pub(crate) fn deferred(call: DeferredCall<F, A>) -> Self {
+        Self::new(State::Deferred { call: Some(call) })
     }
 
     pub(crate) fn failed(error: BoxError) -> Self {
@@ -114,16 +117,10 @@ where
         let mut state = self.project().state;
         loop {
             let reply = match state.as_mut().project() {
-                StateProj::Queued { stub } => {
+                StateProj::Sent { stub } => {
                     let reply = ready!(stub.poll_recv(cx));
                     state.set(State::Answered { reply: Some(reply) });
                     continue;
-                }
-                StateProj::Spawned { answer } => {
-                    let reply = ready!(Pin::new(answer).poll(cx));
-                    // A receiver must not be polled again after the answer.
-                    state.set(State::Answered { reply: None });
-                    reply.unwrap_or_else(|_| Reply::lost())
                 }
                 StateProj::Running { running } => {
                     return match ready!(running.poll(cx)) {
@@ -143,6 +140,11 @@ where
                         None => return Poll::Pending,
                     }
                 }
+                StateProj::Deferred { call } => {
+                    let Some(call) = call.take() else { return Poll::Pending };
+                    state.set(call().state);
+                    continue;
+                }
                 StateProj::Failed { error } => {
                     return error.take().map_or(Poll::Pending, |error| Poll::Ready(Err(error)));
                 }
@@ -160,7 +162,7 @@ where
 impl<F: Future, A> fmt::Debug for ResponseFuture<F, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
-            State::Queued { .. } | State::Spawned { .. } => "waiting",
+            State::Sent { .. } | State::Deferred { .. } => "waiting",
             State::Running { .. } => "running",
             State::Answered { .. } | State::Failed { .. } => "answered",
         };

@@ -103,6 +103,13 @@
 //! - The inner **fails**: the error passes through unwrapped. If `poll_ready` fails, later calls
 //!   get a [`ServiceError`](error::ServiceError).
 //! - The inner **panics**: the panic goes on in the caller, as without the layer, and nowhere else.
+//! - The inner **calls its own leveler**: a free slot serves the nested call. If it would have to
+//!   wait with no bound, it is refused with [`Nested`](error::Reason::Nested), since all outer calls
+//!   may be waiting so. In tasks that the inner spawns, and over a network, nesting is not seen: set
+//!   [`max_wait`](Builder::max_wait).
+//! - A caller has a **scoped `tracing` dispatcher**: the inner's events go there with
+//!   [`carry_dispatcher`](Builder::carry_dispatcher), and otherwise, under [`Execution::Spawn`], to
+//!   the global one. Its span is entered either way.
 //! - A caller **drops** the future: a waiting request is removed, a running call is dropped. With
 //!   [`Abandon::Finish`] both finish instead. A server drops the future when it sees its client
 //!   leave. Over HTTP/1, hyper sees that only after the whole request body was read: up to its
@@ -113,6 +120,9 @@
 //!   [`Handle::drain`] waits for them, up to a deadline.
 //! - The **runtime** of the drain task ends: waiting requests are answered with
 //!   [`Closed`](error::Reason::Closed). The next call starts a new drain task on its own runtime.
+//! - That runtime lives, but is **not driven** any more, as after
+//!   [`block_on`](tokio::runtime::Runtime::block_on): the drain task moves to the runtime of another
+//!   caller. A call that runs there keeps its slot until its caller gives up.
 //! - **Everything is dropped**: admitted requests finish first.
 //!
 //! The order, the wait limit, the capacity, and priorities and flows under overload:
@@ -207,6 +217,7 @@ mod by_result;
 mod class;
 pub mod classify;
 mod config;
+mod enqueue;
 pub mod error;
 #[cfg(any(feature = "metrics", feature = "prometheus"))]
 mod export;

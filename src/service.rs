@@ -8,12 +8,15 @@ use std::{
 
 use tower::BoxError;
 use tower_service::Service;
-use tracing::{Span, level_filters::LevelFilter};
 
 use crate::{
     by_result::ByResult,
     class::Class,
     classify::{ClassifyRequest, ClassifyResponse, Opaque, Unclassified},
+    enqueue::{
+        NotRun, NotSent, Outgoing, QueuedFuture, Unplaced, enqueue, may_not_wait,
+        may_not_wait_for_a_place,
+    },
     error::{Refused, Rejected},
     future::ResponseFuture,
     handle::Handle,
@@ -29,19 +32,20 @@ use crate::{
             waiter::Waiter,
         },
         call::{
+            attempt::{Attempt, Failure, Prepared},
+            context::CallContext,
             in_flight::{InFlight, Start},
-            inner::{Attempt, Failure, Inner, Readiness},
-            queued::{CallParts, QueuedCall},
+            inner::Inner,
             running::Running,
             task::{self, Started},
         },
         core::Core,
-        drain::spawn::ensure_drained,
+        drain::{spawn::ensure_drained, standby::ensure_standby},
         front::Front,
         inline_polling::FirstPoll,
         panics::contain,
     },
-    options::{Abandon, Execution, Overflow},
+    options::{Execution, Overflow},
     respond::{CompleteOnResponse, Responder, TrackCompletion},
     sync::atomic::{Ordering::SeqCst, fence},
     traits::{InnerService, Respond},
@@ -80,7 +84,8 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 /// # Cancel safety
 ///
 /// Dropping the future of a waiting call frees the place at once. Dropping the future of a running
-/// call drops the inner's future. With [`Abandon::Finish`] the work is done all the same.
+/// call drops the inner's future. With [`Abandon::Finish`](crate::Abandon::Finish) the work is done
+/// all the same.
 pub struct LoadLevel<S, Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     // Dropped first: what the last service holds is given back before the leveler closes.
     /// The place reserved by `poll_ready`, under `Overflow::Wait`.
@@ -127,59 +132,96 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
         H: TrackCompletion<S::Response, Response: Send + 'static> + Send + Sync + 'static,
     {
+        self.attempt(request, false).map_err(|not_sent| not_sent.refuse(&self.inner.core))
+    }
+
+    /// Calls the inner service through the queue. If the thread has no runtime, returns the request
+    /// if nothing can serve the call, or `may_defer` and a caller waits for the answer.
+    #[inline(always)]
+    fn attempt<Req>(
+        &mut self,
+        request: Req,
+        may_defer: bool,
+    ) -> Result<Call<S, Req, H>, NotSent<Req>>
+    where
+        S: Service<Req> + Send + 'static,
+        S::Future: Send + 'static,
+        S::Response: Send + 'static,
+        S::Error: Into<BoxError> + Send + 'static,
+        Req: Send + 'static,
+        Q: ClassifyRequest<Req>,
+        R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+        H: TrackCompletion<S::Response, Response: Send + 'static> + Send + Sync + 'static,
+    {
         // Classify first, while no place is taken: a classifier is user code.
         let class = match self.inner.core.settings.is_switched_off() {
             false => self.front.request_classifier.classify(&request),
             true => Class::unlevelled(),
         };
         let (core, reserved) = (&*self.inner.core, self.reserved.take());
+        let defers = may_defer && core.settings.gives_up();
         let admission = &core.admission;
         let mut arrival = Arrival::new(&class, admission.limit(), &admission.flow_key);
         let mut request = request;
-        let refuse = |why, arrival: &Arrival, request| {
-            let rejected = core.refuse(why, arrival.rank);
-            Err(Refused { rejected, request })
-        };
-        if ensure_drained(&self.inner.core).is_err() {
-            return refuse(Refusal::NoRuntime, &arrival, request);
+        let refuse =
+            |why, arrival: &Arrival, request| Err(NotSent::Refused(why, arrival.rank, request));
+        if ensure_drained(&self.inner.core).is_err()
+            || reserved.is_some() && defers && core.runtime.is_missing(&core.runtime.of_caller())
+        {
+            return Err(NotSent::Unplaced(Box::new(Unplaced { request, class, reserved })));
         }
         if class.bypass {
             let slot = match admit_bypass(admission) {
                 Ok(slot) => slot,
                 Err(why) => return refuse(why, &arrival, request),
             };
-            match self.run(current_span(), request, slot, &mut arrival) {
+            match self.run(CallContext::capture(core), request, slot, &mut arrival) {
                 Ok(future) => return Ok(future),
                 // The inner is not ready. The request has to wait, like any other.
                 Err(back) => request = back.request,
             }
         }
-        match admit(admission, &mut arrival, reserved) {
+        let (context, place) = match admit(admission, &mut arrival, reserved) {
             Ok(Admitted::Run(slot)) => {
-                match self.run(current_span(), request, slot, &mut arrival) {
-                    Ok(future) => Ok(future),
-                    Err(NotRun { span, request, slot }) => {
-                        let place = Place::instead_of(slot, arrival.rank);
-                        Ok(self.enqueue(span, request, place, &mut arrival))
+                match self.run(CallContext::capture(core), request, slot, &mut arrival) {
+                    Ok(future) => return Ok(future),
+                    Err(back) => {
+                        request = back.request;
+                        (back.context, Place::instead_of(back.slot, arrival.rank))
                     }
                 }
             }
-            Ok(Admitted::Wait(place)) => {
-                Ok(self.enqueue(current_span(), request, place, &mut arrival))
+            Ok(Admitted::Wait(place)) => (CallContext::capture(core), place),
+            Err(Refusal::Full) if may_not_wait_for_a_place(core) => {
+                return refuse(Refusal::Nested, &arrival, request);
             }
-            Err(why) => refuse(why, &arrival, request),
+            Err(why) => return refuse(why, &arrival, request),
+        };
+        if may_not_wait(&self.inner, &arrival) {
+            drop(place);
+            return refuse(Refusal::Nested, &arrival, request);
         }
+        let runtime = core.runtime.of_caller();
+        if defers && core.runtime.is_missing(&runtime) {
+            drop(place);
+            let unplaced = Unplaced { request, class, reserved: None };
+            return Err(NotSent::Unplaced(Box::new(unplaced)));
+        }
+        let prepare = self.front.request_classifier.prepare();
+        let outgoing = Outgoing { request, prepare, context };
+        let to = (&self.inner, &*self.front.leveler);
+        Ok(enqueue(to, outgoing, place, runtime, &mut arrival))
     }
 
     /// Calls the inner on the caller's thread, without waiting. `Err` if the inner is not ready, or
     /// if no runtime can run the call.
     fn run<'a, Req>(
         &self,
-        span: Span,
+        mut context: CallContext,
         request: Req,
         slot: Slot<&'a Admission>,
         arrival: &mut Arrival,
-    ) -> Result<RespondingCall<S, Req, R, H>, NotRun<'a, Req>>
+    ) -> Result<QueuedFuture<S, Req, Responder<R, H>>, NotRun<'a, Req>>
     where
         S: InnerService<Req>,
         Q: ClassifyRequest<Req>,
@@ -189,24 +231,18 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let execution = core.settings.execution;
         // The drain task has a runtime, but the caller's thread may have none.
         if execution == Execution::Spawn && !core.runtime.can_spawn() {
-            return Err(NotRun { span, request, slot });
+            return Err(NotRun { context, request, slot });
         }
         // The clock is read before the inner is called: the service time includes its `call`.
         let start = Start::at_once(arrival);
-        let attempt = match self.inner.try_poll_ready(&span) {
-            Readiness::Ready(ready) => {
-                let prepare = self.front.request_classifier.prepare();
-                Attempt::called(ready.call(request, prepare, Duration::ZERO))
-            }
-            Readiness::Unready => Attempt::Unready(request),
-            Readiness::Failed(failure) => Attempt::Failed(failure, Some(request)),
-        };
-        let future = match attempt {
+        let prepare = self.front.request_classifier.prepare();
+        let prepared = Prepared { request, prepare, waited: Duration::ZERO };
+        let future = match self.inner.try_call(&mut context, prepared) {
             Attempt::Called(future) => future,
             Attempt::Unready(request) | Attempt::NoSlot(request) => {
                 // The poll left no waker, so the drain task has to poll again.
                 core.ask_again(self.inner.id());
-                return Err(NotRun { span, request, slot });
+                return Err(NotRun { context, request, slot });
             }
             Attempt::Failed(failure, request) => {
                 slot.fail(failure.unserved(), arrival.rank.priority);
@@ -224,44 +260,16 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             false => FirstPoll::of(core.admission.counters.direct.add(arrival.rank.priority)),
         };
         let in_flight = InFlight::direct(slot, Arc::clone(&self.inner) as _, start);
+        if core.limiter.is_adaptive() && core.lacks_ticks(first, start.at) {
+            ensure_standby(&self.inner.core, None);
+        }
         Ok(match execution {
-            Execution::Caller => ResponseFuture::running(Running::new(future, in_flight, span)),
-            Execution::Spawn => match task::start(core, future, in_flight, span, first) {
+            Execution::Caller => ResponseFuture::running(Running::new(future, in_flight, context)),
+            Execution::Spawn => match task::start(core, future, in_flight, context, first) {
                 Started::Ended(reply) => ResponseFuture::answered(reply),
-                Started::Spawned(answer) => ResponseFuture::spawned(answer),
+                Started::Spawned(call) => ResponseFuture::sent(call, core.settings.gives_up()),
             },
         })
-    }
-
-    /// Sends the request to the drain task.
-    #[inline(always)]
-    fn enqueue<Req>(
-        &self,
-        span: Span,
-        request: Req,
-        place: Place<&Admission>,
-        arrival: &mut Arrival,
-    ) -> RespondingCall<S, Req, R, H>
-    where
-        S: InnerService<Req>,
-        Req: Send + 'static,
-        Q: ClassifyRequest<Req>,
-        Responder<R, H>: Respond<S::Response, S::Error>,
-    {
-        let place = place.map(|_| Arc::clone(&self.inner));
-        let prepare = self.front.request_classifier.prepare();
-        let parts = CallParts { place, request, prepare, span };
-        let call = Arc::new(QueuedCall::new(&self.inner, parts, arrival));
-        let gives_up = self.inner.core.settings.abandon == Abandon::Cancel;
-        // Made before anything that may panic: its drop cancels the call.
-        let future = ResponseFuture::queued(Arc::clone(&call) as _, gives_up);
-        tracing::trace!("request queued");
-        self.front.leveler.send(call);
-        // The death may have been told before the request was sent.
-        if self.inner.dead().is_some() {
-            self.inner.fail_waiting();
-        }
-        future
     }
 
     /// Returns the error of a dead inner, and gives up the place or the wait for a place.
@@ -286,6 +294,11 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             return Poll::Ready(Ok(()));
         }
         self.reserved = reserve();
+        if self.reserved.is_none() && may_not_wait_for_a_place(core) {
+            // The call finds no place either, and is refused.
+            self.waiter = None;
+            return Poll::Ready(Ok(()));
+        }
         if self.reserved.is_none() {
             match &self.waiter {
                 Some(waiter) => waiter.renew(cx.waker()),
@@ -298,6 +311,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             // While a place stays free, the drain task wakes more services, in case the woken
             // service sleeps. Without a runtime no drain task exists, and no service sleeps.
             let _ = ensure_drained(core);
+            ensure_standby(core, None);
             // The inner may have died before the waiter was in the list.
             fence(SeqCst);
             if let Some(error) = self.poll_dead() {
@@ -318,26 +332,6 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         self.inner.core.admission.listeners.watchers.on_place_free(true);
         Poll::Ready(Ok(()))
     }
-}
-
-/// The future of a call, in code that knows one [`Responder`] instead of `R` and `H`.
-type RespondingCall<S, Req, R, H> =
-    ResponseFuture<
-        <S as Service<Req>>::Future,
-        Result<
-            <Responder<R, H> as Respond<
-                <S as Service<Req>>::Response,
-                <S as Service<Req>>::Error,
-            >>::Response,
-            <S as Service<Req>>::Error,
-        >,
-    >;
-
-/// A request that could not run at once, with its span and its slot.
-struct NotRun<'a, Req> {
-    span: Span,
-    request: Req,
-    slot: Slot<&'a Admission>,
 }
 
 impl<S, Q, R, H, Req> Service<Req> for LoadLevel<S, Q, R, H>
@@ -366,20 +360,19 @@ where
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.try_call(request) {
+        match self.attempt(request, true) {
             Ok(future) => future,
-            Err(Refused { rejected, request }) => {
-                // First, since its drop may panic, and the future would be leaked.
+            Err(NotSent::Refused(why, rank, request)) => {
+                // Its drop may panic, and the future would be leaked.
                 drop(request);
-                ResponseFuture::failed(rejected.into())
+                ResponseFuture::failed(self.inner.core.refuse(why, rank).into())
+            }
+            Err(NotSent::Unplaced(unplaced)) => {
+                let prepare = self.front.request_classifier.prepare();
+                unplaced.defer(&self.inner, &self.front.leveler, prepare)
             }
         }
     }
-}
-
-/// Returns the caller's span, or none if no subscriber listens. The check is one atomic load.
-fn current_span() -> Span {
-    if LevelFilter::current() == LevelFilter::OFF { Span::none() } else { Span::current() }
 }
 
 /// Implemented by hand, since a clone starts without a reserved place.

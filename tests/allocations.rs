@@ -58,7 +58,8 @@ fn a_call_allocates_its_job_and_its_task_and_nothing_else() {
         (Execution::Caller, true, 2),
         // The box of one that is polled in place.
         (Execution::Spawn, false, 1),
-        (Execution::Spawn, true, 2),
+        // A box too, for the task to leave where the caller finds it.
+        (Execution::Spawn, true, 3),
     ] {
         let count = of_100_calls(execution, queued).count_total;
         // Now and then a block of the channel is new.

@@ -116,9 +116,13 @@ async fn the_slot_comes_home_when_the_work_has_really_ended() {
     let running = service.call(0);
     settle().await;
     drop(running);
-    // Nothing has run since: the inner's future still exists.
-    assert_eq!((gate.running(), layer.handle().stats().in_flight), (1, 1));
+    // At once: the drop has ended the work.
+    assert_eq!((gate.running(), layer.handle().stats().in_flight), (0, 0));
+    // A call that has just been polled by its task is no different.
+    let running = service.call(1);
     settle().await;
+    let drops = tokio::spawn(async move { drop(running) });
+    drops.await.expect("no panic");
     assert_eq!((gate.running(), layer.handle().stats().in_flight), (0, 0));
 }
 

@@ -36,6 +36,15 @@ pub enum Reason {
     Closed,
     /// No Tokio runtime was running to spawn the drain task on.
     NoRuntime,
+    /// The call was made by the inner service, on behalf of a call of the same leveler, and would
+    /// have had to wait with no bound. The outer call holds a slot meanwhile: if all slots are held
+    /// so, none of the calls ever ends.
+    ///
+    /// With [`Builder::max_wait`](crate::Builder::max_wait) or a
+    /// [deadline](crate::Class::deadline) a nested call waits like any other. Nesting is seen in the
+    /// task of the outer call, and through other levelers. Elsewhere, as in a task that the inner
+    /// spawns or over a network, it is not: set `max_wait` there.
+    Nested,
 }
 
 impl Reason {
@@ -43,7 +52,7 @@ impl Reason {
     pub const ALL: &'static [Self] = &Self::EACH;
 
     /// [`ALL`](Self::ALL) as an array, in the order of the counters and of the discriminants.
-    pub(crate) const EACH: [Self; 10] = [
+    pub(crate) const EACH: [Self; 11] = [
         Self::Full,
         Self::CutOff,
         Self::Bypass,
@@ -54,6 +63,7 @@ impl Reason {
         Self::Delay,
         Self::Closed,
         Self::NoRuntime,
+        Self::Nested,
     ];
 }
 
@@ -68,6 +78,7 @@ words!(Reason, "reason", {
     Delay = "delay",
     Closed = "closed",
     NoRuntime = "no_runtime",
+    Nested = "nested",
 });
 
 impl fmt::Display for Reason {
@@ -83,6 +94,7 @@ impl fmt::Display for Reason {
             Self::Delay => "the queue delay stayed above its target",
             Self::Closed => "the leveler is closed",
             Self::NoRuntime => "no Tokio runtime is running",
+            Self::Nested => "a nested call would wait without a bound",
         })
     }
 }

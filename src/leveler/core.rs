@@ -1,17 +1,19 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{runtime::Handle, sync::mpsc, time::Instant};
 
 use super::{
     admission::{
         Admission, Grantor, bound::StoredLimit, refusal::Refusal, shedding::shedder::WINDOW,
         word::Counts,
     },
-    inline_polling::InlinePolling,
+    husks::Husks,
+    inline_polling::{FirstPoll, InlinePolling},
     limiter::Limiter,
     link::{Link, job::Job},
     max_wait::After,
     metrics::Metrics,
+    nesting::LevelerId,
     pace::Pacing,
     runtime::Runtime,
     settings::Given,
@@ -37,6 +39,7 @@ pub(crate) struct Core {
     pub(crate) metrics: Metrics,
     pub(crate) runtime: Runtime,
     pub(crate) inline_polling: InlinePolling,
+    pub(crate) husks: Husks,
 }
 
 /// The number of refusals for each look at the drain rate, which needs the clock. While requests
@@ -58,8 +61,15 @@ impl Core {
             runtime: Runtime::new(settings.runtime.clone()),
             pacing: Mutex::new(settings.pacing),
             inline_polling: InlinePolling::new(),
+            husks: Husks::default(),
             settings,
         }
+    }
+
+    /// Returns the name of the leveler among nested calls.
+    #[inline]
+    pub(crate) fn id(&self) -> LevelerId {
+        LevelerId::of(self)
     }
 
     #[inline]
@@ -121,6 +131,21 @@ impl Core {
     pub(crate) fn needs_ticks(&self) -> bool {
         let in_flight = || self.counts().in_flight() > 0;
         self.limiter.needs_ticks(|| in_flight() || self.admission.occupancy.queued() > 0)
+    }
+
+    /// Returns whether the ticks of an algorithm have ceased, or have yet to begin, so that a
+    /// standby has to see whether the drain task runs.
+    #[inline]
+    pub(crate) fn lacks_ticks(&self, first: FirstPoll, now: Instant) -> bool {
+        // Only for the calls that are measured: each time would be too dear.
+        first == FirstPoll::Measured
+            && (self.limiter.wants_ticks() || self.link.ticked.is_overdue(now))
+    }
+
+    /// Returns the runtime of the drain task, for user code to run in if the calling thread has no
+    /// runtime.
+    pub(crate) fn runtime_outside(&self) -> Option<Handle> {
+        if Handle::try_current().is_ok() { None } else { self.link.seat.host() }
     }
 
     /// Sets the limit by hand, and removes the algorithm.

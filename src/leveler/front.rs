@@ -4,8 +4,9 @@ use tokio::sync::mpsc;
 
 use super::{
     core::Core,
-    drain::spawn::ensure_drained,
+    drain::{spawn::ensure_drained, standby::ensure_standby},
     link::{backlog::CHANNEL, job::Job},
+    runtime::RuntimeId,
     settings::Given,
 };
 use crate::{
@@ -36,7 +37,12 @@ impl Leveler {
 
     /// Sends an admitted request to the drain task. Never waits: if the channel is full, the caller
     /// moves the content into the queue, and drops the requests that have gone.
-    pub(crate) fn send(&self, job: Arc<dyn Job>) {
+    ///
+    /// `caller` is the runtime of the calling thread. If the drain task is elsewhere, a standby
+    /// watches it from there.
+    pub(crate) fn send(&self, job: Arc<dyn Job>, caller: Option<RuntimeId>) {
+        let is_elsewhere = || caller.is_some_and(|caller| !self.core.link.seat.is_at(caller));
+        let late = if is_elsewhere() { job.late() } else { None };
         let mut job = job;
         while let Err(mpsc::error::TrySendError::Full(back)) = self.sender.try_send(job) {
             job = back;
@@ -46,8 +52,12 @@ impl Leveler {
         // Pairs with the fence of a dying drain task. Either the dying task finds the request in
         // the channel, or the load below sees the death, and another task is started.
         fence(SeqCst);
-        if !self.core.link.is_alive() && ensure_drained(&self.core).is_err() {
+        if !self.core.link.seat.is_taken() && ensure_drained(&self.core).is_err() {
             self.core.link.remove_all(Reason::Closed);
+        }
+        // After the request was counted: see `drain::standby`.
+        if is_elsewhere() {
+            ensure_standby(&self.core, late.map(|late| late.at));
         }
     }
 }
@@ -55,7 +65,7 @@ impl Leveler {
 impl Drop for Leveler {
     fn drop(&mut self) {
         self.core.close();
-        if !self.core.link.is_alive() {
+        if !self.core.link.seat.is_taken() {
             self.core.link.remove_all(Reason::Closed);
         }
         // The sender is dropped next, and wakes the drain task to end.

@@ -1,8 +1,11 @@
 //! Inline polling: making the first poll of a call in `call` itself, before a task exists.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
-use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
+use crate::{
+    leveler::nesting::NoInline,
+    sync::figure::{AtomicU64, Ordering::Relaxed},
+};
 
 /// Measures first polls, and decides by the results whether to poll the next call inline.
 ///
@@ -46,31 +49,6 @@ impl FirstPoll {
     }
 }
 
-thread_local! {
-    static IN_CALL: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Suppresses inline first polls on the thread, while alive.
-///
-/// Lives while the inner of a leveler is called, under a lock: the inner may call another leveler.
-/// Also lives during an inline poll: nested polls would go on the same stack.
-#[derive(Debug)]
-pub(crate) struct InCall {
-    before: bool,
-}
-
-impl InCall {
-    pub(crate) fn begin() -> Self {
-        Self { before: IN_CALL.replace(true) }
-    }
-}
-
-impl Drop for InCall {
-    fn drop(&mut self) {
-        IN_CALL.set(self.before);
-    }
-}
-
 impl InlinePolling {
     pub(crate) const fn new() -> Self {
         // No call was ready, and none took long.
@@ -81,7 +59,7 @@ impl InlinePolling {
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
         let (ready, nanos) = self.load();
-        ready >= MIN_READY && nanos <= SHORT && !IN_CALL.get()
+        ready >= MIN_READY && nanos <= SHORT && !NoInline::is_on()
     }
 
     /// Records a first poll. If two threads record at once, a poll may be lost.

@@ -1,4 +1,6 @@
-//! The runtime for calls.
+//! The runtimes for calls and for the drain task.
+
+use std::hash::{Hash, Hasher};
 
 use tokio::{
     runtime::Handle,
@@ -15,6 +17,53 @@ pub(crate) struct Runtime {
     given: Option<Handle>,
     /// Set once the given runtime was found dead.
     has_ended: AtomicBool,
+}
+
+/// A runtime that can host the drain task.
+pub(crate) trait Host: Clone {
+    fn id(&self) -> RuntimeId;
+}
+
+impl Host for Handle {
+    #[inline]
+    fn id(&self) -> RuntimeId {
+        RuntimeId::of(self)
+    }
+}
+
+/// The number of a runtime, unlike that of all others that run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct RuntimeId(pub(super) u64);
+
+impl RuntimeId {
+    /// No runtime: tokio counts from 1.
+    pub(super) const NONE: Self = Self(0);
+
+    /// Returns the number of a runtime.
+    #[inline]
+    pub(crate) fn of(runtime: &Handle) -> Self {
+        let mut number = Number(0);
+        Handle::id(runtime).hash(&mut number);
+        Self(number.0)
+    }
+}
+
+/// Reads the number out of tokio's opaque id. A hash is the only way to it that fits in an atomic.
+struct Number(u64);
+
+impl Hasher for Number {
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.0 = number;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |number, byte| number << 8 | u64::from(*byte));
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Runtime {
@@ -45,6 +94,24 @@ impl Runtime {
     #[inline]
     fn given(&self) -> Option<&Handle> {
         self.given.as_ref().filter(|_| !self.has_ended.load(SeqCst))
+    }
+
+    /// Returns whether the drain task has to stay on the runtime given to the builder.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given().is_some()
+    }
+
+    /// Returns the runtime of the calling thread, for a queued call to be made and run on. `None`
+    /// if the runtime of the drain task is to be used: it was given, or the thread has none.
+    #[inline]
+    pub(crate) fn of_caller(&self) -> Option<Handle> {
+        if self.given().is_some() { None } else { Handle::try_current().ok() }
+    }
+
+    /// Returns whether a call from a thread with the runtime `caller` has none to go by: neither its
+    /// own nor a given one.
+    pub(crate) fn is_missing(&self, caller: &Option<Handle>) -> bool {
+        caller.is_none() && self.given().is_none()
     }
 
     /// Returns whether a runtime exists for a call made right now. The cheapest check comes first:

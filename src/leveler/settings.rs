@@ -32,6 +32,8 @@ pub(crate) struct Given {
     pub(crate) flow_key: Option<FlowKey>,
     /// The secret for cohorts. Random for each leveler if `None`.
     pub(crate) cohort_key: Option<FlowKey>,
+    /// Set if the caller's dispatcher goes along with a call.
+    pub(crate) carry_dispatcher: bool,
     /// The settings as given, if the leveler is switched off.
     pub(crate) switched_off: Option<Arc<Self>>,
 }
@@ -55,6 +57,7 @@ impl Given {
             runtime: self.runtime.clone(),
             flow_key: self.flow_key,
             cohort_key: self.cohort_key,
+            carry_dispatcher: self.carry_dispatcher,
             switched_off: Some(Arc::new(self)),
         }
     }
@@ -62,5 +65,10 @@ impl Given {
     #[inline]
     pub(crate) fn is_switched_off(&self) -> bool {
         self.switched_off.is_some()
+    }
+
+    /// Returns whether a call ends when its caller goes.
+    pub(crate) fn gives_up(&self) -> bool {
+        self.abandon == Abandon::Cancel
     }
 }

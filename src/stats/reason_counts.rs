@@ -24,6 +24,8 @@ pub struct ReasonCounts {
     pub closed: u64,
     /// Rejections with [`Reason::NoRuntime`].
     pub no_runtime: u64,
+    /// Rejections with [`Reason::Nested`].
+    pub nested: u64,
 }
 
 impl ReasonCounts {
@@ -46,6 +48,7 @@ impl ReasonCounts {
             delay,
             closed,
             no_runtime,
+            nested,
         ] = counts;
         Self {
             full,
@@ -58,6 +61,7 @@ impl ReasonCounts {
             delay,
             closed,
             no_runtime,
+            nested,
         }
     }
 
@@ -93,6 +97,7 @@ impl ReasonCounts {
             Reason::Delay => self.delay,
             Reason::Closed => self.closed,
             Reason::NoRuntime => self.no_runtime,
+            Reason::Nested => self.nested,
         }
     }
 }

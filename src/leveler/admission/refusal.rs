@@ -23,6 +23,8 @@ pub(crate) enum Refusal {
     },
     Closed,
     NoRuntime,
+    /// The call is nested, and nothing bounds its wait.
+    Nested,
 }
 
 impl Refusal {
@@ -36,6 +38,7 @@ impl Refusal {
             Self::MaxWait { .. } => Reason::MaxWait,
             Self::Closed => Reason::Closed,
             Self::NoRuntime => Reason::NoRuntime,
+            Self::Nested => Reason::Nested,
         }
     }
 }

@@ -3,14 +3,18 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use crate::sync::{
-    Mutex,
-    atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
-    fault::{Fault, is_planted},
+use crate::{
+    leveler::husks::Husk,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+        fault::{Fault, is_planted},
+    },
 };
 
-/// The meeting place of a queued request and its answer. The request is taken out before the answer
-/// comes in, so one space serves for both.
+/// The meeting place of a call's caller with the drain task, and then with the task that runs the
+/// call. Request, work (the inner's future) and answer follow each other, so one space serves for
+/// all.
 ///
 /// ```text
 /// Waiting ⇄ InHand              the drain task takes it up; back if it can't be dispatched
@@ -18,34 +22,49 @@ use crate::sync::{
 /// InHand  ──▶ Gone              its caller has given up meanwhile: not put back
 /// ```
 ///
+/// The task takes the work out, polls it, and puts it back: the work is never polled under the
+/// lock. A caller that gives up takes the work out as well, and ends it, whether or not the runtime
+/// of the task is driven. If the task has the work in hand, the task ends it.
+///
 /// Content and wakers are dropped, and wakers cloned and woken, outside of the lock: all three are
 /// user code.
 #[derive(Debug)]
-pub(super) struct Exchange<W, A> {
+pub(super) struct Exchange<Q, W, A> {
     // Both change only while the rest is locked, and are read without the lock.
     stage: AtomicU8,
     /// Set once the caller has gone. Nobody asks for the answer then.
     is_abandoned: AtomicBool,
-    inside: Mutex<Inside<W, A>>,
+    inside: Mutex<Inside<Q, W, A>>,
+}
+
+/// The content that a caller leaves behind when it gives up, for the caller to end.
+#[derive(Debug)]
+pub(super) enum Left<Q, W> {
+    /// A request that still waited.
+    Request(Q),
+    /// The work of a call that runs, and its task, to be woken.
+    Work(W, Option<Waker>),
+    /// Nothing: the call is in hand, or has ended.
+    Nothing,
 }
 
 /// Answers the caller if dropped before [`end`](Self::end). The code in between may panic, for
 /// example in a subscriber of `tracing`.
 #[derive(Debug)]
-pub(super) struct Unanswered<'a, W, A> {
+pub(super) struct Unanswered<'a, Q, W, A> {
     /// `None` once ended.
-    exchange: Option<&'a Exchange<W, A>>,
+    exchange: Option<&'a Exchange<Q, W, A>>,
     lost: fn() -> A,
 }
 
-impl<W, A> Unanswered<'_, W, A> {
+impl<Q, W, A> Unanswered<'_, Q, W, A> {
     /// Ends the guard: the request is answered, put back, or runs.
     pub(super) fn end(mut self) {
         self.exchange = None;
     }
 }
 
-impl<W, A> Drop for Unanswered<'_, W, A> {
+impl<Q, W, A> Drop for Unanswered<'_, Q, W, A> {
     fn drop(&mut self) {
         if let Some(exchange) = self.exchange {
             drop(exchange.answer((self.lost)()));
@@ -54,17 +73,20 @@ impl<W, A> Drop for Unanswered<'_, W, A> {
 }
 
 #[derive(Debug)]
-struct Inside<W, A> {
-    content: Content<W, A>,
+struct Inside<Q, W, A> {
+    content: Content<Q, W, A>,
     caller: Option<Waker>,
     worker: Option<Waker>,
 }
 
 #[derive(Debug)]
-enum Content<W, A> {
-    Request(W),
+enum Content<Q, W, A> {
+    Request(Q),
     Nothing,
+    Work(W),
     Answer(A),
+    /// The caller has ended the work. The task finds nothing.
+    Husk(#[allow(dead_code, reason = "its drop counts")] Husk),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,14 +96,21 @@ pub(super) enum Stage {
     Gone,
 }
 
-impl<W, A> Exchange<W, A> {
-    pub(super) fn new(request: W) -> Self {
-        let content = Content::Request(request);
-        let inside = Inside { content, caller: None, worker: None };
+impl<Q, W, A> Exchange<Q, W, A> {
+    pub(super) fn new(request: Q) -> Self {
+        Self::with(Content::Request(request), Stage::Waiting)
+    }
+
+    /// Returns the exchange of a call that runs already.
+    pub(super) fn running(work: W) -> Self {
+        Self::with(Content::Work(work), Stage::InHand)
+    }
+
+    fn with(content: Content<Q, W, A>, stage: Stage) -> Self {
         Self {
-            stage: AtomicU8::new(Stage::Waiting as u8),
+            stage: AtomicU8::new(stage as u8),
             is_abandoned: AtomicBool::new(false),
-            inside: Mutex::new(inside),
+            inside: Mutex::new(Inside { content, caller: None, worker: None }),
         }
     }
 
@@ -90,12 +119,12 @@ impl<W, A> Exchange<W, A> {
     }
 
     /// Returns a guard that answers the caller with `lost`, unless it is ended before.
-    pub(super) fn unanswered(&self, lost: fn() -> A) -> Unanswered<'_, W, A> {
+    pub(super) fn unanswered(&self, lost: fn() -> A) -> Unanswered<'_, Q, W, A> {
         Unanswered { exchange: Some(self), lost }
     }
 
     /// Takes a waiting request out.
-    pub(super) fn take(&self, next: Stage) -> Option<W> {
+    pub(super) fn take(&self, next: Stage) -> Option<Q> {
         self.inside.with(|inside| {
             let request = inside.take_request()?;
             self.stage.store(next as u8, SeqCst);
@@ -104,13 +133,34 @@ impl<W, A> Exchange<W, A> {
     }
 
     /// Puts the request back. `Err` if the caller has given up meanwhile.
-    pub(super) fn put_back(&self, request: W) -> Result<(), W> {
+    pub(super) fn put_back(&self, request: Q) -> Result<(), Q> {
         let before = self.inside.with(|inside| {
             if self.is_at(Stage::Gone) && !is_planted(Fault::PutBackForNobody) {
                 return Err(request);
             }
             self.stage.store(Stage::Waiting as u8, SeqCst);
             Ok(inside.put(Content::Request(request)))
+        })?;
+        drop(before);
+        Ok(())
+    }
+
+    /// Takes the work out, for the task to poll. `None` if the caller has given up.
+    #[inline]
+    pub(super) fn take_work(&self) -> Option<W> {
+        self.inside.with(Inside::take_work)
+    }
+
+    /// Puts the work in, or back after a poll. A `worker` is woken if the caller takes the work, and
+    /// replaces an earlier one. `Err` if the caller has given up meanwhile.
+    #[inline]
+    pub(super) fn put_work(&self, work: W, worker: Option<Waker>) -> Result<(), W> {
+        let before = self.inside.with(|inside| {
+            if self.is_at(Stage::Gone) && !is_planted(Fault::PutBackForNobody) {
+                return Err(work);
+            }
+            let before = worker.and_then(|worker| inside.worker.replace(worker));
+            Ok((inside.put(Content::Work(work)), before))
         })?;
         drop(before);
         Ok(())
@@ -138,39 +188,56 @@ impl<W, A> Exchange<W, A> {
         self.poll_for(Inside::take_answer, |inside| &mut inside.caller, cx)
     }
 
-    /// Takes note that the caller has gone, and wakes the worker. If `gives_up`, ends the exchange,
-    /// and returns a waiting request.
-    pub(super) fn abandon(&self, gives_up: bool) -> Option<W> {
-        let (request, answer, worker, caller) = self.inside.with(|inside| {
+    /// Takes note that the caller has gone. If `gives_up`, ends the exchange, and returns what has
+    /// to be ended with it.
+    pub(super) fn abandon(&self, gives_up: bool) -> Left<Q, W> {
+        let (content, worker, caller) = self.inside.with(|inside| {
             self.is_abandoned.store(true, SeqCst);
-            let request = if gives_up { inside.take_request() } else { None };
-            if gives_up {
-                self.stage.store(Stage::Gone as u8, SeqCst);
+            let caller = inside.caller.take();
+            if !gives_up {
+                let answer = inside.take_answer().map_or(Content::Nothing, Content::Answer);
+                return (answer, None, caller);
             }
-            (request, inside.take_answer(), inside.worker.take(), inside.caller.take())
+            self.stage.store(Stage::Gone as u8, SeqCst);
+            (inside.take(), inside.worker.take(), caller)
         });
-        if let Some(worker) = worker.filter(|_| !is_planted(Fault::WorkerNotTold)) {
-            worker.wake();
+        drop(caller);
+        match content {
+            Content::Request(request) => Left::Request(request),
+            Content::Work(work) => {
+                Left::Work(work, worker.filter(|_| !is_planted(Fault::WorkerNotTold)))
+            }
+            Content::Nothing | Content::Answer(_) | Content::Husk(_) => Left::Nothing,
         }
-        drop((answer, caller));
-        request
+    }
+
+    /// Leaves the mark of a husk, after the caller has taken the work.
+    pub(super) fn leave(&self, husk: Husk) {
+        let before = self.inside.with(|inside| inside.put(Content::Husk(husk)));
+        drop(before);
+    }
+
+    /// Returns the work, after the caller has given it up: the task has to end it.
+    pub(super) fn return_work(&self, work: W) {
+        let before = self.inside.with(|inside| inside.put(Content::Work(work)));
+        drop(before);
+    }
+
+    /// Returns whether the caller has given up.
+    #[inline]
+    pub(super) fn is_given_up(&self) -> bool {
+        self.is_at(Stage::Gone)
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(SeqCst)
     }
 
-    /// Resolves when the caller has gone, for the worker.
-    pub(super) fn poll_abandoned(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let gone = |_: &mut Inside<W, A>| self.is_abandoned().then_some(());
-        self.poll_for(gone, |inside| &mut inside.worker, cx)
-    }
-
     /// Polls for what `find` finds. Until it does, the waker of `cx` lies in `place`.
     fn poll_for<T>(
         &self,
-        find: impl Fn(&mut Inside<W, A>) -> Option<T>,
-        place: fn(&mut Inside<W, A>) -> &mut Option<Waker>,
+        find: impl Fn(&mut Inside<Q, W, A>) -> Option<T>,
+        place: fn(&mut Inside<Q, W, A>) -> &mut Option<Waker>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
         let first = self.inside.with(|inside| match find(inside) {
@@ -198,9 +265,9 @@ impl<W, A> Exchange<W, A> {
     }
 }
 
-impl<W, A> Inside<W, A> {
+impl<Q, W, A> Inside<Q, W, A> {
     /// Puts the content in. Returns the former content, which is nothing unless there is a bug.
-    fn put(&mut self, content: Content<W, A>) -> Option<Content<W, A>> {
+    fn put(&mut self, content: Content<Q, W, A>) -> Option<Content<Q, W, A>> {
         // Look first, since the content may be large.
         if matches!(self.content, Content::Nothing) {
             self.content = content;
@@ -209,13 +276,27 @@ impl<W, A> Inside<W, A> {
         Some(mem::replace(&mut self.content, content))
     }
 
-    fn take_request(&mut self) -> Option<W> {
+    fn take(&mut self) -> Content<Q, W, A> {
+        mem::replace(&mut self.content, Content::Nothing)
+    }
+
+    fn take_request(&mut self) -> Option<Q> {
         // Look first, since the content may be large.
         if !matches!(self.content, Content::Request(_)) {
             return None;
         }
-        match mem::replace(&mut self.content, Content::Nothing) {
+        match self.take() {
             Content::Request(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    fn take_work(&mut self) -> Option<W> {
+        if !matches!(self.content, Content::Work(_)) {
+            return None;
+        }
+        match self.take() {
+            Content::Work(work) => Some(work),
             _ => None,
         }
     }
@@ -224,7 +305,7 @@ impl<W, A> Inside<W, A> {
         if !matches!(self.content, Content::Answer(_)) {
             return None;
         }
-        match mem::replace(&mut self.content, Content::Nothing) {
+        match self.take() {
             Content::Answer(answer) => Some(answer),
             _ => None,
         }
@@ -235,99 +316,4 @@ impl<W, A> Inside<W, A> {
 mod models;
 
 #[cfg(test)]
-mod tests {
-    use futures::task::noop_waker_ref;
-
-    use super::*;
-
-    fn poll(exchange: &Exchange<&'static str, u32>) -> Poll<u32> {
-        exchange.poll_answer(&mut Context::from_waker(noop_waker_ref()))
-    }
-
-    #[test]
-    fn a_request_is_taken_once_and_answered() {
-        let exchange = Exchange::new("request");
-        assert!(poll(&exchange).is_pending());
-        assert_eq!(exchange.take(Stage::InHand), Some("request"));
-        assert_eq!(exchange.take(Stage::Gone), None);
-        assert!(exchange.is_at(Stage::InHand), "who takes nothing changes nothing");
-        assert_eq!(exchange.put_back("request"), Ok(()));
-        assert_eq!(exchange.take(Stage::InHand), Some("request"));
-        assert_eq!(exchange.answer(7), Ok(()));
-        assert_eq!(poll(&exchange), Poll::Ready(7));
-        assert!(poll(&exchange).is_pending(), "that was all");
-    }
-
-    #[test]
-    fn one_who_gives_up_gets_the_request_back_or_has_it_come_to_an_end() {
-        let waiting = Exchange::<_, u32>::new("request");
-        assert_eq!(waiting.abandon(true), Some("request"));
-        assert!(waiting.is_at(Stage::Gone));
-        let in_hand = Exchange::<_, u32>::new("request");
-        in_hand.take(Stage::InHand);
-        assert_eq!(in_hand.abandon(true), None);
-        assert_eq!(in_hand.put_back("request"), Err("request"));
-        assert_eq!(in_hand.answer(7), Err(7));
-    }
-
-    #[test]
-    fn one_who_leaves_it_to_be_done_takes_nothing_with_it() {
-        let exchange = Exchange::new("request");
-        assert_eq!(exchange.abandon(false), None);
-        assert_eq!(exchange.take(Stage::InHand), Some("request"));
-        assert_eq!(exchange.put_back("request"), Ok(()));
-        assert!(exchange.is_abandoned());
-        assert_eq!(exchange.answer(7), Err(7));
-    }
-
-    #[test]
-    fn what_nobody_will_read_is_dropped_at_once() {
-        let answer = std::sync::Arc::new(7);
-        let exchange = Exchange::new("request");
-        exchange.take(Stage::InHand);
-        assert!(exchange.answer(answer.clone()).is_ok());
-        exchange.abandon(true);
-        assert_eq!(std::sync::Arc::strong_count(&answer), 1);
-    }
-
-    #[test]
-    fn the_worker_is_not_kept_beyond_its_answer() {
-        let exchange = Exchange::new("request");
-        let (worker, calls) = counting_waker();
-        exchange.take(Stage::InHand);
-        assert!(exchange.poll_abandoned(&mut Context::from_waker(&worker)).is_pending());
-        assert_eq!(exchange.answer(7), Ok(()));
-        exchange.abandon(true);
-        assert_eq!(calls(), 0, "it has ended");
-    }
-
-    #[test]
-    fn both_sides_are_woken() {
-        let exchange = Exchange::<_, u32>::new("request");
-        let (caller, calls) = counting_waker();
-        let mut cx = Context::from_waker(&caller);
-        assert!(exchange.poll_answer(&mut cx).is_pending());
-        exchange.take(Stage::InHand);
-        assert!(exchange.poll_abandoned(&mut cx).is_pending());
-        exchange.abandon(true);
-        assert_eq!(calls(), 1, "the worker");
-        assert!(exchange.poll_abandoned(&mut cx).is_ready());
-        let exchange = Exchange::new("request");
-        assert!(exchange.poll_answer(&mut cx).is_pending());
-        assert_eq!(exchange.answer(7), Ok(()));
-        assert_eq!(calls(), 2, "the caller");
-    }
-
-    /// Returns a waker, and a count of the wake-ups.
-    fn counting_waker() -> (Waker, impl Fn() -> usize) {
-        use std::sync::{Arc, atomic::AtomicUsize};
-        struct Count(AtomicUsize);
-        impl std::task::Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, SeqCst);
-            }
-        }
-        let count = Arc::new(Count(AtomicUsize::new(0)));
-        (Waker::from(Arc::clone(&count)), move || count.0.load(SeqCst))
-    }
-}
+mod tests;

@@ -1,25 +1,24 @@
 use std::{
-    any::Any,
     error::Error,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     task::{Context, Poll, Wake, Waker},
-    time::Duration,
 };
 
 use tower::BoxError;
 use tower_service::Service;
-use tracing::{Span, span::Entered};
 
-use super::death_mark::DeathMark;
+use super::{
+    attempt::{Attempt, Failure, Panic, Prepared},
+    context::{CallContext, Entered},
+    death_mark::DeathMark,
+};
 use crate::{
-    classify::Prepare,
     error::ServiceError,
     leveler::{
-        admission::{Admission, Grantor, unserved::Unserved},
+        admission::{Admission, Grantor},
         core::Core,
-        inline_polling::InCall,
         link::dead::Dead,
         panics::contain,
     },
@@ -33,9 +32,6 @@ use crate::{
     },
     traits::Respond,
 };
-
-/// The payload of a panic.
-pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// The inner service of a `layer()` call, with the parts needed when calls end.
 ///
@@ -52,55 +48,6 @@ struct Guarded<S> {
     service: S,
     /// Made when the service is first found unready.
     waker: Option<Waker>,
-}
-
-/// The answer of an inner to a readiness poll.
-pub(crate) enum Readiness<'a, S> {
-    Ready(ReadyInner<'a, S>),
-    /// Not ready. If the drain task polled, the inner will wake it.
-    Unready,
-    Failed(Failure),
-}
-
-/// A ready inner, locked until the call.
-pub(crate) struct ReadyInner<'a, S> {
-    // Drop order: leave the span first, unlock last.
-    _entered: Entered<'a>,
-    _in_call: InCall,
-    guarded: UserMutexGuard<'a, Guarded<S>>,
-}
-
-/// The result of an attempt to call an inner. The request comes back if the inner was not called.
-pub(crate) enum Attempt<Req, F> {
-    Called(F),
-    Unready(Req),
-    NoSlot(Req),
-    Failed(Failure, Option<Req>),
-}
-
-impl<Req, F> Attempt<Req, F> {
-    pub(crate) fn called(result: Result<F, Panic>) -> Self {
-        match result {
-            Ok(future) => Self::Called(future),
-            Err(panic) => Self::Failed(Failure::Panicked(panic), None),
-        }
-    }
-}
-
-/// An end of a call other than a response or an error of the future.
-pub(crate) enum Failure {
-    /// An error of the inner's `poll_ready`, or of this crate, for the caller to get unchanged.
-    Error(BoxError),
-    Panicked(Panic),
-}
-
-impl Failure {
-    pub(crate) fn unserved(&self) -> Unserved {
-        match self {
-            Self::Error(_) => Unserved::Failed,
-            Self::Panicked(_) => Unserved::Panicked,
-        }
-    }
 }
 
 /// Judges the end of a call, and hands the response on. A running call keeps its inner as a judge.
@@ -137,62 +84,141 @@ impl<S, R> Inner<S, R> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Polls the inner for readiness, for the drain task: an unready inner wakes the drain task
-    /// later.
-    pub(crate) fn poll_ready<'a, Req>(self: &'a Arc<Self>, span: &'a Span) -> Readiness<'a, S>
+    /// Calls the inner, for the drain task, if the inner is ready and `take_slot` returns true then.
+    /// An unready inner wakes the drain task later.
+    pub(crate) fn call_if_ready<Req>(
+        self: &Arc<Self>,
+        context: &mut CallContext,
+        request: Prepared<Req>,
+        take_slot: impl FnOnce() -> bool,
+    ) -> Attempt<Req, S::Future>
     where
         S: Service<Req> + Send + 'static,
         S::Error: Into<BoxError>,
         R: Send + Sync + 'static,
     {
         let mut guarded = self.guarded.lock();
-        if let Some(failed) = self.refuse_if_dead() {
-            return failed;
+        if let Some(failure) = self.refuse_if_dead() {
+            return Attempt::Failed(failure, Some(request.request));
         }
-        let waker = match &guarded.waker {
-            Some(waker) => waker.clone(),
-            None => {
-                // Most inners are ready at once, and need no waker. So the first poll is made
-                // without one.
-                match guarded.poll_ready(Waker::noop(), span, &self.dead) {
-                    Polled::Unready => {}
-                    polled => return polled.with(guarded, self, span),
-                }
-                let waker = InnerWaker { core: Arc::downgrade(&self.core), inner: self.id() };
-                guarded.waker.insert(Waker::from(Arc::new(waker))).clone()
+        let entered = context.enter_call();
+        let polled = match &guarded.waker {
+            Some(waker) => {
+                let waker = waker.clone();
+                guarded.poll_ready(&waker, &self.dead)
             }
+            // Most inners are ready at once, and need no waker. So the first poll is made without
+            // one.
+            None => match guarded.poll_ready(Waker::noop(), &self.dead) {
+                Polled::Unready => {
+                    let waker = InnerWaker { core: Arc::downgrade(&self.core), inner: self.id() };
+                    let waker = guarded.waker.insert(Waker::from(Arc::new(waker))).clone();
+                    guarded.poll_ready(&waker, &self.dead)
+                }
+                polled => polled,
+            },
         };
-        guarded.poll_ready(&waker, span, &self.dead).with(guarded, self, span)
+        if let Polled::Ready = polled {
+            if !take_slot() {
+                entered.leave();
+                return Attempt::NoSlot(request.request);
+            }
+        }
+        self.conclude(polled, entered, guarded, request)
     }
 
-    /// Polls the inner for a caller that cannot wait. The inner also counts as unready while it is
-    /// being called, by another thread or further up the same stack.
-    #[inline]
-    pub(crate) fn try_poll_ready<'a, Req>(self: &'a Arc<Self>, span: &'a Span) -> Readiness<'a, S>
+    /// Calls the inner for a caller that has a slot and cannot wait, if the inner is ready. The
+    /// inner also counts as unready while it is being called, by another thread or further up the
+    /// same stack.
+    #[inline(always)]
+    pub(crate) fn try_call<Req>(
+        self: &Arc<Self>,
+        context: &mut CallContext,
+        request: Prepared<Req>,
+    ) -> Attempt<Req, S::Future>
     where
         S: Service<Req> + Send + 'static,
         S::Error: Into<BoxError>,
         R: Send + Sync + 'static,
     {
-        let Some(mut guarded) = self.try_lock() else { return Readiness::Unready };
-        if let Some(failed) = self.refuse_if_dead() {
-            return failed;
+        let Some(mut guarded) = self.try_lock() else { return Attempt::Unready(request.request) };
+        if let Some(failure) = self.refuse_if_dead() {
+            return Attempt::Failed(failure, Some(request.request));
         }
-        guarded.poll_ready(Waker::noop(), span, &self.dead).with(guarded, self, span)
+        let entered = context.enter_call();
+        let polled = guarded.poll_ready(Waker::noop(), &self.dead);
+        self.conclude(polled, entered, guarded, request)
+    }
+
+    /// Calls the inner if it is ready, leaves the context, and unlocks, in this order.
+    #[inline(always)]
+    fn conclude<Req>(
+        self: &Arc<Self>,
+        polled: Polled,
+        entered: Entered<'_>,
+        guarded: UserMutexGuard<'_, Guarded<S>>,
+        request: Prepared<Req>,
+    ) -> Attempt<Req, S::Future>
+    where
+        S: Service<Req> + Send + 'static,
+        R: Send + Sync + 'static,
+    {
+        let mut guarded = guarded;
+        match polled {
+            Polled::Ready => {
+                let called = Attempt::called(guarded.call(request));
+                entered.leave();
+                called
+            }
+            Polled::Unready => {
+                entered.leave();
+                Attempt::Unready(request.request)
+            }
+            Polled::Panicked(panic) => {
+                entered.leave();
+                Attempt::Failed(Failure::Panicked(panic), Some(request.request))
+            }
+            Polled::Died(failure) => {
+                // Outside of the lock, since others are woken.
+                drop(guarded);
+                self.on_death();
+                entered.leave();
+                Attempt::Failed(failure, Some(request.request))
+            }
+        }
+    }
+
+    /// Returns whether the inner is found unready. False while it is being called.
+    pub(crate) fn is_unready<Req>(self: &Arc<Self>, context: &mut CallContext) -> bool
+    where
+        S: Service<Req> + Send + 'static,
+        S::Error: Into<BoxError>,
+        R: Send + Sync + 'static,
+    {
+        let Some(mut guarded) = self.try_lock() else { return false };
+        if self.dead().is_some() {
+            return false;
+        }
+        let _entered = context.enter_call();
+        let polled = guarded.poll_ready(Waker::noop(), &self.dead);
+        drop(guarded);
+        if let Polled::Died(_) = polled {
+            self.on_death();
+        }
+        matches!(polled, Polled::Unready)
     }
 
     /// Returns the answer of a dead inner. Looks under the lock, which may have been held by the
     /// thread that found it dead.
     #[inline]
-    fn refuse_if_dead(&self) -> Option<Readiness<'_, S>> {
-        let dead = self.dead()?.clone();
-        Some(Readiness::Failed(Failure::Error(dead.into())))
+    fn refuse_if_dead(&self) -> Option<Failure> {
+        Some(Failure::Error(self.dead()?.clone().into()))
     }
 
     /// Tells of the death: to the drain task, which answers the requests that wait for the inner,
-    /// and to the services that wait for a place.
+    /// and to the services that wait for a place. Called in the context of the call.
     #[cold]
-    fn on_death(self: &Arc<Self>, span: &Span)
+    fn on_death(self: &Arc<Self>)
     where
         S: Send + 'static,
         R: Send + Sync + 'static,
@@ -200,9 +226,7 @@ impl<S, R> Inner<S, R> {
         self.fail_waiting();
         self.core.admission.listeners.waitlist.wake_all();
         let error = self.dead().and_then(Error::source).map(tracing::field::display);
-        span.in_scope(|| {
-            tracing::warn!(error, "inner service failed, its requests will be refused");
-        });
+        tracing::warn!(error, "inner service failed, its requests will be refused");
     }
 
     /// Lets the drain task answer the requests that wait for this inner, which is dead.
@@ -233,55 +257,25 @@ impl<S, R> Inner<S, R> {
     }
 }
 
-/// The result of a poll, without the lock.
-enum Polled<'a> {
-    Ready(Entered<'a>, InCall),
+/// The result of a poll.
+enum Polled {
+    Ready,
     Unready,
     Panicked(Panic),
     /// The poll failed, or its error could not be displayed.
     Died(Failure),
 }
 
-impl<'a> Polled<'a> {
-    #[inline]
-    fn with<S, R>(
-        self,
-        guarded: UserMutexGuard<'a, Guarded<S>>,
-        inner: &Arc<Inner<S, R>>,
-        span: &Span,
-    ) -> Readiness<'a, S>
-    where
-        S: Send + 'static,
-        R: Send + Sync + 'static,
-    {
-        match self {
-            Self::Ready(_entered, _in_call) => {
-                Readiness::Ready(ReadyInner { _entered, _in_call, guarded })
-            }
-            Self::Unready => Readiness::Unready,
-            Self::Panicked(panic) => Readiness::Failed(Failure::Panicked(panic)),
-            Self::Died(failure) => {
-                // Outside of the lock, since others are woken.
-                drop(guarded);
-                inner.on_death(span);
-                Readiness::Failed(failure)
-            }
-        }
-    }
-}
-
 impl<S> Guarded<S> {
     #[inline]
-    fn poll_ready<'a, Req>(&mut self, waker: &Waker, span: &'a Span, dead: &DeathMark) -> Polled<'a>
+    fn poll_ready<Req>(&mut self, waker: &Waker, dead: &DeathMark) -> Polled
     where
         S: Service<Req>,
         S::Error: Into<BoxError>,
     {
-        let entered = span.enter();
-        let in_call = InCall::begin();
         let mut cx = Context::from_waker(waker);
         match catch_unwind(AssertUnwindSafe(|| self.service.poll_ready(&mut cx))) {
-            Ok(Poll::Ready(Ok(()))) => Polled::Ready(entered, in_call),
+            Ok(Poll::Ready(Ok(()))) => Polled::Ready,
             Ok(Poll::Ready(Err(error))) => {
                 Polled::Died(dead.set(error).map_or_else(Failure::Panicked, Failure::Error))
             }
@@ -289,32 +283,20 @@ impl<S> Guarded<S> {
             Err(panic) => Polled::Panicked(panic),
         }
     }
-}
 
-impl<S> ReadyInner<'_, S> {
-    /// Calls the inner, and returns a panic as an error. `prepare` is applied to the request just
-    /// before the call, and gets the time that the request has `waited`.
+    /// Calls the inner, and returns a panic as an error.
     #[inline]
-    pub(crate) fn call<Req>(
-        mut self,
-        request: Req,
-        prepare: Option<Prepare<Req>>,
-        waited: Duration,
-    ) -> Result<S::Future, Panic>
+    fn call<Req>(&mut self, request: Prepared<Req>) -> Result<S::Future, Panic>
     where
         S: Service<Req>,
     {
-        let called = catch_unwind(AssertUnwindSafe(|| {
-            let mut request = request;
+        catch_unwind(AssertUnwindSafe(|| {
+            let Prepared { mut request, prepare, waited } = request;
             if let Some(prepare) = prepare {
                 prepare(&mut request, waited);
             }
-            self.guarded.service.call(request)
-        }));
-        // Here, and not at the return: if leaving the span panics, the future is dropped and not
-        // leaked.
-        drop(self);
-        called
+            self.service.call(request)
+        }))
     }
 }
 

@@ -1,12 +1,15 @@
 //! The life of a call, from the queue or a direct dispatch to the end.
 //!
 //! - [`Inner`](inner::Inner) is the inner service of a `layer()` call, behind a lock.
+//! - A [`CallContext`](context::CallContext) is what surrounds the inner's code for a call.
 //! - A [`QueuedCall`](queued::QueuedCall) is a request in the queue. Request and reply go through
 //!   an [`Exchange`](exchange::Exchange), the latter as a [`Reply`](reply::Reply).
 //! - An [`InFlight`](in_flight::InFlight) is the record of a running call, with its slot.
 //!   [`Running`](running::Running) is the future of the call, a [`Task`](task::Task) runs the
 //!   future, and [`held_slot`] keeps the slot for the body of the response.
 
+pub(crate) mod attempt;
+pub(crate) mod context;
 mod death_mark;
 pub(crate) mod exchange;
 pub(crate) mod held_slot;

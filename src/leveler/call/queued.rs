@@ -1,18 +1,19 @@
 use std::{
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
-use tokio::time::Instant;
-use tracing::Span;
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
-    exchange::{Exchange, Stage},
+    attempt::{Attempt, Prepared},
+    context::CallContext,
+    exchange::{Exchange, Left, Stage},
     in_flight::{InFlight, Start},
-    inner::{Attempt, Inner, Judge, Readiness},
-    reply::{Reply, ReplyChannel, ReplyTo},
+    inner::{Inner, Judge},
+    reply::{Reply, ReplyChannel, TaskChannel, Work},
     running::Running,
-    task::Task,
+    task::{CallExchange, Task, end, give_up},
 };
 use crate::{
     class::Rank,
@@ -25,20 +26,21 @@ use crate::{
         link::job::{Dispatched, Job, Late, Removal},
         max_wait::After,
         panics::contain,
+        runtime::RuntimeId,
     },
     options::Execution,
     queue::{ChargeId, InnerId},
     traits::InnerService,
 };
 
-/// A request in the queue, shared with its caller.
+/// A request in the queue, shared with its caller, and later with the task of the call.
 ///
 /// When queue or caller ends the request, everything in [`CallParts`] is dropped on the spot. A
 /// tombstone stays in the queue.
 pub(crate) struct QueuedCall<S: InnerService<Req>, Req, R, A> {
     inner: InnerId,
     terms: Terms,
-    exchange: Exchange<CallParts<S, Req, R>, Reply<S::Future, A>>,
+    exchange: CallExchange<CallParts<S, Req, R>, S::Future, A>,
 }
 
 /// The parts of a waiting call.
@@ -47,7 +49,10 @@ pub(crate) struct CallParts<S, Req, R> {
     pub(crate) request: Req,
     /// Applied to the request before dispatch.
     pub(crate) prepare: Option<Prepare<Req>>,
-    pub(crate) span: Span,
+    pub(crate) context: CallContext,
+    /// The runtime of the caller, where the call is made and runs. `None` for the runtime of the
+    /// drain task.
+    pub(crate) runtime: Option<Handle>,
 }
 
 /// The facts about a request at admission.
@@ -96,6 +101,42 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         Self { inner: inner.id(), terms, exchange: Exchange::new(parts) }
     }
 
+    /// Runs the call as a task on `runtime`, or else on the runtime of the drain task.
+    fn run(self: Arc<Self>, work: Work<S::Future, A>, runtime: Option<Handle>)
+    where
+        Req: Send + 'static,
+        R: Send + Sync + 'static,
+        A: Send + 'static,
+    {
+        // Before the task exists: a caller that gives up frees the slot even if the runtime never
+        // polls the task.
+        if let Err(work) = self.exchange.put_work(work, None) {
+            end(work);
+            return;
+        }
+        let task = Task::new(self, false);
+        drop(match runtime {
+            Some(runtime) => runtime.spawn(task),
+            None => tokio::spawn(task),
+        });
+    }
+
+    /// Returns whether a request must not wait for its inner: it is nested, and nothing bounds the
+    /// wait.
+    fn may_not_wait(&self, context: &CallContext) -> bool {
+        context.is_nested() && self.terms.late().is_none()
+    }
+
+    /// Ends a request before dispatch, and answers the caller. Returns whether the place was held.
+    fn end(&self, parts: CallParts<S, Req, R>, why: Removal) -> bool {
+        let CallParts { place, request, prepare: _, mut context, runtime: _ } = parts;
+        let Some(inner) = place.end(Unserved::Removed(why.reason)) else { return false };
+        let rejected = rejected(&inner.core, &mut context, self.terms.admitted, why);
+        drop(self.exchange.answer(Reply::error(rejected)));
+        drop(request);
+        true
+    }
+
     /// Lets the request wait on, or cancels if the caller has given up in the meantime.
     fn put_back(&self, parts: CallParts<S, Req, R>) {
         if let Err(parts) = self.exchange.put_back(parts) {
@@ -107,10 +148,10 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
 /// Ends a request before dispatch, after the caller has gone.
 #[inline]
 fn cancel<S, Req, R>(parts: CallParts<S, Req, R>, admitted: Instant) {
-    let CallParts { place, request, prepare: _, span } = parts;
+    let CallParts { place, request, prepare: _, context, runtime: _ } = parts;
     place.cancel(admitted);
     // User code comes last: the place is free even if a drop panics.
-    drop((request, span));
+    drop((request, context));
 }
 
 impl<S, Req, R, A> Job for QueuedCall<S, Req, R, A>
@@ -160,26 +201,34 @@ where
     fn dispatch(self: Arc<Self>, now: Instant, charge: Option<ChargeId>) -> Dispatched {
         let Some(parts) = self.exchange.take(Stage::InHand) else { return Dispatched::Ended };
         let unanswered = self.exchange.unanswered(Reply::lost);
-        let CallParts { place, request, prepare, span } = parts;
+        let CallParts { place, request, prepare, mut context, runtime } = parts;
         let wait = now.saturating_duration_since(self.terms.admitted);
         let Some(inner) = place.grantor() else { return Dispatched::Ended };
-        let attempt = match inner.poll_ready(&span) {
-            Readiness::Ready(ready) if place.take_slot(self.terms.asked as usize) => {
-                Attempt::called(ready.call(request, prepare, wait))
-            }
-            Readiness::Ready(_) => Attempt::NoSlot(request),
-            Readiness::Unready => Attempt::Unready(request),
-            Readiness::Failed(failure) => Attempt::Failed(failure, Some(request)),
-        };
+        // The inner may make timers in its `call`, and they need a runtime that is driven.
+        let foreign = runtime.as_ref().filter(|runtime| {
+            let here = RuntimeId::of(runtime);
+            !inner.core.link.seat.is_at(here)
+        });
+        let entered = foreign.map(Handle::enter);
+        let take_slot = || place.take_slot(self.terms.asked as usize);
+        let prepared = Prepared { request, prepare, waited: wait };
+        let attempt = inner.call_if_ready(&mut context, prepared, take_slot);
+        drop(entered);
         let future = match attempt {
             Attempt::Called(future) => future,
+            Attempt::Unready(request) if self.may_not_wait(&context) => {
+                let parts = CallParts { place, request, prepare, context, runtime };
+                self.end(parts, Reason::Nested.into());
+                unanswered.end();
+                return Dispatched::Ended;
+            }
             Attempt::Unready(request) => {
-                self.put_back(CallParts { place, request, prepare, span });
+                self.put_back(CallParts { place, request, prepare, context, runtime });
                 unanswered.end();
                 return Dispatched::Unready(self);
             }
             Attempt::NoSlot(request) => {
-                self.put_back(CallParts { place, request, prepare, span });
+                self.put_back(CallParts { place, request, prepare, context, runtime });
                 unanswered.end();
                 return Dispatched::NoSlot(self);
             }
@@ -195,7 +244,6 @@ where
         };
         inner.core.metrics.wait.record(wait);
         let execution = inner.core.settings.execution;
-        let abandon = inner.core.settings.abandon;
         let Terms { rank, budget, holds_body, .. } = self.terms;
         let start = Start {
             at: now,
@@ -206,13 +254,12 @@ where
             holds_body,
         };
         let Some(in_flight) = InFlight::queued(place, start) else { return Dispatched::Ended };
-        let running = Running::new(future, in_flight, span);
+        let running = Running::new(future, in_flight, context);
         unanswered.end();
-        let reply = ReplyTo::Queued(self);
         match execution {
-            Execution::Spawn => drop(tokio::spawn(Task::new(running, reply, abandon, false))),
+            Execution::Spawn => self.run(Box::pin(running), runtime),
             // If the caller has gone, this drops the call and frees the slot.
-            Execution::Caller => reply.send(Reply::Run(Box::new(running))),
+            Execution::Caller => drop(contain(|| self.send(Reply::Run(Box::new(running))))),
         }
         Dispatched::Started
     }
@@ -220,26 +267,21 @@ where
     fn remove(&self, why: Removal) -> bool {
         let Some(parts) = self.exchange.take(Stage::Gone) else { return false };
         let unanswered = self.exchange.unanswered(Reply::lost);
-        let CallParts { place, request, prepare: _, span } = parts;
-        let Some(inner) = place.end(Unserved::Removed(why.reason)) else { return false };
-        let reply = Reply::error(rejected(&inner.core, &span, self.terms.admitted, why));
+        let ended = self.end(parts, why);
         unanswered.end();
-        self.send(reply);
-        drop(request);
-        true
+        ended
     }
 }
 
-/// Returns the answer to a removed request, and logs the removal in the caller's span.
-fn rejected(core: &Core, span: &Span, admitted: Instant, why: Removal) -> Rejected {
+/// Returns the answer to a removed request, and logs the removal in the caller's context.
+fn rejected(core: &Core, context: &mut CallContext, admitted: Instant, why: Removal) -> Rejected {
     let Removal { reason, over_share } = why;
     let waited = Instant::now().saturating_duration_since(admitted);
     core.admission.removed_wait.record_many(waited, 1);
     let rejected = core.rejected(reason, waited).with_over_share(over_share);
-    span.in_scope(|| {
-        let (name, waited) = (&*core.settings.name, waited.as_secs_f64());
-        tracing::debug!(%name, reason = reason.as_str(), waited, "request removed");
-    });
+    let _entered = context.enter();
+    let (name, waited) = (&*core.settings.name, waited.as_secs_f64());
+    tracing::debug!(%name, reason = reason.as_str(), waited, "request removed");
     rejected
 }
 
@@ -255,9 +297,31 @@ where
     }
 
     fn close(&self, gives_up: bool) {
-        if let Some(parts) = self.exchange.abandon(gives_up) {
-            cancel(parts, self.terms.admitted);
+        match self.exchange.abandon(gives_up) {
+            Left::Request(parts) => cancel(parts, self.terms.admitted),
+            Left::Work(work, task) => give_up(&self.exchange, work, task),
+            Left::Nothing => {}
         }
+    }
+}
+
+impl<S, Req, R, A> TaskChannel<S::Future, A> for QueuedCall<S, Req, R, A>
+where
+    S: InnerService<Req>,
+    Req: Send,
+    R: Send + Sync,
+    A: Send,
+{
+    fn take_work(&self) -> Option<Work<S::Future, A>> {
+        self.exchange.take_work()
+    }
+
+    fn put_work(
+        &self,
+        work: Work<S::Future, A>,
+        worker: Option<Waker>,
+    ) -> Result<(), Work<S::Future, A>> {
+        self.exchange.put_work(work, worker)
     }
 
     fn send(&self, reply: Reply<S::Future, A>) {
@@ -268,7 +332,7 @@ where
         self.exchange.is_abandoned()
     }
 
-    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.exchange.poll_abandoned(cx)
+    fn is_given_up(&self) -> bool {
+        self.exchange.is_given_up()
     }
 }

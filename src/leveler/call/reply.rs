@@ -1,17 +1,13 @@
 use std::{
-    sync::Arc,
-    task::{Context, Poll},
+    pin::Pin,
+    task::{Context, Poll, Waker},
     thread,
 };
 
-use tokio::sync::oneshot;
 use tower::BoxError;
 
-use super::{inner::Failure, running::Running};
-use crate::{
-    error::{Reason, Rejected},
-    leveler::panics::contain,
-};
+use super::{attempt::Failure, running::Running};
+use crate::error::{Reason, Rejected};
 
 /// The message to a caller from the drain task or the task of the call.
 pub(crate) enum Reply<F: Future, A> {
@@ -42,49 +38,30 @@ impl<F: Future, A> Reply<F, A> {
     }
 }
 
-/// The reply channel of a queued request. The caller receives, and the task of the call sends.
+/// The caller's end of a call that is queued, or runs as a task.
 pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     /// Polls for the reply, which comes once.
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>>;
-    /// Closes the receiving end, since the caller has gone. If `gives_up`, the request ends, too.
+    /// Takes note that the caller has gone. If `gives_up`, the call ends, on the spot unless it is
+    /// in hand.
     fn close(&self, gives_up: bool);
+}
+
+/// The other end of a [`ReplyChannel`], for the task that runs the call.
+pub(crate) trait TaskChannel<F: Future, A>: Send + Sync {
+    /// Takes the work out, to be polled. `None` if the caller has given up.
+    fn take_work(&self) -> Option<Work<F, A>>;
+    /// Puts the work back, within reach of the caller. A `worker` is woken if the caller gives up.
+    /// `Err` if the caller has given up meanwhile.
+    fn put_work(&self, work: Work<F, A>, worker: Option<Waker>) -> Result<(), Work<F, A>>;
+    /// Sends the reply. If the caller has just gone, drops the reply.
     fn send(&self, reply: Reply<F, A>);
-    /// Returns whether the receiving end is closed.
-    fn is_closed(&self) -> bool;
-    /// Resolves when the receiving end is closed.
-    fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()>;
-}
-
-/// The destination of the reply from a call's task.
-pub(crate) enum ReplyTo<F: Future, A> {
-    /// A direct call.
-    Oneshot(oneshot::Sender<Reply<F, A>>),
-    /// A queued call.
-    Queued(Arc<dyn ReplyChannel<F, A>>),
-}
-
-impl<F: Future, A> ReplyTo<F, A> {
     /// Returns whether nobody waits for the reply.
-    pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::Oneshot(sender) => sender.is_closed(),
-            Self::Queued(channel) => channel.is_closed(),
-        }
-    }
-
-    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match self {
-            Self::Oneshot(sender) => sender.poll_closed(cx),
-            Self::Queued(channel) => channel.poll_closed(cx),
-        }
-    }
-
-    /// Sends the reply. If the caller has just gone, drops the reply, and contains a panic of the
-    /// drop.
-    pub(super) fn send(self, reply: Reply<F, A>) {
-        contain(|| match self {
-            Self::Oneshot(sender) => drop(sender.send(reply)),
-            Self::Queued(channel) => channel.send(reply),
-        });
-    }
+    fn is_closed(&self) -> bool;
+    /// Returns whether the caller has given up, and the work is to be ended.
+    fn is_given_up(&self) -> bool;
 }
+
+/// The work of a call: the inner's future with its slot. Boxed, so that the task can leave it where
+/// the caller finds it.
+pub(crate) type Work<F, A> = Pin<Box<Running<F, A>>>;

@@ -6,9 +6,9 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tracing::Span;
 
 use super::{
+    context::CallContext,
     held_slot::Returned,
     in_flight::{End, InFlight},
 };
@@ -22,7 +22,7 @@ pin_project! {
         // After the future: the slot is given back when the work has really ended, also when
         // dropping the future panics.
         in_flight: InFlight<F::Output, A>,
-        span: Span,
+        context: CallContext,
     }
 
     impl<F: Future, A> PinnedDrop for Running<F, A> {
@@ -31,15 +31,15 @@ pin_project! {
             if this.future.is_none() {
                 return;
             }
-            let _entered = this.span.enter();
+            let _entered = this.context.enter();
             this.future.set(None);
         }
     }
 }
 
 impl<F: Future, A> Running<F, A> {
-    pub(crate) fn new(future: F, in_flight: InFlight<F::Output, A>, span: Span) -> Self {
-        Self { future: Some(future), in_flight, span }
+    pub(crate) fn new(future: F, in_flight: InFlight<F::Output, A>, context: CallContext) -> Self {
+        Self { future: Some(future), in_flight, context }
     }
 
     pub(super) fn core(&self) -> Option<&Core> {
@@ -49,7 +49,10 @@ impl<F: Future, A> Running<F, A> {
     /// Drops the inner's future in place, and ends the call.
     pub(super) fn stop(self: Pin<&mut Self>, end: End) {
         let mut this = self.project();
-        contain(|| this.span.in_scope(|| this.future.set(None)));
+        contain(|| {
+            let _entered = this.context.enter();
+            this.future.set(None);
+        });
         this.in_flight.end(end);
     }
 }
@@ -68,7 +71,7 @@ where
         let mut this = self.project();
         let in_flight = this.in_flight;
         let Some(judge) = in_flight.judge() else { return Poll::Pending };
-        let entered = this.span.enter();
+        let entered = this.context.enter();
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let future = this.future.as_mut().as_pin_mut()?;
             Some(future.poll(cx).map(|output| {
@@ -78,13 +81,16 @@ where
         }));
         let returned = match polled {
             // `None` only after the end, when nobody polls again.
-            Ok(None) | Ok(Some(Poll::Pending)) => return Poll::Pending,
+            Ok(None) | Ok(Some(Poll::Pending)) => {
+                entered.leave();
+                return Poll::Pending;
+            }
             Ok(Some(Poll::Ready(returned))) => Ok(returned),
             Err(panic) => Err(panic),
         };
         // A panic of this drop is nobody's.
         let _ = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
-        drop(entered);
+        entered.leave();
         let (output, (outcome, ok)) = match returned {
             Ok(returned) => returned,
             Err(panic) => {

@@ -1,34 +1,33 @@
 //! A call under `Execution::Spawn`: perhaps an inline first poll, and then a task.
 
 use std::{
+    convert::Infallible,
+    marker::PhantomData,
     mem,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     thread,
 };
 
-use pin_project_lite::pin_project;
-use tokio::{sync::oneshot, time::Instant};
-use tracing::Span;
+use tokio::time::Instant;
 
 use super::{
+    context::CallContext,
+    exchange::{Exchange, Left},
     in_flight::{End, InFlight},
-    reply::{Reply, ReplyTo},
+    reply::{Reply, ReplyChannel, TaskChannel, Work},
     running::Running,
 };
 use crate::{
     error::ServiceError,
-    leveler::{
-        core::Core,
-        inline_polling::{FirstPoll, InCall},
-    },
-    options::Abandon,
+    leveler::{core::Core, inline_polling::FirstPoll, nesting::NoInline, panics::contain},
 };
 
 /// The state of a started call.
 pub(crate) enum Started<F: Future, A> {
     Ended(Reply<F, A>),
-    Spawned(oneshot::Receiver<Reply<F, A>>),
+    Spawned(Arc<dyn ReplyChannel<F, A>>),
 }
 
 /// Starts a call just made, on the thread of the caller. Requires
@@ -37,27 +36,28 @@ pub(crate) fn start<F, A>(
     core: &Core,
     future: F,
     in_flight: InFlight<F::Output, A>,
-    span: Span,
+    context: CallContext,
     first: FirstPoll,
 ) -> Started<F, A>
 where
     F: Future<Output: Send> + Send + 'static,
     A: Send + 'static,
 {
-    let is_measured = first == FirstPoll::Measured;
+    let mut is_measured = first == FirstPoll::Measured;
     let inline = first != FirstPoll::OnTask && core.inline_polling.is_on();
-    if !inline || !core.runtime.is_callers_task() {
-        let running = Running::new(future, in_flight, span);
-        return Started::Spawned(spawn(core, running, is_measured));
+    let mut work = Box::pin(Running::new(future, in_flight, context));
+    if inline && core.runtime.is_callers_task() {
+        // If unready, the call is polled again by a task, with a real waker.
+        let mut cx = Context::from_waker(Waker::noop());
+        let _no_inline = NoInline::begin();
+        let first = first_poll(work.as_mut(), &mut cx, mem::take(&mut is_measured));
+        if let Poll::Ready(result) = first {
+            return Started::Ended(Reply::from_result(result));
+        }
     }
-    let mut running = Running::new(Box::pin(future), in_flight, span);
-    // If unready, the call is polled again by a task, with a real waker.
-    let mut cx = Context::from_waker(Waker::noop());
-    let _in_call = InCall::begin();
-    match first_poll(Pin::new(&mut running), &mut cx, is_measured) {
-        Poll::Ready(result) => Started::Ended(Reply::from_result(result)),
-        Poll::Pending => Started::Spawned(spawn(core, running, false)),
-    }
+    let call = Arc::new(SpawnedCall(Exchange::running(work)));
+    core.runtime.spawn(Task::new(Arc::clone(&call), is_measured));
+    Started::Spawned(call)
 }
 
 /// Polls a call for the first time, and records the poll if `is_measured`.
@@ -82,93 +82,153 @@ where
     polled
 }
 
-fn spawn<G, F, A>(
-    core: &Core,
-    running: Running<G, A>,
-    is_measured: bool,
-) -> oneshot::Receiver<Reply<F, A>>
-where
-    G: Future<Output = F::Output> + Send + 'static,
-    F: Future<Output: Send> + Send + 'static,
-    A: Send + 'static,
-{
-    let (sender, receiver) = oneshot::channel();
-    let reply = ReplyTo::Oneshot(sender);
-    core.runtime.spawn(Task::new(running, reply, core.settings.abandon, is_measured));
-    receiver
-}
+/// The exchange of a call with the request `Q`.
+pub(super) type CallExchange<Q, F, A> = Exchange<Q, Work<F, A>, Reply<F, A>>;
 
-pin_project! {
-    /// The task of a call. An inline first poll may have boxed the future.
-    pub(crate) struct Task<G: Future, F: Future, A> {
-        #[pin]
-        running: Running<G, A>,
-        reply: Option<ReplyTo<F, A>>,
-        // Set if the work stops once the caller has gone.
-        cancel: bool,
-        // Set if the next poll is the first, and measured.
-        is_measured: bool,
+/// A call made directly, shared by its task and its caller.
+struct SpawnedCall<F: Future, A>(CallExchange<Infallible, F, A>);
+
+impl<F, A> ReplyChannel<F, A> for SpawnedCall<F, A>
+where
+    F: Future<Output: Send> + Send,
+    A: Send,
+{
+    fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
+        self.0.poll_answer(cx)
     }
 
-    impl<G: Future, F: Future, A> PinnedDrop for Task<G, F, A> {
-        fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            // Dropped before the end: the runtime is going down.
-            if let Some(reply) = this.reply.take() {
-                if reply.is_closed() {
-                    return;
-                }
-                this.running.stop(End::RuntimeLost);
-                reply.send(Reply::error(ServiceError::runtime_ended()));
-            }
+    fn close(&self, gives_up: bool) {
+        if let Left::Work(work, task) = self.0.abandon(gives_up) {
+            give_up(&self.0, work, task);
         }
     }
 }
 
-impl<G: Future, F: Future, A> Task<G, F, A> {
-    pub(crate) fn new(
-        running: Running<G, A>,
-        reply: ReplyTo<F, A>,
-        abandon: Abandon,
-        is_measured: bool,
-    ) -> Self {
-        let cancel = abandon == Abandon::Cancel;
-        Self { running, reply: Some(reply), cancel, is_measured }
+impl<F, A> TaskChannel<F, A> for SpawnedCall<F, A>
+where
+    F: Future<Output: Send> + Send,
+    A: Send,
+{
+    fn take_work(&self) -> Option<Work<F, A>> {
+        self.0.take_work()
+    }
+
+    fn put_work(&self, work: Work<F, A>, worker: Option<Waker>) -> Result<(), Work<F, A>> {
+        self.0.put_work(work, worker)
+    }
+
+    fn send(&self, reply: Reply<F, A>) {
+        drop(self.0.answer(reply));
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_abandoned()
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.0.is_given_up()
     }
 }
 
-impl<G, F, A> Future for Task<G, F, A>
+/// Ends the work of a call whose caller has gone, on the thread of the caller. The slot is free
+/// afterwards, and the task ends when it runs next. If too many such tasks have not run yet, leaves
+/// the work to the task.
+pub(super) fn give_up<Q, F: Future, A>(
+    exchange: &CallExchange<Q, F, A>,
+    work: Work<F, A>,
+    task: Option<Waker>,
+) {
+    let husk = work.core().and_then(|core| core.husks.begin());
+    match husk {
+        Some(husk) => {
+            exchange.leave(husk);
+            end(work);
+        }
+        None => exchange.return_work(work),
+    }
+    if let Some(task) = task {
+        task.wake();
+    }
+}
+
+/// Ends the work of a call whose caller has gone. Its drop may use a runtime.
+pub(super) fn end<F: Future, A>(work: Work<F, A>) {
+    let mut work = work;
+    let runtime = work.core().and_then(Core::runtime_outside);
+    let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
+    work.as_mut().stop(End::Cancelled);
+    contain(|| drop(work));
+}
+
+/// The task of a call. The work is in the channel, within reach of the caller, and in the hand of
+/// the task while polled.
+pub(crate) struct Task<C: TaskChannel<F, A>, F: Future, A> {
+    /// `None` after the end.
+    call: Option<Arc<C>>,
+    /// Set if the next poll is the first, and measured.
+    is_measured: bool,
+    /// Set once the channel has the waker of this task, which never changes.
+    is_noted: bool,
+    types: PhantomData<fn() -> (F, A)>,
+}
+
+impl<C: TaskChannel<F, A>, F: Future, A> Task<C, F, A> {
+    pub(crate) fn new(call: Arc<C>, is_measured: bool) -> Self {
+        Self { call: Some(call), is_measured, is_noted: false, types: PhantomData }
+    }
+}
+
+impl<C, F, A> Future for Task<C, F, A>
 where
-    G: Future<Output = F::Output>,
+    C: TaskChannel<F, A>,
     F: Future<Output: 'static>,
     A: 'static,
 {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let mut this = self.project();
-        let Some(reply) = this.reply.as_mut() else { return Poll::Ready(()) };
-        if *this.cancel && reply.is_closed() {
-            *this.reply = None;
-            this.running.stop(End::Cancelled);
+        let this = self.get_mut();
+        let Some(call) = &this.call else { return Poll::Ready(()) };
+        let Some(mut work) = call.take_work() else {
+            // The caller has given up, and has ended the work.
+            this.call = None;
+            return Poll::Ready(());
+        };
+        if call.is_given_up() {
+            this.call = None;
+            end(work);
             return Poll::Ready(());
         }
-        let is_measured = mem::take(this.is_measured);
-        match first_poll(this.running.as_mut(), cx, is_measured) {
+        match first_poll(work.as_mut(), cx, mem::take(&mut this.is_measured)) {
             Poll::Ready(result) => {
-                if let Some(reply) = this.reply.take() {
-                    reply.send(Reply::from_result(result));
+                if let Some(call) = this.call.take() {
+                    contain(|| call.send(Reply::from_result(result)));
                 }
                 Poll::Ready(())
             }
-            // Registered only now, to be woken when the caller goes: most short calls have ended by
-            // then.
-            Poll::Pending if *this.cancel && reply.poll_closed(cx).is_ready() => {
-                *this.reply = None;
-                this.running.stop(End::Cancelled);
+            Poll::Pending => {
+                let worker = (!mem::replace(&mut this.is_noted, true)).then(|| cx.waker().clone());
+                let Err(work) = call.put_work(work, worker) else { return Poll::Pending };
+                // The caller has given up during the poll.
+                this.call = None;
+                end(work);
                 Poll::Ready(())
             }
-            Poll::Pending => Poll::Pending,
         }
+    }
+}
+
+impl<C: TaskChannel<F, A>, F: Future, A> Drop for Task<C, F, A> {
+    fn drop(&mut self) {
+        // Dropped before the end: the runtime is going down.
+        let Some(call) = self.call.take() else { return };
+        if let Some(mut work) = call.take_work() {
+            // If nobody waits for the answer, the drop counts the call as cancelled.
+            if !call.is_closed() {
+                work.as_mut().stop(End::RuntimeLost);
+            }
+            contain(|| drop(work));
+        }
+        contain(|| call.send(Reply::error(ServiceError::runtime_ended())));
     }
 }

@@ -6,10 +6,9 @@ use super::BATCH;
 use crate::{
     error::Reason,
     leveler::{
-        admission::{prediction::predictor::Prediction, shedding::window::Window},
+        admission::prediction::predictor::Prediction,
         core::Core,
-        link::{backlog::Queued, job::Dispatched},
-        pace::Pace,
+        link::{backlog::Queued, drained::Drained, job::Dispatched},
         panics::contain,
     },
     queue::{Charge, Entry, Next},
@@ -18,56 +17,46 @@ use crate::{
 
 /// Dispatches requests at the pace of the rate, or of a limit below 1.
 #[derive(Debug)]
-pub(super) struct Dispatcher {
-    pace: Pace,
-    /// Counts dispatches, for shedding by priority.
-    window: Window,
-    /// Set if the last turn has dispatched or removed anything.
-    pub(super) is_busy: bool,
-}
+pub(super) struct Dispatcher<'a>(&'a mut Drained);
 
-impl Dispatcher {
-    pub(super) fn new(core: &Core, now: Instant) -> Self {
-        Self { pace: Pace::new(core.pacing(), now), window: Window::new(now), is_busy: false }
+impl<'a> Dispatcher<'a> {
+    pub(super) fn new(drained: &'a mut Drained) -> Self {
+        Self(drained)
     }
 
     /// Dispatches as many requests as fit. Returns the time of the next dispatch, if the pace
-    /// delays it. `now` is read anew for each request.
-    pub(super) fn dispatch(
-        &mut self,
-        core: &Core,
-        now: &mut Instant,
-        cx: &mut Context<'_>,
-    ) -> Option<Instant> {
+    /// delays it. The clock is read anew for each request.
+    pub(super) fn dispatch(&mut self, core: &Core, cx: &mut Context<'_>) -> Option<Instant> {
         let admission = &core.admission;
         let mut is_changed = false;
         core.link.pacing_changed.swap(&mut is_changed);
         if is_changed {
-            self.pace.set(core.pacing(), Instant::now());
+            self.0.pace.set(core.pacing(), Instant::now());
         }
         let (mut left, mut due) = (BATCH, None);
         let times = admission.predictor.service_times.by_priority();
         while left > 0 && admission.may_dispatch(1) {
-            *now = Instant::now();
-            due = self.pace.wait_until(*now, gap(core));
+            let now = Instant::now();
+            self.0.now = now;
+            due = self.0.pace.wait_until(now, gap(core));
             if due.is_some() {
                 break;
             }
-            let next = core.link.backlog().queue.pop(*now, &times);
+            let next = core.link.backlog().queue.pop(now, &times);
             let Some(next) = next else { break };
             left -= 1;
             match next {
                 Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
                 Next::Dispatch(entry, charge) => {
-                    if !self.try_dispatch(core, entry, charge, *now) {
+                    if !self.try_dispatch(core, entry, charge, now) {
                         break;
                     }
                 }
             }
         }
-        self.is_busy = left < BATCH;
-        if self.is_busy {
-            core.measure_rate(*now);
+        self.0.is_busy = left < BATCH;
+        if self.0.is_busy {
+            core.measure_rate(self.0.now);
             admission.end_dispatching();
         }
         if left == 0 {
@@ -109,18 +98,10 @@ impl Dispatcher {
     }
 
     fn on_called(&mut self, core: &Core, now: Instant) {
-        self.window.on_dispatched();
+        self.0.window.on_dispatched();
         let is_spaced = core.admission.exact_limit() < 1.0;
         let spread = if is_spaced { 0.75 + draw() / 2.0 } else { 1.0 };
-        self.pace.on_dispatched(now, spread);
-    }
-
-    /// Ends the window of counted arrivals, if over.
-    pub(super) fn look_back(&mut self, core: &Core, waiting: usize, now: Instant) {
-        if let Some(sheds) = self.window.look(&core.admission.shedder, waiting, now) {
-            let name = &*core.settings.name;
-            tracing::info!(%name, sheds, "lower priorities are refused");
-        }
+        self.0.pace.on_dispatched(now, spread);
     }
 }
 

@@ -1,5 +1,3 @@
-use std::task::Context;
-
 use tokio::time::Instant;
 
 use super::BATCH;
@@ -8,20 +6,21 @@ use crate::{
     leveler::{core::Core, panics::contain},
 };
 
-/// Removes the requests past the wait limit or deadline. `now` is read anew for each.
-pub(super) fn expire(core: &Core, now: &mut Instant, cx: &mut Context<'_>) {
+/// Removes the requests past the wait limit or deadline, up to a batch. Returns whether more may be
+/// late. `now` is read anew for each.
+pub(super) fn expire(core: &Core, now: &mut Instant) -> bool {
     for _ in 0..BATCH {
         let late = {
             let mut backlog = core.link.backlog();
             if backlog.queue.next_late().is_none() {
-                return;
+                return false;
             }
             *now = Instant::now();
             backlog.queue.pop_late(*now)
         };
-        let Some(job) = late else { return };
+        let Some(job) = late else { return false };
         let reason = job.late().map_or(Reason::MaxWait, |late| late.reason);
         contain(|| job.remove(reason.into()));
     }
-    cx.waker().wake_by_ref();
+    true
 }

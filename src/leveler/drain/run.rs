@@ -4,55 +4,71 @@ use std::{
     task::{Context, Poll},
 };
 
-use tokio::time::Instant;
-
 use super::{
     alarm::Alarm,
     bury::bury,
     dispatch::{Dispatcher, waits_for_slots},
     evict::evict,
     expire::expire,
-    intake::Intake,
+    intake,
     offers::Offers,
     ticks::Ticker,
 };
 use crate::{
     error::Reason,
-    leveler::{core::Core, panics::contain},
+    leveler::{
+        core::Core,
+        link::{drained::Drained, seat::Generation},
+        panics::contain,
+    },
     sync::{
         atomic::{Ordering::SeqCst, fence},
         fault::{Fault, is_planted},
     },
 };
 
-/// Runs until the last layer, handle and service are gone and nothing waits.
-pub(super) fn run(core: Arc<Core>) -> impl Future<Output = ()> + Send {
+/// Runs until the last layer, handle and service are gone and nothing waits, or until the next
+/// generation has taken the seat. In that case returns the core.
+pub(super) fn run(
+    core: Arc<Core>,
+    generation: Generation,
+) -> impl Future<Output = Option<Arc<Core>>> + Send {
     // Made outside of the task, since a runtime may drop the task before the first poll.
-    let alive = Alive(core);
+    let seated = Seated { core, generation };
     async move {
-        let mut drain = Drain::new(&alive.0);
-        let span = tracing::debug_span!(parent: None, "load_level", name = %alive.0.settings.name);
-        poll_fn(|cx| span.in_scope(|| drain.poll(cx))).await;
+        let mut drain = Drain::new(&seated);
+        let name = &seated.core.settings.name;
+        let span = tracing::debug_span!(parent: None, "load_level", %name);
+        let is_replaced = poll_fn(|cx| span.in_scope(|| drain.poll(cx))).await;
+        is_replaced.then(|| Arc::clone(&seated.core))
     }
 }
 
-/// The life of the drain task. If the runtime goes first, the waiting requests are answered.
-struct Alive(Arc<Core>);
+/// The life of a generation of the drain task. If the runtime goes first, the waiting requests are
+/// answered.
+struct Seated {
+    core: Arc<Core>,
+    generation: Generation,
+}
 
-impl Drop for Alive {
+impl Drop for Seated {
     fn drop(&mut self) {
-        let Self(core) = self;
+        let Self { core, generation } = self;
         let waiting = core.counts().waiting();
+        if !core.link.seat.is_held_by(*generation) {
+            // The next generation drains.
+            return;
+        }
         core.admission.end_dispatching();
         let is_late = is_planted(Fault::DeathToldLate);
-        if !is_late {
-            core.link.end();
+        if !is_late && !core.link.seat.end(*generation) {
+            return;
         }
         // Pairs with the fence in `Leveler::send`.
         fence(SeqCst);
         core.link.remove_all(Reason::Closed);
         if is_late {
-            core.link.end();
+            core.link.seat.end(*generation);
         }
         if waiting > 0 {
             let name = &*core.settings.name;
@@ -62,76 +78,74 @@ impl Drop for Alive {
     }
 }
 
+/// A generation of the drain task, with its timers.
 struct Drain<'a> {
-    core: &'a Core,
-    intake: Intake,
+    core: &'a Arc<Core>,
+    generation: Generation,
     ticker: Ticker,
-    dispatcher: Dispatcher,
     offers: Offers,
     alarm: Alarm,
-    /// The last reading of the clock.
-    now: Instant,
 }
 
 impl<'a> Drain<'a> {
-    fn new(core: &'a Core) -> Self {
-        let now = Instant::now();
-        Self {
-            core,
-            intake: Intake::default(),
-            ticker: Ticker::default(),
-            dispatcher: Dispatcher::new(core, now),
-            offers: Offers::default(),
-            alarm: Alarm::default(),
-            now,
-        }
+    fn new(seated: &'a Seated) -> Self {
+        let Seated { core, generation } = seated;
+        let (ticker, offers, alarm) = (Ticker::default(), Offers::default(), Alarm::default());
+        Self { core, generation: *generation, ticker, offers, alarm }
     }
 
-    /// Does all work due now, and arranges the next wake-up.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Does all work due now, and arranges the next wake-up. At the end returns whether another
+    /// generation has taken the seat.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let core = self.core;
+        let taken = core.link.seat.take(self.generation, || Drained::new(core.pacing()));
+        let Some(mut taken) = taken else { return Poll::Ready(true) };
+        let Some(drained) = taken.get() else { return Poll::Pending };
         // Before any read of the state, so no later change goes unnoticed.
         core.admission.listeners.drain.register(cx.waker());
-        let found = self.intake.take(&core.link, cx);
+        let found = intake::take(&core.link, &mut drained.settlements, cx);
         // Before the dispatch, since a tick may raise the limit.
-        let ticked = self.ticker.poll(core, cx);
+        let ticked = self.ticker.poll(core, &mut drained.limit_report, cx);
         bury(core);
         evict(core);
-        if found.has_late {
-            expire(core, &mut self.now, cx);
+        if found.has_late && expire(core, &mut drained.now) {
+            cx.waker().wake_by_ref();
         }
-        let due = self.dispatcher.dispatch(core, &mut self.now, cx);
+        let due = Dispatcher::new(drained).dispatch(core, cx);
         if ticked {
-            self.ticker.on_dispatched(core, waits_for_slots(core, due));
+            self.ticker.on_dispatched(core, drained, waits_for_slots(core, due));
         }
         if core.link.is_dismissed() {
             core.link.remove_all(Reason::Closed);
         }
         self.offers.make(&core.admission, cx);
         let waiting = core.counts().waiting();
-        let late = self.tidy();
+        let late = tidy(core, drained);
         if let Some(next) = late.into_iter().chain(due).min() {
             self.alarm.set(next, cx);
         }
-        if found.is_closed && waiting == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if found.is_closed && waiting == 0 { Poll::Ready(false) } else { Poll::Pending }
     }
+}
 
-    /// Purges the queue, and publishes a summary. Returns the time when the next request is late.
-    fn tidy(&mut self) -> Option<Instant> {
-        let occupancy = &self.core.admission.occupancy;
-        let waiting = occupancy.queued();
-        let before = occupancy.departed();
-        let mut backlog = self.core.link.backlog();
-        if let Some(summaries) = backlog.queue.summaries(&before.gone) {
-            occupancy.publish(summaries, &before);
-        }
-        backlog.queue.purge(waiting);
-        backlog.queue.look_for_oldest(waiting, self.dispatcher.is_busy);
-        let late = backlog.queue.next_late();
-        drop(backlog);
-        self.dispatcher.look_back(self.core, waiting, self.now);
-        late
+/// Purges the queue, and publishes a summary. Returns the time when the next request is late.
+fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
+    let occupancy = &core.admission.occupancy;
+    let waiting = occupancy.queued();
+    let before = occupancy.departed();
+    let mut backlog = core.link.backlog();
+    if let Some(summaries) = backlog.queue.summaries(&before.gone) {
+        occupancy.publish(summaries, &before);
     }
+    backlog.queue.purge(waiting);
+    backlog.queue.look_for_oldest(waiting, drained.is_busy);
+    let late = backlog.queue.next_late();
+    drop(backlog);
+    if let Some(sheds) = drained.window.look(&core.admission.shedder, waiting, drained.now) {
+        let name = &*core.settings.name;
+        tracing::info!(%name, sheds, "lower priorities are refused");
+    }
+    late
 }
 
 #[cfg(all(test, shuttle))]

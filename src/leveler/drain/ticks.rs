@@ -6,7 +6,10 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::leveler::core::Core;
+use crate::leveler::{
+    core::Core,
+    link::drained::{Drained, LimitChange, LimitReport},
+};
 
 /// The time between two ticks. Short beside the second or so of an algorithm's decision, and no
 /// load: each tick costs a microsecond.
@@ -21,17 +24,22 @@ pub(super) struct Ticker {
     /// Kept while off, to reuse the memory.
     timer: Option<Pin<Box<Sleep>>>,
     is_on: bool,
-    report: LimitReport,
 }
 
 impl Ticker {
     /// Ticks if due, and arranges the next tick. Returns whether a tick was due.
-    pub(super) fn poll(&mut self, core: &Core, cx: &mut Context<'_>) -> bool {
+    pub(super) fn poll(
+        &mut self,
+        core: &Core,
+        report: &mut LimitReport,
+        cx: &mut Context<'_>,
+    ) -> bool {
         if !core.limiter.is_adaptive() {
             // A fixed limit, or fixed from now on.
             self.timer = None;
-            self.report.on_idle(core);
+            log(core, report.on_idle());
             core.limiter.end_wanting_ticks();
+            core.link.ticked.set(None);
             return false;
         }
         let is_time = match &mut self.timer {
@@ -43,13 +51,15 @@ impl Ticker {
         };
         self.is_on = core.needs_ticks();
         if !self.is_on {
-            self.report.on_idle(core);
+            log(core, report.on_idle());
+            core.link.ticked.set(None);
             return false;
         }
         let now = Instant::now();
         if is_time {
             core.on_tick(now);
         }
+        core.link.ticked.set(Some(now));
         let next = now + TICK;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(next)));
         timer.as_mut().reset(next);
@@ -60,52 +70,21 @@ impl Ticker {
     }
 
     /// Takes note, after a tick and a dispatch, whether requests still wait for slots alone.
-    pub(super) fn on_dispatched(&mut self, core: &Core, waits_for_slots: bool) {
-        self.report.on_tick(core, waits_for_slots);
+    pub(super) fn on_dispatched(&self, core: &Core, drained: &mut Drained, waits_for_slots: bool) {
+        log(core, drained.limit_report.on_tick(waits_for_slots));
     }
 }
 
-/// Tells an operator when an adaptive limit begins to hold requests back for more than a moment,
-/// and when the limit ceases to.
-#[derive(Default)]
-struct LimitReport {
-    /// The recent share of ticks with requests waiting for slots.
-    share: f64,
-    is_on: bool,
-}
-
-impl LimitReport {
-    /// The share of ticks above which the event is logged. Below `OFF`, the end is logged. Bursts
-    /// pass without a word, and a queue empty now and then is no end. Either change takes about a
-    /// second.
-    const ON: f64 = 0.9;
-    const OFF: f64 = 0.1;
-
-    /// The weight of a tick. Ticks of half a second ago weigh a third.
-    const WEIGHT: f64 = 0.02;
-
-    fn on_tick(&mut self, core: &Core, waits_for_slots: bool) {
-        let now = f64::from(u8::from(waits_for_slots));
-        self.share += Self::WEIGHT * (now - self.share);
-        if !self.is_on && self.share > Self::ON {
-            self.is_on = true;
-            let (name, limit, queued) =
-                (&*core.settings.name, core.admission.limit(), core.admission.occupancy.queued());
+/// Tells an operator that an adaptive limit begins or ceases to hold requests back.
+fn log(core: &Core, change: Option<LimitChange>) {
+    let Some(change) = change else { return };
+    let (name, limit) = (&*core.settings.name, core.admission.limit());
+    match change {
+        LimitChange::Holds => {
+            let queued = core.admission.occupancy.queued();
             tracing::info!(%name, limit, queued, "limit holds requests back");
-        } else if self.share < Self::OFF {
-            self.end(core);
         }
-    }
-
-    /// Takes note that the leveler is idle.
-    fn on_idle(&mut self, core: &Core) {
-        self.share = 0.0;
-        self.end(core);
-    }
-
-    fn end(&mut self, core: &Core) {
-        if std::mem::take(&mut self.is_on) {
-            let (name, limit) = (&*core.settings.name, core.admission.limit());
+        LimitChange::HoldsNoMore => {
             tracing::info!(%name, limit, "limit holds no requests back any more");
         }
     }

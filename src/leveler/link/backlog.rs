@@ -52,7 +52,9 @@ impl Backlog {
         self.queue.purge_left(live);
     }
 
-    fn read(&mut self) {
+    /// Reads the channel into the queue, on behalf of the drain task, which is woken by the next
+    /// request all the same.
+    pub(crate) fn read(&mut self) {
         while let Ok(job) = self.receiver.try_recv() {
             self.push(job);
         }

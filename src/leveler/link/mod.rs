@@ -2,19 +2,27 @@
 //!
 //! Callers send requests through a channel into the [`Backlog`]. Finished calls and inner services
 //! that may be ready leave a message in an [`Inbox`]. A [`Wakeup`](wakeup::Wakeup) then wakes the
-//! task.
+//! task. The [`Seat`] says which task that is, and has its state between two polls. The
+//! [`Standbys`] are the tasks that would take over on other runtimes.
 
 pub(crate) mod backlog;
 pub(crate) mod dead;
+pub(crate) mod drained;
 pub(crate) mod inbox;
 pub(crate) mod job;
+pub(crate) mod seat;
+pub(crate) mod standbys;
+pub(crate) mod ticked;
 pub(crate) mod wakeup;
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
-use self::{backlog::Backlog, dead::Dead, inbox::Inbox, job::Job};
+use self::{
+    backlog::Backlog, dead::Dead, drained::Drained, inbox::Inbox, job::Job, seat::Seat,
+    standbys::Standbys, ticked::Ticked,
+};
 use super::panics::contain;
 use crate::{
     error::Reason,
@@ -36,8 +44,12 @@ pub(crate) struct Link {
     pub(crate) settlements: Inbox<Vec<(ChargeId, Duration)>>,
     /// Set if the rate of dispatches has changed.
     pub(crate) pacing_changed: Inbox<bool>,
-    /// Set while a drain task exists.
-    is_alive: AtomicBool,
+    /// The life of the drain task.
+    pub(crate) seat: Seat<Drained>,
+    /// The standbys of the drain task, on other runtimes.
+    pub(crate) standbys: Standbys,
+    /// The last tick of the drain task.
+    pub(crate) ticked: Ticked,
     /// Set once the deadline of a drain has passed: nothing may wait any more.
     is_dismissed: AtomicBool,
 }
@@ -50,7 +62,9 @@ impl Link {
             dead: Inbox::default(),
             settlements: Inbox::default(),
             pacing_changed: Inbox::default(),
-            is_alive: AtomicBool::new(false),
+            seat: Seat::new(),
+            standbys: Standbys::default(),
+            ticked: Ticked::new(),
             is_dismissed: AtomicBool::new(false),
         }
     }
@@ -74,21 +88,6 @@ impl Link {
     /// Locks the backlog. No user code may run under this lock.
     pub(crate) fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock()
-    }
-
-    #[inline]
-    pub(crate) fn is_alive(&self) -> bool {
-        self.is_alive.load(SeqCst)
-    }
-
-    /// Marks the drain task as alive. If this call did so (true), the caller spawns the task.
-    pub(crate) fn begin(&self) -> bool {
-        self.is_alive.compare_exchange(false, true, SeqCst, SeqCst).is_ok()
-    }
-
-    /// Takes note of the end of the drain task.
-    pub(crate) fn end(&self) {
-        self.is_alive.store(false, SeqCst);
     }
 
     pub(crate) fn is_dismissed(&self) -> bool {
@@ -115,6 +114,8 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link").field("is_alive", &self.is_alive()).finish_non_exhaustive()
+        f.debug_struct("Link")
+            .field("has_drain_task", &self.seat.is_taken())
+            .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,8 @@
 //! - Every caller that stays is answered, once (law 1). None waits for ever.
 //! - Every request comes to exactly one end: called, removed, or given back to a caller that gives
 //!   up. The drain task takes up none whose caller has gone (law 5).
-//! - A worker whose caller has gone is told (law 6).
+//! - A worker whose caller has gone is told, and the work of a caller that gives up has ended by
+//!   then, or is in the hand of the worker (law 6).
 //! - In the end nothing of request, answer or wakers is left.
 
 use std::{
@@ -13,18 +14,18 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
-    task::Poll,
+    task::{Poll, Waker},
 };
 
 use shuttle::{future::block_on, thread};
 
-use super::{Exchange, Stage};
+use super::{Exchange, Left, Stage};
 use crate::sync::{
     explore::{finds, holds},
     fault::Fault,
 };
 
-/// A request or an answer: counts how many are left.
+/// A request, work, or an answer: counts how many are left.
 struct Token {
     _count: Arc<()>,
 }
@@ -37,7 +38,7 @@ enum Answer {
 }
 
 struct World {
-    exchange: Exchange<Token, Answer>,
+    exchange: Exchange<Token, Token, Answer>,
     token: Arc<()>,
     calls: AtomicUsize,
     removals: AtomicUsize,
@@ -75,7 +76,7 @@ impl World {
                 drop(request);
                 self.calls.fetch_add(1, SeqCst);
                 unanswered.end();
-                return true;
+                return self.exchange.put_work(self.token(), None).is_ok();
             }
             if let Err(request) = self.exchange.put_back(request) {
                 drop(request);
@@ -90,22 +91,23 @@ impl World {
     /// second poll.
     fn work(&self, ends: bool) {
         let mut polls = 0;
-        let is_done = block_on(poll_fn(|cx| {
+        block_on(poll_fn(|cx| {
+            let Some(work) = self.exchange.take_work() else { return Poll::Ready(()) };
             polls += 1;
-            match self.exchange.poll_abandoned(cx) {
-                Poll::Ready(()) => Poll::Ready(false),
-                Poll::Pending if ends && polls > 1 => Poll::Ready(true),
-                Poll::Pending => {
-                    if ends {
-                        cx.waker().wake_by_ref();
-                    }
-                    Poll::Pending
-                }
+            if ends && polls > 1 {
+                drop(work);
+                let _ = self.exchange.answer(Answer::Done(self.token()));
+                return Poll::Ready(());
+            }
+            if ends {
+                cx.waker().wake_by_ref();
+            }
+            let worker = (polls == 1).then(|| cx.waker().clone());
+            match self.exchange.put_work(work, worker) {
+                Ok(()) => Poll::Pending,
+                Err(_work) => Poll::Ready(()),
             }
         }));
-        if is_done {
-            let _ = self.exchange.answer(Answer::Done(self.token()));
-        }
     }
 
     fn remove(&self) {
@@ -131,9 +133,18 @@ impl World {
             }
         }));
         if answer.is_none() {
-            let request = self.exchange.abandon(true);
+            let left = self.exchange.abandon(true);
             self.has_given_up.store(true, SeqCst);
-            self.cancellations.fetch_add(usize::from(request.is_some()), SeqCst);
+            match left {
+                Left::Request(_request) => {
+                    self.cancellations.fetch_add(1, SeqCst);
+                }
+                Left::Work(work, worker) => {
+                    drop(work);
+                    worker.into_iter().for_each(Waker::wake);
+                }
+                Left::Nothing => {}
+            }
         }
         answer
     }

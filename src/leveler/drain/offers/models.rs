@@ -15,6 +15,7 @@ use shuttle::{
     future::{block_on, spawn},
     thread,
 };
+use tokio::runtime;
 use tower::Layer;
 use tower_service::Service;
 
@@ -49,8 +50,10 @@ type Waiting = LoadLevel<AtOnce>;
 
 /// Starts the drain task on the scheduler, in place of a runtime.
 fn start_drain(core: &Arc<Core>) {
-    assert!(core.link.begin());
-    drop(spawn(run(Arc::clone(core))));
+    // Never driven: a name for the seat.
+    let runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
+    let generation = core.link.seat.begin(runtime.handle()).expect("none is alive");
+    drop(spawn(run(Arc::clone(core), generation)));
 }
 
 fn call(service: &mut Waiting) {

@@ -14,6 +14,7 @@ use shuttle::{
     future::{JoinHandle, block_on, spawn},
     thread,
 };
+use tokio::runtime::{self, Handle};
 use tower::Layer;
 use tower_service::Service;
 
@@ -54,8 +55,8 @@ impl Service<()> for Slow {
 }
 
 /// Starts the drain task on the scheduler, in place of a runtime.
-fn start(core: &Arc<Core>) -> Option<JoinHandle<()>> {
-    core.link.begin().then(|| spawn(run(Arc::clone(core))))
+fn start(core: &Arc<Core>, runtime: &Handle) -> Option<JoinHandle<Option<Arc<Core>>>> {
+    core.link.seat.begin(runtime).map(|generation| spawn(run(Arc::clone(core), generation)))
 }
 
 fn model() {
@@ -63,7 +64,9 @@ fn model() {
     let layer = layer.execution(Execution::Caller).build().expect("the settings make sense");
     let service = layer.layer(Slow::default());
     let core = Arc::clone(service.core());
-    let first = start(&core).expect("none is alive");
+    // Never driven: a name for the seat.
+    let runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
+    let first = start(&core, runtime.handle()).expect("none is alive");
     let callers = [(); 2].map(|()| {
         let mut service = service.clone();
         thread::spawn(move || {
@@ -74,7 +77,7 @@ fn model() {
     });
     // Its runtime ends, and another call has a runtime.
     first.abort();
-    let next = start(&core);
+    let next = start(&core, runtime.handle());
     callers.into_iter().for_each(|thread| thread.join().expect("no law is broken"));
     assert_eq!(layer.handle().room(), 3, "a place is lost");
     drop(next);

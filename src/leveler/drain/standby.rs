@@ -1,0 +1,146 @@
+//! Standbys of the drain task: on each other runtime with requests that wait, a task watches whether
+//! the drain task's runtime is driven, and takes over if not.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::yield_now,
+    time::{Instant, timeout_at},
+};
+
+use super::{expire::expire, run::run};
+use crate::leveler::{core::Core, link::seat::Generation, runtime::RuntimeId};
+
+/// The time for the drain task to run after it was woken. Long beside a scheduling delay of a busy
+/// machine, so that the task seldom moves between runtimes that are both driven, and short beside
+/// what a caller waits for. Each standby wakes the task once in this time.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// A standby later than this at its own timer does not take over: the machine is busy.
+const MAX_LATENESS: Duration = Duration::from_millis(25);
+
+/// The least time between two looks of a standby.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// Ensures a standby on the runtime of the calling thread, unless the drain task is there. The
+/// standby looks for late requests at `by`, or sooner.
+///
+/// Call after the change that makes a standby necessary. A request is counted first, and then its
+/// sender reads where the drain task is. The task moves first, and then its former generation reads
+/// whether requests wait. So one of the two starts the standby.
+#[cold]
+pub(crate) fn ensure_standby(core: &Arc<Core>, by: Option<Instant>) {
+    if core.runtime.is_given() {
+        return;
+    }
+    let Ok(runtime) = Handle::try_current() else { return };
+    let id = RuntimeId::of(&runtime);
+    if !is_needed(core, id) {
+        return;
+    }
+    let Some(bell) = core.link.standbys.join(id, by) else { return };
+    let standby = Standby { core: Arc::clone(core), runtime: runtime.clone(), id };
+    runtime.spawn(standby.stand(bell));
+}
+
+/// Spawns a generation of the drain task. If another one takes the seat, a standby is left.
+pub(super) fn spawn(core: &Arc<Core>, runtime: &Handle, generation: Generation) {
+    // Made before the event: if a subscriber panics, its drop ends the generation.
+    let drain = run(Arc::clone(core), generation);
+    tracing::debug!(name = %core.settings.name, "drain task started");
+    // A runtime after shutdown drops the task at once, which ends the generation.
+    runtime.spawn(async move {
+        if let Some(core) = drain.await {
+            // This runtime was not driven, and is again. It may have requests that wait.
+            ensure_standby(&core, None);
+        }
+    });
+}
+
+/// Returns whether a runtime needs a standby.
+fn is_needed(core: &Core, runtime: RuntimeId) -> bool {
+    if core.link.seat.is_at(runtime) {
+        return false;
+    }
+    core.counts().waiting() > 0
+        || !core.admission.listeners.waitlist.is_empty()
+        || core.limiter.is_adaptive() && core.counts().in_flight() > 0
+}
+
+/// The standby of a runtime. Leaves the list in `Drop`.
+struct Standby {
+    core: Arc<Core>,
+    runtime: Handle,
+    id: RuntimeId,
+}
+
+impl Standby {
+    async fn stand(self, bell: Arc<Notify>) {
+        let mut bell = bell;
+        loop {
+            while is_needed(&self.core, self.id) {
+                self.watch(&bell).await;
+            }
+            let standbys = &self.core.link.standbys;
+            standbys.leave(self.id);
+            // A sender may have found this standby in the list just before.
+            if !is_needed(&self.core, self.id) {
+                return;
+            }
+            match standbys.join(self.id, None) {
+                Some(again) => bell = again,
+                None => return,
+            }
+        }
+    }
+
+    /// Wakes the drain task, and gives it time to run. Takes over if it did not.
+    async fn watch(&self, bell: &Notify) {
+        let Self { core, runtime, id } = self;
+        let seat = &core.link.seat;
+        let polls = seat.polls();
+        core.wake();
+        let mut now = Instant::now();
+        let judges_at = now + PATIENCE;
+        while now < judges_at {
+            // Told before the look, so the request of a sender is seen, or the sender rings the bell.
+            core.link.standbys.looks_at(*id, judges_at);
+            let late = self.next_late();
+            let until = late.map_or(judges_at, |late| late.clamp(now + LEAST, judges_at));
+            core.link.standbys.looks_at(*id, until);
+            // Either way: look.
+            let _ = timeout_at(until, bell.notified()).await;
+            now = Instant::now();
+            while late.is_some() && expire(core, &mut now) {
+                yield_now().await;
+            }
+        }
+        if now > judges_at + MAX_LATENESS {
+            return;
+        }
+        if let Some(generation) = seat.move_to(runtime, polls) {
+            tracing::info!(name = %core.settings.name, "drain task moves, its runtime is not driven");
+            spawn(core, runtime, generation);
+        }
+    }
+
+    /// Returns the time when the next request is late, also of those that the drain task has not
+    /// read.
+    fn next_late(&self) -> Option<Instant> {
+        let mut backlog = self.core.link.backlog();
+        backlog.read();
+        backlog.queue.next_late()
+    }
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        // A runtime without timers makes the standby panic. It stays in the list, so that no other
+        // follows.
+        if !thread::panicking() {
+            self.core.link.standbys.leave(self.id);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{
+    leveler::{
+        admission::shedding::window::Window,
+        pace::{Pace, Pacing},
+    },
+    queue::ChargeId,
+};
+
+/// What the drain task knows from poll to poll, whichever runtime it lives on. Timers are not part
+/// of it: they belong to a runtime.
+#[derive(Debug)]
+pub(crate) struct Drained {
+    pub(crate) pace: Pace,
+    /// Counts dispatches, for shedding by priority.
+    pub(crate) window: Window,
+    pub(crate) limit_report: LimitReport,
+    /// Empty between two polls. Kept to reuse the memory.
+    pub(crate) settlements: Vec<(ChargeId, Duration)>,
+    /// Set if the last turn has dispatched or removed anything.
+    pub(crate) is_busy: bool,
+    /// The last reading of the clock.
+    pub(crate) now: Instant,
+}
+
+impl Drained {
+    pub(crate) fn new(pacing: Pacing) -> Self {
+        let now = Instant::now();
+        Self {
+            pace: Pace::new(pacing, now),
+            window: Window::new(now),
+            limit_report: LimitReport::default(),
+            settlements: Vec::new(),
+            is_busy: false,
+            now,
+        }
+    }
+}
+
+/// Tells when an adaptive limit begins to hold requests back for more than a moment, and when the
+/// limit ceases to.
+#[derive(Debug, Default)]
+pub(crate) struct LimitReport {
+    /// The recent share of ticks with requests waiting for slots.
+    share: f64,
+    is_on: bool,
+}
+
+/// A change for an operator to know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LimitChange {
+    Holds,
+    HoldsNoMore,
+}
+
+impl LimitReport {
+    /// The share of ticks above which the event is logged. Below `OFF`, the end is logged. Bursts
+    /// pass without a word, and a queue empty now and then is no end. Either change takes about a
+    /// second.
+    const ON: f64 = 0.9;
+    const OFF: f64 = 0.1;
+
+    /// The weight of a tick. Ticks of half a second ago weigh a third.
+    const WEIGHT: f64 = 0.02;
+
+    /// Takes note, after a tick and a dispatch, whether requests still wait for slots alone.
+    pub(crate) fn on_tick(&mut self, waits_for_slots: bool) -> Option<LimitChange> {
+        let now = f64::from(u8::from(waits_for_slots));
+        self.share += Self::WEIGHT * (now - self.share);
+        if !self.is_on && self.share > Self::ON {
+            self.is_on = true;
+            return Some(LimitChange::Holds);
+        }
+        if self.share < Self::OFF { self.end() } else { None }
+    }
+
+    /// Takes note that the leveler is idle.
+    pub(crate) fn on_idle(&mut self) -> Option<LimitChange> {
+        self.share = 0.0;
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<LimitChange> {
+        std::mem::take(&mut self.is_on).then_some(LimitChange::HoldsNoMore)
+    }
+}
