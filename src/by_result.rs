@@ -15,7 +15,8 @@ use crate::{
 /// Errors known to mean overload are those of `tower::timeout`, `tokio::time::timeout` and
 /// `tower::load_shed`, and a [`Rejected`] from a leveler further in, except
 /// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and
-/// [`Nested`](Reason::Nested). They are found as the error itself, in a [`BoxError`], and among the sources of a [`BoxError`].
+/// [`Nested`](Reason::Nested). They are found as the error itself, in a [`BoxError`], and among the
+/// sources of a [`BoxError`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ByResult;

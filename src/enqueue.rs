@@ -156,8 +156,8 @@ impl<Req> NotSent<Req> {
     }
 }
 
-/// Returns whether an admitted request must not wait: it is nested, nothing bounds the wait, and the
-/// slots, or the inner, may be held up by calls that wait for this one.
+/// Returns whether an admitted request must not wait: it is nested, nothing bounds the wait, and
+/// the slots, or the inner, may be held up by calls that wait for this one.
 #[inline]
 pub(crate) fn may_not_wait<S, Req, R>(inner: &Arc<Inner<S, R>>, arrival: &Arrival) -> bool
 where

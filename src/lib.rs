@@ -104,9 +104,9 @@
 //!   get a [`ServiceError`](error::ServiceError).
 //! - The inner **panics**: the panic goes on in the caller, as without the layer, and nowhere else.
 //! - The inner **calls its own leveler**: a free slot serves the nested call. If it would have to
-//!   wait with no bound, it is refused with [`Nested`](error::Reason::Nested), since all outer calls
-//!   may be waiting so. In tasks that the inner spawns, and over a network, nesting is not seen: set
-//!   [`max_wait`](Builder::max_wait).
+//!   wait with no bound, it is refused with [`Nested`](error::Reason::Nested), since all outer
+//!   calls may be waiting so. In tasks that the inner spawns, and over a network, nesting is not
+//!   seen: set [`max_wait`](Builder::max_wait).
 //! - A caller has a **scoped `tracing` dispatcher**: the inner's events go there with
 //!   [`carry_dispatcher`](Builder::carry_dispatcher), and otherwise, under [`Execution::Spawn`], to
 //!   the global one. Its span is entered either way.
@@ -121,8 +121,8 @@
 //! - The **runtime** of the drain task ends: waiting requests are answered with
 //!   [`Closed`](error::Reason::Closed). The next call starts a new drain task on its own runtime.
 //! - That runtime lives, but is **not driven** any more, as after
-//!   [`block_on`](tokio::runtime::Runtime::block_on): the drain task moves to the runtime of another
-//!   caller. A call that runs there keeps its slot until its caller gives up.
+//!   [`block_on`](tokio::runtime::Runtime::block_on): the drain task moves to the runtime of
+//!   another caller. A call that runs there keeps its slot until its caller gives up.
 //! - **Everything is dropped**: admitted requests finish first.
 //!
 //! The order, the wait limit, the capacity, and priorities and flows under overload:

@@ -41,9 +41,9 @@ pub enum Reason {
     /// so, none of the calls ever ends.
     ///
     /// With [`Builder::max_wait`](crate::Builder::max_wait) or a
-    /// [deadline](crate::Class::deadline) a nested call waits like any other. Nesting is seen in the
-    /// task of the outer call, and through other levelers. Elsewhere, as in a task that the inner
-    /// spawns or over a network, it is not: set `max_wait` there.
+    /// [deadline](crate::Class::deadline) a nested call waits like any other. Nesting is seen in
+    /// the task of the outer call, and through other levelers. Elsewhere, as in a task that the
+    /// inner spawns or over a network, it is not: set `max_wait` there.
     Nested,
 }
 

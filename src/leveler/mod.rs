@@ -21,6 +21,7 @@
 //! | [`Link::backlog`](link::Link::backlog) | the order of the queue | our code |
 //! | [`Exchange`](call::exchange) | request or reply, two wakers | our code |
 //! | [`Limiter`](limiter::Limiter) | the limit algorithm | its methods; the new limit is stored |
+//! | [`Seat`](link::seat::Seat), standbys | the life of the drain task | our code |
 //! | wait list, inboxes | lists | our code |
 //!
 //! Requests are dropped, callers answered, and wakers cloned, woken and dropped outside of all

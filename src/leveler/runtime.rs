@@ -108,8 +108,8 @@ impl Runtime {
         if self.given().is_some() { None } else { Handle::try_current().ok() }
     }
 
-    /// Returns whether a call from a thread with the runtime `caller` has none to go by: neither its
-    /// own nor a given one.
+    /// Returns whether a call from a thread with the runtime `caller` has none to go by: neither
+    /// its own nor a given one.
     pub(crate) fn is_missing(&self, caller: &Option<Handle>) -> bool {
         caller.is_none() && self.given().is_none()
     }

@@ -151,8 +151,8 @@ impl<Q, W, A> Exchange<Q, W, A> {
         self.inside.with(Inside::take_work)
     }
 
-    /// Puts the work in, or back after a poll. A `worker` is woken if the caller takes the work, and
-    /// replaces an earlier one. `Err` if the caller has given up meanwhile.
+    /// Puts the work in, or back after a poll. A `worker` is woken if the caller takes the work,
+    /// and replaces an earlier one. `Err` if the caller has given up meanwhile.
     #[inline]
     pub(super) fn put_work(&self, work: W, worker: Option<Waker>) -> Result<(), W> {
         let before = self.inside.with(|inside| {

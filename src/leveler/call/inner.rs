@@ -84,8 +84,8 @@ impl<S, R> Inner<S, R> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Calls the inner, for the drain task, if the inner is ready and `take_slot` returns true then.
-    /// An unready inner wakes the drain task later.
+    /// Calls the inner, for the drain task, if the inner is ready and `take_slot` returns true
+    /// then. An unready inner wakes the drain task later.
     pub(crate) fn call_if_ready<Req>(
         self: &Arc<Self>,
         context: &mut CallContext,

@@ -5,8 +5,8 @@
 //! of dead inner services ([`bury`]), makes room for requests admitted over the bound
 //! ([`evict`]), removes late requests ([`expire`]), dispatches ([`dispatch`]), and offers free
 //! places to waiting services ([`offers`]). A timer wakes the task again ([`alarm`]). On each other
-//! runtime with requests that wait, a [`standby`] watches the task, and takes over if its runtime is
-//! not driven.
+//! runtime with requests that wait, a [`standby`] watches the task, and takes over if its runtime
+//! is not driven.
 
 mod alarm;
 mod bury;

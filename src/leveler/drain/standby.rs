@@ -1,5 +1,5 @@
-//! Standbys of the drain task: on each other runtime with requests that wait, a task watches whether
-//! the drain task's runtime is driven, and takes over if not.
+//! Standbys of the drain task: on each other runtime with requests that wait, a task watches
+//! whether the drain task's runtime is driven, and takes over if not.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -105,7 +105,8 @@ impl Standby {
         let mut now = Instant::now();
         let judges_at = now + PATIENCE;
         while now < judges_at {
-            // Told before the look, so the request of a sender is seen, or the sender rings the bell.
+            // Told before the look, so the request of a sender is seen, or the sender rings the
+            // bell.
             core.link.standbys.looks_at(*id, judges_at);
             let late = self.next_late();
             let until = late.map_or(judges_at, |late| late.clamp(now + LEAST, judges_at));
@@ -121,7 +122,8 @@ impl Standby {
             return;
         }
         if let Some(generation) = seat.move_to(runtime, polls) {
-            tracing::info!(name = %core.settings.name, "drain task moves, its runtime is not driven");
+            let name = &*core.settings.name;
+            tracing::info!(%name, "drain task moves, its runtime is not driven");
             spawn(core, runtime, generation);
         }
     }
