@@ -32,6 +32,9 @@ impl Ord for Seconds {
 pub enum Shape {
     /// So many servers, and a queue for the rest.
     Pool { servers: f64 },
+    /// The same, and all servers are slower by a factor while more than so many are there: memory
+    /// that is swapped, locks that are fought over.
+    Cliff { servers: f64, at: f64, factor: f64 },
     /// So many cores, shared evenly by all that is there.
     Shared { cores: f64 },
     /// The universal scalability law of Gunther: contention and, growing with the square,
@@ -55,7 +58,7 @@ impl Power {
     /// The concurrency at which throughput is highest, and no more than is needed for that.
     pub fn knee(&self) -> f64 {
         match self.shape {
-            Shape::Pool { servers } => servers,
+            Shape::Pool { servers } | Shape::Cliff { servers, .. } => servers,
             Shape::Shared { cores } => cores,
             Shape::Contention { sigma, kappa } => ((1.0 - sigma) / kappa).sqrt().floor(),
         }
@@ -67,11 +70,13 @@ impl Power {
         knee * self.speed(knee)
     }
 
-    /// How fast each of `n` gets its work done, in mean requests a second.
+    /// How fast each gets its work done that is served while `n` are there, in mean requests a
+    /// second.
     fn speed(&self, n: f64) -> f64 {
         let share = match self.shape {
+            Shape::Cliff { at, factor, .. } if n > at => factor,
             // As many as there are servers are served, and others wait.
-            Shape::Pool { .. } => 1.0,
+            Shape::Pool { .. } | Shape::Cliff { .. } => 1.0,
             Shape::Shared { cores } => (cores / n).min(1.0),
             Shape::Contention { sigma, kappa } => {
                 1.0 / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0))
@@ -144,7 +149,7 @@ impl Backend {
     }
 
     fn speed(&self) -> f64 {
-        if self.frozen { 0.0 } else { self.power.speed(self.served.len() as f64) }
+        if self.frozen { 0.0 } else { self.power.speed(self.len() as f64) }
     }
 
     fn advance(&mut self, now: f64) {
@@ -154,7 +159,7 @@ impl Backend {
 
     fn serve(&mut self) {
         let places = match self.power.shape {
-            Shape::Pool { servers } => servers as usize,
+            Shape::Pool { servers } | Shape::Cliff { servers, .. } => servers as usize,
             _ => usize::MAX,
         };
         while self.served.len() < places {

@@ -52,6 +52,7 @@ pub enum Asks {
     Within(f64),
     /// Of every seed.
     NeverAbove(f64),
+    NeverBelow(f64),
 }
 
 /// Enough for a median that stays.
@@ -98,6 +99,11 @@ impl Case {
         self.bar(metric, Asks::AtMost(bar))
     }
 
+    /// Adds a bar for the goodput of the worst seed.
+    pub fn never_below(self, bar: f64) -> Self {
+        self.bar(Metric::Goodput, Asks::NeverBelow(bar))
+    }
+
     pub fn bar(mut self, metric: Metric, asks: Asks) -> Self {
         self.last_phase().bars.push(Bar { metric, asks });
         self
@@ -122,6 +128,7 @@ impl Bar {
             Asks::AtMost(bar) => median <= bar,
             Asks::Within(bar) => median.abs() <= bar,
             Asks::NeverAbove(bar) => worst(self.metric, runs) <= bar,
+            Asks::NeverBelow(bar) => worst(self.metric, runs) >= bar,
         }
     }
 
@@ -132,6 +139,7 @@ impl Bar {
             Asks::AtMost(bar) => format!("≤ {}", metric.print(bar)),
             Asks::Within(bar) => format!("0 ± {}", metric.print(bar).trim_start_matches('+')),
             Asks::NeverAbove(bar) => format!("never > {}", metric.print(bar)),
+            Asks::NeverBelow(bar) => format!("never < {}", metric.print(bar)),
         }
     }
 }

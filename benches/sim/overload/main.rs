@@ -31,10 +31,12 @@ mod engine;
 mod figures;
 mod front;
 mod incumbents;
+mod kinds;
 mod layer;
 mod levels;
 mod oracle;
 mod pictures;
+mod random_backends;
 mod report;
 mod runs;
 mod scenario;
@@ -57,11 +59,20 @@ fn main() -> ExitCode {
         args.into_iter().partition(|arg| arg.starts_with("--"));
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let mut score = Score::default();
-    for mut case in catalog::all().into_iter().filter(|case| is_wanted(case.name)) {
+    let cases = catalog::all().into_iter().chain(kinds::all());
+    for mut case in cases.filter(|case| is_wanted(case.name)) {
+        if let Some(seeds) = flags.iter().find_map(|flag| flag.strip_prefix("--seeds=")) {
+            case.seeds = seeds.parse().expect("a number of seeds");
+        }
         if flags.iter().any(|flag| flag == "--alone") {
             case.beside.clear();
         }
         table::print(&case, &runs::all(&case), &mut score);
+    }
+    if is_wanted("random") {
+        let count = flags.iter().find_map(|flag| flag.strip_prefix("--seeds="));
+        let count = count.map_or(64, |count| count.parse().expect("a number of seeds"));
+        random_backends::print(&[contestants::Contestant::Bdp(None)], count);
     }
     if is_wanted("levels") {
         levels::compare(&levels::cases(), levels::SEEDS);

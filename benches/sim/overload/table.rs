@@ -76,7 +76,8 @@ fn print_oracle(case: &Case, phase: &Phase, oracle: &Yardstick) {
 }
 
 fn bar_of(phase: &Phase, metric: Metric) -> String {
-    phase.bars.iter().find(|bar| bar.metric == metric).map_or_else(String::new, Bar::print)
+    let bars = phase.bars.iter().filter(|bar| bar.metric == metric).map(Bar::print);
+    bars.collect::<Vec<_>>().join(", ")
 }
 
 /// The median, and the worst seed.

@@ -14,6 +14,11 @@ pub enum Work {
         small: f64,
         large: f64,
     },
+    /// As unequal as that: the squared coefficient of variation. A sum of exponential parts (Erlang's
+    /// law) below 1, and one of two exponential laws (with balanced means) above.
+    Varied {
+        cv2: f64,
+    },
     /// Pareto's law, cut at so many times the smallest.
     Pareto {
         alpha: f64,
@@ -34,6 +39,16 @@ impl Work {
                     large
                 }
             }
+            Self::Varied { cv2 } if cv2 <= 1.0 => {
+                let parts = (1.0 / cv2).round().max(1.0);
+                let rest = (1..parts as u32).map(|_| -random.uniform().ln()).sum::<f64>();
+                (rest - uniform.ln()) / parts
+            }
+            Self::Varied { cv2 } => {
+                let often = 0.5 * (1.0 + ((cv2 - 1.0) / (cv2 + 1.0)).sqrt());
+                let share = if uniform < often { often } else { 1.0 - often };
+                -random.uniform().ln() / (2.0 * share)
+            }
             Self::Pareto { alpha, ratio } => {
                 let raw = (1.0 - uniform * (1.0 - ratio.powf(-alpha))).powf(-1.0 / alpha);
                 let mean = alpha / (alpha - 1.0) * (1.0 - ratio.powf(1.0 - alpha))
@@ -45,7 +60,7 @@ impl Work {
 
     pub fn mean(self) -> f64 {
         match self {
-            Self::Constant | Self::Exponential | Self::Pareto { .. } => 1.0,
+            Self::Constant | Self::Exponential | Self::Varied { .. } | Self::Pareto { .. } => 1.0,
             Self::Bimodal { small_share, small, large } => {
                 small_share * small + (1.0 - small_share) * large
             }
