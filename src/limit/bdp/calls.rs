@@ -9,6 +9,10 @@ pub(super) struct Calls {
     variation: f64,
     /// The 95th percentile of the service times, in seconds.
     p95: f64,
+    /// The longest service time lately, in seconds.
+    longest: f64,
+    /// The number of calls from which `variation` is known.
+    varied: f64,
     /// The number of calls that have ended.
     seen: f64,
     /// The end of the last call.
@@ -23,7 +27,7 @@ pub(super) struct Calls {
 /// alike.
 const MIN_VARIATION: f64 = 1.0;
 /// The highest believed variation. Without a bound an interval might never end.
-const MAX_VARIATION: f64 = 8.0;
+pub(super) const MAX_VARIATION: f64 = 8.0;
 /// The silence that counts as a standstill (a garbage collector, say), as a multiple of the usual
 /// service time. With exponential times, a call that runs alone is silent for as long once in 1
 /// 800.
@@ -33,6 +37,9 @@ const MIN_CALLS: f64 = 50.0;
 /// The share by which each call above the 95th percentile raises the percentile. Each call below
 /// lowers it by a nineteenth as much, so the percentile rests where one call of twenty is above.
 const QUANTILE_STEP: f64 = 0.0475;
+const FEW_RUNNING: usize = 8;
+const LONGEST_DECAY: f64 = 0.998;
+const PRIOR: f64 = 16.0;
 /// The number of calls that the mean of quiet calls remembers.
 const QUIET_MEMORY: f64 = 400.0;
 
@@ -45,13 +52,14 @@ impl Calls {
             // Moved by factors, so never 0.
             p95: 2.0 * took.max(1e-6),
             last: now,
+            longest: took,
             ..Self::default()
         }
     }
 
     /// Adds a call that ended at `now`. If that ends a standstill, returns the end of the call
     /// before.
-    pub(super) fn add(&mut self, now: f64, took: f64) -> Option<f64> {
+    pub(super) fn add(&mut self, now: f64, took: f64, running: usize) -> Option<f64> {
         if self.seen == 0.0 {
             *self = Self::first(now, took);
         }
@@ -59,9 +67,12 @@ impl Calls {
         let step = if took > self.p95 { QUANTILE_STEP } else { -QUANTILE_STEP / 19.0 };
         self.p95 *= 1.0 + step;
         let last = std::mem::replace(&mut self.last, now);
-        let stood_still = self.seen > MIN_CALLS && now - last > self.longest_gap();
+        let stood_still = self.seen > MIN_CALLS && now - last > self.longest_gap(running);
         if stood_still {
             self.stood_still = now;
+        }
+        if self.is_sound(now, took) {
+            self.longest = (LONGEST_DECAY * self.longest).max(took);
         }
         stood_still.then_some(last)
     }
@@ -80,7 +91,11 @@ impl Calls {
     /// Learns from the times of an interval how unequal calls are.
     pub(super) fn learn_variation(&mut self, times: &Spread) {
         if times.count > 8.0 {
-            self.variation += 0.2 * (times.variation().min(50.0) - self.variation);
+            self.varied += times.count;
+            let now = times.variation().min(50.0);
+            let least = if now > self.variation { 0.2 } else { 0.05 };
+            let weight = (times.count / self.varied.max(PRIOR + times.count)).max(least);
+            self.variation += weight * (now - self.variation);
         }
     }
 
@@ -100,11 +115,13 @@ impl Calls {
     }
 
     /// Returns whether nothing finishes any more.
-    pub(super) fn stands_still(&self, now: f64) -> bool {
-        self.seen > 0.0 && now - self.last > self.longest_gap()
+    pub(super) fn stands_still(&self, now: f64, running: usize) -> bool {
+        self.seen > 0.0 && now - self.last > self.longest_gap(running)
     }
 
-    fn longest_gap(&self) -> f64 {
-        STANDSTILL_GAP * self.p95.max(self.latency)
+    fn longest_gap(&self, running: usize) -> f64 {
+        let usual = STANDSTILL_GAP * self.p95.max(self.latency);
+        // Where few calls run, all of them may be long ones.
+        if running < FEW_RUNNING { usual.max(1.5 * self.longest) } else { usual }
     }
 }

@@ -1,3 +1,5 @@
+use super::statistics::Mean;
+
 /// The throughput of one interval: the time in which one limit was tried.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Interval {
@@ -13,6 +15,11 @@ impl Interval {
     /// finished would be too small: in a short time only short calls finish.
     pub(super) fn latency(&self) -> f64 {
         self.limit / self.rate
+    }
+
+    /// Returns the mean latency, with the number of calls from which it is known.
+    pub(super) fn mean_latency(&self) -> Mean {
+        Mean { value: self.latency(), count: self.count }
     }
 
     /// Returns how throughput follows the limit from `self` to `other`, as d ln rate / d ln limit,

@@ -9,6 +9,9 @@ pub(super) struct Meter {
     pub(super) since: f64,
     /// The end of the warm-up: calls that finish earlier were dispatched under another limit.
     from: f64,
+    /// Set once measuring has begun: with the end of a call, so that a batch that ends at once is
+    /// counted whole or not at all.
+    begun: bool,
     /// Time in which nothing could finish, in seconds.
     stalled: f64,
     /// The end of the last standstill.
@@ -32,7 +35,7 @@ pub(super) const MIN_SAMPLES: f64 = 16.0;
 
 /// The least share of samples with the limit in the way for the rate to be the inner's capacity. A
 /// little less than 1, since between two dispatches the queue may be empty for a moment.
-const BOUND_SHARE: f64 = 0.9;
+pub(super) const BOUND_SHARE: f64 = 0.9;
 /// The share of samples with the limit in the way that is no more than an odd burst.
 const TOUCHED_SHARE: f64 = 0.05;
 
@@ -43,6 +46,7 @@ impl Meter {
             limit,
             since: now,
             from: now + warm_up,
+            begun: warm_up == 0.0,
             stalled: 0.0,
             resumed: now,
             successes: 0.0,
@@ -60,9 +64,24 @@ impl Meter {
         now >= self.from.max(self.resumed)
     }
 
+    /// Returns for how long the interval has been measured, in seconds.
+    pub(super) fn measured(&self, now: f64) -> f64 {
+        now - self.from.max(self.resumed)
+    }
+
+    /// Returns whether a call has ended since the warm-up.
+    pub(super) fn has_samples(&self) -> bool {
+        self.samples > 0.0
+    }
+
     /// Counts a call that ended. `bound` is set if the limit was in the way.
     pub(super) fn add(&mut self, now: f64, success: bool, bound: bool) {
-        if self.is_warm(now) {
+        if self.is_warm(now) && !self.begun {
+            self.begun = true;
+            self.from = now;
+            self.stalled = 0.0;
+        }
+        if self.is_warm(now) && now > self.from {
             self.samples += 1.0;
             self.bound += f64::from(u8::from(bound));
             self.successes += f64::from(u8::from(success));

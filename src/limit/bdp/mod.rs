@@ -8,13 +8,17 @@
 
 mod alarm;
 mod calls;
+mod ceiling;
+mod cut;
 mod failures;
 mod interval;
+mod limits;
 mod meter;
 mod model;
 mod phase;
 mod schedule;
 mod search;
+mod startup;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -115,7 +119,7 @@ impl Bdp {
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
-        self.trials.search.bounds
+        self.trials.search.limits.bounds
     }
 
     /// Returns the seconds from the first instant to `at`.

@@ -1,4 +1,4 @@
-use super::interval::Interval;
+use super::{interval::Interval, statistics::Mean};
 
 /// The known throughput of the inner, and the latency that calls may have. The limit is the
 /// product.
@@ -12,6 +12,8 @@ pub(super) struct Model {
     last_surprise: f64,
     /// The mean latency to be had, in seconds; 0 as long as nothing is known.
     pub(super) target: f64,
+    /// The number of calls from which the target is known.
+    sure: f64,
     /// The share of a push by which the target moves.
     gain: f64,
     /// The last push on the target, as a difference of logarithms.
@@ -22,7 +24,7 @@ pub(super) struct Model {
 /// the inner busy, and show at once if it has become faster.
 pub(super) const HEADROOM: f64 = 1.2;
 /// The elasticity at which the target rests. Slightly above 0: at the knee, and just below.
-const SET_POINT: f64 = 0.055;
+const SET_POINT: f64 = 0.06;
 /// The number of calls that the rate remembers, for a variation of 1.
 const RATE_MEMORY: f64 = 640.0;
 /// The surprise, in standard errors, that is not put down to chance.
@@ -30,6 +32,10 @@ const SURPRISE_ERRORS: f64 = 3.5;
 /// The same for two surprises in a row to the same side.
 const REPEATED_SURPRISE_ERRORS: f64 = 1.6;
 
+/// The latency of starved calls, as a multiple of the target.
+const STARVED: f64 = 1.3;
+/// The most calls from which a target is known.
+const MAX_SURE: f64 = 1000.0;
 /// The gain after a target was found. The gain grows while pushes go one way, and shrinks
 /// otherwise, between the two bounds.
 const INITIAL_GAIN: f64 = 0.5;
@@ -46,8 +52,8 @@ impl Model {
     }
 
     /// Returns the mean latency of a call that does not wait in the inner.
-    pub(super) fn service(&self) -> f64 {
-        self.target / HEADROOM
+    pub(super) fn service(&self) -> Mean {
+        Mean { value: self.target / HEADROOM, count: self.sure }
     }
 
     /// Replaces the rate by a new finding from `known` calls.
@@ -57,8 +63,9 @@ impl Model {
     }
 
     /// Replaces the target by a new finding.
-    pub(super) fn set_target(&mut self, target: f64) {
-        self.target = target;
+    pub(super) fn set_service(&mut self, service: Mean) {
+        self.target = HEADROOM * service.value;
+        self.sure = service.count;
         self.gain = INITIAL_GAIN;
         self.last_push = 0.0;
     }
@@ -66,6 +73,13 @@ impl Model {
     /// Returns by how many standard errors the rate of an interval is above the known rate.
     pub(super) fn surprise(&self, interval: &Interval, variation: f64) -> f64 {
         (interval.rate / self.rate).ln() / (variation / interval.count).sqrt()
+    }
+
+    /// Returns whether calls take longer than the target although throughput follows the limit: the
+    /// target is less than what calls take by nature.
+    pub(super) fn is_starved(&self, at: &Interval, above: &Interval, variation: f64) -> bool {
+        let (elasticity, error) = at.elasticity(above, variation);
+        elasticity - 1.5 * error > 0.5 && at.latency() > STARVED * self.target
     }
 
     pub(super) fn learn_rate(&mut self, interval: &Interval, variation: f64) {
@@ -96,5 +110,6 @@ impl Model {
         let factor = if push * self.last_push > 0.0 { 1.25 } else { 0.6 };
         self.gain = (factor * self.gain).clamp(MIN_GAIN, MAX_GAIN);
         self.last_push = push;
+        self.sure = (self.sure + at.count + above.count).min(MAX_SURE);
     }
 }

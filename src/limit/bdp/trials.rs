@@ -1,6 +1,8 @@
 use super::{
     alarm::Alarm,
+    calls::MAX_VARIATION,
     failures::Failures,
+    interval::Interval,
     meter::{MIN_SAMPLES, Meter},
     phase::{Phase, Trial},
     search::Search,
@@ -28,7 +30,9 @@ pub(super) struct Trials {
 
 /// The longest warm-up, in seconds, so that no single odd latency makes the search blind for
 /// longer.
-const MAX_WARM_UP: f64 = 30.0;
+const MAX_WARM_UP: f64 = 60.0;
+/// The fewest calls that double the limit of a startup.
+const QUICK_SAMPLES: f64 = 8.0;
 /// The longest standstill, in seconds. A longer one is not a pause but a state.
 const MAX_STANDSTILL: f64 = 8.0;
 /// The time without a busy tick, in seconds, after which the leveler was idle. A busy one ticks a
@@ -38,7 +42,7 @@ const IDLE_GAP: f64 = 1.0;
 impl Trials {
     pub(super) fn new(bounds: Bounds) -> Self {
         let search = Search::new(bounds);
-        let Trial { phase, limit, warm_up } = search.first_trial();
+        let Trial { phase, limit, warm_up } = search.limits.first_trial();
         Self {
             phase,
             meter: Meter::new(limit, 0.0, warm_up),
@@ -69,7 +73,7 @@ impl Trials {
             }
             Outcome::Cancelled => return,
         }
-        if let Some(since) = calls.add(now, took) {
+        if let Some(since) = calls.add(now, took, sample.in_flight + 1) {
             // The calls that were held up end all at once, and say nothing either.
             self.meter.skip(since, now + calls.latency);
         }
@@ -84,7 +88,8 @@ impl Trials {
             self.listen(now, took, sample);
         }
         let variation = self.search.calls.variation();
-        if self.meter.successes >= self.phase.samples_needed(self.meter.limit, variation) {
+        let needed = self.phase.samples_needed(self.meter.limit, variation);
+        if self.meter.successes >= needed || self.rises_quickly(now) || self.is_decided(now) {
             self.end_interval(now);
         } else {
             self.look_for_room(now);
@@ -102,18 +107,20 @@ impl Trials {
         }
         let calls = &self.search.calls;
         // Quick failures are a sign of life, too.
-        let stands_still = calls.stands_still(now) && self.meter.failed == 0.0;
-        let age = now - self.meter.since;
-        let pauses = stands_still && (load.in_flight == 0 || age < MAX_STANDSTILL);
+        let stands_still = calls.stands_still(now, load.in_flight) && self.meter.failed == 0.0;
+        let pauses =
+            stands_still && (load.in_flight == 0 || now - self.meter.since < MAX_STANDSTILL);
         if pauses || !self.meter.is_warm(now) {
             return;
         }
-        let late = if self.meter.is_bound() {
+        let age = self.meter.measured(now);
+        let binds = if self.meter.has_samples() { self.meter.is_bound() } else { load.queued > 0 };
+        let late = if binds {
             let Meter { successes, overloaded, .. } = self.meter;
             let enough = successes >= 12.0 || overloaded >= MIN_SAMPLES;
-            enough && age > (100.0 * calls.latency).clamp(1.0, 30.0)
+            enough && age > (100.0 * calls.latency).max(1.0)
         } else {
-            age > (6.0 * calls.latency).clamp(1.0, 4.0)
+            age > (6.0 * calls.latency).max(1.0)
         };
         if late {
             self.end_interval(now);
@@ -129,15 +136,20 @@ impl Trials {
     /// Returns the next trial, or `None` if the interval goes on.
     fn conclude(&mut self, now: f64) -> Option<Trial> {
         if self.failures.are_too_many(&self.meter) {
-            return Some(self.search.after_failures(self.phase, self.meter.peak));
+            return Some(self.search.after_failures(self.phase, &self.meter));
         }
         if !self.meter.is_bound() {
             return Some(self.search.after_slack(self.phase, &self.meter));
         }
         let interval = self.meter.interval(now);
+        if let Some(lower) = self.collapsed_from(&interval) {
+            return Some(self.search.after_collapse(&self.phase, &interval, &lower));
+        }
         self.search.calls.learn_latency(interval.latency());
         if self.search.is_too_short(&self.phase, &interval) {
-            self.phase = self.phase.extended();
+            if let Phase::Startup(startup) = &mut self.phase {
+                startup.extended = true;
+            }
             return None;
         }
         Some(self.search.conclude(self.phase, interval))
@@ -149,7 +161,38 @@ impl Trials {
         calls.learn_variation(&self.meter.times);
         let warm_up = (trial.warm_up * calls.latency).min(MAX_WARM_UP);
         self.phase = trial.phase;
-        self.meter = Meter::new(self.search.bounds.clamp(trial.limit.round()), now, warm_up);
+        self.meter = Meter::new(self.search.limits.whole(trial.limit), now, warm_up);
+    }
+
+    /// Returns the interval from which throughput has collapsed, if it has.
+    fn collapsed_from(&self, interval: &Interval) -> Option<Interval> {
+        // The calls of this interval may be less alike than those before.
+        let variation = self.meter.times.variation().min(MAX_VARIATION);
+        let variation = variation.max(self.search.calls.variation());
+        self.search.collapsed_from(&self.phase, interval, variation)
+    }
+
+    /// Returns whether the conclusion is clear before the end of an interval: of a cut, or that
+    /// throughput has collapsed.
+    fn is_decided(&self, now: f64) -> bool {
+        if self.meter.successes < MIN_SAMPLES || !self.meter.is_bound() {
+            return false;
+        }
+        let interval = self.meter.interval(now);
+        match &self.phase {
+            Phase::Backoff(cut) => cut.is_decided(&interval, self.search.calls.variation()),
+            _ => self.collapsed_from(&interval).is_some(),
+        }
+    }
+
+    /// Returns whether a startup can go on before the end of an interval: calls take no longer.
+    fn rises_quickly(&self, now: f64) -> bool {
+        let Phase::Startup(startup) = &self.phase else { return false };
+        // One call for each slot: with the calls that were dispatched under half of the limit, that
+        // is the throughput of one latency, however equal calls are.
+        self.meter.successes >= self.meter.limit.max(QUICK_SAMPLES)
+            && self.meter.is_bound()
+            && self.search.rises_quickly(startup, &self.meter.interval(now))
     }
 
     /// Begins a startup before the end of an interval if there is obviously room.
