@@ -10,6 +10,7 @@ use crate::{
         pace::{POSSIBLE_RATES, Pacing, is_possible},
         reload, snapshot,
     },
+    limit::LimitState,
     settings::{Rate, Settings},
     stats::Stats,
 };
@@ -200,6 +201,16 @@ impl Handle {
             self.leveler.core.set_limit(limit);
         }
         Ok(())
+    }
+
+    /// Returns what the algorithm of an adaptive limit has learned: to be kept across a restart, and
+    /// given to [`Bdp::resume`](crate::limit::Bdp::resume).
+    ///
+    /// `None` with a fixed limit, with an algorithm that keeps no state, and before anything is
+    /// known.
+    #[must_use]
+    pub fn limit_state(&self) -> Option<LimitState> {
+        self.leveler.core.limiter.state()
     }
 
     /// Returns control of the limit to the algorithm of

@@ -6,7 +6,7 @@ use std::{
 
 use super::panics::contain;
 use crate::{
-    limit::Algorithm,
+    limit::{Algorithm, LimitState},
     sync::{
         UserMutex, UserMutexGuard,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -99,6 +99,14 @@ impl Limiter {
             stored = self.tell_algorithm(|algorithm| algorithm.resume_from(limit), store);
         }
         (self.is_adaptive(), stored)
+    }
+
+    /// Returns what the algorithm has learned. `None` if its code panics, which has no other effect.
+    pub(crate) fn state(&self) -> Option<LimitState> {
+        let guard = self.lock()?;
+        let algorithm = guard.as_deref()?;
+        let _in_algorithm = InAlgorithm::begin();
+        catch_unwind(AssertUnwindSafe(|| algorithm.state())).ok().flatten()
     }
 
     /// Locks the algorithm. `None` if the thread is inside of an algorithm, and the lock is taken:

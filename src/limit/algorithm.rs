@@ -1,6 +1,9 @@
 use tokio::time::Instant;
 
-use super::sample::{Load, Sample};
+use super::{
+    sample::{Load, Sample},
+    state::LimitState,
+};
 
 /// Decides how many calls may run at once.
 ///
@@ -72,5 +75,12 @@ pub trait Algorithm: Send + 'static {
     /// algorithms of this crate take the limit over, within their bounds.
     fn resume_from(&mut self, limit: usize) {
         let _ = limit;
+    }
+    /// Returns what the algorithm has learned, for
+    /// [`Handle::limit_state`](crate::Handle::limit_state).
+    ///
+    /// `None` by default, and while nothing is known.
+    fn state(&self) -> Option<LimitState> {
+        None
     }
 }

@@ -27,6 +27,7 @@ mod fleet;
 mod gradient;
 mod latency_target;
 mod sample;
+mod state;
 #[cfg(test)]
 mod testing;
 mod vegas;
@@ -39,6 +40,7 @@ pub use self::{
     gradient::Gradient,
     latency_target::LatencyTarget,
     sample::{Load, Outcome, Sample},
+    state::LimitState,
     vegas::Vegas,
 };
 pub(crate) use self::{bounds::Bounds, latency_target::LOWEST_MIN};

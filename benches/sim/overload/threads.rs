@@ -1,19 +1,17 @@
-//! Runs do not depend on each other, so two are made at a time.
+//! Runs do not depend on each other, so each core makes one.
 
 use std::{
+    num::NonZero,
     sync::{Mutex, PoisonError, atomic::AtomicUsize, atomic::Ordering::Relaxed},
     thread,
 };
-
-/// As many as any machine has that one would run this on.
-const THREADS: usize = 2;
 
 /// Does this with each, and returns the results in the same order.
 pub fn map<J: Sync, T: Send>(jobs: &[J], work: impl Fn(&J) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(jobs.len()));
     thread::scope(|scope| {
-        for _ in 0..THREADS {
+        for _ in 0..thread::available_parallelism().map_or(2, NonZero::get) {
             scope.spawn(|| {
                 while let Some((place, job)) = take(jobs, &next) {
                     let result = work(job);

@@ -37,9 +37,20 @@ const MIN_CALLS: f64 = 50.0;
 /// The share by which each call above the 95th percentile raises the percentile. Each call below
 /// lowers it by a nineteenth as much, so the percentile rests where one call of twenty is above.
 const QUANTILE_STEP: f64 = 0.0475;
+/// The number of running calls below which all of them may be long ones. With 80 % of the work in
+/// long calls, eight of eight are long a sixth of the time.
 const FEW_RUNNING: usize = 8;
+/// The silence that counts as a standstill while few calls run, as a multiple of the longest call
+/// lately.
+const LONG_GAP: f64 = 1.5;
+/// The share of the longest call that is left after the next one: half after 350 calls.
 const LONGEST_DECAY: f64 = 0.998;
-const PRIOR: f64 = 16.0;
+/// The weight, in calls, of the assumption that calls are as unequal as exponential times.
+const PRIOR_SAMPLES: f64 = 16.0;
+/// The least weight of an interval in which calls were more unequal than believed.
+const MORE_UNEQUAL: f64 = 0.2;
+/// The same for less unequal. Lower: an interval without a heavy call says little.
+const LESS_UNEQUAL: f64 = 0.05;
 /// The number of calls that the mean of quiet calls remembers.
 const QUIET_MEMORY: f64 = 400.0;
 
@@ -93,8 +104,8 @@ impl Calls {
         if times.count > 8.0 {
             self.varied += times.count;
             let now = times.variation().min(50.0);
-            let least = if now > self.variation { 0.2 } else { 0.05 };
-            let weight = (times.count / self.varied.max(PRIOR + times.count)).max(least);
+            let least = if now > self.variation { MORE_UNEQUAL } else { LESS_UNEQUAL };
+            let weight = (times.count / self.varied.max(PRIOR_SAMPLES + times.count)).max(least);
             self.variation += weight * (now - self.variation);
         }
     }
@@ -121,7 +132,7 @@ impl Calls {
 
     fn longest_gap(&self, running: usize) -> f64 {
         let usual = STANDSTILL_GAP * self.p95.max(self.latency);
-        // Where few calls run, all of them may be long ones.
-        if running < FEW_RUNNING { usual.max(1.5 * self.longest) } else { usual }
+        // If few calls run, all of them may be long ones.
+        if running < FEW_RUNNING { usual.max(LONG_GAP * self.longest) } else { usual }
     }
 }

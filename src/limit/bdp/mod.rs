@@ -31,6 +31,7 @@ use super::{
     algorithm::Algorithm,
     bounds::{Bounds, whole},
     sample::{Load, Sample},
+    state::LimitState,
 };
 
 /// Finds the limit, and follows it, if nothing is known of the inner service. Start with this one.
@@ -72,6 +73,8 @@ pub struct Bdp {
     /// The first instant of a sample or tick. Inside, time is in seconds from here.
     origin: Option<Instant>,
     trials: Trials,
+    /// The state to start from. Kept, so that bounds may be set after it.
+    resumed: Option<LimitState>,
 }
 
 /// Less than most services sustain. The limit doubles from here until calls take longer.
@@ -90,12 +93,31 @@ impl Bdp {
         Self::within(Bounds { min: 1.0, max: f64::from(u32::MAX), initial: INITIAL })
     }
 
+    /// Starts from what was [learned](crate::Handle::limit_state) before a restart: from the limit
+    /// of then, without a search.
+    ///
+    /// Nothing is trusted blindly: the throughput is measured first, before anything else is tried,
+    /// and if the inner has changed, the limit follows as it does after any change. A state that
+    /// cannot be (a figure that is not finite, or not above 0) is ignored.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_load_leveling::limit::{Algorithm, Bdp, LimitState};
+    ///
+    /// let state = LimitState::new(76.0, 3200.0, Duration::from_millis(20));
+    /// assert_eq!(Bdp::new().max(500).resume(state).limit(), 76.0);
+    /// ```
+    #[must_use]
+    pub fn resume(self, state: LimitState) -> Self {
+        Self::starting(self.bounds(), Some(state).filter(LimitState::is_possible))
+    }
+
     /// Sets the lowest limit, in calls at once.
     ///
     /// Zero counts as 1. A minimum above the maximum prevails. Default is 1.
     #[must_use]
     pub fn min(self, min: usize) -> Self {
-        Self::within(Bounds { min: whole(min), ..self.bounds() })
+        Self::starting(Bounds { min: whole(min), ..self.bounds() }, self.resumed)
     }
 
     /// Sets the highest limit: the most calls you would ever want at once.
@@ -103,7 +125,7 @@ impl Bdp {
     /// Zero counts as 1. Unbounded by default.
     #[must_use]
     pub fn max(self, max: usize) -> Self {
-        Self::within(Bounds { max: whole(max), ..self.bounds() })
+        Self::starting(Bounds { max: whole(max), ..self.bounds() }, self.resumed)
     }
 
     /// Sets the limit to start with. A good guess saves the second or so that the search takes.
@@ -111,11 +133,19 @@ impl Bdp {
     /// Default is 4.
     #[must_use]
     pub fn initial(self, initial: usize) -> Self {
-        Self::within(Bounds { initial: whole(initial), ..self.bounds() })
+        Self::starting(Bounds { initial: whole(initial), ..self.bounds() }, self.resumed)
     }
 
     pub(crate) fn within(bounds: Bounds) -> Self {
-        Self { origin: None, trials: Trials::new(bounds) }
+        Self::starting(bounds, None)
+    }
+
+    fn starting(bounds: Bounds, resumed: Option<LimitState>) -> Self {
+        let trials = match &resumed {
+            Some(state) => Trials::resume(bounds, state),
+            None => Trials::new(bounds),
+        };
+        Self { origin: None, trials, resumed }
     }
 
     pub(crate) fn bounds(&self) -> Bounds {
@@ -147,5 +177,10 @@ impl Algorithm for Bdp {
     fn on_tick(&mut self, now: Instant, load: &Load) {
         let now = self.seconds(now);
         self.trials.on_tick(now, load);
+    }
+
+    fn state(&self) -> Option<LimitState> {
+        let search = &self.trials.search;
+        search.model.state(search.limits.believed())
     }
 }

@@ -1,4 +1,7 @@
+use std::time::Duration;
+
 use super::{interval::Interval, statistics::Mean};
+use crate::limit::state::LimitState;
 
 /// The known throughput of the inner, and the latency that calls may have. The limit is the
 /// product.
@@ -32,6 +35,8 @@ const SURPRISE_ERRORS: f64 = 3.5;
 /// The same for two surprises in a row to the same side.
 const REPEATED_SURPRISE_ERRORS: f64 = 1.6;
 
+/// The number of calls from which a resumed figure counts as known.
+const RESUMED: f64 = 32.0;
 /// The latency of starved calls, as a multiple of the target.
 const STARVED: f64 = 1.3;
 /// The most calls from which a target is known.
@@ -43,6 +48,21 @@ const MAX_GAIN: f64 = 0.6;
 const MIN_GAIN: f64 = 0.12;
 
 impl Model {
+    /// Returns what was known before a restart, with little trust.
+    pub(super) fn resume(state: &LimitState) -> Self {
+        let mut model = Self::default();
+        model.set_rate(state.throughput, RESUMED);
+        model.set_service(Mean { value: state.service_time.as_secs_f64(), count: RESUMED });
+        model
+    }
+
+    /// Returns what is known, once there is a target.
+    pub(super) fn state(&self, limit: f64) -> Option<LimitState> {
+        let service_time = Duration::try_from_secs_f64(self.service().value).unwrap_or_default();
+        let state = LimitState { limit, throughput: self.rate, service_time };
+        self.has_target().then_some(state)
+    }
+
     pub(super) fn has_target(&self) -> bool {
         self.target > 0.0
     }
@@ -73,6 +93,19 @@ impl Model {
     /// Returns by how many standard errors the rate of an interval is above the known rate.
     pub(super) fn surprise(&self, interval: &Interval, variation: f64) -> f64 {
         (interval.rate / self.rate).ln() / (variation / interval.count).sqrt()
+    }
+
+    /// Returns the expected mean latency at a multiple of the limit, in seconds.
+    pub(super) fn expected_latency(&self, multiple: f64) -> f64 {
+        self.target * multiple.max(1.0)
+    }
+
+    /// Returns whether throughput is clearly higher than known, and calls do not take longer for
+    /// that.
+    pub(super) fn has_room(&self, interval: &Interval, errors: f64, variation: f64) -> bool {
+        self.surprise(interval, variation) > errors
+            && interval.rate > 1.1 * self.rate
+            && interval.latency() < 0.95 * self.target
     }
 
     /// Returns whether calls take longer than the target although throughput follows the limit: the

@@ -11,7 +11,7 @@ use super::{
     startup::{NO_SLOWDOWN, Startup},
     statistics::Mean,
 };
-use crate::limit::bounds::Bounds;
+use crate::limit::{bounds::Bounds, state::LimitState};
 
 /// Knows the inner, and decides which limit to try next.
 ///
@@ -27,7 +27,7 @@ pub(super) struct Search {
 }
 
 /// A service time from fewer calls is checked at once.
-const UNSURE_SAMPLES: f64 = 32.0;
+const UNSURE_SAMPLES: f64 = 12.0;
 /// The limit at which calls fail for being too many, as a multiple of the usual one.
 const TOO_FAR: f64 = 1.5;
 /// The share of the limit of a startup below which the finding is tried as a cut.
@@ -51,9 +51,14 @@ impl Search {
         }
     }
 
-    /// Returns the expected mean latency at `limit`, in seconds.
-    pub(super) fn expected_latency(&self, limit: f64) -> f64 {
-        self.model.target * (limit / self.limits.believed()).max(1.0)
+    /// Returns a search that knows what was known before a restart.
+    pub(super) fn resume(bounds: Bounds, state: &LimitState) -> Self {
+        let mut search = Self::new(bounds);
+        search.limits.set(state.limit);
+        search.limits.settle();
+        search.model = Model::resume(state);
+        search.calls.latency = search.model.target;
+        search
     }
 
     /// Returns whether an interval is too short to conclude: startup seems to end, and looks twice.
@@ -368,13 +373,9 @@ impl Search {
             || startup.is_at_the_top(interval, self.calls.variation())
     }
 
-    /// Returns whether throughput is clearly higher than known, and calls do not take longer for
-    /// that.
     fn has_room(&self, interval: &Interval, errors: f64) -> bool {
         !self.limits.is_highest(interval.limit)
-            && self.model.surprise(interval, self.calls.variation()) > errors
-            && interval.rate > 1.1 * self.model.rate
-            && interval.latency() < 0.95 * self.model.target
+            && self.model.has_room(interval, errors, self.calls.variation())
     }
 
     /// Returns the mean latency of a call that does not wait in the inner, as far as known.

@@ -10,6 +10,7 @@ use super::{
 use crate::limit::{
     bounds::Bounds,
     sample::{Load, Outcome, Sample},
+    state::LimitState,
 };
 
 /// Tries limits, one after the other.
@@ -42,7 +43,19 @@ const IDLE_GAP: f64 = 1.0;
 impl Trials {
     pub(super) fn new(bounds: Bounds) -> Self {
         let search = Search::new(bounds);
-        let Trial { phase, limit, warm_up } = search.limits.first_trial();
+        Self::of(search.limits.first_trial(), search)
+    }
+
+    /// Returns trials that begin with what was known before a restart. The throughput is measured
+    /// before anything else.
+    pub(super) fn resume(bounds: Bounds, state: &LimitState) -> Self {
+        let search = Search::resume(bounds, state);
+        let limit = search.limits.believed();
+        Self::of(Trial { phase: Phase::Verify, limit, warm_up: 0.0 }, search)
+    }
+
+    fn of(first: Trial, search: Search) -> Self {
+        let Trial { phase, limit, warm_up } = first;
         Self {
             phase,
             meter: Meter::new(limit, 0.0, warm_up),
@@ -217,7 +230,8 @@ impl Trials {
         if !matches!(self.phase, Phase::ProbeUp | Phase::Cruise { .. }) || !telling {
             return;
         }
-        let mut times = took / self.search.expected_latency(limit);
+        let mut times =
+            took / self.search.model.expected_latency(limit / self.search.limits.believed());
         if sample.outcome == Outcome::Overload {
             times = times.max(2.0);
         }
