@@ -110,7 +110,7 @@ impl<Req> Unplaced<Req> {
         ResponseFuture::deferred(Box::new(move || {
             let core = &*inner.core;
             let admission = &core.admission;
-            let mut arrival = Arrival::new(&class, admission.limit(), &admission.flow_key);
+            let mut arrival = admission.arrival(&class);
             let admitted = match ensure_drained(&inner.core) {
                 Ok(()) => admit(&core.admission, &mut arrival, reserved),
                 Err(_) => Err(Refusal::NoRuntime),

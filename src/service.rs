@@ -161,7 +161,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let (core, reserved) = (&*self.inner.core, self.reserved.take());
         let defers = may_defer && core.settings.gives_up();
         let admission = &core.admission;
-        let mut arrival = Arrival::new(&class, admission.limit(), &admission.flow_key);
+        let mut arrival = admission.arrival(&class);
         let mut request = request;
         let refuse =
             |why, arrival: &Arrival, request| Err(NotSent::Refused(why, arrival.rank, request));

@@ -35,12 +35,17 @@ impl Budget {
 
     /// Returns whether the budget is used up after `time`, give or take a 256th.
     pub(crate) fn is_over(self, time: Duration) -> bool {
+        self.time().is_some_and(|whole| time >= whole)
+    }
+
+    /// Returns the whole time, give or take a 256th. `None` if there is no end.
+    pub(crate) fn time(self) -> Option<Duration> {
         if self == Self::NONE || self == Self::LAST {
-            return false;
+            return None;
         }
         let (kind, fraction) = (self.0 >> 8, u64::from(self.0 & 0xff));
         let parts = if kind == 1 { fraction } else { (256 + fraction) << (kind - 2) };
-        time >= Duration::from_micros(parts * 1000 / 256)
+        Some(Duration::from_micros(parts * 1000 / 256))
     }
 
     pub(crate) fn kind(self) -> usize {

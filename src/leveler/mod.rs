@@ -38,6 +38,7 @@ pub(crate) mod drain;
 pub(crate) mod front;
 mod husks;
 pub(crate) mod inline_polling;
+pub(crate) mod kind;
 mod limiter;
 mod link;
 mod max_wait;

@@ -7,7 +7,7 @@ use super::{
     arrival::Arrival,
     bound::{Denied, Taken},
     place::Place,
-    prediction::predictor::Prediction,
+    prediction::predictor::{Load, Prediction},
     refusal::Refusal,
     reservation::Reserved,
     slot::Slot,
@@ -58,27 +58,26 @@ pub(crate) fn admit_bypass(admission: &Admission) -> Result<Slot<&Admission>, Re
 }
 
 /// Refuses a newcomer that is late, or predicted to miss its deadline. The prediction adds the
-/// service time of requests with similar deadlines to the wait for the work ahead. The wait counts
-/// only in FIFO order, where nothing overtakes.
+/// service time of like requests to the wait for the work ahead. The wait counts only in FIFO order,
+/// where nothing overtakes.
 fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Result<(), Refusal> {
     if left.is_zero() {
         return Err(Refusal::Late);
     }
-    let (budget, now) = (arrival.budget, arrival.now());
-    let mut wait = 0.0;
+    let (now, counts) = (arrival.now(), admission.counts());
+    let mut wait = Duration::ZERO;
     if admission.order == Order::Fifo && admission.occupancy.queued() > 0 {
         let ahead = admission.occupancy.ahead_of(arrival.rank);
         let time = admission.predictor.time_for(ahead, admission.exact_limit());
-        wait = time.seconds().unwrap_or(0.0);
+        wait = Duration::try_from_secs_f32(time.seconds().unwrap_or(0.0)).unwrap_or(Duration::MAX);
     }
-    let is_idle = admission.counts().in_flight() == 0;
-    match admission.predictor.predict(budget, wait, left, is_idle, now) {
+    let others_wait = counts.waiting() > 0 || counts.in_flight() >= admission.limit();
+    let (in_flight, limit) = (counts.in_flight(), admission.exact_limit());
+    let load = Load { others_wait, is_newcomer: true, in_flight, limit, now };
+    match admission.predictor.predict(arrival.like(), wait, left, load) {
         Prediction::InTime => {}
         Prediction::Probe => arrival.is_probe = true,
-        Prediction::TooLate => {
-            let by_itself = admission.predictor.takes_longer(budget, left);
-            return Err(Refusal::WouldMiss { by_itself });
-        }
+        Prediction::TooLate { by_itself } => return Err(Refusal::WouldMiss { by_itself }),
     }
     Ok(())
 }

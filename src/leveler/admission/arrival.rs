@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::prediction::histories::Likeness;
 use crate::{
     class::{Class, Rank},
     flow_key::FlowKey,
-    leveler::budget::Budget,
+    leveler::{budget::Budget, kind::Kind},
 };
 
 /// A request on arrival, before the decision to admit or refuse.
@@ -21,6 +22,8 @@ pub(crate) struct Arrival {
     pub(crate) deadline: Option<Instant>,
     /// The time between arrival and deadline.
     pub(crate) budget: Budget,
+    /// The kind, once known.
+    pub(crate) kind: Kind,
     /// Set if the request is admitted against a prediction, to test the prediction.
     pub(crate) is_probe: bool,
     /// Whether the call keeps the slot until the end of the response body, if the class says.
@@ -56,7 +59,23 @@ impl Arrival {
         let budget = left.map_or(Budget::NONE, Budget::of);
         let (deadline, holds_body) = (class.deadline, class.holds_body);
         let flow = class.rank.flow;
-        Self { rank, flow, asked, deadline, budget, is_probe: false, holds_body, now }
+        Self {
+            rank,
+            flow,
+            asked,
+            deadline,
+            budget,
+            kind: Kind::NONE,
+            is_probe: false,
+            holds_body,
+            now,
+        }
+    }
+
+    /// Returns the facts for a prediction.
+    #[inline]
+    pub(crate) fn like(&self) -> Likeness {
+        Likeness { kind: self.kind, priority: self.rank.priority, budget: self.budget }
     }
 
     /// Returns the time of the arrival, the same at every call.

@@ -31,16 +31,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use self::{
+    arrival::Arrival,
     bound::{Bound, StoredLimit},
     bypass::Bypass,
     listeners::Listeners,
     occupancy::Occupancy,
-    prediction::predictor::{Prediction, Predictor},
+    prediction::{
+        histories::Likeness,
+        predictor::{Load, Prediction, Predictor},
+    },
     shedding::shedder::Shedder,
     word::Counts,
 };
-use super::{budget::Budget, max_wait::MaxWait, settings::Given};
+use super::{max_wait::MaxWait, settings::Given};
 use crate::{
+    class::Class,
     flow_key::FlowKey,
     options::{Order, Overflow},
     stats::{Counters, Recorder},
@@ -220,10 +225,26 @@ impl Admission {
         closed
     }
 
-    /// Predicts whether a request will be ready in the time `left` if dispatched now.
-    pub(crate) fn predict(&self, budget: Budget, left: Duration, now: Instant) -> Prediction {
-        let is_idle = self.counts().in_flight() == 0;
-        self.predictor.predict(budget, 0.0, left, is_idle, now)
+    /// Returns the arrival of a request of the class.
+    #[inline]
+    pub(crate) fn arrival(&self, class: &Class) -> Arrival {
+        let mut arrival = Arrival::new(class, self.limit(), &self.flow_key);
+        arrival.kind = self.predictor.kind(class.kind);
+        arrival
+    }
+
+    /// Predicts whether a request at its turn will be ready in the time `left`. If nothing runs, the
+    /// request is in time (law 11).
+    pub(crate) fn predict(&self, like: Likeness, left: Duration, now: Instant) -> Prediction {
+        let in_flight = self.counts().in_flight();
+        if in_flight == 0 {
+            return Prediction::InTime;
+        }
+        // The request itself still counts as waiting.
+        let others_wait = self.occupancy.queued() > 1;
+        let limit = self.exact_limit();
+        let load = Load { others_wait, is_newcomer: false, in_flight, limit, now };
+        self.predictor.predict(like, Duration::ZERO, left, load)
     }
 }
 

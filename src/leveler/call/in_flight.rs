@@ -6,9 +6,12 @@ use super::inner::{Inner, Judge};
 use crate::{
     class::Priority,
     leveler::{
-        admission::{Admission, arrival::Arrival, place::Place, slot::Slot},
+        admission::{
+            Admission, arrival::Arrival, place::Place, prediction::histories::Likeness, slot::Slot,
+        },
         budget::Budget,
         core::Core,
+        kind::Kind,
         max_wait::After,
     },
     limit::{Outcome, Sample},
@@ -40,6 +43,7 @@ pub(crate) struct Start {
     pub(crate) wait: After,
     pub(crate) priority: Priority,
     pub(crate) budget: Budget,
+    pub(crate) kind: Kind,
     /// The charge to correct when the call ends, if any.
     pub(crate) charge: Option<ChargeId>,
     /// Whether the call keeps the slot until the end of the response body, if the class says.
@@ -50,9 +54,9 @@ impl Start {
     /// Returns the start of a call without a wait.
     #[inline]
     pub(crate) fn at_once(arrival: &mut Arrival) -> Self {
-        let Arrival { rank, budget, holds_body, .. } = *arrival;
+        let Arrival { rank, budget, kind, holds_body, .. } = *arrival;
         let (wait, priority) = (After::ZERO, rank.priority);
-        Self { at: arrival.now(), wait, priority, budget, charge: None, holds_body }
+        Self { at: arrival.now(), wait, priority, budget, kind, charge: None, holds_body }
     }
 }
 
@@ -68,26 +72,28 @@ pub(crate) struct InFlight<O, A> {
     marks: Marks,
 }
 
-/// The priority, whether all slots were taken at dispatch, and until when the class says to keep
-/// the slot, in a single byte.
+/// The kind, the priority, whether all slots were taken at dispatch, and until when the class says
+/// to keep the slot, in two bytes.
 #[derive(Clone, Copy)]
-struct Marks(u8);
+struct Marks(u16);
 
 impl Marks {
-    const LIMIT_REACHED: u8 = 1 << 7;
-    const HOLDS_BODY: u8 = 1 << 6;
-    const HOLDS_NO_BODY: u8 = 1 << 5;
+    const LIMIT_REACHED: u16 = 1 << 5;
+    const HOLDS_BODY: u16 = 1 << 4;
+    const HOLDS_NO_BODY: u16 = 1 << 3;
     /// The bits of the priority.
-    const PRIORITY: u8 = Self::HOLDS_NO_BODY - 1;
+    const PRIORITY: u16 = 0b111;
+    /// The place of the lowest bit of the kind.
+    const KIND: u32 = 7;
 
     #[inline]
-    fn new(priority: Priority, holds_body: Option<bool>) -> Self {
+    fn new(priority: Priority, kind: Kind, holds_body: Option<bool>) -> Self {
         let hold = match holds_body {
             None => 0,
             Some(true) => Self::HOLDS_BODY,
             Some(false) => Self::HOLDS_NO_BODY,
         };
-        Self(priority.index() as u8 | hold)
+        Self(kind.bits() << Self::KIND | priority.index() as u16 | hold)
     }
 
     #[inline]
@@ -104,6 +110,10 @@ impl Marks {
     fn holds_body(self) -> Option<bool> {
         let said = self.0 & (Self::HOLDS_BODY | Self::HOLDS_NO_BODY);
         (said != 0).then_some(said == Self::HOLDS_BODY)
+    }
+
+    fn kind(self) -> Kind {
+        Kind::from_bits(self.0 >> Self::KIND)
     }
 
     fn limit_reached(self) -> bool {
@@ -135,8 +145,8 @@ impl<O, A> InFlight<O, A> {
 
     #[inline]
     fn new(slot: Slot<Arc<dyn Judge<O, A>>>, start: Start) -> Self {
-        let Start { at, wait, priority, budget, charge, holds_body } = start;
-        let marks = Marks::new(priority, holds_body);
+        let Start { at, wait, priority, budget, kind, charge, holds_body } = start;
+        let marks = Marks::new(priority, kind, holds_body);
         let mut this = Self { slot, at, wait, charge, budget, marks };
         // From here on `Drop` gives the slot back, even if the event panics.
         if let Some(judge) = this.slot.grantor().filter(|_| !this.slot.is_bypass()) {
@@ -193,7 +203,8 @@ impl<O, A> InFlight<O, A> {
 
     fn end_limited(&self, core: &Core, end: End, returned: Option<Instant>) {
         let Self { at, charge, budget, marks, .. } = *self;
-        let (priority, predictor) = (marks.priority(), &core.admission.predictor);
+        let like = Likeness { kind: marks.kind(), priority: marks.priority(), budget };
+        let predictor = &core.admission.predictor;
         let now = Instant::now();
         let finished = returned.unwrap_or(now);
         let service_time = finished.saturating_duration_since(at);
@@ -203,9 +214,9 @@ impl<O, A> InFlight<O, A> {
         if let End::Returned { .. } | End::BrokenOff { .. } = end {
             core.metrics.service_time.record(service_time);
             let held = returned.map(|_| now.saturating_duration_since(at));
-            predictor.record(priority, budget, service_time, held);
+            predictor.record(like, service_time, held);
         } else {
-            predictor.record_censored(priority, budget, service_time);
+            predictor.record_censored(like, service_time);
         }
         if let Some(charge) = charge {
             // The call had the slot until now, even if it returned earlier.
@@ -214,9 +225,6 @@ impl<O, A> InFlight<O, A> {
         // Notifies the listeners when dropped at the end, after the sample has changed the limit.
         let Some(released) = self.slot.release() else { return };
         let Some(after) = released.after() else { return };
-        if after.in_flight() == 0 {
-            predictor.on_idle(budget, now);
-        }
         if core.limiter.is_adaptive() {
             // Other requests wait for a slot, and not for the pace, an inner or the end of a pause.
             let was_full = after.in_flight() + self.slot.taken() >= core.admission.limit();

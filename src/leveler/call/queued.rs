@@ -20,9 +20,12 @@ use crate::{
     classify::Prepare,
     error::{Reason, Rejected},
     leveler::{
-        admission::{arrival::Arrival, place::Place, unserved::Unserved},
+        admission::{
+            arrival::Arrival, place::Place, prediction::histories::Likeness, unserved::Unserved,
+        },
         budget::Budget,
         core::Core,
+        kind::Kind,
         link::job::{Dispatched, Job, Late, Removal},
         max_wait::After,
         panics::contain,
@@ -65,6 +68,7 @@ struct Terms {
     max_wait: After,
     deadline: After,
     budget: Budget,
+    kind: Kind,
     is_probe: bool,
     holds_body: Option<bool>,
 }
@@ -73,9 +77,9 @@ impl Terms {
     #[inline]
     fn new(arrival: &mut Arrival, max_wait: After) -> Self {
         let deadline = After::new(arrival.left());
-        let Arrival { rank, asked, budget, is_probe, holds_body, .. } = *arrival;
+        let Arrival { rank, asked, budget, kind, is_probe, holds_body, .. } = *arrival;
         let admitted = arrival.now();
-        Self { rank, asked, admitted, max_wait, deadline, budget, is_probe, holds_body }
+        Self { rank, asked, admitted, max_wait, deadline, budget, kind, is_probe, holds_body }
     }
 
     /// Returns the earlier of the two limits, and the deadline if both are equal.
@@ -186,8 +190,9 @@ where
         self.terms.deadline.of(self.terms.admitted)
     }
 
-    fn predicted_by(&self) -> Budget {
-        if self.terms.is_probe { Budget::NONE } else { self.terms.budget }
+    fn predicted_by(&self) -> Option<Likeness> {
+        let Terms { rank: Rank { priority, .. }, kind, budget, is_probe, .. } = self.terms;
+        (!is_probe).then_some(Likeness { kind, priority, budget })
     }
 
     fn is_gone(&self) -> bool {
@@ -244,12 +249,13 @@ where
         };
         inner.core.metrics.wait.record(wait);
         let execution = inner.core.settings.execution;
-        let Terms { rank, budget, holds_body, .. } = self.terms;
+        let Terms { rank, budget, kind, holds_body, .. } = self.terms;
         let start = Start {
             at: now,
             wait: After::new(Some(wait)),
             priority: rank.priority,
             budget,
+            kind,
             charge,
             holds_body,
         };

@@ -112,8 +112,8 @@ fn too_late(core: &Core, entry: &Queued, now: Instant) -> Option<Reason> {
         return Some(late.reason);
     }
     let left = job.deadline()?.saturating_duration_since(now);
-    let prediction = core.admission.predict(job.predicted_by(), left, now);
-    (prediction == Prediction::TooLate).then_some(Reason::WouldMissDeadline)
+    let prediction = core.admission.predict(job.predicted_by()?, left, now);
+    matches!(prediction, Prediction::TooLate { .. }).then_some(Reason::WouldMissDeadline)
 }
 
 /// Returns the spacing of a limit below 1: by Little's law, the mean service time divided by the

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use crate::{
     class::Rank,
     error::Reason,
-    leveler::budget::Budget,
+    leveler::admission::prediction::histories::Likeness,
     queue::{ChargeId, InnerId, QueueItem},
 };
 
@@ -23,9 +23,9 @@ pub(crate) trait Job: Send + Sync {
     fn late(&self) -> Option<Late>;
     /// Returns the deadline given by the caller.
     fn deadline(&self) -> Option<Instant>;
-    /// Returns the budget for a prediction at the request's turn. A probe was admitted against a
+    /// Returns the facts for a prediction at the request's turn. A probe was admitted against a
     /// prediction, and is not predicted again.
-    fn predicted_by(&self) -> Budget;
+    fn predicted_by(&self) -> Option<Likeness>;
     /// Returns whether the request no longer waits: ended, or taken up by the drain task.
     fn is_gone(&self) -> bool;
     /// Returns whether the request has gone for good: removed or cancelled.

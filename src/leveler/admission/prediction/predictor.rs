@@ -2,10 +2,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{budget_times::BudgetTimes, service_times::ServiceTimes};
+use super::{
+    histories::{Histories, Likeness},
+    history::{History, Known},
+    service_times::ServiceTimes,
+};
 use crate::{
-    class::Priority,
-    leveler::{admission::occupancy::QueueSize, budget::Budget},
+    class::NO_KIND,
+    leveler::{admission::occupancy::QueueSize, budget::Budget, kind::Kind},
     retry_after::Estimate,
     stats::DrainRate,
 };
@@ -14,7 +18,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Predictor {
     pub(crate) service_times: ServiceTimes,
-    budget_times: BudgetTimes,
+    histories: Histories,
+    origin: Instant,
     pub(crate) drain_rate: DrainRate,
 }
 
@@ -22,47 +27,54 @@ pub(crate) struct Predictor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prediction {
     InTime,
-    TooLate,
+    /// Refused. `by_itself` says that no wait is to blame.
+    TooLate {
+        by_itself: bool,
+    },
     /// Too late, but the request may run to test the prediction.
     Probe,
+}
+
+/// The load at the time of a prediction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    /// Whether another request waits, or no slot is free.
+    pub(crate) others_wait: bool,
+    /// Whether the request has just come. Otherwise it is at its turn.
+    pub(crate) is_newcomer: bool,
+    pub(crate) in_flight: usize,
+    pub(crate) limit: f64,
+    pub(crate) now: Instant,
 }
 
 impl Predictor {
     pub(crate) fn new(origin: Instant) -> Self {
         Self {
             service_times: ServiceTimes::new(),
-            budget_times: BudgetTimes::new(origin),
+            histories: Histories::new(),
+            origin,
             drain_rate: DrainRate::new(origin),
         }
     }
 
     /// Records the service time of a returned call. `held` is the time for which the call had its
     /// slot, if that is longer.
-    pub(crate) fn record(
-        &self,
-        priority: Priority,
-        budget: Budget,
-        time: Duration,
-        held: Option<Duration>,
-    ) {
+    pub(crate) fn record(&self, like: Likeness, time: Duration, held: Option<Duration>) {
         let nanos = nanos(time);
-        self.service_times.record(priority, nanos, held.map(self::nanos));
-        self.budget_times.record(budget, nanos);
+        self.service_times.record(like.priority, nanos, held.map(self::nanos));
+        if let Some(history) = self.histories.of(like) {
+            history.record(nanos);
+        }
     }
 
     /// Records a call dropped before the end (a censored observation).
     ///
     /// If the age exceeds the mean, the call counts as age + mean, the expected total for
     /// exponential times. Without this, callers who give up would make a slow inner look fast.
-    pub(crate) fn record_censored(&self, priority: Priority, budget: Budget, age: Duration) {
+    pub(crate) fn record_censored(&self, like: Likeness, age: Duration) {
         if let Some(mean) = self.service_times.mean().filter(|mean| *mean < age) {
-            self.record(priority, budget, age + mean, None);
+            self.record(like, age + mean, None);
         }
-    }
-
-    /// Takes note of the end of a call after which nothing is in flight.
-    pub(crate) fn on_idle(&self, budget: Budget, now: Instant) {
-        self.budget_times.on_idle(budget, now);
     }
 
     /// Returns the time until the end of all `waiting` requests, or of one call. The estimate rests
@@ -75,60 +87,97 @@ impl Predictor {
         self.service_times.slot_nanos().map_or(Estimate::Unknown, by_limit)
     }
 
-    /// Predicts whether a request dispatched after `wait` seconds is ready in the time `left`. If
-    /// nothing is in flight, the request is in time: the means are outdated then, and fade.
-    pub(crate) fn predict(
-        &self,
-        budget: Budget,
-        wait: f32,
-        left: Duration,
-        is_idle: bool,
-        now: Instant,
-    ) -> Prediction {
-        if is_idle {
-            self.budget_times.fade(now);
-            return Prediction::InTime;
-        }
-        match self.budget_times.predicted(budget) {
-            Some(service) if wait + service > left.as_secs_f32() => {
-                let may_probe = self.budget_times.may_probe(budget, service, now);
-                if may_probe { Prediction::Probe } else { Prediction::TooLate }
-            }
-            _ => Prediction::InTime,
-        }
+    /// Returns the kind with the hash `hash`.
+    #[inline]
+    pub(crate) fn kind(&self, hash: u64) -> Kind {
+        if hash == NO_KIND { Kind::NONE } else { self.histories.kind(hash) }
     }
 
-    /// Returns whether a call is predicted to take longer than `left`, even without waiting.
-    pub(crate) fn takes_longer(&self, budget: Budget, left: Duration) -> bool {
-        self.budget_times.predicted(budget) > Some(left.as_secs_f32())
+    /// Predicts whether a request dispatched after `wait` is ready in the time `left`.
+    ///
+    /// Two things refuse. The queue in front is too long: known, and true of any request. Or the
+    /// request takes too long by itself: learned from like requests, so that now and then a probe
+    /// runs against the prediction.
+    ///
+    /// The queue is too long if a slow request would be late behind it, but not if the wait is less
+    /// than half of `left`: one very slow call must not refuse others for long.
+    ///
+    /// While nobody else waits and a slot is free, a kind is refused by its low time alone. Requests
+    /// without a kind are mixed, and are refused then only while they congest the inner. While
+    /// others wait, the typical time counts.
+    ///
+    /// `wait` is zero while nobody waits, and at a request's turn.
+    pub(crate) fn predict(
+        &self,
+        like: Likeness,
+        wait: Duration,
+        left: Duration,
+        at: Load,
+    ) -> Prediction {
+        let by_wait = Prediction::TooLate { by_itself: false };
+        if wait > left {
+            return by_wait;
+        }
+        let Some(history) = self.histories.of(like) else { return Prediction::InTime };
+        let Some(known) = history.known() else { return Prediction::InTime };
+        if wait > left / 2 && wait + known.high > left {
+            return by_wait;
+        }
+        let micros = at.now.saturating_duration_since(self.origin).as_micros() as u64 + 1;
+        let may_probe = |time| history.may_probe(time, at.limit, micros);
+        let is_probe = if at.others_wait {
+            let time = in_company(known, like.budget);
+            if wait + time <= left {
+                return Prediction::InTime;
+            }
+            may_probe(time)
+        } else if like.kind != Kind::NONE || !at.is_newcomer {
+            if wait + known.low <= left {
+                return Prediction::InTime;
+            }
+            may_probe(known.low)
+        } else {
+            if !is_congested(history, known, like.budget, left, at) || known.high <= left {
+                if known.low > left && at.in_flight > 0 {
+                    // As good as a probe.
+                    may_probe(known.low);
+                }
+                return Prediction::InTime;
+            }
+            history.may_probe_congestion(micros)
+        };
+        match is_probe {
+            true => Prediction::Probe,
+            false => Prediction::TooLate { by_itself: known.low > left },
+        }
     }
+}
+
+/// Returns the time that counts while others wait: the typical one, of half of the budget at most.
+/// A time that is known from before must not refuse for ever what waits a little.
+fn in_company(known: Known, budget: Budget) -> Duration {
+    let Known { low, typical, .. } = known;
+    match budget.time() {
+        Some(whole) if typical >= whole => low,
+        Some(whole) => typical.min(whole / 2).max(low),
+        None => typical.max(low),
+    }
+}
+
+/// Returns whether a limit far too high lets calls without a kind wait inside of the inner.
+///
+/// A congestion begins when calls that are typically late and never quick take more than an eighth
+/// of the slots, and more than 8. It ends when few still run. In between a request has to have time
+/// for a slow call. Otherwise an inner with a queue full of calls that will all be late would not
+/// recover. A quick call ends a congestion too: the calls are mixed then, and the slow calls say
+/// nothing of the others.
+fn is_congested(history: &History, known: Known, budget: Budget, left: Duration, at: Load) -> bool {
+    let in_flight = at.in_flight as f64;
+    let is_mixed = budget.time().is_none_or(|whole| known.low <= whole / 2);
+    let begins = in_flight > (at.limit / 8.0).max(8.0) && !is_mixed && known.typical > left;
+    history.is_congested(begins, is_mixed || in_flight <= at.limit / 64.0)
 }
 
 fn nanos(time: Duration) -> f32 {
     time.as_secs() as f32 * 1e9 + time.subsec_nanos() as f32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    #[test]
-    fn what_is_foreseen_needs_samples_and_fades_while_nothing_runs() {
-        let start = Instant::now();
-        let predictor = Predictor::new(start);
-        let budget = Budget::of(MS * 200);
-        let predicted = || predictor.budget_times.predicted(budget).map(Duration::from_secs_f32);
-        let record = || predictor.record(Priority::Normal, budget, MS * 100, None);
-        (0..7).for_each(|_| record());
-        assert_eq!(predicted(), None);
-        record();
-        predictor.on_idle(budget, start);
-        assert!(predicted().is_some_and(|time| time.abs_diff(MS * 100) < MS));
-        predictor.budget_times.fade(start + MS * 300);
-        assert!(predicted().is_some_and(|time| time.abs_diff(MS * 100 / 8) < MS));
-        let kept = predictor.service_times.mean().map(|time| time.as_millis());
-        assert_eq!(kept, Some(100), "what paces and measures does not fade");
-    }
 }
