@@ -73,7 +73,8 @@ fn main() {
             [
                 ("goodput", Shown, goodput),
                 ("p99 ÷ 92.1 ms", Shown, |report| report.all().p99() / FLOOR),
-                ("wasted work", Shown, Report::waste),
+                // The wait is an estimate from the recent drain rate.
+                ("wasted work", AtMost(0.04), Report::waste),
             ],
             |seed| catalog::overload(load, Order::Fifo, true, seed, length),
         );

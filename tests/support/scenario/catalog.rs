@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tower_load_leveling::{LoadLevelLayer, Order, Priority};
+use tower_load_leveling::{Builder, LoadLevelLayer, Order, Priority};
 
 use super::{
     report::Report,
@@ -27,8 +27,16 @@ pub fn layer(order: Order) -> Leveler {
 }
 
 pub fn layer_with(order: Order, limit: usize, capacity: usize) -> Leveler {
-    let builder = LoadLevelLayer::builder().capacity(capacity).concurrency(limit).order(order);
+    let builder = repeatable().capacity(capacity).concurrency(limit).order(order);
     builder.request_classifier(classify as Classify).build().expect("valid settings")
+}
+
+/// A builder whose flows are mapped and cut off the same way in each run.
+fn repeatable() -> Builder {
+    let builder = LoadLevelLayer::builder().cohort_key(1);
+    #[cfg(feature = "model")]
+    let builder = builder.flow_seed(1);
+    builder
 }
 
 /// Plain overload, with callers who wait for half a second.
@@ -105,7 +113,7 @@ pub fn priorities(share: f64, seed: u64, length: Duration) -> Report {
     let sources = vec![of(Priority::High, 0.5), of(Priority::Normal, 1.0), of(Priority::Low, 1.5)];
     let scenario = Scenario::steady(sources, Patience::of(MS * 500), length);
     play(&scenario, seed, || {
-        let builder = LoadLevelLayer::builder().capacity(CAPACITY).concurrency(SERVERS);
+        let builder = repeatable().capacity(CAPACITY).concurrency(SERVERS);
         let builder = builder.order(Order::AdaptiveLifo).guaranteed_share(share);
         builder.request_classifier(classify as Classify).build().expect("valid settings")
     })
