@@ -1,23 +1,23 @@
 //! The builder: every setting, the default and the reason for the default.
 
+mod classifiers;
+
 use std::{any::Any, fmt, hash::Hash, sync::Arc, time::Duration};
 
 use tokio::runtime;
 
 use crate::{
     by_result::ByResult,
-    class::Class,
     classify::{Opaque, Unclassified},
     config::{Config, Limit},
     error::BuildError,
     flow_key::FlowKey,
     layer::LoadLevelLayer,
     leveler::front::Leveler,
-    limit::{Algorithm, Bdp, Fixed, Outcome},
+    limit::{Algorithm, Bdp, Fixed},
     options::{Abandon, Execution, Order, Overflow},
     respond::{CompleteOnResponse, Responder},
     settings::{Adaptive, Rate, Settings},
-    unset::Unset,
 };
 
 /// Builds a [`LoadLevelLayer`]. Made by [`LoadLevelLayer::builder`].
@@ -110,7 +110,7 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets how many requests may wait beyond those that the limit lets run. With 0 a request runs
     /// at once or is refused; if its inner is not ready yet, it waits for that in the place that its
-    /// slot gives. A request counts as its [cost](Class::cost).
+    /// slot gives. A request counts as its [cost](crate::Class::cost).
     ///
     /// Size the capacity by time: at least (arrival rate − drain rate) × length of the longest
     /// burst, at most drain rate × the longest wait still worth it. Default is `1024`.
@@ -272,9 +272,9 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// A request that waits longer is answered with
     /// [`Reason::MaxWait`](crate::error::Reason::MaxWait), within 2 ms of `max_wait` unless the
     /// runtime is starved. The setting bounds the wait only; put a `timeout` outside to bound wait
-    /// and service time together. Under [`Overflow::Wait`](crate::Overflow::Wait) the wait for a place
-    /// in `poll_ready` has the same limit. Needs a runtime with timers enabled. Size `max_wait` by the wait
-    /// still useful to callers, less one service time. Default is no wait limit.
+    /// and service time together. Under [`Overflow::Wait`](crate::Overflow::Wait) the wait for a
+    /// place in `poll_ready` has the same limit. Needs a runtime with timers enabled. Size `max_wait`
+    /// by the wait still useful to callers, less one service time. Default is no wait limit.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.config.max_wait = Some(max_wait);
         self
@@ -360,55 +360,6 @@ impl<Q, R, H> Builder<Q, R, H> {
             Arc::new(requests),
             Arc::new(responder),
         ))
-    }
-}
-
-impl<Q, R, H> Builder<Q, R, H> {
-    /// Sets the request classifier to a closure. Write out the type of the closure's parameter:
-    /// `|request: &Request<Body>| …`.
-    ///
-    /// Can be set once, as [`request_classifier`](Self::request_classifier) says. Default is
-    /// [`Unclassified`]: all requests have the default class.
-    pub fn classify_request<Req, F>(self, classify: F) -> Builder<F, R, H>
-    where
-        F: Fn(&Req) -> Class,
-        Q: Unset,
-    {
-        self.request_classifier(classify)
-    }
-
-    /// Sets the request classifier to any [`ClassifyRequest`](crate::ClassifyRequest).
-    ///
-    /// Can be set once, since a second classifier would replace the first. To join several
-    /// classifiers, write a tuple: `.request_classifier((tenant, deadline))`, as
-    /// [`classify`](crate::classify) says. Default is [`Unclassified`].
-    pub fn request_classifier<C>(self, classifier: C) -> Builder<C, R, H>
-    where
-        Q: Unset,
-    {
-        let Self { config, requests: _, responder } = self;
-        Builder { config, requests: classifier, responder }
-    }
-
-    /// Sets the response classifier to a closure. The classifier judges from each finished call how
-    /// the inner is doing.
-    ///
-    /// Default is [`ByResult`]: `Ok` is a success, and `Err` says nothing, except errors known to
-    /// mean overload, such as a timeout further in.
-    pub fn classify_response<T, E, F>(self, classify: F) -> Builder<Q, F, H>
-    where
-        F: Fn(Result<&T, &E>) -> Outcome,
-    {
-        self.response_classifier(classify)
-    }
-
-    /// Sets the response classifier to any [`ClassifyResponse`](crate::ClassifyResponse).
-    ///
-    /// Default is [`ByResult`].
-    pub fn response_classifier<C>(self, classifier: C) -> Builder<Q, C, H> {
-        let Self { config, requests, responder } = self;
-        let completion = responder.completion;
-        Builder { config, requests, responder: Responder { classifier, completion } }
     }
 }
 

@@ -10,9 +10,11 @@ const MAX_LINES: usize = 400;
 const MAX_COLUMNS: usize = 100;
 
 /// Files with inherent impl blocks of a type that another file defines, and why.
-const IMPLS_ELSEWHERE: [(&str, &str); 2] = [
+const IMPLS_ELSEWHERE: [(&str, &str); 3] = [
     // A layer knows its builder, which makes the layer.
     ("builder.rs", "LoadLevelLayer"),
+    // The classifiers change the type of the builder.
+    ("builder/classifiers.rs", "Builder"),
     // Settings of the feature `http` stand with what they set.
     ("http/builder.rs", "Builder"),
 ];
