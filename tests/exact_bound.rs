@@ -150,7 +150,9 @@ impl World {
                 let (called, over) = (self.gate.called(), self.gate.finished());
                 let over = [over, self.gate.dropped()].concat();
                 let running: Vec<_> = called.iter().filter(|id| !over.contains(id)).collect();
-                running.get(nth % running.len().max(1)).map(|id| self.gate.finish(**id));
+                if let Some(id) = running.get(nth % running.len().max(1)) {
+                    self.gate.finish(**id);
+                }
                 settle().await;
             }
             Op::Pass(ms) => tokio::time::advance(Duration::from_millis(ms)).await,

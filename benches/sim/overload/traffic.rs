@@ -14,8 +14,8 @@ pub enum Work {
         small: f64,
         large: f64,
     },
-    /// As unequal as that: the squared coefficient of variation. A sum of exponential parts (Erlang's
-    /// law) below 1, and one of two exponential laws (with balanced means) above.
+    /// As unequal as that: the squared coefficient of variation. A sum of exponential parts
+    /// (Erlang's law) below 1, and one of two exponential laws (with balanced means) above.
     Varied {
         cv2: f64,
     },
