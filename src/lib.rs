@@ -235,6 +235,7 @@ pub mod limit;
 pub mod metrics;
 #[cfg(feature = "model")]
 pub mod model;
+mod next_place;
 mod options;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;

@@ -1,5 +1,6 @@
 use std::{
     fmt,
+    ops::ControlFlow::{self, Break, Continue},
     panic::resume_unwind,
     sync::Arc,
     task::{Context, Poll},
@@ -27,9 +28,7 @@ use crate::{
             arrival::Arrival,
             place::Place,
             refusal::Refusal,
-            reservation::Reserved,
             slot::Slot,
-            waiter::Waiter,
         },
         call::{
             attempt::{Attempt, Failure, Prepared},
@@ -39,15 +38,14 @@ use crate::{
             running::Running,
             task::{self, Started},
         },
-        core::Core,
         drain::{spawn::ensure_drained, standby::ensure_standby},
         front::Front,
         inline_polling::FirstPoll,
         panics::contain,
     },
+    next_place::NextPlace,
     options::{Execution, Overflow},
     respond::{CompleteOnResponse, Responder, TrackCompletion},
-    sync::atomic::{Ordering::SeqCst, fence},
     traits::{InnerService, Respond},
 };
 
@@ -88,21 +86,19 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 /// all the same.
 pub struct LoadLevel<S, Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     // Dropped first: what the last service holds is given back before the leveler closes.
-    /// The place reserved by `poll_ready`, under `Overflow::Wait`.
-    reserved: Option<Reserved<Arc<Core>>>,
-    /// The entry in the wait list, while `poll_ready` waits.
-    waiter: Option<Waiter<Arc<Core>>>,
+    /// The place for the next call, under `Overflow::Wait`.
+    next_place: NextPlace,
     inner: Arc<Inner<S, Responder<R, H>>>,
     front: Arc<Front<Q>>,
 }
 
 impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     pub(crate) fn new(inner: Inner<S, Responder<R, H>>, front: Arc<Front<Q>>) -> Self {
-        Self { inner: Arc::new(inner), front, reserved: None, waiter: None }
+        Self { inner: Arc::new(inner), front, next_place: NextPlace::Unasked }
     }
 
     #[cfg(all(test, shuttle))]
-    pub(crate) fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<crate::leveler::core::Core> {
         &self.inner.core
     }
 
@@ -158,7 +154,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             false => self.front.request_classifier.classify(&request),
             true => Class::unlevelled(),
         };
-        let (core, reserved) = (&*self.inner.core, self.reserved.take());
+        let (core, reserved) = (&*self.inner.core, self.next_place.take());
         let defers = may_defer && core.settings.gives_up();
         let admission = &core.admission;
         let mut arrival = admission.arrival(&class);
@@ -171,14 +167,10 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             return Err(NotSent::Unplaced(Box::new(Unplaced { request, class, reserved })));
         }
         if class.bypass {
-            let slot = match admit_bypass(admission) {
-                Ok(slot) => slot,
-                Err(why) => return refuse(why, &arrival, request),
-            };
-            match self.run(CallContext::capture(core), request, slot, &mut arrival) {
-                Ok(future) => return Ok(future),
+            match self.bypass(request, &mut arrival) {
+                Break(done) => return done,
                 // The inner is not ready. The request has to wait, like any other.
-                Err(back) => request = back.request,
+                Continue(back) => request = back,
             }
         }
         let (context, place) = match admit(admission, &mut arrival, reserved) {
@@ -213,8 +205,34 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         Ok(enqueue(to, outgoing, place, runtime, &mut arrival))
     }
 
+    /// Calls the inner in a slot of the bypass budget. Goes on with the request if the inner is not
+    /// ready.
+    #[cold]
+    #[allow(clippy::type_complexity, reason = "the result of an attempt, or the request")]
+    fn bypass<Req>(
+        &self,
+        request: Req,
+        arrival: &mut Arrival,
+    ) -> ControlFlow<Result<QueuedFuture<S, Req, Responder<R, H>>, NotSent<Req>>, Req>
+    where
+        S: InnerService<Req>,
+        Q: ClassifyRequest<Req>,
+        Responder<R, H>: Respond<S::Response, S::Error>,
+    {
+        let core = &*self.inner.core;
+        let slot = match admit_bypass(&core.admission) {
+            Ok(slot) => slot,
+            Err(why) => return Break(Err(NotSent::Refused(why, arrival.rank, request))),
+        };
+        match self.run(CallContext::capture(core), request, slot, arrival) {
+            Ok(future) => Break(Ok(future)),
+            Err(back) => Continue(back.request),
+        }
+    }
+
     /// Calls the inner on the caller's thread, without waiting. `Err` if the inner is not ready, or
     /// if no runtime can run the call.
+    #[inline(always)]
     fn run<'a, Req>(
         &self,
         mut context: CallContext,
@@ -271,67 +289,6 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             },
         })
     }
-
-    /// Returns the error of a dead inner, and gives up the place or the wait for a place.
-    #[inline]
-    fn poll_dead(&mut self) -> Option<BoxError> {
-        let dead = self.inner.dead()?.clone();
-        (self.reserved, self.waiter) = (None, None);
-        Some(dead.into())
-    }
-
-    /// Waits for a place, under `Overflow::Wait`.
-    fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let core = &self.inner.core;
-        let reserve = || Reserved::take(&core.admission, || Arc::clone(core));
-        if let Some(reserved) = &mut self.reserved {
-            if let Reserved::TimedOut(_) = reserved {
-                // A place may have become free since the wait was over.
-                if let Some(place) = reserve() {
-                    *reserved = place;
-                }
-            }
-            return Poll::Ready(Ok(()));
-        }
-        self.reserved = reserve();
-        if self.reserved.is_none() && may_not_wait_for_a_place(core) {
-            // The call finds no place either, and is refused.
-            self.waiter = None;
-            return Poll::Ready(Ok(()));
-        }
-        if self.reserved.is_none() {
-            match &self.waiter {
-                Some(waiter) => waiter.renew(cx.waker()),
-                None => self.waiter = Some(Waiter::join(Arc::clone(core), cx.waker())),
-            }
-            // Try again, since a place may have been freed before the waiter was in the list.
-            self.reserved = reserve();
-        }
-        if self.reserved.is_none() {
-            // While a place stays free, the drain task wakes more services, in case the woken
-            // service sleeps. Without a runtime no drain task exists, and no service sleeps.
-            let _ = ensure_drained(core);
-            ensure_standby(core, None);
-            // The inner may have died before the waiter was in the list.
-            fence(SeqCst);
-            if let Some(error) = self.poll_dead() {
-                return Poll::Ready(Err(error));
-            }
-            let core = &*self.inner.core;
-            let Some(waiter) = self.waiter.as_mut() else { return Poll::Pending };
-            if !waiter.poll_late(&core.runtime, cx) {
-                return Poll::Pending;
-            }
-            self.reserved = Some(Reserved::TimedOut(waiter.waited()));
-        }
-        if let Some(waiter) = self.waiter.take() {
-            self.inner.core.metrics.on_place_wait(waiter.waited());
-        }
-        // Between the two steps of the reservation, a drain may have counted the place as a
-        // request.
-        self.inner.core.admission.listeners.watchers.on_place_free(true);
-        Poll::Ready(Ok(()))
-    }
 }
 
 impl<S, Q, R, H, Req> Service<Req> for LoadLevel<S, Q, R, H>
@@ -350,11 +307,15 @@ where
     type Future = Call<S, Req, H>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        if let Some(error) = self.poll_dead() {
-            return Poll::Ready(Err(error));
+        let Self { inner, next_place, .. } = self;
+        if let Some(dead) = inner.dead() {
+            // Gives up the place, or the wait for a place.
+            *next_place = NextPlace::Unasked;
+            return Poll::Ready(Err(dead.clone().into()));
         }
-        match self.inner.core.settings.overflow {
-            Overflow::Wait => self.poll_place(cx),
+        let dead = || inner.dead().map(|dead| dead.clone().into());
+        match inner.core.settings.overflow {
+            Overflow::Wait => next_place.poll(&inner.core, dead, cx),
             Overflow::Reject | Overflow::EvictOldest => Poll::Ready(Ok(())),
         }
     }
@@ -378,18 +339,18 @@ where
 /// Implemented by hand, since a clone starts without a reserved place.
 impl<S, Q, R, H> Clone for LoadLevel<S, Q, R, H> {
     fn clone(&self) -> Self {
-        let Self { inner, front, reserved: _, waiter: _ } = self;
-        Self { inner: Arc::clone(inner), front: Arc::clone(front), reserved: None, waiter: None }
+        let Self { inner, front, next_place: _ } = self;
+        Self { inner: Arc::clone(inner), front: Arc::clone(front), next_place: NextPlace::Unasked }
     }
 }
 
 impl<S, Q, R, H> fmt::Debug for LoadLevel<S, Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inner, front: _, reserved, waiter: _ } = self;
+        let Self { inner, front: _, next_place } = self;
         f.debug_struct("LoadLevel")
             .field("inner", inner)
             .field("request_classifier", &Opaque)
-            .field("reserved", &reserved.as_ref().is_some_and(Reserved::is_place))
+            .field("reserved", &next_place.is_held())
             .finish_non_exhaustive()
     }
 }

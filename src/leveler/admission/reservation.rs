@@ -55,13 +55,18 @@ impl<G: Grantor> Reservation<G> {
 }
 
 impl<G: Grantor> Drop for Reservation<G> {
-    #[inline(always)]
+    #[inline]
     fn drop(&mut self) {
         if let Some(grantor) = self.grantor.take() {
-            let admission = grantor.admission();
-            admission.bound.end_reservation();
-            let after = admission.bound.release_waiting(1);
-            admission.listeners.on_place_free(after, admission.bound.reserved());
+            give_back(grantor);
         }
     }
+}
+
+#[cold]
+fn give_back<G: Grantor>(grantor: G) {
+    let admission = grantor.admission();
+    admission.bound.end_reservation();
+    let after = admission.bound.release_waiting(1);
+    admission.listeners.on_place_free(after, admission.bound.reserved());
 }
