@@ -1,5 +1,7 @@
 //! The right to run.
 
+use std::mem;
+
 use super::{Admission, Grantor, bound::Slots, unserved::Unserved, word::Counts};
 use crate::{
     class::Priority,
@@ -65,7 +67,10 @@ impl<G: Grantor> Slot<G> {
     #[inline]
     pub(crate) fn map<H: Grantor>(mut self, to: impl FnOnce(G) -> H) -> Slot<H> {
         let (slots, is_live) = (self.slots, AtomicBool::new(self.is_live()));
-        Slot { grantor: self.grantor.take().map(to), slots, is_live }
+        let grantor = self.grantor.take();
+        // Nothing is left to drop, and the compiler does not see it.
+        mem::forget(self);
+        Slot { grantor: grantor.map(to), slots, is_live }
     }
 
     /// Goes on as the same slot, with a longer-lived way to the same admission.
@@ -73,6 +78,7 @@ impl<G: Grantor> Slot<G> {
     pub(crate) fn move_to<H: Grantor>(mut self, grantor: H) -> Slot<H> {
         let (slots, is_live) = (self.slots, AtomicBool::new(self.is_live()));
         self.grantor = None;
+        mem::forget(self);
         Slot { grantor: Some(grantor), slots, is_live }
     }
 

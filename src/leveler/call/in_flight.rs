@@ -123,7 +123,7 @@ impl Marks {
 
 impl<O, A> InFlight<O, A> {
     /// Records a direct call.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn direct(
         slot: Slot<&Admission>,
         inner: Arc<dyn Judge<O, A>>,
@@ -143,7 +143,7 @@ impl<O, A> InFlight<O, A> {
         Some(Self::new(slot.map(|inner| inner as Arc<dyn Judge<O, A>>), start))
     }
 
-    #[inline]
+    #[inline(always)]
     fn new(slot: Slot<Arc<dyn Judge<O, A>>>, start: Start) -> Self {
         let Start { at, wait, priority, budget, kind, charge, holds_body } = start;
         let marks = Marks::new(priority, kind, holds_body);

@@ -19,15 +19,18 @@ impl Mean {
     }
 
     /// Returns the mean in nanoseconds, and the number of samples.
+    #[inline]
     pub(super) fn load(&self) -> (f32, u32) {
         let word = self.0.load(Relaxed);
         (f32::from_bits((word >> 32) as u32), word as u32)
     }
 
+    #[inline]
     pub(super) fn store(&self, nanos: f32, samples: u32) {
         self.0.store(u64::from(nanos.to_bits()) << 32 | u64::from(samples), Relaxed);
     }
 
+    #[inline]
     pub(super) fn record(&self, nanos: f32) {
         let (known, samples) = self.load();
         let samples = samples.saturating_add(1);

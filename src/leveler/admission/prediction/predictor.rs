@@ -59,6 +59,7 @@ impl Predictor {
 
     /// Records the service time of a returned call. `held` is the time for which the call had its
     /// slot, if that is longer.
+    #[inline]
     pub(crate) fn record(&self, like: Likeness, time: Duration, held: Option<Duration>) {
         let nanos = nanos(time);
         self.service_times.record(like.priority, nanos, held.map(self::nanos));
@@ -178,6 +179,7 @@ fn is_congested(history: &History, known: Known, budget: Budget, left: Duration,
     history.is_congested(begins, is_mixed || in_flight <= at.limit / 64.0)
 }
 
+#[inline]
 fn nanos(time: Duration) -> f32 {
     time.as_secs() as f32 * 1e9 + time.subsec_nanos() as f32
 }

@@ -42,6 +42,7 @@ impl ServiceTimes {
 
     /// Records a call that took `nanos` nanoseconds. `held` is the time for which the call had its
     /// slot, if that is longer.
+    #[inline]
     pub(super) fn record(&self, priority: Priority, nanos: f32, held: Option<f32>) {
         let seen = self.seen.load(Relaxed);
         let is_plain = priority == Priority::default() && held.is_none();
@@ -52,6 +53,7 @@ impl ServiceTimes {
     }
 
     /// Records the time per slot. Called before the service time is recorded.
+    #[inline(never)]
     fn record_slot(&self, priority: Priority, nanos: f32, held: Option<f32>, mut seen: u8) {
         if held.is_some() && seen & HELD == 0 {
             // Until now the slot of each call was free at its end.
