@@ -113,7 +113,7 @@ impl Core {
     /// Feeds a finished call to the algorithm, and applies the new limit.
     #[inline]
     pub(crate) fn on_sample(&self, sample: &Sample) {
-        let store = |limit| self.admission.store_limit(limit);
+        let store = |limit| self.admission.store_asked_limit(limit);
         let stored = self.limiter.tell(|algorithm| algorithm.on_sample(sample), store);
         self.on_limit_stored(stored);
     }
@@ -121,7 +121,7 @@ impl Core {
     /// Feeds the time to the algorithm, and applies the new limit.
     pub(crate) fn on_tick(&self, now: Instant) {
         let load = Load::new(self.admission.running(), self.admission.occupancy.queued());
-        let store = |limit| self.admission.store_limit(limit);
+        let store = |limit| self.admission.store_asked_limit(limit);
         let stored = self.limiter.tell(|algorithm| algorithm.on_tick(now, &load), store);
         self.on_limit_stored(stored);
     }
@@ -156,7 +156,7 @@ impl Core {
 
     /// Returns control of the limit to the algorithm. Returns whether there is one.
     pub(crate) fn resume_adaptive(&self) -> bool {
-        let store = |limit| self.admission.store_limit(limit);
+        let store = |limit| self.admission.store_asked_limit(limit);
         let (resumed, stored) = self.limiter.thaw(self.admission.limit(), store);
         self.on_limit_stored(stored);
         self.wake();
@@ -183,7 +183,13 @@ impl Core {
     /// may run its task on the spot.
     #[inline]
     fn on_limit_stored(&self, stored: Option<StoredLimit>) {
-        let Some(stored) = stored.filter(StoredLimit::is_new) else { return };
+        if let Some(stored) = stored.filter(StoredLimit::is_new) {
+            self.on_new_limit(stored);
+        }
+    }
+
+    #[cold]
+    fn on_new_limit(&self, stored: StoredLimit) {
         self.admission.on_limit_stored(&stored);
         let StoredLimit { before, after, .. } = stored;
         if before != after {

@@ -46,7 +46,7 @@ impl Limiter {
     pub(super) fn tell<T>(
         &self,
         news: impl FnOnce(&mut dyn Algorithm),
-        store: impl FnOnce(f64) -> T,
+        store: impl FnOnce(f64) -> Option<T>,
     ) -> Option<T> {
         if self.is_adaptive() { self.tell_algorithm(news, store) } else { None }
     }
@@ -54,7 +54,7 @@ impl Limiter {
     fn tell_algorithm<T>(
         &self,
         news: impl FnOnce(&mut dyn Algorithm),
-        store: impl FnOnce(f64) -> T,
+        store: impl FnOnce(f64) -> Option<T>,
     ) -> Option<T> {
         let mut guard = self.lock()?;
         let algorithm = guard.as_deref_mut().filter(|_| self.is_adaptive())?;
@@ -67,7 +67,7 @@ impl Limiter {
         match asked {
             // The algorithm itself has had the limit set by hand.
             Ok(_) if !self.is_adaptive() => None,
-            Ok(limit) => Some(store(limit)),
+            Ok(limit) => store(limit),
             Err(_) => {
                 self.is_adaptive.store(false, SeqCst);
                 let algorithm = guard.take();
@@ -89,7 +89,11 @@ impl Limiter {
 
     /// Listens to the algorithm again, which goes on from `limit`. Returns whether there is one,
     /// and the result of `store`, as [`tell`](Self::tell) does.
-    pub(super) fn thaw<T>(&self, limit: usize, store: impl FnOnce(f64) -> T) -> (bool, Option<T>) {
+    pub(super) fn thaw<T>(
+        &self,
+        limit: usize,
+        store: impl FnOnce(f64) -> Option<T>,
+    ) -> (bool, Option<T>) {
         if self.lock().is_some_and(|algorithm| algorithm.is_none()) {
             return (false, None);
         }
@@ -111,11 +115,14 @@ impl Limiter {
 
     /// Locks the algorithm. `None` if the thread is inside of an algorithm, and the lock is taken:
     /// perhaps by the thread itself, which would wait for ever. An algorithm may own a handle.
+    #[inline]
     fn lock(&self) -> Option<UserMutexGuard<'_, Option<Box<dyn Algorithm>>>> {
-        match InAlgorithm::is_on() {
-            true => self.algorithm.try_lock(),
-            false => Some(self.algorithm.lock()),
-        }
+        self.algorithm.try_lock().or_else(|| self.lock_later())
+    }
+
+    #[cold]
+    fn lock_later(&self) -> Option<UserMutexGuard<'_, Option<Box<dyn Algorithm>>>> {
+        if InAlgorithm::is_on() { None } else { Some(self.algorithm.lock()) }
     }
 
     /// Returns whether the next dispatch has to wake the drain task, for the ticker.
@@ -156,6 +163,7 @@ struct InAlgorithm {
 }
 
 impl InAlgorithm {
+    #[inline]
     fn begin() -> Self {
         Self { before: IN_ALGORITHM.replace(true) }
     }
@@ -166,6 +174,7 @@ impl InAlgorithm {
 }
 
 impl Drop for InAlgorithm {
+    #[inline]
     fn drop(&mut self) {
         IN_ALGORITHM.set(self.before);
     }

@@ -195,6 +195,13 @@ impl Admission {
         self.bound.set_limit(limit)
     }
 
+    /// Stores the limit that an algorithm asks for, if it is another. Mostly it is not.
+    #[inline]
+    pub(crate) fn store_asked_limit(&self, limit: f64) -> Option<StoredLimit> {
+        let is_same = self.bound.exact_limit().to_bits() == limit.to_bits();
+        if is_same { None } else { Some(self.store_limit(limit)) }
+    }
+
     /// Notifies the listeners of a new limit.
     pub(crate) fn on_limit_stored(&self, stored: &StoredLimit) {
         if stored.before != stored.after {
