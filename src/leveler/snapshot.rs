@@ -3,7 +3,7 @@ use tokio::time::Instant;
 use super::{admission::Admission, core::Core};
 use crate::{
     class::Priority,
-    stats::{Counters, PriorityStats, Recorder, Stats},
+    stats::{Counters, Histogram, PriorityStats, Recorder, Stats},
 };
 
 /// Takes a snapshot of everything.
@@ -50,7 +50,7 @@ pub(crate) fn stats(core: &Core) -> Stats {
         waiting_for_place,
         reserved: core.admission.reserved(),
         longest_wait_for_place: since.map(|since| now.saturating_duration_since(since)),
-        wait_for_place: place_wait.unwrap_or_else(|| Recorder::new().snapshot()),
+        wait_for_place: place_wait.unwrap_or_else(Histogram::empty),
         service_time: core.metrics.service_time.snapshot(),
         period: now.saturating_duration_since(core.metrics.built),
         taken: now,

@@ -36,8 +36,9 @@ impl Recorder {
     }
 
     pub(crate) fn snapshot(&self) -> Histogram {
-        let mut buckets = vec![0; BUCKETS];
-        for stripe in self.buckets.all() {
+        let [first, others @ ..] = self.buckets.each_ref();
+        let mut buckets: Vec<_> = first.iter().map(|count| count.load(Relaxed)).collect();
+        for stripe in others {
             for (sum, count) in buckets.iter_mut().zip(stripe.iter()) {
                 *sum += count.load(Relaxed);
             }
@@ -63,6 +64,11 @@ pub struct Histogram {
 }
 
 impl Histogram {
+    /// Returns a histogram of nothing.
+    pub(crate) fn empty() -> Self {
+        Self { buckets: vec![0; BUCKETS], zeros: 0 }
+    }
+
     /// Adds `count` times of zero.
     pub(crate) fn with_zeros(mut self, count: u64) -> Self {
         self.buckets[0] += count;

@@ -42,6 +42,11 @@ impl<T> Striped<T> {
         &self.0[mine.unwrap_or(0)].0
     }
 
+    /// Returns the values of all threads.
+    pub(super) fn each_ref(&self) -> [&T; STRIPES] {
+        self.0.each_ref().map(|stripe| &stripe.0)
+    }
+
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|stripe| &stripe.0)
     }
