@@ -245,6 +245,10 @@ impl<T: QueueItem> RequestDeque<T> {
 
     /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
+        // Mostly the oldest have gone. To drop them moves no others.
+        while self.main.front().is_some_and(|entry| entry.item.is_gone()) {
+            self.main.pop_front();
+        }
         self.main.retain(|entry| !entry.item.is_gone());
         self.main.shrink_to(KEPT_CAPACITY);
         self.weight = self.main.iter().map(Entry::weight).sum();

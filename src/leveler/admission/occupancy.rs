@@ -203,10 +203,11 @@ impl Occupancy {
     /// is longer.
     pub(crate) fn is_over_share(&self, rank: Rank) -> bool {
         let index = rank.priority.index();
+        if rank.flow == NO_FLOW || self.active[index].load(Relaxed) <= 1 {
+            return false;
+        }
         let own = self.own(rank);
-        rank.flow != NO_FLOW
-            && self.active[index].load(Relaxed) > 1
-            && self.weight_at(index) > own
+        self.weight_at(index) > own
             && own + u64::from(rank.cost) >= self.longest[index].load(Relaxed)
     }
 
