@@ -39,6 +39,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the leveler, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
+
     let smoke = std::env::args().any(|argument| argument == "--smoke");
     let lines = if smoke { 2 } else { 14 };
 

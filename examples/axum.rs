@@ -30,6 +30,9 @@ use tower_load_leveling::{
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the leveler, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
+
     let leveler = leveler()?;
     let handle = leveler.handle();
     let app = app(leveler);

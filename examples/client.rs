@@ -30,6 +30,9 @@ const CALLERS: usize = 40;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the leveler, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
+
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let uri = format!("http://{}/", listener.local_addr()?);
     tokio::spawn(async move { axum::serve(listener, fragile()).await });

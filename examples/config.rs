@@ -36,6 +36,9 @@ const BETWEEN: Duration = Duration::from_millis(2);
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the leveler, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
+
     match env::args_os().nth(1) {
         Some(path) => run(Path::new(&path)).await,
         None => {

@@ -55,6 +55,9 @@ impl Algorithm for InTime {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the leveler, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
+
     let algorithm = InTime { target: SERVICE.mul_f64(1.5), limit: 1.0, changed: None };
     let leveler = LoadLevelLayer::builder().capacity(256).adaptive(algorithm).build()?;
     let handle = leveler.handle();

@@ -25,6 +25,9 @@ const EVENTS: usize = 100;
 // On one thread nothing is written before the first `await`, so that this always prints the same.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the leveler, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
+
     let leveler = LoadLevelLayer::builder()
         .name("audit")
         .capacity(64)

@@ -39,6 +39,9 @@ type Leveler = LoadLevelLayer<fn(&Request<Incoming>) -> Class>;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the leveler, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
+
     let leveler: Leveler = LoadLevelLayer::builder()
         .name("orders")
         .capacity(4)

@@ -73,7 +73,7 @@ where
     let gives_up = inner.core.settings.gives_up();
     // Made before anything that may panic: its drop cancels the call.
     let future = ResponseFuture::sent(Arc::clone(&call) as _, gives_up);
-    tracing::trace!("request queued");
+    tracing::trace!(name = %inner.core.settings.name, "request queued");
     leveler.send(call, caller);
     // The death may have been told before the request was sent.
     if inner.dead().is_some() {

@@ -73,6 +73,9 @@ mod sealed {
     /// The slot of a call that has returned.
     #[allow(unnameable_types, reason = "for this crate alone")]
     pub trait Kept: Send + Sync {
+        /// Returns the name of the leveler.
+        #[cfg(feature = "http")]
+        fn leveler(&self) -> Option<&str>;
         /// Judges the call once more, by its trailers.
         #[cfg(feature = "http")]
         fn judge_trailers(&mut self, trailers: &http::HeaderMap);

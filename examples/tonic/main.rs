@@ -39,6 +39,9 @@ impl Greeter for Slow {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the leveler, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
+
     let leveler = LoadLevelLayer::builder()
         .name("greeter")
         .capacity(4)

@@ -151,7 +151,8 @@ async fn watch<B>(
             held.cut = Some(cut);
             (body, held.slot.take(), cut)
         };
-        tracing::warn!(why = %cut.error(), "response body dropped");
+        let name = slot.as_ref().and_then(|slot| slot.leveler());
+        tracing::warn!(name, why = %cut.error(), "response body dropped");
         // Outside of the lock, since this is user code. The slot is released after the work has
         // ended.
         drop(body);

@@ -122,7 +122,7 @@ impl TimeLimits {
         let said = headers.get(name).and_then(|value| {
             let deadline = value.to_str().ok().and_then(parse).and_then(after);
             if deadline.is_none() {
-                tracing::debug!(%name, ?value, "deadline ignored");
+                tracing::debug!(header = %name, ?value, "deadline ignored");
             }
             deadline
         });

@@ -17,6 +17,7 @@ use super::{
     pace::Pacing,
     runtime::Runtime,
     settings::Given,
+    vitals::is_of_load,
 };
 use crate::{
     class::Rank,
@@ -55,7 +56,7 @@ impl Core {
     ) -> Self {
         Self {
             admission: Admission::new(&settings),
-            limiter: Limiter::new(algorithm),
+            limiter: Limiter::new(Arc::clone(&settings.name), algorithm),
             link: Link::new(receiver, settings.line),
             metrics: Metrics::new(),
             runtime: Runtime::new(settings.runtime.clone()),
@@ -88,7 +89,7 @@ impl Core {
             self.wake();
         }
         let seconds = || wait.get().unwrap_or_default().as_secs_f64();
-        tracing::trace!(wait = seconds(), "request dispatched");
+        tracing::trace!(name = %self.settings.name, wait = seconds(), "request dispatched");
     }
 
     /// Takes note of the real time of a charged call.
@@ -224,13 +225,6 @@ impl Core {
         self.wake();
     }
 
-    /// Logs the end of the burst, once nothing waits any more.
-    pub(crate) fn on_queue_empty(&self) {
-        if self.metrics.overflow.end() {
-            tracing::info!(name = %self.settings.name, "queue is empty again");
-        }
-    }
-
     /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
     pub(crate) fn refuse(&self, why: Refusal, rank: Rank) -> Rejected {
         let Admission { counters, occupancy, .. } = &self.admission;
@@ -257,8 +251,10 @@ impl Core {
         let Rejected { queued, limit, .. } = rejected;
         let name = &*self.settings.name;
         tracing::debug!(%name, reason = reason.as_str(), queued, limit, "request refused");
-        if why == Refusal::Full && self.metrics.overflow.begin() {
-            tracing::info!(%name, queued, limit, "queue is full");
+        let refusing = &self.metrics.refusing;
+        if !refusing.is_on() && is_of_load(reason) && refusing.begin() {
+            // The drain task looks whether this is more than a burst.
+            self.wake();
         }
         rejected
     }

@@ -2,6 +2,7 @@ use std::{
     cell::Cell,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 use super::panics::contain;
@@ -15,6 +16,8 @@ use crate::{
 
 /// The limit algorithm, if any.
 pub(crate) struct Limiter {
+    /// The name of the leveler, for events.
+    name: Arc<str>,
     algorithm: UserMutex<Option<Box<dyn Algorithm>>>,
     /// Set while the algorithm decides the limit. Spares a fixed limit the lock.
     is_adaptive: AtomicBool,
@@ -24,8 +27,9 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    pub(super) fn new(algorithm: Option<Box<dyn Algorithm>>) -> Self {
+    pub(super) fn new(name: Arc<str>, algorithm: Option<Box<dyn Algorithm>>) -> Self {
         Self {
+            name,
             is_adaptive: AtomicBool::new(algorithm.is_some()),
             wants_ticks: AtomicBool::new(algorithm.is_some()),
             algorithm: UserMutex::new(algorithm),
@@ -74,7 +78,8 @@ impl Limiter {
                 drop(guard);
                 // Outside of the lock, since it is user code.
                 contain(|| drop(algorithm));
-                tracing::warn!("limit algorithm panicked, the limit stays what it is");
+                let name = &*self.name;
+                tracing::warn!(%name, "limit algorithm panicked, the limit stays what it is");
                 None
             }
         }

@@ -17,7 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) service_time: Recorder,
     /// The waits for a place that are over. Made at the first: most levelers never wait for one.
     pub(crate) place_wait: OnceLock<Recorder>,
-    pub(crate) overflow: Notice,
+    pub(crate) refusing: Refusing,
 }
 
 impl Metrics {
@@ -27,7 +27,7 @@ impl Metrics {
             wait: Recorder::new(),
             service_time: Recorder::new(),
             place_wait: OnceLock::new(),
-            overflow: Notice(AtomicBool::new(false)),
+            refusing: Refusing(AtomicBool::new(false)),
         }
     }
 
@@ -37,18 +37,24 @@ impl Metrics {
     }
 }
 
-/// Remembers whether an event was logged and its end was not.
+/// Remembers whether a request was refused since the drain task last looked.
 #[derive(Debug)]
-pub(crate) struct Notice(AtomicBool);
+pub(crate) struct Refusing(AtomicBool);
 
-impl Notice {
-    /// Begins the event. Returns whether to log the beginning.
+impl Refusing {
+    /// Takes note of a refusal. Returns whether it is the first since the last look.
     pub(crate) fn begin(&self) -> bool {
-        !self.0.load(SeqCst) && !self.0.swap(true, SeqCst)
+        !self.is_on() && !self.0.swap(true, SeqCst)
     }
 
-    /// Ends the event. Returns whether to log the end.
+    /// Takes note of a look. Returns whether a request was refused before. Call before the counters
+    /// are read.
     pub(crate) fn end(&self) -> bool {
-        self.0.load(SeqCst) && self.0.swap(false, SeqCst)
+        self.is_on() && self.0.swap(false, SeqCst)
+    }
+
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.load(SeqCst)
     }
 }

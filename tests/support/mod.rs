@@ -1,6 +1,7 @@
 //! What several test files use.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
+pub mod captured;
 pub mod gate;
 #[cfg(feature = "grpc")]
 pub mod sockets;

@@ -59,6 +59,11 @@ struct HeldSlot<O, A> {
 
 impl<O, A> Kept for HeldSlot<O, A> {
     #[cfg(feature = "http")]
+    fn leveler(&self) -> Option<&str> {
+        self.in_flight.judge().map(|judge| &*judge.core().settings.name)
+    }
+
+    #[cfg(feature = "http")]
     fn judge_trailers(&mut self, trailers: &http::HeaderMap) {
         let judge = self.in_flight.judge();
         if let Some(outcome) = judge.and_then(|judge| judge.judge_trailers(trailers)) {

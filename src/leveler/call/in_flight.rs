@@ -198,7 +198,8 @@ impl<O, A> InFlight<O, A> {
         } else {
             drop(self.slot.release());
         }
-        tracing::trace!(?end, "request finished");
+        let name = || self.judge().map(|judge| &*judge.core().settings.name);
+        tracing::trace!(name = name(), ?end, "request finished");
     }
 
     fn end_limited(&self, core: &Core, end: End, returned: Option<Instant>) {

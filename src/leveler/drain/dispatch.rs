@@ -61,8 +61,6 @@ impl<'a> Dispatcher<'a> {
         }
         if left == 0 {
             cx.waker().wake_by_ref();
-        } else if core.counts().waiting() == 0 {
-            core.on_queue_empty();
         }
         due
     }

@@ -11,6 +11,7 @@ use super::{
     evict::evict,
     expire::expire,
     intake,
+    lookout::Lookout,
     offers::Offers,
     ticks::Ticker,
 };
@@ -85,13 +86,15 @@ struct Drain<'a> {
     ticker: Ticker,
     offers: Offers,
     alarm: Alarm,
+    lookout: Lookout,
 }
 
 impl<'a> Drain<'a> {
     fn new(seated: &'a Seated) -> Self {
         let Seated { core, generation } = seated;
         let (ticker, offers, alarm) = (Ticker::default(), Offers::default(), Alarm::default());
-        Self { core, generation: *generation, ticker, offers, alarm }
+        let (generation, lookout) = (*generation, Lookout::default());
+        Self { core, generation, ticker, offers, alarm, lookout }
     }
 
     /// Does all work due now, and arranges the next wake-up. At the end returns whether another
@@ -124,6 +127,7 @@ impl<'a> Drain<'a> {
         if let Some(next) = late.into_iter().chain(due).min() {
             self.alarm.set(next, cx);
         }
+        self.lookout.poll(core, drained, waiting, cx);
         if found.is_closed && waiting == 0 { Poll::Ready(false) } else { Poll::Pending }
     }
 }
@@ -141,7 +145,8 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
     backlog.queue.look_for_oldest(waiting, drained.is_busy);
     let late = backlog.queue.next_late();
     drop(backlog);
-    if let Some(sheds) = drained.window.look(&core.admission.shedder, waiting, drained.now) {
+    let sheds = drained.window.look(&core.admission.shedder, waiting, drained.now);
+    if let Some(sheds) = sheds.and_then(|sheds| drained.sheds.look(sheds, drained.now)) {
         let name = &*core.settings.name;
         tracing::info!(%name, sheds, "lower priorities are refused");
     }

@@ -5,7 +5,10 @@ use tokio::time::Instant;
 use crate::{
     leveler::{
         admission::shedding::window::Window,
+        edge::Edge,
+        overload::Overload,
         pace::{Pace, Pacing},
+        stall::Stall,
     },
     queue::ChargeId,
 };
@@ -18,6 +21,10 @@ pub(crate) struct Drained {
     /// Counts dispatches, for shedding by priority.
     pub(crate) window: Window,
     pub(crate) limit_report: LimitReport,
+    pub(crate) overload: Overload,
+    pub(crate) stall: Stall,
+    /// The shedding of lower priorities, as far as told.
+    pub(crate) sheds: Edge,
     /// Empty between two polls. Kept to reuse the memory.
     pub(crate) settlements: Vec<(ChargeId, Duration)>,
     /// Set if the last turn has dispatched or removed anything.
@@ -33,6 +40,9 @@ impl Drained {
             pace: Pace::new(pacing, now),
             window: Window::new(now),
             limit_report: LimitReport::default(),
+            overload: Overload::default(),
+            stall: Stall::default(),
+            sheds: Edge::default(),
             settlements: Vec::new(),
             is_busy: false,
             now,
@@ -47,6 +57,8 @@ pub(crate) struct LimitReport {
     /// The recent share of ticks with requests waiting for slots.
     share: f64,
     is_on: bool,
+    /// The number of ticks for which no begin is told.
+    quiet: u16,
 }
 
 /// A change for an operator to know of.
@@ -66,12 +78,17 @@ impl LimitReport {
     /// The weight of a tick. Ticks of half a second ago weigh a third.
     const WEIGHT: f64 = 0.02;
 
+    /// The least number of ticks between two begins: ten seconds. The ticks of an idle leveler
+    /// pause, which makes it longer.
+    const APART: u16 = 1000;
+
     /// Takes note, after a tick and a dispatch, whether requests still wait for slots alone.
     pub(crate) fn on_tick(&mut self, waits_for_slots: bool) -> Option<LimitChange> {
         let now = f64::from(u8::from(waits_for_slots));
         self.share += Self::WEIGHT * (now - self.share);
-        if !self.is_on && self.share > Self::ON {
-            self.is_on = true;
+        self.quiet = self.quiet.saturating_sub(1);
+        if !self.is_on && self.share > Self::ON && self.quiet == 0 {
+            (self.is_on, self.quiet) = (true, Self::APART);
             return Some(LimitChange::Holds);
         }
         if self.share < Self::OFF { self.end() } else { None }

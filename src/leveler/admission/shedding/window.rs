@@ -29,7 +29,7 @@ impl Window {
     }
 
     /// Takes note of the number of waiting requests and, at the end of a window, moves the cutoff.
-    /// Returns whether requests are shed now, if the answer has changed.
+    /// Returns, at the end of a window, whether requests are shed now.
     pub(crate) fn look(&mut self, shedder: &Shedder, waiting: usize, now: Instant) -> Option<bool> {
         if !shedder.has_priorities() {
             return None;
@@ -39,8 +39,7 @@ impl Window {
         if length < WINDOW {
             return None;
         }
-        let was_open = self.cutoff.is_open();
-        if !was_open && shedder.is_open() {
+        if !self.cutoff.is_open() && shedder.is_open() {
             // A newcomer has found the overload over.
             self.cutoff = Cutoff::new();
         }
@@ -52,6 +51,6 @@ impl Window {
         shedder.arrivals.on_window(cut, self.remembered);
         shedder.set_cutoff(self.cutoff.level(), now);
         (self.began, self.served, self.stood) = (now, 0, waiting > 0);
-        (self.cutoff.is_open() != was_open).then_some(was_open)
+        Some(!self.cutoff.is_open())
     }
 }

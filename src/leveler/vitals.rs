@@ -1,0 +1,88 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::{error::Reason, stats::ReasonCounts};
+
+/// What a leveler has been asked for and has done, as of an instant. The events about overload and
+/// stalls rest on it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vitals {
+    pub(crate) now: Instant,
+    /// Requests that arrived.
+    pub(crate) asked: u64,
+    /// Admitted requests that have ended in any way but removal.
+    pub(crate) ended: u64,
+    /// Requests refused or removed under load. Those turned away since the leveler was closed, or
+    /// had no runtime, are not counted.
+    pub(crate) rejected: ReasonCounts,
+    pub(crate) queued: usize,
+    /// Set if no slot is free, and dispatch is not paused.
+    pub(crate) is_all_taken: bool,
+    /// The longest time that a healthy inner may need for the next end of a call, as far as known.
+    pub(crate) patience: Duration,
+}
+
+/// The time without any end of a call after which a leveler counts as stalled, as in
+/// [`State::Stalled`](crate::stats::State::Stalled).
+pub(crate) const STALL: Duration = Duration::from_secs(5);
+
+impl Vitals {
+    /// Returns what happened since an earlier instant.
+    pub(crate) fn since(&self, earlier: &Self) -> Period {
+        Period {
+            length: self.now.saturating_duration_since(earlier.now),
+            asked: self.asked.saturating_sub(earlier.asked),
+            done: self.ended.saturating_sub(earlier.ended),
+            rejected: self.rejected.minus(earlier.rejected),
+        }
+    }
+}
+
+/// Returns whether a rejection for this reason is a sign of load.
+pub(crate) fn is_of_load(reason: Reason) -> bool {
+    !matches!(reason, Reason::Closed | Reason::NoRuntime)
+}
+
+/// Returns the counts of the reasons that are signs of load.
+pub(crate) fn of_load(counts: ReasonCounts) -> ReasonCounts {
+    let count = |reason: Reason| if is_of_load(reason) { counts.get(reason) } else { 0 };
+    ReasonCounts::from_counts(Reason::EACH.map(count))
+}
+
+/// What happened between two instants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Period {
+    pub(crate) length: Duration,
+    pub(crate) asked: u64,
+    pub(crate) done: u64,
+    pub(crate) rejected: ReasonCounts,
+}
+
+impl Period {
+    /// Returns whether more than 1 % of the requests were turned away, as in
+    /// [`State::Overloaded`](crate::stats::State::Overloaded).
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.rejected.total().saturating_mul(100) > self.asked
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// Returns the vitals of a leveler that waits for its inner, after `seconds`.
+    pub(crate) fn at(origin: Instant, seconds: f64, asked: u64, full: u64) -> Vitals {
+        let mut rejected = [0; Reason::ALL.len()];
+        rejected[Reason::Full as usize] = full;
+        Vitals {
+            now: origin + Duration::from_secs_f64(seconds),
+            asked,
+            ended: 0,
+            rejected: ReasonCounts::from_counts(rejected),
+            queued: 1,
+            is_all_taken: true,
+            patience: STALL,
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The events for an operator: few, on the edges, and each with the name of its leveler.
+
+mod support;
+
+use std::{fs, path::Path, time::Duration};
+
+use support::{
+    builder,
+    captured::{Captured, Event},
+    gate::Gate,
+    settle,
+};
+use tokio::{
+    runtime,
+    time::{interval, sleep},
+};
+use tower::{BoxError, Layer, Service, service_fn};
+use tower_load_leveling::{LoadLevel, LoadLevelLayer};
+use tracing::Level;
+
+const MS: Duration = Duration::from_millis(1);
+const STALL: &str = "nothing has finished for 5 s, all slots are taken";
+
+/// Makes `calls` calls at once at each interval, for some time.
+async fn load<S>(service: &mut LoadLevel<S>, calls: u32, each: Duration, time: Duration)
+where
+    S: Service<u32, Response = u32, Error = BoxError> + Send + 'static,
+    S::Future: Send,
+{
+    let (mut interval, rounds) = (interval(each), time.as_millis() / each.as_millis());
+    for _ in 0..rounds {
+        interval.tick().await;
+        for id in 0..calls {
+            drop(tokio::spawn(service.call(id)));
+        }
+    }
+}
+
+/// Returns an inner that answers after a time.
+fn takes(
+    time: Duration,
+) -> impl Service<u32, Response = u32, Error = BoxError, Future: Send> + Send + 'static {
+    service_fn(move |id| async move {
+        sleep(time).await;
+        Ok(id)
+    })
+}
+
+fn levels(events: &[Event]) -> Vec<Level> {
+    events.iter().map(|event| event.0).collect()
+}
+
+/// The messages for an operator, in order.
+fn told(captured: &Captured) -> Vec<(Level, String)> {
+    let events = captured.all().into_iter().filter(|event| event.0 <= Level::INFO);
+    events.map(|(level, fields)| (level, fields["message"].clone())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_minutes_of_overload_are_told_at_the_edges_and_once_a_minute() {
+    let (_t, captured) = Captured::init();
+    let layer = LoadLevelLayer::builder().name("orders").capacity(10).concurrency(1).build();
+    let layer = layer.expect("valid");
+    let mut service = layer.layer(takes(100 * MS));
+    load(&mut service, 2, 100 * MS, Duration::from_secs(602)).await;
+    let begins = captured.events("overload begins");
+    assert_eq!(levels(&begins), [Level::INFO]);
+    let minutes = captured.events("overload goes on");
+    assert_eq!(levels(&minutes), [Level::WARN; 10]);
+    for (_, fields) in &minutes {
+        let number = |field: &str| fields[field].parse::<f64>().expect("a number");
+        assert_eq!(fields["name"], "orders");
+        assert_eq!(fields["limit"], "1");
+        assert!((1180.0..=1220.0).contains(&number("asked")), "{fields:?}");
+        assert!((590.0..=610.0).contains(&number("done")), "{fields:?}");
+        assert!((570.0..=620.0).contains(&number("rejected")), "{fields:?}");
+        assert_eq!(fields["reasons"], format!("full={}", fields["rejected"]));
+        assert!((59.0..=61.1).contains(&number("seconds")), "{fields:?}");
+        assert!((0.8..=1.1).contains(&number("oldest_wait")), "{fields:?}");
+    }
+    // Nothing comes any more, and still the end is told.
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(levels(&captured.events("overload ends")), [Level::INFO]);
+    assert_eq!(told(&captured).len(), 12);
+    sleep(Duration::from_secs(600)).await;
+    assert_eq!(told(&captured).len(), 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bursts_that_come_again_and_again_are_one_pair_of_events() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(8, 4).build().expect("valid");
+    let mut service = layer.layer(takes(MS));
+    load(&mut service, 16, 20 * MS, Duration::from_secs(10)).await;
+    assert!(layer.handle().stats().refused.full > 1000);
+    sleep(Duration::from_secs(5)).await;
+    let messages: Vec<_> = told(&captured).into_iter().map(|(_, message)| message).collect();
+    assert_eq!(messages, ["overload begins", "overload ends"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_and_one_more_later_are_nothing_to_tell() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(8, 4).build().expect("valid");
+    let mut service = layer.layer(takes(MS));
+    for _ in 0..20 {
+        load(&mut service, 16, 20 * MS, 100 * MS).await;
+        sleep(Duration::from_secs(3)).await;
+    }
+    assert!(layer.handle().stats().refused.full > 100);
+    assert_eq!(told(&captured), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn overload_without_a_queue_is_told_too() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(0, 1).build().expect("valid");
+    let mut service = layer.layer(takes(100 * MS));
+    load(&mut service, 2, 100 * MS, Duration::from_secs(10)).await;
+    assert_eq!(levels(&captured.events("overload begins")), [Level::INFO]);
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(levels(&captured.events("overload ends")), [Level::INFO]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn overload_that_shows_in_removals_alone_is_told_too() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(100, 1).max_wait(150 * MS).build().expect("valid");
+    let mut service = layer.layer(takes(100 * MS));
+    load(&mut service, 2, 100 * MS, Duration::from_secs(70)).await;
+    assert_eq!(layer.handle().stats().refused.total(), 0);
+    let minutes = captured.events("overload goes on");
+    assert!(minutes[0].1["reasons"].starts_with("max_wait="), "{minutes:?}");
+    assert_eq!((minutes.len(), captured.events("overload begins").len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_is_told_once_and_so_is_its_end() {
+    let (_t, captured) = Captured::init();
+    let layer = LoadLevelLayer::builder().name("orders").capacity(10).concurrency(1);
+    let layer = layer.max_wait(50 * MS).build().expect("valid");
+    let gate = Gate::new();
+    let mut service = layer.layer(gate.service());
+    load(&mut service, 1, 100 * MS, Duration::from_secs(600)).await;
+    let stalls = captured.events(STALL);
+    assert_eq!(levels(&stalls), [Level::WARN]);
+    assert_eq!((&*stalls[0].1["name"], &*stalls[0].1["limit"]), ("orders", "1"));
+    assert_eq!(captured.events("stall ends").len(), 0);
+    gate.finish(0);
+    sleep(Duration::from_secs(10)).await;
+    assert_eq!(levels(&captured.events("stall ends")), [Level::INFO]);
+    assert_eq!(levels(&captured.events(STALL)), [Level::WARN]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_is_told_although_nothing_happens_any_more() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(10, 1).build().expect("valid");
+    let gate = Gate::new();
+    let mut service = layer.layer(gate.service());
+    let calls: Vec<_> = (0..2).map(|id| tokio::spawn(service.call(id))).collect();
+    sleep(Duration::from_millis(4900)).await;
+    assert_eq!(told(&captured), []);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(told(&captured), [(Level::WARN, STALL.to_owned())]);
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(told(&captured).len(), 1);
+    gate.finish(0);
+    settle().await;
+    assert_eq!(levels(&captured.events("stall ends")), [Level::INFO], "at once");
+    drop(calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_slow_paused_or_paced_has_not_stalled() {
+    let (_t, captured) = Captured::init();
+    let slow = builder(1000, 1).build().expect("valid");
+    let mut service = slow.layer(takes(Duration::from_secs(3)));
+    let mut calls: Vec<_> = (0..20).map(|id| tokio::spawn(service.call(id))).collect();
+    let paced = builder(1000, 1).rate(1, Duration::from_secs(60)).build().expect("valid");
+    let mut service = paced.layer(takes(MS));
+    calls.extend((0..3).map(|id| tokio::spawn(service.call(id))));
+    let paused = builder(1000, 1).build().expect("valid");
+    let mut service = paused.layer(takes(MS));
+    paused.handle().pause();
+    calls.extend((0..3).map(|id| tokio::spawn(service.call(id))));
+    sleep(Duration::from_secs(59)).await;
+    assert_eq!(told(&captured), [(Level::INFO, "paused".to_owned())]);
+    drop(calls);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_leveler_that_is_still_asked_is_not_overloaded() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(10, 1).build().expect("valid");
+    let mut service = layer.layer(takes(MS));
+    service.call(0).await.expect("served");
+    layer.handle().close();
+    load(&mut service, 1, 10 * MS, Duration::from_secs(70)).await;
+    assert_eq!(told(&captured), [(Level::INFO, "closed".to_owned())]);
+}
+
+#[test]
+fn a_runtime_without_timers_serves_a_fixed_limit() {
+    let runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
+    let layer = builder(10, 1).build().expect("valid");
+    let gate = Gate::new();
+    let mut service = layer.layer(gate.service());
+    runtime.block_on(async {
+        let calls: Vec<_> = (0..20).map(|id| tokio::spawn(service.call(id))).collect();
+        settle().await;
+        gate.finish_all();
+        let answers = futures::future::join_all(calls).await;
+        let served = answers.into_iter().filter(|answer| matches!(answer, Ok(Ok(_)))).count();
+        assert_eq!(served, 11);
+    });
+    assert_eq!(layer.handle().stats().refused.full, 9);
+}
+
+/// Files with events of no leveler, and why.
+const WITHOUT_NAME: [(&str, &str); 3] = [
+    // A rejection layer answers for whatever is inside of it.
+    ("http/rejection.rs", "request failed"),
+    ("grpc/rejection.rs", "request failed"),
+    // The body is read before the request comes to a leveler.
+    ("http/read_ahead/service.rs", "request dropped, "),
+];
+
+#[test]
+fn every_event_has_the_name_of_its_leveler_and_is_in_the_docs() {
+    let docs = fs::read_to_string("docs/watching.md").expect("the docs");
+    let mut count = 0;
+    for (path, text) in sources(Path::new("src")) {
+        for level in ["trace", "debug", "info", "warn", "error"] {
+            // A macro in `drain/tell.rs` names the leveler in each of its events.
+            let (shared, single) = (format!("tell!({level}, "), format!("tracing::{level}!("));
+            let shared = text.split(&shared).skip(1).map(|event| format!("%name, {event}"));
+            let single = text.split(&single).skip(1);
+            for event in single.map(str::to_owned).chain(shared) {
+                // The message is the only literal of an event, or the last.
+                let end = ["\")", "\"\n"].map(|end| event.find(end));
+                let end = end.into_iter().flatten().min().expect("the end of the message");
+                let event = &event[..=end];
+                let message = event.rsplit('"').nth(1).expect("a message");
+                let is_excepted =
+                    |(file, of): &(&str, &str)| path.ends_with(file) && message.starts_with(of);
+                let has_name =
+                    ["%name", "name = ", "name,"].iter().any(|name| event.contains(name));
+                assert!(
+                    has_name || WITHOUT_NAME.iter().any(is_excepted),
+                    "{path}: `{message}` has no field `name`"
+                );
+                assert!(
+                    docs.contains(&format!("| `{level}` | `{message}` |")),
+                    "{path}: docs/watching.md lacks `{message}` at `{level}`"
+                );
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 15, "found {count} events");
+}
+
+/// Returns the files below a folder, with what is in them.
+fn sources(folder: &Path) -> Vec<(String, String)> {
+    let entries = fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry"));
+    entries
+        .flat_map(|entry| match entry.path() {
+            path if path.is_dir() => sources(&path),
+            path => {
+                let text = fs::read_to_string(&path).expect("text");
+                vec![(path.display().to_string(), text)]
+            }
+        })
+        .collect()
+}
