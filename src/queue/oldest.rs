@@ -20,10 +20,13 @@ pub(super) struct Oldest<T> {
 /// turn may be as short as a single dispatch.
 const TURNS: u8 = 16;
 
-/// The share of tombstones, as a fraction of all entries, above which a search of the drain task
-/// drops them all first: 1/16. A reader only passes over them. With less, a request would be looked at more than 16 times for each tombstone; with
-/// more, a search would pass over more of them.
+/// The tombstones, beyond a number of entries, that a search of the drain task drops first: a
+/// sixteenth of all entries. With less, a request would be looked at more than 16 times for each
+/// tombstone; with more, a search would pass over more of them. A reader only passes over them.
 const TOMBSTONES: usize = 16;
+/// The number of tombstones that may stay. A search passes over so many in a few microseconds, and
+/// a queue that keeps them keeps its place among others that are equal.
+const KEPT_TOMBSTONES: usize = 1024;
 
 impl<T: QueueItem + Clone> Oldest<T> {
     pub(super) fn new() -> Self {
@@ -52,7 +55,8 @@ impl<T: QueueItem + Clone> Oldest<T> {
         } else if !is_busy || self.turns >= TURNS {
             let is_lost = self.known.as_ref().is_none_or(|(item, _)| item.is_gone());
             let entries = queue.len();
-            if is_lost && entries.saturating_sub(live) > entries / TOMBSTONES {
+            let tombstones = entries.saturating_sub(live);
+            if is_lost && tombstones > entries / TOMBSTONES + KEPT_TOMBSTONES {
                 queue.sweep();
             }
             self.get(queue, live);
@@ -70,10 +74,10 @@ mod tests {
         queue::{Rules, testing::Item},
     };
 
-    /// A thousand requests of a hundred flows, a millisecond apart.
-    fn full(start: Instant) -> (FairQueue<Item>, Vec<Item>) {
+    /// So many requests of a hundred flows, a millisecond apart.
+    fn full(start: Instant, count: u32) -> (FairQueue<Item>, Vec<Item>) {
         let mut queue = FairQueue::new(Rules::default());
-        let items: Vec<_> = (0..1000).map(Item::new).collect();
+        let items: Vec<_> = (0..count).map(Item::new).collect();
         for item in &items {
             let rank = Rank { flow: u64::from(item.id % 100) + 1, ..Rank::default() };
             queue.push(1, rank, start + Duration::from_millis(item.id.into()), item.clone());
@@ -84,7 +88,7 @@ mod tests {
     #[test]
     fn the_oldest_is_the_first_that_has_not_gone() {
         let start = Instant::now();
-        let (mut queue, items) = full(start);
+        let (mut queue, items) = full(start, 1000);
         let mut oldest = Oldest::new();
         for first in [0, 1, 7, 100, 550, 999] {
             items[..first].iter().for_each(|item| item.gone.set(true));
@@ -97,17 +101,17 @@ mod tests {
 
     #[test]
     fn a_search_of_the_drain_task_leaves_no_tombstones_for_the_next() {
-        let (mut queue, items) = full(Instant::now());
+        let (mut queue, items) = full(Instant::now(), 4000);
         items.iter().step_by(2).for_each(|item| item.gone.set(true));
-        Oldest::new().get(&mut queue, 500);
-        assert_eq!(queue.len(), 1000, "a reader drops nothing");
-        Oldest::new().look(&mut queue, 500, false);
-        assert_eq!(queue.len(), 500);
+        Oldest::new().get(&mut queue, 2000);
+        assert_eq!(queue.len(), 4000, "a reader drops nothing");
+        Oldest::new().look(&mut queue, 2000, false);
+        assert_eq!(queue.len(), 2000);
     }
 
     #[test]
     fn a_busy_turn_searches_now_and_then_and_an_idle_one_always() {
-        let (mut queue, items) = full(Instant::now());
+        let (mut queue, items) = full(Instant::now(), 1000);
         let mut oldest = Oldest::new();
         oldest.look(&mut queue, 1000, false);
         assert!(oldest.known.is_some());
