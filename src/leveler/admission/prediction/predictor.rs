@@ -124,8 +124,8 @@ impl Predictor {
         if wait > left / 2 && wait + known.high > left {
             return by_wait;
         }
-        let micros = at.now.saturating_duration_since(self.origin).as_micros() as u64 + 1;
-        let may_probe = |time| history.may_probe(time, at.limit, micros);
+        let micros = || at.now.saturating_duration_since(self.origin).as_micros() as u64 + 1;
+        let may_probe = |time| history.may_probe(time, at.limit, micros());
         let is_probe = if at.others_wait {
             let time = in_company(known, like.budget);
             if wait + time <= left {
@@ -145,7 +145,7 @@ impl Predictor {
                 }
                 return Prediction::InTime;
             }
-            history.may_probe_congestion(micros)
+            history.may_probe_congestion(micros())
         };
         match is_probe {
             true => Prediction::Probe,

@@ -1,0 +1,119 @@
+//! A call of the inner through the leveler, from a delivery to its result.
+
+use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
+
+use futures::FutureExt;
+use tower::{BoxError, Layer, Service};
+use tower_load_leveling::{
+    ClassifyRequest, ClassifyResponse, LoadLevel, LoadLevelLayer, error::Rejected,
+};
+
+use crate::{
+    Codec, Delivery, Judge, Verdict,
+    settle::{Settled, Settler},
+};
+
+/// The retry of a message that the leveler removed without saying when to come back.
+const OVERLOADED: Duration = Duration::from_millis(100);
+
+/// What the result of a call means.
+pub(crate) enum Ended {
+    Judged(Verdict, Option<String>),
+    /// The leveler removed the request before it was started.
+    Removed(Rejected),
+}
+
+/// How a call begins.
+pub(crate) enum Started {
+    Running(Pin<Box<dyn Future<Output = Ended> + Send>>),
+    /// The leveler has no place. The message stays in hand.
+    NoPlace,
+    /// This is no request.
+    Undecodable(String),
+}
+
+/// Starts calls. Hides the types of codec, leveler, inner and judge.
+pub(crate) trait Start: Send {
+    fn start(&mut self, delivery: &Arc<Delivery>) -> Started;
+}
+
+pub(crate) struct Starter<Req, C, S, Q, R, J> {
+    codec: C,
+    service: LoadLevel<S, Q, R>,
+    judge: Arc<J>,
+    request: std::marker::PhantomData<fn(Req)>,
+}
+
+impl<Req, C, S, Q, R, J> Starter<Req, C, S, Q, R, J> {
+    pub(crate) fn new(codec: C, layer: &LoadLevelLayer<Q, R>, inner: S, judge: J) -> Self {
+        let (service, judge) = (layer.layer(inner), Arc::new(judge));
+        Self { codec, service, judge, request: std::marker::PhantomData }
+    }
+}
+
+impl<Req, C, S, Q, R, J> Start for Starter<Req, C, S, Q, R, J>
+where
+    Req: Send + 'static,
+    C: Codec<Req>,
+    S: Service<Req> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Response: Send + 'static,
+    S::Error: Into<BoxError> + Send + 'static,
+    Q: ClassifyRequest<Req> + Send + Sync + 'static,
+    R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
+    J: Judge<S::Response>,
+{
+    fn start(&mut self, delivery: &Arc<Delivery>) -> Started {
+        let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| self.codec.decode(delivery)));
+        let request = match decoded {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) => return Started::Undecodable(error.to_string()),
+            Err(_) => return Started::Undecodable("the codec panicked".to_owned()),
+        };
+        let calling = AssertUnwindSafe(|| self.service.try_call(request));
+        let call = match std::panic::catch_unwind(calling) {
+            Ok(Ok(call)) => call,
+            Ok(Err(_)) => return Started::NoPlace,
+            Err(_) => return Started::Running(Box::pin(std::future::ready(panicked()))),
+        };
+        let (judge, delivery) = (Arc::clone(&self.judge), Arc::clone(delivery));
+        Started::Running(Box::pin(async move {
+            let judged = async {
+                let result = call.await;
+                let text = match &result {
+                    Ok(_) => None,
+                    Err(error) => match error.downcast_ref::<Rejected>() {
+                        Some(rejected) => return Ended::Removed(rejected.clone()),
+                        None => Some(error.to_string()),
+                    },
+                };
+                Ended::Judged(judge.judge(&delivery, result.as_ref()), text)
+            };
+            AssertUnwindSafe(judged).catch_unwind().await.unwrap_or_else(|_| panicked())
+        }))
+    }
+}
+
+fn panicked() -> Ended {
+    let text = "the inner service panicked".to_owned();
+    Ended::Judged(Verdict::Retry { after: None }, Some(text))
+}
+
+/// Settles a message by what its call ended with.
+pub(crate) async fn settle(settler: &Settler, delivery: &Delivery, ended: Ended) -> Settled {
+    match ended {
+        Ended::Removed(rejected) => {
+            let after = rejected.retry_after().unwrap_or(OVERLOADED);
+            settler.overloaded(delivery, after).await
+        }
+        Ended::Judged(Verdict::Ack, _) => settler.ack(delivery).await,
+        Ended::Judged(Verdict::Retry { after }, cause) => {
+            let cause = cause.unwrap_or_else(|| "judged to be tried again".to_owned());
+            settler.failed(delivery, after, &cause).await
+        }
+        Ended::Judged(Verdict::Bury, cause) => {
+            let cause = cause.unwrap_or_else(|| "judged to be buried".to_owned());
+            settler.bury(delivery, &cause).await
+        }
+    }
+}

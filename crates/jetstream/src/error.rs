@@ -1,0 +1,62 @@
+use std::{error::Error as StdError, fmt};
+
+use tower::BoxError;
+
+use crate::mismatch::Mismatch;
+
+/// The errors of this crate, beside [`Rejected`](tower_load_leveling::error::Rejected), which a
+/// [`Producer`](crate::Producer) returns if the stream is full.
+///
+/// Only [`Unknown`](Self::Unknown) leaves open whether a message was stored. Each other error of a
+/// producer promises that nothing was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The connection to the broker is down, or no broker serves the stream. Nothing was stored.
+    Away,
+    /// The broker did not answer in time. The message may have been stored, or may be stored
+    /// later. Sending it again under the same id is safe within the
+    /// [duplicate window](crate::queue::Builder::duplicate_window).
+    #[non_exhaustive]
+    Unknown {
+        /// The id of the message.
+        id: String,
+    },
+    /// The request could not be encoded, or is larger than the broker allows. Nothing was stored.
+    Encode(BoxError),
+    /// The broker answered that it did not store the message, for another reason than a full
+    /// stream.
+    NotStored(BoxError),
+    /// The stream or its consumer could not be read or created.
+    Setup(BoxError),
+    /// The stream or its consumer exists with other settings.
+    Mismatch(Mismatch),
+    /// The connection was closed for good.
+    Closed,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away => f.write_str("the broker is away; nothing was stored"),
+            Self::Unknown { id } => {
+                write!(f, "the broker did not answer; message `{id}` may have been stored")
+            }
+            Self::Encode(_) => f.write_str("the request could not be encoded"),
+            Self::NotStored(_) => f.write_str("the broker refused to store the message"),
+            Self::Setup(_) => f.write_str("the queue could not be set up"),
+            Self::Mismatch(_) => f.write_str("the queue exists with other settings"),
+            Self::Closed => f.write_str("the connection to the broker is closed"),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Encode(error) | Self::NotStored(error) | Self::Setup(error) => Some(&**error),
+            Self::Mismatch(mismatch) => Some(mismatch),
+            Self::Away | Self::Unknown { .. } | Self::Closed => None,
+        }
+    }
+}

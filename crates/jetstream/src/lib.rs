@@ -1,0 +1,96 @@
+//! A durable, shared queue on NATS JetStream for
+//! [`tower-load-leveling`](tower_load_leveling).
+//!
+//! Producers store requests in a stream that outlives all processes. Workers take as many as their
+//! leveler can start, call any [`tower::Service`], and acknowledge what is done.
+//!
+//! What "stored" means is the broker's. By default `nats-server` writes to its file at once and
+//! syncs the file every two minutes: a stored message survives a kill of the broker, and may not
+//! survive a power cut. For power cuts, use [`replicas`](queue::Builder::replicas) on servers in
+//! different racks, or the broker's `sync_interval: always`.
+//!
+//! ```text
+//!  Producer ─ encode ─ id ─▶ stream ─▶ consumer ─ as many as were asked for ─▶ Worker
+//!     ▲                        │                                                  │
+//!     └── Receipt, Rejected, ──┘         credit = limit + prefetch − in hand − asked for
+//!         Away, Unknown                  ack, nak, requeue, bury ◀─ leveler ─▶ inner service
+//! ```
+//!
+//! # Example
+//!
+//! ```no_run
+//! # async fn example(shutdown: impl Future<Output = ()>) -> Result<(), tower::BoxError> {
+//! use bytes::Bytes;
+//! use tower_load_leveling::LoadLevelLayer;
+//! use tower_load_leveling_jetstream::{Queue, Raw};
+//!
+//! let client = async_nats::connect("localhost:4222").await?;
+//! let queue = Queue::builder("orders").fleet_limit(64).build(client).await?;
+//! let receipt = queue.producer(Raw::new()).store(Bytes::from("one order")).await?;
+//! println!("stored at {}", receipt.sequence());
+//!
+//! let handler = tower::service_fn(|order: Bytes| async move {
+//!     println!("{} bytes", order.len());
+//!     Ok::<_, std::io::Error>(())
+//! });
+//! let leveler = LoadLevelLayer::builder().capacity(64).adaptive_concurrency().build()?;
+//! let worker = queue.worker(Raw::new()).leveler(leveler).max_attempts(5).service(handler);
+//! let report = worker.run_until(shutdown).await?;
+//! println!("{}", report.stats);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What happens when …
+//!
+//! - A **worker dies**: what it had in hand goes to another one after
+//!   [`ack_wait`](queue::Builder::ack_wait), under the same [id](Delivery::id).
+//! - The **broker dies**: producers get [`Error::Away`] or [`Error::Unknown`], workers go on when
+//!   it is back. Messages whose acks were lost are done again. Messages that the broker would not
+//!   deliver again are [stored again](WorkerStats::rescued) by a worker.
+//! - The stream is **full**: producers get a
+//!   [`Rejected`](tower_load_leveling::error::Rejected) with a time to retry.
+//! - A call **fails**: the message comes again, later each time, and is buried after
+//!   [`max_attempts`](worker::Builder::max_attempts).
+//! - A message **kills its workers**: it is buried without a call above
+//!   [`max_deliveries`](worker::Builder::max_deliveries).
+//! - The leveler is **overloaded**: messages stay in hand or are given back. None is buried for it.
+//!
+//! Inner services have to bear the same request twice, and two at a time: a worker that is cut off
+//! from the broker finishes its call while another one begins it. The [id](Delivery::id) tells.
+//!
+//! Missing: answers to producers, order by key, priorities, `traceparent`.
+
+mod call;
+mod codec;
+mod credit;
+mod debris;
+mod delivery;
+mod error;
+mod hand;
+mod headers;
+mod judge;
+mod mismatch;
+mod producer;
+mod pull;
+pub mod queue;
+mod run;
+mod settle;
+mod stats;
+mod work;
+pub mod worker;
+
+#[cfg(feature = "json")]
+pub use self::codec::Json;
+pub use self::{
+    codec::{AsDelivered, Codec, Raw},
+    delivery::Delivery,
+    error::Error,
+    judge::{ByResult, Judge, Verdict},
+    mismatch::Mismatch,
+    producer::{Identify, Producer, RandomId, Receipt},
+    queue::Queue,
+    settle::Confirm,
+    stats::{Report, WorkerStats},
+    worker::{Worker, WorkerHandle},
+};

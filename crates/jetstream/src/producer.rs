@@ -1,0 +1,289 @@
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    connection::State,
+    jetstream::{
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+    },
+};
+use tower::{BoxError, Service};
+use tower_load_leveling::error::{Reason, Rejected};
+
+use crate::{Codec, Error, Queue};
+
+/// How often a waiting producer looks whether the connection is still there.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How often the rate at which the stream drains is measured at most.
+const MEASURE: Duration = Duration::from_secs(1);
+
+/// A service that stores requests in the stream of a [`Queue`].
+///
+/// A response is a [`Receipt`]: the broker has stored the message. Always ready; a call waits while
+/// the client's own buffer is full.
+///
+/// # Errors
+///
+/// [`Rejected`] with [`Reason::Full`] if the stream is full, or an [`Error`]; each as a
+/// [`BoxError`]. Only [`Error::Unknown`] leaves open whether the message was stored.
+///
+/// # Cancel safety
+///
+/// A dropped call may or may not have been stored, as with [`Error::Unknown`].
+#[derive(Debug)]
+pub struct Producer<C, I = RandomId> {
+    shared: Arc<Shared<C, I>>,
+}
+
+#[derive(Debug)]
+struct Shared<C, I> {
+    queue: Queue,
+    subject: String,
+    codec: C,
+    ids: I,
+    drained: Mutex<Drained>,
+}
+
+/// The proof that a message is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Receipt {
+    id: String,
+    sequence: u64,
+    duplicate: bool,
+}
+
+/// The id of a request. Requests with the same id are one message within the
+/// [duplicate window](crate::queue::Builder::duplicate_window).
+///
+/// Implemented for closures `Fn(&Req) -> String`.
+pub trait Identify<Req>: Send + Sync + 'static {
+    /// Returns the id.
+    fn identify(&self, request: &Req) -> String;
+}
+
+impl<Req, F: Fn(&Req) -> String + Send + Sync + 'static> Identify<Req> for F {
+    fn identify(&self, request: &Req) -> String {
+        self(request)
+    }
+}
+
+/// The default [`Identify`]: a random id for each call.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct RandomId;
+
+impl<Req> Identify<Req> for RandomId {
+    fn identify(&self, _request: &Req) -> String {
+        // 22 characters in base 62, of which 12 are random and 10 count.
+        nuid::next().to_string()
+    }
+}
+
+impl<C> Producer<C> {
+    pub(crate) fn new(queue: Queue, codec: C) -> Self {
+        let subject = format!("{}.new", queue.name());
+        let shared = Shared { queue, subject, codec, ids: RandomId, drained: Mutex::default() };
+        Self { shared: Arc::new(shared) }
+    }
+}
+
+impl<C: Clone, I> Producer<C, I> {
+    /// Takes the ids of messages from the requests.
+    #[must_use]
+    pub fn identify<J>(self, ids: J) -> Producer<C, J> {
+        let Shared { queue, subject, codec, .. } = &*self.shared;
+        let (queue, subject, codec) = (queue.clone(), subject.clone(), codec.clone());
+        let shared = Shared { queue, subject, codec, ids, drained: Mutex::default() };
+        Producer { shared: Arc::new(shared) }
+    }
+}
+
+impl<C, I> Producer<C, I> {
+    /// Stores a request. [`Service::call`] does the same.
+    ///
+    /// # Errors
+    ///
+    /// As the service.
+    pub async fn store<Req>(&self, request: Req) -> Result<Receipt, BoxError>
+    where
+        C: Codec<Req>,
+        I: Identify<Req>,
+    {
+        let id = self.shared.ids.identify(&request);
+        let payload = self.shared.codec.encode(&request).map_err(Error::Encode)?;
+        drop(request);
+        let Shared { queue, subject, .. } = &*self.shared;
+        let client = queue.client();
+        if client.connection_state() != State::Connected {
+            return Err(Error::Away.into());
+        }
+        let message = PublishMessage::build().message_id(&id).payload(payload);
+        // Nothing has been sent if this does not end: the client's buffer was full all the time.
+        let sending = queue.context().send_publish(subject.clone(), message);
+        let Ok(sent) = tokio::time::timeout(Duration::from_secs(2), sending).await else {
+            return Err(Error::Away.into());
+        };
+        let answer = sent.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => Error::Encode(error.into()),
+            PublishErrorKind::BrokenPipe => Error::Closed,
+            _ => Error::NotStored(error.into()),
+        })?;
+        let mut answer = answer.into_future();
+        let stored = loop {
+            match tokio::time::timeout(LOOK, &mut answer).await {
+                Ok(stored) => break stored,
+                // The answer, if there was one, has gone with the connection.
+                Err(_) if client.connection_state() != State::Connected => {
+                    return Err(Error::Unknown { id }.into());
+                }
+                Err(_) => {}
+            }
+        };
+        match stored {
+            Ok(ack) => Ok(Receipt { id, sequence: ack.sequence, duplicate: ack.duplicate }),
+            Err(error) => Err(self.shared.not_stored(error, id).await),
+        }
+    }
+}
+
+impl<C, I> Shared<C, I> {
+    /// What an answer means that is not a receipt.
+    async fn not_stored(&self, error: PublishError, id: String) -> BoxError {
+        match error.kind() {
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
+                Error::Unknown { id }.into()
+            }
+            // No server listens to the subject: no leader, or no stream.
+            PublishErrorKind::StreamNotFound => Error::Away.into(),
+            _ if is_answer(&error) => match error.to_string().contains("maximum") {
+                true => self.full().await.into(),
+                false => Error::NotStored(error.into()).into(),
+            },
+            // An answer that nobody can read may have been a receipt.
+            _ => Error::Unknown { id }.into(),
+        }
+    }
+
+    /// The rejection of a full stream. Looks at most once a second how fast the stream drains.
+    async fn full(&self) -> Rejected {
+        let due = self.drained().is_due();
+        if due {
+            let looked = self.queue.context().get_stream(self.queue.name());
+            if let Ok(Ok(stream)) = tokio::time::timeout(MEASURE, looked).await {
+                let state = &stream.cached_info().state;
+                self.drained().look(state.last_sequence.saturating_sub(state.messages));
+            }
+        }
+        let capacity = self.queue.capacity();
+        Rejected::new(Reason::Full)
+            .with_queued(usize::try_from(capacity).unwrap_or(usize::MAX))
+            .with_retry_after(self.drained().retry_after(capacity))
+    }
+
+    fn drained(&self) -> std::sync::MutexGuard<'_, Drained> {
+        self.drained.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the broker has answered, and said no.
+fn is_answer(error: &PublishError) -> bool {
+    let source = std::error::Error::source(error);
+    source.is_some_and(|source| source.is::<async_nats::jetstream::Error>())
+}
+
+/// How fast the stream drains.
+#[derive(Debug, Default)]
+struct Drained {
+    /// When it was looked at last, and how many messages had been done.
+    last: Option<(Instant, u64)>,
+    begun: Option<Instant>,
+    per_second: Option<f64>,
+}
+
+impl Drained {
+    /// Whether it is time to look. True for one caller at a time.
+    fn is_due(&mut self) -> bool {
+        let due = self.begun.is_none_or(|at| at.elapsed() >= MEASURE);
+        if due {
+            self.begun = Some(Instant::now());
+        }
+        due
+    }
+
+    fn look(&mut self, done: u64) {
+        let now = Instant::now();
+        if let Some((at, before)) = self.last {
+            let seconds = now.duration_since(at).as_secs_f64().max(1e-3);
+            #[allow(clippy::cast_precision_loss, reason = "a rate")]
+            let rate = done.saturating_sub(before) as f64 / seconds;
+            self.per_second = Some(rate);
+        }
+        self.last = Some((now, done));
+    }
+
+    /// The time in which a hundredth of the capacity drains, 50 ms to 60 s. A second while the rate
+    /// is unknown.
+    fn retry_after(&self, capacity: u64) -> Duration {
+        #[allow(clippy::cast_precision_loss, reason = "an estimate")]
+        let part = (capacity as f64 / 100.0).max(1.0);
+        match self.per_second {
+            None => Duration::from_secs(1),
+            Some(rate) => Duration::from_secs_f64((part / rate.max(1e-9)).clamp(0.05, 60.0)),
+        }
+    }
+}
+
+impl Receipt {
+    /// Returns the id of the message.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Returns the message's place in the stream.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Returns whether a message with this id had been stored already, within the
+    /// [duplicate window](crate::queue::Builder::duplicate_window). This call stored nothing then.
+    #[must_use]
+    pub fn is_duplicate(&self) -> bool {
+        self.duplicate
+    }
+}
+
+impl<C, I> Clone for Producer<C, I> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<Req, C, I> Service<Req> for Producer<C, I>
+where
+    Req: Send + 'static,
+    C: Codec<Req>,
+    I: Identify<Req>,
+{
+    type Response = Receipt;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Receipt, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Req) -> Self::Future {
+        let producer = self.clone();
+        Box::pin(async move { producer.store(request).await })
+    }
+}

@@ -1,0 +1,234 @@
+//! The stream, its consumer, and their settings.
+
+use std::time::Duration;
+
+use async_nats::{
+    Client,
+    jetstream::{
+        self, Context,
+        consumer::{AckPolicy, Consumer, DeliverPolicy, pull},
+        stream::{self, DiscardPolicy, RetentionPolicy, StorageType, Stream},
+    },
+};
+
+use crate::{Error, Producer, mismatch::Comparison, worker};
+
+/// The name of the one consumer that all workers of a queue share.
+const CONSUMER: &str = "workers";
+
+/// The longest wait for the broker to answer a publish. A shorter wait turns more restarts of the
+/// broker into [`Error::Unknown`]; a longer one holds producers up during a restart.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A durable queue: a stream, and the consumer that all its workers share.
+///
+/// Clones are the same queue.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    context: Context,
+    stream: stream::Config,
+    consumer: pull::Config,
+}
+
+/// The settings of a [`Queue`].
+#[derive(Clone, Debug)]
+pub struct Builder {
+    name: String,
+    capacity: i64,
+    max_bytes: i64,
+    replicas: usize,
+    ack_wait: Duration,
+    fleet_limit: i64,
+    duplicate_window: Duration,
+}
+
+impl Queue {
+    /// Returns the settings of a queue: the stream `name`, with the subjects `name.>`.
+    #[must_use]
+    pub fn builder(name: impl Into<String>) -> Builder {
+        Builder {
+            name: name.into(),
+            capacity: 1_000_000,
+            max_bytes: 1 << 30,
+            replicas: 1,
+            ack_wait: Duration::from_secs(30),
+            fleet_limit: 10_000,
+            duplicate_window: Duration::from_secs(120),
+        }
+    }
+
+    /// Returns a service that stores requests.
+    #[must_use]
+    pub fn producer<C>(&self, codec: C) -> Producer<C> {
+        Producer::new(self.clone(), codec)
+    }
+
+    /// Returns the settings of a worker.
+    #[must_use]
+    pub fn worker<C>(&self, codec: C) -> worker::Builder<C> {
+        worker::Builder::new(self.clone(), codec)
+    }
+
+    /// Returns the name of the queue, which is that of its stream.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.stream.name
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.context.client()
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    pub(crate) fn ack_wait(&self) -> Duration {
+        self.consumer.ack_wait
+    }
+
+    pub(crate) fn fleet_limit(&self) -> usize {
+        usize::try_from(self.consumer.max_ack_pending).unwrap_or(usize::MAX)
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        u64::try_from(self.stream.max_messages).unwrap_or(u64::MAX)
+    }
+
+    /// Returns the stream and the consumer, and creates what is missing.
+    pub(crate) async fn open(&self) -> Result<(Stream, Consumer<pull::Config>), Error> {
+        let setup = |error: Box<dyn std::error::Error + Send + Sync>| Error::Setup(error);
+        let stream = self.context.get_or_create_stream(self.stream.clone()).await;
+        let stream = stream.map_err(|error| setup(error.into()))?;
+        let consumer = stream.get_or_create_consumer(CONSUMER, self.consumer.clone()).await;
+        Ok((stream, consumer.map_err(|error| setup(error.into()))?))
+    }
+
+    /// Creates the stream for dead letters, if there is none.
+    pub(crate) async fn create_dead_letters(&self, name: &str) -> Result<(), Error> {
+        let config = stream::Config {
+            name: name.to_owned(),
+            subjects: vec![format!("{name}.>")],
+            // What is full refuses: the worker keeps the message then.
+            discard: DiscardPolicy::New,
+            num_replicas: self.stream.num_replicas,
+            ..stream::Config::default()
+        };
+        let created = self.context.get_or_create_stream(config).await;
+        created.map(drop).map_err(|error| Error::Setup(error.into()))
+    }
+
+    /// Compares what exists with what was wanted.
+    async fn check(&self) -> Result<(), Error> {
+        let (stream, consumer) = self.open().await?;
+        let mut compared = Comparison::default();
+        let (found, wanted) = (&stream.cached_info().config, &self.stream);
+        compared.of("subjects", &found.subjects, &wanted.subjects);
+        compared.of("retention", found.retention, wanted.retention);
+        compared.of("discard", found.discard, wanted.discard);
+        compared.of("storage", found.storage, wanted.storage);
+        compared.of("capacity", found.max_messages, wanted.max_messages);
+        compared.of("max_bytes", found.max_bytes, wanted.max_bytes);
+        compared.of("replicas", found.num_replicas, wanted.num_replicas);
+        compared.of("max_age", found.max_age, wanted.max_age);
+        compared.of("duplicate_window", found.duplicate_window, wanted.duplicate_window);
+        let (found, wanted) = (&consumer.cached_info().config, &self.consumer);
+        compared.of("ack_policy", found.ack_policy, wanted.ack_policy);
+        compared.of("ack_wait", found.ack_wait, wanted.ack_wait);
+        compared.of("max_deliver", found.max_deliver, wanted.max_deliver);
+        compared.of("fleet_limit", found.max_ack_pending, wanted.max_ack_pending);
+        compared.end().map_err(Error::Mismatch)
+    }
+}
+
+impl Builder {
+    /// Sets how many messages the stream holds at most, done ones not counted. A producer that
+    /// finds the stream full gets [`Rejected`](tower_load_leveling::error::Rejected). Default:
+    /// 1 000 000.
+    #[must_use]
+    pub fn capacity(mut self, messages: u64) -> Self {
+        self.capacity = i64::try_from(messages.max(1)).unwrap_or(i64::MAX);
+        self
+    }
+
+    /// Sets how many bytes the stream holds at most. The broker reserves as much. Default: 1 GiB.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = i64::try_from(bytes.max(1)).unwrap_or(i64::MAX);
+        self
+    }
+
+    /// Sets how many servers store each message, 1 to 5. With 3, a message that is stored survives
+    /// the loss of one server. Default: 1.
+    #[must_use]
+    pub fn replicas(mut self, servers: usize) -> Self {
+        self.replicas = servers.clamp(1, 5);
+        self
+    }
+
+    /// Sets how long after the last sign of its worker a message is given to another one. A worker
+    /// gives a sign every third of it, however long its calls take. Shorter: less delay after a
+    /// crash, more signs. Default: 30 s, at least 100 ms.
+    #[must_use]
+    pub fn ack_wait(mut self, wait: Duration) -> Self {
+        self.ack_wait = wait.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Sets how many messages all workers together may have in hand. Exact. Messages that wait for
+    /// a retry count until they are delivered again. Default: 10 000.
+    #[must_use]
+    pub fn fleet_limit(mut self, messages: usize) -> Self {
+        self.fleet_limit = i64::try_from(messages.max(1)).unwrap_or(i64::MAX);
+        self
+    }
+
+    /// Sets for how long the broker remembers ids. Within it, a message stored twice is one
+    /// message. Longer: more memory in the broker. Default: 2 minutes, the broker's.
+    #[must_use]
+    pub fn duplicate_window(mut self, window: Duration) -> Self {
+        self.duplicate_window = window.max(Duration::from_millis(100));
+        self
+    }
+
+    /// Creates the stream and the consumer, or checks the existing ones. Never changes what exists.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Mismatch`] if the stream or the consumer exists with other settings;
+    /// [`Error::Setup`] if the broker does not answer, or refuses.
+    pub async fn build(self, client: Client) -> Result<Queue, Error> {
+        let mut context =
+            jetstream::context::ContextBuilder::new().ack_timeout(STORE_TIMEOUT).build(client);
+        context.set_timeout(Duration::from_secs(10));
+        let queue = Queue {
+            context,
+            stream: stream::Config {
+                subjects: vec![format!("{}.>", self.name)],
+                name: self.name,
+                retention: RetentionPolicy::WorkQueue,
+                discard: DiscardPolicy::New,
+                storage: StorageType::File,
+                max_messages: self.capacity,
+                max_bytes: self.max_bytes,
+                num_replicas: self.replicas,
+                // The broker refuses a window that is longer than the age of messages, which is
+                // not limited here.
+                duplicate_window: self.duplicate_window,
+                ..stream::Config::default()
+            },
+            consumer: pull::Config {
+                durable_name: Some(CONSUMER.to_owned()),
+                deliver_policy: DeliverPolicy::All,
+                ack_policy: AckPolicy::Explicit,
+                ack_wait: self.ack_wait,
+                // At a limit the broker would keep the message for ever without delivering it.
+                max_deliver: -1,
+                max_ack_pending: self.fleet_limit,
+                ..pull::Config::default()
+            },
+        };
+        queue.check().await?;
+        Ok(queue)
+    }
+}

@@ -1,0 +1,250 @@
+//! How a message leaves the hand of a worker: ack, nak, requeue, bury.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Mutex, PoisonError, atomic::Ordering::Relaxed},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use async_nats::{
+    Client, HeaderMap,
+    jetstream::{AckKind, Context, message::PublishMessage},
+};
+use bytes::Bytes;
+use tracing::{error, warn};
+
+use crate::{Delivery, headers, stats::Counters};
+
+/// Whether a worker waits until the broker has confirmed an ack.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Confirm {
+    /// An ack is done once it is in the client's buffer. If the broker or the worker dies then, the
+    /// message is done again.
+    #[default]
+    Sent,
+    /// An ack is done once the broker says so, which takes a round trip in which the message stays
+    /// in hand.
+    Confirmed,
+}
+
+/// How a message has left, or that it has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Acked,
+    Naked,
+    Requeued,
+    Buried,
+}
+
+/// Settles the messages of one worker.
+pub(crate) struct Settler {
+    pub(crate) client: Client,
+    pub(crate) context: Context,
+    pub(crate) stream: String,
+    pub(crate) dead: String,
+    pub(crate) confirm: Confirm,
+    pub(crate) max_attempts: u64,
+    pub(crate) max_deliveries: u64,
+    pub(crate) backoff: (Duration, Duration),
+    /// How many naks of this worker may wait at once. Further ones are requeued.
+    pub(crate) most_parked: usize,
+    /// When the naks of this worker that wait will be delivered again.
+    pub(crate) parked: Mutex<BinaryHeap<Reverse<Instant>>>,
+    pub(crate) counters: std::sync::Arc<Counters>,
+}
+
+impl Settler {
+    pub(crate) async fn ack(&self, delivery: &Delivery) -> Settled {
+        self.answer(delivery, AckKind::Ack).await;
+        Settled::Acked
+    }
+
+    /// After an error: again later, or buried if that was the last attempt.
+    pub(crate) async fn failed(
+        &self,
+        delivery: &Delivery,
+        after: Option<Duration>,
+        cause: &str,
+    ) -> Settled {
+        if delivery.attempt() >= self.max_attempts {
+            return self.bury(delivery, cause).await;
+        }
+        let delay = after.unwrap_or_else(|| self.delay(delivery.attempt()));
+        if self.parks() || delivery.pending() == 0 {
+            return self.nak(delivery, Some(delay)).await;
+        }
+        self.requeue(delivery, delivery.attempt(), delay).await
+    }
+
+    /// The leveler removed the request. That counts as a delivery and must not bury the message.
+    pub(crate) async fn overloaded(&self, delivery: &Delivery, after: Duration) -> Settled {
+        if delivery.attempt() >= self.max_deliveries {
+            return self.requeue(delivery, delivery.attempt().saturating_sub(1), after).await;
+        }
+        self.nak(delivery, Some(after)).await
+    }
+
+    /// Tells the broker that the message is worked on.
+    pub(crate) async fn progress(&self, delivery: &Delivery) {
+        if let Some(reply) = delivery.reply() {
+            let _ = self.client.publish(reply, AckKind::Progress.into()).await;
+        }
+    }
+
+    /// The worker ends, and has not started this message.
+    pub(crate) async fn given_back(&self, delivery: &Delivery) -> Settled {
+        self.overloaded(delivery, Duration::ZERO).await
+    }
+
+    /// A copy that came before its time.
+    pub(crate) async fn too_early(&self, delivery: &Delivery, left: Duration) -> Settled {
+        if delivery.attempt() >= self.max_deliveries {
+            // A nak would count as one more delivery, and bury the message.
+            let kept = left.min(LAST_TURN);
+            tokio::time::sleep(kept).await;
+            let before = delivery.attempt().saturating_sub(1);
+            return self.requeue(delivery, before, left.saturating_sub(kept)).await;
+        }
+        if self.parks() || delivery.pending() == 0 {
+            return self.nak(delivery, Some(left)).await;
+        }
+        // Other copies may be all that is pending: do not turn them over at full speed.
+        tokio::time::sleep(left.min(TURN)).await;
+        let left = left.saturating_sub(TURN);
+        self.requeue(delivery, delivery.attempt().saturating_sub(1), left).await
+    }
+
+    /// Stores the message in the dead-letter stream, then removes it. Nothing is removed that is
+    /// not stored elsewhere.
+    pub(crate) async fn bury(&self, delivery: &Delivery, cause: &str) -> Settled {
+        let (sequence, subject) = (delivery.sequence(), delivery.subject());
+        let rest = subject.split_once('.').map_or("", |(_, rest)| rest);
+        let mut headers = delivery.headers().cloned().unwrap_or_default();
+        let id = format!("dead-{}-{sequence}", self.stream);
+        insert(&mut headers, headers::MESSAGE_ID, &id);
+        insert(&mut headers, headers::ID, delivery.id());
+        insert(&mut headers, headers::CAUSE, cause);
+        insert(&mut headers, headers::ATTEMPT, &delivery.attempt().to_string());
+        insert(&mut headers, headers::ORIGIN, &format!("{}:{sequence}:{subject}", self.stream));
+        let stored = self.store(format!("{}.{rest}", self.dead), headers, delivery).await;
+        if let Err(why) = stored {
+            error!(id = delivery.id(), error = why, "a message could not be buried");
+            return self.nak(delivery, Some(self.delay(delivery.attempt()))).await;
+        }
+        warn!(id = delivery.id(), attempt = delivery.attempt(), cause, "a message was buried");
+        self.answer(delivery, AckKind::Term).await;
+        Settled::Buried
+    }
+
+    async fn nak(&self, delivery: &Delivery, delay: Option<Duration>) -> Settled {
+        let delay = delay.filter(|delay| !delay.is_zero());
+        if let Some(delay) = delay {
+            self.parked().push(Reverse(Instant::now() + delay));
+        }
+        self.answer(delivery, AckKind::Nak(delay)).await;
+        Settled::Naked
+    }
+
+    /// Stores a copy at the tail, then removes the original. A nak if the stream is full.
+    async fn requeue(&self, delivery: &Delivery, attempts: u64, delay: Duration) -> Settled {
+        let mut headers = delivery.headers().cloned().unwrap_or_default();
+        // One copy of one original: if this worker dies before the ack, the next copy is the same.
+        let id = format!("{}+{}", delivery.id(), delivery.sequence());
+        insert(&mut headers, headers::MESSAGE_ID, &id);
+        insert(&mut headers, headers::ID, delivery.id());
+        insert(&mut headers, headers::ATTEMPTS, &attempts.to_string());
+        let due = SystemTime::now() + delay;
+        let due = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        insert(&mut headers, headers::NOT_BEFORE, &due.to_string());
+        match self.store(delivery.subject().to_owned(), headers, delivery).await {
+            Ok(()) => {
+                self.answer(delivery, AckKind::Ack).await;
+                Settled::Requeued
+            }
+            Err(_) => self.nak(delivery, Some(delay)).await,
+        }
+    }
+
+    async fn store(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        delivery: &Delivery,
+    ) -> Result<(), String> {
+        let message = PublishMessage::build().headers(headers).payload(delivery.payload().clone());
+        let sent = self.context.send_publish(subject, message).await;
+        let sent = sent.map_err(|error| error.to_string())?;
+        sent.await.map_err(|error| error.to_string())?;
+        Ok(())
+    }
+
+    /// An answer that the connection loses is made up for by a redelivery.
+    async fn answer(&self, delivery: &Delivery, kind: AckKind) {
+        let Some(reply) = delivery.reply() else { return };
+        let payload = match kind {
+            // An empty answer is an ack, and four bytes less.
+            AckKind::Ack => Bytes::new(),
+            kind => kind.into(),
+        };
+        if self.confirm == Confirm::Confirmed {
+            let _ = self.client.request(reply, payload).await;
+        } else {
+            let _ = self.client.publish(reply, payload).await;
+        }
+    }
+
+    /// Whether one more nak of this worker may wait.
+    fn parks(&self) -> bool {
+        let mut parked = self.parked();
+        let now = Instant::now();
+        while parked.peek().is_some_and(|Reverse(due)| *due <= now) {
+            parked.pop();
+        }
+        parked.len() < self.most_parked
+    }
+
+    /// Doubles with the attempt, up to the longest, and is spread by 20 % either way.
+    fn delay(&self, attempt: u64) -> Duration {
+        let (first, longest) = self.backoff;
+        let doublings = u32::try_from(attempt.saturating_sub(1)).unwrap_or(u32::MAX).min(30);
+        let delay = first.saturating_mul(1 << doublings).min(longest);
+        let seed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        delay.mul_f64(0.8 + 0.4 * f64::from(seed.subsec_nanos() % 1000) / 1000.0)
+    }
+
+    fn parked(&self) -> std::sync::MutexGuard<'_, BinaryHeap<Reverse<Instant>>> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn count(&self, settled: Settled) {
+        let counter = match settled {
+            Settled::Acked => &self.counters.acked,
+            Settled::Naked => &self.counters.naked,
+            Settled::Requeued => &self.counters.requeued,
+            Settled::Buried => &self.counters.buried,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+}
+
+/// How long a copy that came too early is kept before it goes to the tail again.
+const TURN: Duration = Duration::from_millis(20);
+
+/// The same for a copy that may not be delivered once more.
+const LAST_TURN: Duration = Duration::from_secs(1);
+
+/// Inserts a header. Line breaks, which no header can carry, become spaces.
+pub(crate) fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
+    let value: String =
+        value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
+    headers.insert(name, value.as_str());
+}
+
+/// How long until a copy is due, if it came before its time.
+pub(crate) fn until_due(delivery: &Delivery) -> Option<Duration> {
+    let due: u64 = delivery.header(headers::NOT_BEFORE)?.parse().ok()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Duration::from_millis(due).checked_sub(now).filter(|left| !left.is_zero())
+}
