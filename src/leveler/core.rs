@@ -83,7 +83,7 @@ impl Core {
     }
 
     /// Takes note of a call to an inner service.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn on_dispatched(&self, wait: After) {
         if self.limiter.wants_ticks() {
             self.wake();

@@ -33,7 +33,7 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(class: &Class, limit: usize, key: &FlowKey) -> Self {
         // The clock is read only if needed: reading costs a quarter of a refusal.
         let now = class.deadline.map(|_| Instant::now());
@@ -45,7 +45,7 @@ impl Arrival {
         Self::seen(Some(now), class, limit, &FlowKey::of(0))
     }
 
-    #[inline]
+    #[inline(always)]
     fn seen(now: Option<Instant>, class: &Class, limit: usize, key: &FlowKey) -> Self {
         let left = class.deadline.zip(now).map(|(at, now)| at.saturating_duration_since(now));
         let asked = class.rank.cost;

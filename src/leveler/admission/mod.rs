@@ -233,7 +233,7 @@ impl Admission {
     }
 
     /// Returns the arrival of a request of the class.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn arrival(&self, class: &Class) -> Arrival {
         let mut arrival = Arrival::new(class, self.limit(), &self.flow_key);
         arrival.kind = self.predictor.kind(class.kind);
