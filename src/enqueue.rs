@@ -187,6 +187,7 @@ where
 }
 
 /// Returns whether a nested call must not wait for a place, since nothing bounds the wait.
+#[inline]
 pub(crate) fn may_not_wait_for_a_place(core: &Core) -> bool {
     core.settings.overflow == Overflow::Wait
         && is_within(core.id())

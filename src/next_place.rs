@@ -22,8 +22,9 @@ use crate::{
 pub(crate) enum NextPlace {
     #[default]
     Unasked,
-    /// Waited for, as an entry in the wait list.
-    Awaited(Box<Waiter<Arc<Core>>>),
+    /// Waited for, as an entry in the wait list. In an `Arc` of one owner, since its drop is out of
+    /// line: it is part of the drop of every service.
+    Awaited(Arc<Waiter<Arc<Core>>>),
     /// Taken by `poll_ready`.
     Reserved(Reserved<Arc<Core>>),
 }
@@ -77,7 +78,7 @@ impl NextPlace {
         if reserved.is_none() {
             match self {
                 Self::Awaited(waiter) => waiter.renew(cx.waker()),
-                _ => *self = Self::Awaited(Box::new(Waiter::join(Arc::clone(core), cx.waker()))),
+                _ => *self = Self::Awaited(Arc::new(Waiter::join(Arc::clone(core), cx.waker()))),
             }
             // Try again, since a place may have been freed before the waiter was in the list.
             reserved = reserve();
@@ -96,6 +97,7 @@ impl NextPlace {
                     return Poll::Ready(Err(error));
                 }
                 let Self::Awaited(waiter) = self else { return Poll::Pending };
+                let Some(waiter) = Arc::get_mut(waiter) else { return Poll::Pending };
                 if !waiter.poll_late(&core.runtime, cx) {
                     return Poll::Pending;
                 }

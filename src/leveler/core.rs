@@ -233,12 +233,9 @@ impl Core {
         if before % LOOK == 0 {
             self.measure_rate(Instant::now());
         }
-        let waited = match why {
-            Refusal::MaxWait { waited } => waited,
-            _ => Duration::ZERO,
-        };
-        let mut rejected = self.rejected(reason, waited);
+        let mut rejected = self.rejected(reason, Duration::ZERO);
         match why {
+            Refusal::MaxWait { waited } => rejected.waited = waited,
             Refusal::Full => rejected.over_share = occupancy.is_over_share(rank),
             Refusal::CutOff => {
                 // Not before the cutoff moves again, however short the queue.

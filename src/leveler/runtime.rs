@@ -110,6 +110,7 @@ impl Runtime {
 
     /// Returns whether a call from a thread with the runtime `caller` has none to go by: neither
     /// its own nor a given one.
+    #[inline]
     pub(crate) fn is_missing(&self, caller: &Option<Handle>) -> bool {
         caller.is_none() && self.given().is_none()
     }

@@ -153,7 +153,7 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     /// Returns the queue of a flow, a new queue if need be.
-    #[inline]
+    #[inline(always)]
     fn queue_for(&mut self, flow: u64, is_proven: bool, rules: &Rules) -> QueueId {
         if flow == NO_FLOW {
             return self.table.flowless_id();

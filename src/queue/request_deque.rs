@@ -81,6 +81,7 @@ impl<T: QueueItem> RequestDeque<T> {
     }
 
     /// Adds an entry in the order of arrival, usually as the last.
+    #[inline(always)]
     pub(super) fn push(&mut self, entry: Entry<T>) {
         self.weight += entry.weight();
         if self.main.back().is_none_or(|last| last.seq < entry.seq) {

@@ -201,9 +201,14 @@ impl Occupancy {
 
     /// Returns whether the flow has used up its share: other flows of the priority wait, and none
     /// is longer.
+    #[inline]
     pub(crate) fn is_over_share(&self, rank: Rank) -> bool {
+        rank.flow != NO_FLOW && self.is_longest_of_several(rank)
+    }
+
+    fn is_longest_of_several(&self, rank: Rank) -> bool {
         let index = rank.priority.index();
-        if rank.flow == NO_FLOW || self.active[index].load(Relaxed) <= 1 {
+        if self.active[index].load(Relaxed) <= 1 {
             return false;
         }
         let own = self.own(rank);

@@ -190,6 +190,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
 
     /// Takes note that the caller has gone. If `gives_up`, ends the exchange, and returns what has
     /// to be ended with it.
+    #[inline(always)]
     pub(super) fn abandon(&self, gives_up: bool) -> Left<Q, W> {
         let (content, worker, caller) = self.inside.with(|inside| {
             self.is_abandoned.store(true, SeqCst);

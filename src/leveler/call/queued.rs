@@ -83,6 +83,7 @@ impl Terms {
     }
 
     /// Returns the earlier of the two limits, and the deadline if both are equal.
+    #[inline]
     fn late(&self) -> Option<Late> {
         let (after, reason) = match self.deadline <= self.max_wait {
             true => (self.deadline, Reason::Deadline),
@@ -150,7 +151,7 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
 }
 
 /// Ends a request before dispatch, after the caller has gone.
-#[inline]
+#[inline(always)]
 fn cancel<S, Req, R>(parts: CallParts<S, Req, R>, admitted: Instant) {
     let CallParts { place, request, prepare: _, context, runtime: _ } = parts;
     place.cancel(admitted);

@@ -101,6 +101,21 @@ impl History {
         self.store(typical * (1.0 + by), samples.saturating_add(1));
     }
 
+    /// Returns whether all known times are shorter than `left`. The cheapest of all looks.
+    #[inline]
+    pub(super) fn ends_within(&self, left: Duration) -> bool {
+        let ((typical, _), (_, high)) = (self.load(), self.bounds());
+        // Rounded, so that times that are nearly equal are left to an exact look.
+        let left = left.as_secs() as f32 * 1e9 + left.subsec_nanos() as f32;
+        typical.max(high) * (1.0 + 4.0 * f32::EPSILON) < left
+    }
+
+    /// Returns whether requests without a kind were refused until now.
+    #[inline]
+    pub(super) fn was_congested(&self) -> bool {
+        self.congested.load(Relaxed) != 0
+    }
+
     /// Returns the known times, from enough samples.
     pub(super) fn known(&self) -> Option<Known> {
         let (typical, samples) = self.load();
@@ -117,7 +132,7 @@ impl History {
     /// `ends` ends it. In between the calls that run come to their end, so that the next find an
     /// inner without a queue of its own.
     pub(super) fn is_congested(&self, begins: bool, ends: bool) -> bool {
-        let was = self.congested.load(Relaxed) != 0;
+        let was = self.was_congested();
         let is = (was || begins) && !ends;
         if is != was {
             self.congested.store(u32::from(is), Relaxed);

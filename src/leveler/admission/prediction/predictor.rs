@@ -120,6 +120,10 @@ impl Predictor {
             return by_wait;
         }
         let Some(history) = self.histories.of(like) else { return Prediction::InTime };
+        // Mostly even a slow call is in time. A congestion may have to be ended.
+        if history.ends_within(left - wait) && (at.others_wait || !history.was_congested()) {
+            return Prediction::InTime;
+        }
         let Some(known) = history.known() else { return Prediction::InTime };
         if wait > left / 2 && wait + known.high > left {
             return by_wait;
