@@ -17,8 +17,8 @@ pub(crate) struct Stall {
     edge: Edge,
 }
 
-/// The time between looks while a stall was told and no request waits any more, whose wait would let
-/// the end of a call wake the drain task.
+/// The time between looks after a stall was told and the last waiting request has gone. While
+/// requests wait, the end of a call wakes the drain task.
 pub(crate) const IDLE_LOOK: Duration = Duration::from_secs(5);
 
 /// An event about a stall, with the time for which nothing has finished.
