@@ -228,12 +228,14 @@ impl Occupancy {
         }
     }
 
+    #[inline]
     fn cells(&self, rank: Rank) -> impl Iterator<Item = &AtomicU32> {
         let hash = mix(rank.flow ^ rank.priority.index() as u64);
         let cells = [hash as usize, (hash >> 32) as usize];
         self.flows.iter().zip(cells).filter_map(|(row, cell)| row.get(cell % CELLS))
     }
 
+    #[inline]
     fn weight_of_flow(&self, rank: Rank) -> u64 {
         let least = self.cells(rank).map(|cell| cell.load(Relaxed)).min();
         least.map_or(0, u64::from)
@@ -261,6 +263,7 @@ impl Occupancy {
     /// Returns the work that is served before a newcomer: all requests of higher priorities, and of
     /// its own. If its flow takes turns with others, less of its own priority counts: the weight of
     /// its flow, with the newcomer, times the number of flows that take turns.
+    #[inline]
     pub(crate) fn ahead_of(&self, rank: Rank) -> QueueSize {
         let index = rank.priority.index();
         let higher: QueueSize = (0..index).map(|index| self.size_at(index)).sum();

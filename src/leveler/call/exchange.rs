@@ -146,14 +146,14 @@ impl<Q, W, A> Exchange<Q, W, A> {
     }
 
     /// Takes the work out, for the task to poll. `None` if the caller has given up.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_work(&self) -> Option<W> {
         self.inside.with(Inside::take_work)
     }
 
     /// Puts the work in, or back after a poll. A `worker` is woken if the caller takes the work,
     /// and replaces an earlier one. `Err` if the caller has given up meanwhile.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_work(&self, work: W, worker: Option<Waker>) -> Result<(), W> {
         let before = self.inside.with(|inside| {
             if self.is_at(Stage::Gone) && !is_planted(Fault::PutBackForNobody) {
@@ -184,6 +184,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
     }
 
     /// Polls for the answer, for the caller. Cancel safe.
+    #[inline(always)]
     pub(super) fn poll_answer(&self, cx: &mut Context<'_>) -> Poll<A> {
         self.poll_for(Inside::take_answer, |inside| &mut inside.caller, cx)
     }
@@ -235,6 +236,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
     }
 
     /// Polls for what `find` finds. Until it does, the waker of `cx` lies in `place`.
+    #[inline(always)]
     fn poll_for<T>(
         &self,
         find: impl Fn(&mut Inside<Q, W, A>) -> Option<T>,
