@@ -109,8 +109,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     }
 
     /// Sets how many requests may wait beyond those that the limit lets run. With 0 a request runs
-    /// at once or is refused; if its inner is not ready yet, it waits for that in the place that its
-    /// slot gives. A request counts as its [cost](crate::Class::cost).
+    /// at once or is refused; if its inner is not ready yet, it waits for that in the place that
+    /// its slot gives. A request counts as its [cost](crate::Class::cost).
     ///
     /// Size the capacity by time: at least (arrival rate − drain rate) × length of the longest
     /// burst, at most drain rate × the longest wait still worth it. Default is `1024`.
@@ -238,8 +238,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Sets how many requests of [`Class::bypass`](crate::Class::bypass) may run at once. Beyond
     /// that, they are refused with [`Reason::Bypass`](crate::error::Reason::Bypass). 0 means none.
     ///
-    /// They run beside the limit. If both use one pool of 8 connections, set `concurrency` to 8 less
-    /// this limit.
+    /// They run beside the limit. If both use one pool of 8 connections, set `concurrency` to 8
+    /// less this limit.
     ///
     /// Default is `8`.
     pub fn bypass_limit(mut self, limit: usize) -> Self {
@@ -273,8 +273,9 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// [`Reason::MaxWait`](crate::error::Reason::MaxWait), within 2 ms of `max_wait` unless the
     /// runtime is starved. The setting bounds the wait only; put a `timeout` outside to bound wait
     /// and service time together. Under [`Overflow::Wait`](crate::Overflow::Wait) the wait for a
-    /// place in `poll_ready` has the same limit. Needs a runtime with timers enabled. Size `max_wait`
-    /// by the wait still useful to callers, less one service time. Default is no wait limit.
+    /// place in `poll_ready` has the same limit. Needs a runtime with timers enabled. Size
+    /// `max_wait` by the wait still useful to callers, less one service time. Default is no wait
+    /// limit.
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.config.max_wait = Some(max_wait);
         self
@@ -282,8 +283,8 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets what happens to a call if the caller drops the future.
     ///
-    /// An inner that works in `spawn_blocking` needs `Abandon::Finish`: dropping its future does not
-    /// stop the work, and under `Abandon::Cancel` the slot is free before the work has ended.
+    /// An inner that works in `spawn_blocking` needs `Abandon::Finish`: dropping its future does
+    /// not stop the work, and under `Abandon::Cancel` the slot is free before the work has ended.
     ///
     /// Default is `Abandon::Cancel`, the same as without the layer.
     pub fn abandon(mut self, abandon: Abandon) -> Self {

@@ -203,8 +203,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Returns what the algorithm of an adaptive limit has learned: to be kept across a restart, and
-    /// given to [`Bdp::resume`](crate::limit::Bdp::resume).
+    /// Returns what the algorithm of an adaptive limit has learned: to be kept across a restart,
+    /// and given to [`Bdp::resume`](crate::limit::Bdp::resume).
     ///
     /// `None` with a fixed limit, with an algorithm that keeps no state, and before anything is
     /// known.

@@ -66,8 +66,8 @@ pub enum Order {
 pub enum Abandon {
     /// The work is dropped too: a waiting request never reaches the inner, and the future of a
     /// running call is dropped. Work that a drop does not stop, such as `spawn_blocking`, goes on
-    /// beyond its slot: use `Finish` for it. A call that need not wait may already have finished when `call`
-    /// returns: see [`Execution::Spawn`].
+    /// beyond its slot: use `Finish` for it. A call that need not wait may already have finished
+    /// when `call` returns: see [`Execution::Spawn`].
     #[default]
     Cancel,
     /// The work continues. For work that must not stop half way, and for fire-and-forget.

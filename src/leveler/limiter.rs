@@ -110,7 +110,8 @@ impl Limiter {
         (self.is_adaptive(), stored)
     }
 
-    /// Returns what the algorithm has learned. `None` if its code panics, which has no other effect.
+    /// Returns what the algorithm has learned. `None` if its code panics, which has no other
+    /// effect.
     pub(crate) fn state(&self) -> Option<LimitState> {
         let guard = self.lock()?;
         let algorithm = guard.as_deref()?;

@@ -58,8 +58,8 @@ pub(crate) fn admit_bypass(admission: &Admission) -> Result<Slot<&Admission>, Re
 }
 
 /// Refuses a newcomer that is late, or predicted to miss its deadline. The prediction adds the
-/// service time of like requests to the wait for the work ahead. The wait counts only in FIFO order,
-/// where nothing overtakes.
+/// service time of like requests to the wait for the work ahead. The wait counts only in FIFO
+/// order, where nothing overtakes.
 fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Result<(), Refusal> {
     if left.is_zero() {
         return Err(Refusal::Late);

@@ -240,8 +240,8 @@ impl Admission {
         arrival
     }
 
-    /// Predicts whether a request at its turn will be ready in the time `left`. If nothing runs, the
-    /// request is in time (law 11).
+    /// Predicts whether a request at its turn will be ready in the time `left`. If nothing runs,
+    /// the request is in time (law 11).
     pub(crate) fn predict(&self, like: Likeness, left: Duration, now: Instant) -> Prediction {
         let in_flight = self.counts().in_flight();
         if in_flight == 0 {

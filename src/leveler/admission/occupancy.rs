@@ -17,8 +17,9 @@ const LEVELS: usize = Priority::ALL.len();
 
 /// The state of the queue, readable without a lock.
 ///
-/// [`on_queued`](Self::on_queued) counts each request in, and [`on_dispatched`](Self::on_dispatched)
-/// or [`on_gone`](Self::on_gone) out. The drain task [publishes](Self::publish) the facts known only to the queue.
+/// [`on_queued`](Self::on_queued) counts each request in, and
+/// [`on_dispatched`](Self::on_dispatched) or [`on_gone`](Self::on_gone) out. The drain task
+/// [publishes](Self::publish) the facts known only to the queue.
 #[derive(Debug)]
 pub(crate) struct Occupancy {
     /// By priority: the number of requests in the upper half, the weight in the lower.

@@ -4,9 +4,10 @@
 //! other threads ([`intake`]), tells the limit algorithm the time ([`ticks`]), answers the requests
 //! of dead inner services ([`bury`]), makes room for requests admitted over the bound
 //! ([`evict`]), removes late requests ([`expire`]), dispatches ([`dispatch`]), and offers free
-//! places to waiting services ([`offers`]). A timer wakes the task again ([`alarm`]). Another one is
-//! for the looks at what an operator should know ([`lookout`], [`tell`]). On each other runtime with
-//! requests that wait, a [`standby`] watches the task, and takes over if its runtime is not driven.
+//! places to waiting services ([`offers`]). A timer wakes the task again ([`alarm`]). Another one
+//! is for the looks at what an operator should know ([`lookout`], [`tell`]). On each other runtime
+//! with requests that wait, a [`standby`] watches the task, and takes over if its runtime is not
+//! driven.
 
 mod alarm;
 mod bury;

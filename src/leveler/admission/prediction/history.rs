@@ -55,7 +55,8 @@ const PROBE_PART: f64 = 0.0005;
 const PROBE_INTERVAL: f64 = 1.0;
 
 /// The time between two probes in a congestion, in seconds. A quick probe ends the congestion: a
-/// longer interval refuses more quick calls until then, and a shorter one prolongs a true congestion.
+/// longer interval refuses more quick calls until then, and a shorter one prolongs a true
+/// congestion.
 const CONGESTION_PROBE_INTERVAL: f64 = 0.1;
 
 impl History {

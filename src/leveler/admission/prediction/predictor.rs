@@ -103,9 +103,9 @@ impl Predictor {
     /// The queue is too long if a slow request would be late behind it, but not if the wait is less
     /// than half of `left`: one very slow call must not refuse others for long.
     ///
-    /// While nobody else waits and a slot is free, a kind is refused by its low time alone. Requests
-    /// without a kind are mixed, and are refused then only while they congest the inner. While
-    /// others wait, the typical time counts.
+    /// While nobody else waits and a slot is free, a kind is refused by its low time alone.
+    /// Requests without a kind are mixed, and are refused then only while they congest the inner.
+    /// While others wait, the typical time counts.
     ///
     /// `wait` is zero while nobody waits, and at a request's turn.
     pub(crate) fn predict(
