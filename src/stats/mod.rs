@@ -132,7 +132,7 @@ impl Stats {
     /// // … some time later …
     /// let recently = handle.stats().since(&before);
     /// let per_second = recently.succeeded as f64 / recently.period.as_secs_f64();
-    /// # drop(per_second);
+    /// # let _ = per_second;
     /// ```
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
