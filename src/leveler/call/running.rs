@@ -53,6 +53,8 @@ impl<F: Future, A> Running<F, A> {
             let _entered = this.context.enter();
             this.future.set(None);
         });
+        // A subscriber that panics on entering the span must not leave the work behind its slot.
+        contain(|| this.future.set(None));
         this.in_flight.end(end);
     }
 }

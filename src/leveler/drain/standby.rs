@@ -109,7 +109,8 @@ impl Standby {
             // bell.
             core.link.standbys.looks_at(*id, judges_at);
             let late = self.next_late();
-            let until = late.map_or(judges_at, |late| late.clamp(now + LEAST, judges_at));
+            // Less than `LEAST` may be left until the end.
+            let until = late.map_or(judges_at, |late| late.max(now + LEAST).min(judges_at));
             core.link.standbys.looks_at(*id, until);
             // Either way: look.
             let _ = timeout_at(until, bell.notified()).await;
