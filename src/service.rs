@@ -278,12 +278,14 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             false => FirstPoll::of(core.admission.counters.direct.add(arrival.rank.priority)),
         };
         let in_flight = InFlight::direct(slot, Arc::clone(&self.inner) as _, start);
+        // From here on a panic drops the future before the slot.
+        let running = Running::new(future, in_flight, context);
         if core.limiter.is_adaptive() && core.lacks_ticks(first, start.at) {
             ensure_standby(&self.inner.core, None);
         }
         Ok(match execution {
-            Execution::Caller => ResponseFuture::running(Running::new(future, in_flight, context)),
-            Execution::Spawn => match task::start(core, future, in_flight, context, first) {
+            Execution::Caller => ResponseFuture::running(running),
+            Execution::Spawn => match task::start(core, running, first) {
                 Started::Ended(reply) => ResponseFuture::answered(reply),
                 Started::Spawned(call) => ResponseFuture::sent(call, core.settings.gives_up()),
             },

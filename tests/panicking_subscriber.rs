@@ -126,3 +126,60 @@ async fn wherever_a_subscriber_panics_nothing_is_lost() {
         }
     }
 }
+
+/// The work of a call. Takes note if it is dropped when its slot is free already.
+struct Work {
+    handle: Handle,
+    outlived: Arc<AtomicUsize>,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if self.handle.stats().slots_taken == 0 {
+            self.outlived.fetch_add(1, SeqCst);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wherever_a_subscriber_panics_no_work_outlives_its_slot() {
+    for execution in [Execution::Caller, Execution::Spawn] {
+        for [queued, given_up] in (0..4).map(|bits| [1, 2].map(|bit| bits & bit != 0)) {
+            for nth in 0..40 {
+                let panics = PanicsAfter(Arc::new(AtomicUsize::new(NEVER)));
+                let all = tracing_subscriber::registry().with(panics.clone());
+                let _guard = all.set_default();
+                let layer = layer(execution, false);
+                let handle = layer.handle();
+                let outlived = Arc::new(AtomicUsize::new(0));
+                let (to, of) = (Arc::clone(&outlived), handle.clone());
+                let mut service = layer.layer(tower::service_fn(move |()| {
+                    let work = Work { handle: of.clone(), outlived: Arc::clone(&to) };
+                    async move {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        drop(work);
+                        Ok::<_, std::convert::Infallible>(())
+                    }
+                }));
+                if queued {
+                    handle.pause();
+                }
+                panics.0.store(nth, SeqCst);
+                let mut call = None;
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    info_span!("caller").in_scope(|| call = Some(service.call(())));
+                }));
+                let _ = catch_unwind(AssertUnwindSafe(|| handle.resume()));
+                let until = Duration::from_millis(if given_up { 10 } else { 60_000 });
+                if let Some(call) = call {
+                    let _ = tokio::spawn(timeout(until, call)).await;
+                }
+                support::settle().await;
+                panics.0.store(NEVER, SeqCst);
+                let when = format!("{execution:?}, queued: {queued}, given up: {given_up}, {nth}");
+                assert_eq!(outlived.load(SeqCst), 0, "{when}: law 2");
+                assert_nothing_is_held(&handle, &when);
+            }
+        }
+    }
+}

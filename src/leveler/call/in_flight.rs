@@ -148,14 +148,20 @@ impl<O, A> InFlight<O, A> {
         let Start { at, wait, priority, budget, kind, charge, holds_body } = start;
         let marks = Marks::new(priority, kind, holds_body);
         let mut this = Self { slot, at, wait, charge, budget, marks };
-        // From here on `Drop` gives the slot back, even if the event panics.
         if let Some(judge) = this.slot.grantor().filter(|_| !this.slot.is_bypass()) {
-            let core = judge.core();
-            let limit_reached = this.slot.in_flight() >= core.admission.limit();
+            let limit_reached = this.slot.in_flight() >= judge.core().admission.limit();
             this.marks = marks.with_limit_reached(limit_reached);
-            core.on_dispatched(wait);
         }
         this
+    }
+
+    /// Tells of the dispatch. The event may panic, so the inner's future must already belong to the
+    /// owner of this record, which drops the future before the slot.
+    #[inline(always)]
+    pub(super) fn tell_dispatched(&self) {
+        if let Some(judge) = self.slot.grantor().filter(|_| !self.slot.is_bypass()) {
+            judge.core().on_dispatched(self.wait);
+        }
     }
 
     /// Returns the judge of the call.

@@ -38,8 +38,12 @@ pin_project! {
 }
 
 impl<F: Future, A> Running<F, A> {
+    /// Begins to run a call just made.
+    #[inline(always)]
     pub(crate) fn new(future: F, in_flight: InFlight<F::Output, A>, context: CallContext) -> Self {
-        Self { future: Some(future), in_flight, context }
+        let this = Self { future: Some(future), in_flight, context };
+        this.in_flight.tell_dispatched();
+        this
     }
 
     pub(super) fn core(&self) -> Option<&Core> {

@@ -13,9 +13,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    context::CallContext,
     exchange::{Exchange, Left},
-    in_flight::{End, InFlight},
+    in_flight::End,
     reply::{Reply, ReplyChannel, TaskChannel, Work},
     running::Running,
 };
@@ -32,20 +31,14 @@ pub(crate) enum Started<F: Future, A> {
 
 /// Starts a call just made, on the thread of the caller. Requires
 /// [`can_spawn`](crate::leveler::runtime::Runtime::can_spawn) to have returned true.
-pub(crate) fn start<F, A>(
-    core: &Core,
-    future: F,
-    in_flight: InFlight<F::Output, A>,
-    context: CallContext,
-    first: FirstPoll,
-) -> Started<F, A>
+pub(crate) fn start<F, A>(core: &Core, running: Running<F, A>, first: FirstPoll) -> Started<F, A>
 where
     F: Future<Output: Send> + Send + 'static,
     A: Send + 'static,
 {
     let mut is_measured = first == FirstPoll::Measured;
     let inline = first != FirstPoll::OnTask && core.inline_polling.is_on();
-    let mut work = Box::pin(Running::new(future, in_flight, context));
+    let mut work = Box::pin(running);
     if inline && core.runtime.is_callers_task() {
         // If unready, the call is polled again by a task, with a real waker.
         let mut cx = Context::from_waker(Waker::noop());
