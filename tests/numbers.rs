@@ -189,6 +189,28 @@ async fn a_leveler_in_which_some_have_to_wait_is_leveling() {
     assert_eq!(after.state, State::Idle, "{after}");
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_verdicts_on_the_parts_of_a_period_join_to_the_verdict_on_the_whole() {
+    let layer = builder(5, 1).build().expect("valid");
+    let (handle, mut service) = (layer.handle(), layer.layer(tower::service_fn(slow)));
+    let before = handle.stats();
+    let mut joined: Option<Verdict> = None;
+    for second in 0..8 {
+        if second == 5 {
+            handle.close();
+        }
+        // A flood, what is left of it, and nothing more from a closed leveler.
+        let flood = |id| drop(tokio::spawn(service.call(id)));
+        let (part, _) = match second {
+            0..3 => judged(&handle, 1, flood).await,
+            _ => judged(&handle, 1, |_| ()).await,
+        };
+        let whole = joined.as_ref().map_or(part.clone(), |earlier| earlier.join(&part));
+        assert_eq!(whole, handle.stats().since(&before).verdict(), "after {second}");
+        joined = Some(whole);
+    }
+}
+
 /// A service that takes 50 ms.
 async fn slow(_: u32) -> Result<(), std::convert::Infallible> {
     sleep(50 * MS).await;

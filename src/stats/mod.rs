@@ -180,14 +180,16 @@ impl Stats {
             oldest_wait: self.oldest_wait,
             slots_taken: self.slots_taken,
             limit: self.limit,
+            signs: Signs {
+                reasons: self.refused.plus(self.removed),
+                closed: self.closed,
+                paused: self.paused,
+                in_flight: self.in_flight,
+                dispatched,
+                leveled: dispatched.saturating_sub(self.wait.zeros()),
+            },
         };
-        numbers.with_state(Signs {
-            closed: self.closed,
-            paused: self.paused,
-            in_flight: self.in_flight,
-            dispatched,
-            leveled: dispatched.saturating_sub(self.wait.zeros()),
-        })
+        numbers.with_state()
     }
 
     /// Returns the largest reason for which requests were turned away.

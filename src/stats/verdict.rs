@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use super::reason_counts::ReasonCounts;
 use crate::{
     error::Reason,
     words::{display_words, words},
@@ -50,6 +51,7 @@ pub struct Verdict {
     pub slots_taken: usize,
     /// The limit now.
     pub limit: usize,
+    pub(super) signs: Signs,
 }
 
 /// The state of a leveler in a word. Of several that hold, the first of this list counts.
@@ -96,8 +98,10 @@ const STALL: Duration = Duration::from_secs(5);
 const OVERLOAD: f64 = 0.01;
 
 /// What the state follows from, beside the numbers of the verdict.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Signs {
+    /// The requests turned away in the period, by reason.
+    pub(super) reasons: ReasonCounts,
     pub(super) closed: bool,
     pub(super) paused: bool,
     pub(super) in_flight: usize,
@@ -109,8 +113,8 @@ pub(super) struct Signs {
 
 impl Verdict {
     /// Finds the state that follows from the numbers.
-    pub(super) fn with_state(mut self, signs: Signs) -> Self {
-        let Signs { closed, paused, in_flight, dispatched, leveled } = signs;
+    pub(super) fn with_state(mut self) -> Self {
+        let Signs { closed, paused, in_flight, dispatched, leveled, .. } = self.signs;
         let is_busy = self.queued > 0 || in_flight > 0;
         let is_stuck = self.queued > 0 && self.slots_taken >= self.limit;
         let is_still = dispatched == 0 && self.done == 0 && self.period >= STALL;
@@ -130,6 +134,39 @@ impl Verdict {
             State::Idle
         };
         self
+    }
+
+    /// Returns the verdict on this period and the one that followed it.
+    ///
+    /// A program that keeps a verdict a second can judge the last ten seconds. Ten snapshots take a
+    /// hundred times the memory.
+    ///
+    /// ```
+    /// # use tower_load_leveling::LoadLevelLayer;
+    /// # let handle = LoadLevelLayer::new(16, 4).handle();
+    /// let snapshots = [handle.stats(), handle.stats(), handle.stats()];
+    /// let first = snapshots[1].since(&snapshots[0]).verdict();
+    /// let second = snapshots[2].since(&snapshots[1]).verdict();
+    /// assert_eq!(first.join(&second), snapshots[2].since(&snapshots[0]).verdict());
+    /// ```
+    #[must_use]
+    pub fn join(&self, later: &Self) -> Self {
+        let reasons = self.signs.reasons.plus(later.signs.reasons);
+        let joined = Self {
+            period: self.period + later.period,
+            asked: self.asked + later.asked,
+            done: self.done + later.done,
+            turned_away: self.turned_away + later.turned_away,
+            main_reason: reasons.largest(),
+            signs: Signs {
+                reasons,
+                dispatched: self.signs.dispatched + later.signs.dispatched,
+                leveled: self.signs.leveled + later.signs.leveled,
+                ..later.signs
+            },
+            ..later.clone()
+        };
+        joined.with_state()
     }
 
     /// Returns the requests that arrived per second; 0 for a period of no length.
