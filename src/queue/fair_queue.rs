@@ -8,6 +8,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
+    arrival_order::ArrivalOrder,
     charge::{Charge, ChargeId},
     guaranteed_share::{GuaranteedShare, LEVELS},
     heavy_hitters::HeavyHitters,
@@ -18,12 +19,13 @@ use super::{
     rules::Rules,
 };
 use crate::{
-    class::{NO_FLOW, Rank},
+    class::{NO_FLOW, Priority, Rank},
     error::Reason,
     rng::mix,
 };
 
-/// The requests in the order of dispatch: a [`PriorityLevel`] for each priority.
+/// The requests in the order of dispatch: a [`PriorityLevel`] for each priority, or the
+/// [`ArrivalOrder`] while nothing tells the requests apart.
 ///
 /// The highest level with something to dispatch is next. Meanwhile each other level is owed a
 /// guaranteed share of the inner's time, and is next once the debt is worth a request.
@@ -33,6 +35,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     rules: Rules,
+    /// While on, holds all requests, and the levels are empty.
+    arrival_order: ArrivalOrder<T>,
     pub(super) levels: [PriorityLevel<T>; LEVELS],
     guaranteed_share: GuaranteedShare,
     open_charges: OpenCharges,
@@ -73,6 +77,7 @@ impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             rules,
+            arrival_order: ArrivalOrder::new(&rules),
             levels: std::array::from_fn(|_| PriorityLevel::new()),
             guaranteed_share: GuaranteedShare::new(rules.guaranteed_share),
             open_charges: OpenCharges::default(),
@@ -88,6 +93,18 @@ impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
         let seq = self.next_seq;
         self.next_seq += 1;
+        let entry = Entry { seq, inner, rank, admitted, item };
+        if self.arrival_order.takes(rank) {
+            self.arrival_order.push(entry);
+        } else {
+            self.push_ranked(entry);
+        }
+    }
+
+    /// Adds a request that differs from others, or may.
+    fn push_ranked(&mut self, entry: Entry<T>) {
+        self.end_arrival_order();
+        let rank = entry.rank;
         let level = rank.priority.index();
         let is_proven = match rank.flow {
             NO_FLOW => true,
@@ -96,15 +113,47 @@ impl<T: QueueItem> FairQueue<T> {
                 self.heavy_hitters.observe(mix(flow ^ level as u64))
             }
         };
-        let entry = Entry { seq, inner, rank, admitted, item };
         self.levels[level].push(entry, is_proven, &self.rules);
+    }
+
+    /// Moves all requests to their level: something tells requests apart from now on, until none
+    /// waits.
+    fn end_arrival_order(&mut self) {
+        if self.arrival_order.is_on() {
+            let entries = self.arrival_order.end();
+            if self.next_seq > 1 {
+                self.levels[Priority::default().index()].adopt(entries);
+            }
+        }
+    }
+
+    /// Returns to the order of arrival if nothing waits, and nothing is left that matters to the
+    /// order of others.
+    fn begin_arrival_order(&mut self) {
+        let is_even = !self.has_flows && !self.guaranteed_share.is_owing();
+        if is_even && self.levels.iter().all(|level| level.len() == 0) {
+            self.blocked.clear();
+            self.arrival_order.begin();
+        }
     }
 
     /// Takes the next request. A request to dispatch has been charged to its flow and level; if the
     /// dispatch fails, [`refund`](Self::refund) the charge.
+    #[inline]
     pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
+        if self.arrival_order.is_on() {
+            let next = self.arrival_order.pop();
+            return next.map(|entry| Next::Dispatch(entry, Charge::default()));
+        }
+        self.pop_ranked(now, times)
+    }
+
+    fn pop_ranked(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
         loop {
-            let (level, is_only) = self.next_level(times)?;
+            let Some((level, is_only)) = self.next_level(times) else {
+                self.begin_arrival_order();
+                return None;
+            };
             // A single flow has no rival, and needs no charge.
             let is_free =
                 is_only && !self.guaranteed_share.is_owing() && !self.levels[level].has_flows();
@@ -185,6 +234,7 @@ impl<T: QueueItem> FairQueue<T> {
     /// Parks a popped request of an unready inner. The queue passes over all requests of the inner
     /// until [`wake`](Self::wake).
     pub(crate) fn park(&mut self, entry: Entry<T>) {
+        self.end_arrival_order();
         let (inner, level) = (entry.inner, entry.rank.priority.index());
         let id = self.levels[level].park(entry, &self.rules);
         self.blocked.entry(inner).or_default().insert((level, id));
@@ -193,6 +243,11 @@ impl<T: QueueItem> FairQueue<T> {
     /// Puts back a popped request for want of slots, as the next of its flow, even if lighter
     /// requests come.
     pub(crate) fn put_back(&mut self, entry: Entry<T>) {
+        if self.arrival_order.takes(entry.rank) {
+            self.arrival_order.put_back(entry);
+            return;
+        }
+        self.end_arrival_order();
         self.levels[entry.rank.priority.index()].put_back(entry, &self.rules);
     }
 
@@ -219,11 +274,15 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Takes the oldest request of the longest queue of the lowest level.
     pub(crate) fn pop_oldest(&mut self, gone: &Gone) -> Option<Entry<T>> {
+        if self.arrival_order.is_on() {
+            return self.arrival_order.pop();
+        }
         self.levels.iter_mut().zip(gone).rev().find_map(|(level, gone)| level.pop_oldest(*gone))
     }
 
     /// Takes all requests of an inner, oldest first.
     pub(crate) fn take_all_of(&mut self, inner: InnerId) -> Vec<Entry<T>> {
+        self.end_arrival_order();
         let levels = self.levels.iter_mut();
         let mut taken: Vec<_> = levels.flat_map(|level| level.take_all_of(inner)).collect();
         self.blocked.remove(&inner);
@@ -235,6 +294,7 @@ impl<T: QueueItem> FairQueue<T> {
     /// queue in the lowest level. If no request should give way any more (two newcomers counted on
     /// the same victim), takes the newest.
     pub(crate) fn evict(&mut self, gone: &Gone) -> Option<Victim<T>> {
+        self.end_arrival_order();
         loop {
             let levels = self.levels.iter_mut().zip(gone).rev();
             let mut waiting = levels.filter(|(level, _)| level.len() > 0);
@@ -255,7 +315,8 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// The oldest request.
     pub(crate) fn oldest(&self) -> Option<&Entry<T>> {
-        self.levels.iter().filter_map(PriorityLevel::oldest).min_by_key(|entry| entry.seq)
+        let ranked = self.levels.iter().filter_map(PriorityLevel::oldest);
+        ranked.chain(self.arrival_order.oldest()).min_by_key(|entry| entry.seq)
     }
 
     /// The state of each level, once a request with a flow has come.
@@ -277,6 +338,7 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Drops the tombstones, and forgets the unready inners without live requests.
     pub(super) fn sweep(&mut self) {
+        self.arrival_order.purge();
         self.levels.iter_mut().for_each(PriorityLevel::purge);
         let inner_ids: Vec<_> = self.blocked.keys().copied().collect();
         for inner in inner_ids {
@@ -286,6 +348,12 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// The number of entries, tombstones included.
     pub(super) fn len(&self) -> usize {
-        self.levels.iter().map(PriorityLevel::len).sum()
+        self.arrival_order.len() + self.levels.iter().map(PriorityLevel::len).sum::<usize>()
+    }
+
+    /// The number of entries that would fit without more memory, in the order of arrival.
+    #[cfg(test)]
+    pub(super) fn spare(&self) -> usize {
+        self.arrival_order.capacity()
     }
 }

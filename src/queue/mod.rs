@@ -8,7 +8,8 @@
 //!   that has gone leaves a tombstone in both, dropped later.
 //! - [`FairQueue`](fair_queue::FairQueue) has a level for each priority. Higher levels are first,
 //!   and each lower level keeps a [`GuaranteedShare`](guaranteed_share::GuaranteedShare) of the
-//!   inner's time.
+//!   inner's time. While nothing tells the requests apart, an
+//!   [`ArrivalOrder`](arrival_order::ArrivalOrder) holds them instead.
 //! - [`PriorityLevel`](priority_level::PriorityLevel) is fair between flows, by start-time fair
 //!   queueing: [`Turns`](turns::Turns) keeps the queues in the order of the inner's time each has
 //!   had, in a [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is
@@ -28,6 +29,7 @@
 //! Imports run one way, from `queue` down to the leaves `item`, `charge` and `rules`.
 
 mod adaptive_lifo;
+mod arrival_order;
 mod charge;
 mod controlled_delay;
 mod expiry;

@@ -1,6 +1,6 @@
 //! The requests of a priority, fair between flows.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
@@ -150,6 +150,12 @@ impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
         let id = self.queue_for(entry.rank.flow, is_proven, rules);
         self.change(id, |queue| queue.requests.push(entry));
+    }
+
+    /// Takes in requests of cost 1 and without a flow. The level is empty.
+    pub(super) fn adopt(&mut self, entries: VecDeque<Entry<T>>) {
+        let id = self.table.flowless_id();
+        self.change(id, |queue| queue.requests.adopt(entries));
     }
 
     /// Returns the queue of a flow, a new queue if need be.

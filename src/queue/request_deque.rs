@@ -1,6 +1,6 @@
 //! The requests of a queue.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, mem, time::Duration};
 
 use tokio::time::Instant;
 
@@ -90,6 +90,13 @@ impl<T: QueueItem> RequestDeque<T> {
             let at = self.main.partition_point(|other| other.seq < entry.seq);
             self.main.insert(at, entry);
         }
+    }
+
+    /// Takes in entries of cost 1, older than all others. At once if there are no others.
+    pub(super) fn adopt(&mut self, entries: VecDeque<Entry<T>>) {
+        self.weight += entries.len() as u64;
+        let others = mem::replace(&mut self.main, entries);
+        self.main.extend(others);
     }
 
     /// Takes the next eligible entry. `service` is the mean service time, once known.
@@ -262,4 +269,4 @@ impl<T: QueueItem> RequestDeque<T> {
 }
 
 /// The number of entries for which an emptied queue keeps memory. The rest is freed.
-const KEPT_CAPACITY: usize = 1024;
+pub(super) const KEPT_CAPACITY: usize = 1024;

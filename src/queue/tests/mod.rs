@@ -1,5 +1,6 @@
 //! Tests of the queue: by behaviour, and against a sorted vector.
 
+mod arrival_order;
 mod costs;
 mod flows;
 mod inner_services;

@@ -1,0 +1,104 @@
+//! The requests while nothing tells them apart.
+
+use std::{collections::VecDeque, mem};
+
+use super::{
+    item::{Entry, QueueItem},
+    request_deque::KEPT_CAPACITY,
+    rules::Rules,
+};
+use crate::class::Rank;
+
+/// The requests in the order of arrival, while that is the order of dispatch.
+///
+/// Levels, flows and parked requests cost more than the rest of the queue. They decide nothing
+/// while all requests have the same rank, the oldest is always next, and no inner is unready. The
+/// order of arrival then holds all requests, and the [`FairQueue`](super::fair_queue::FairQueue)
+/// has no other. The first request that differs ends this: the entries move to a level, in one
+/// step. It begins again once nothing waits.
+#[derive(Debug)]
+pub(super) struct ArrivalOrder<T> {
+    entries: VecDeque<Entry<T>>,
+    /// Set if the rules allow no other order for requests of the same rank.
+    is_allowed: bool,
+    is_on: bool,
+}
+
+impl<T: QueueItem> ArrivalOrder<T> {
+    pub(super) fn new(rules: &Rules) -> Self {
+        let is_allowed = rules.is_plain();
+        Self { entries: VecDeque::new(), is_allowed, is_on: is_allowed }
+    }
+
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Returns whether a request of this rank goes by the order of arrival.
+    #[inline]
+    pub(super) fn takes(&self, rank: Rank) -> bool {
+        self.is_on && rank == Rank::default()
+    }
+
+    /// The number of entries, tombstones included.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[inline]
+    pub(super) fn push(&mut self, entry: Entry<T>) {
+        self.entries.push_back(entry);
+    }
+
+    /// Puts back a popped request as the next.
+    pub(super) fn put_back(&mut self, entry: Entry<T>) {
+        self.entries.push_front(entry);
+    }
+
+    /// Takes the oldest live request.
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<Entry<T>> {
+        loop {
+            let Some(entry) = self.entries.pop_front() else {
+                self.entries.shrink_to(KEPT_CAPACITY);
+                return None;
+            };
+            if !entry.item.is_gone() {
+                return Some(entry);
+            }
+        }
+    }
+
+    /// The oldest live request.
+    pub(super) fn oldest(&self) -> Option<&Entry<T>> {
+        self.entries.iter().find(|entry| !entry.item.is_gone())
+    }
+
+    /// Drops the tombstones.
+    pub(super) fn purge(&mut self) {
+        // Mostly the oldest have gone. To drop them moves no others.
+        while self.entries.front().is_some_and(|entry| entry.item.is_gone()) {
+            self.entries.pop_front();
+        }
+        self.entries.retain(|entry| !entry.item.is_gone());
+        self.entries.shrink_to(KEPT_CAPACITY);
+    }
+
+    /// Begins, if the rules allow. Nothing waits.
+    pub(super) fn begin(&mut self) {
+        self.is_on = self.is_allowed;
+    }
+
+    /// Ends, and returns the entries, all of the default rank.
+    pub(super) fn end(&mut self) -> VecDeque<Entry<T>> {
+        self.is_on = false;
+        mem::take(&mut self.entries)
+    }
+
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+}
