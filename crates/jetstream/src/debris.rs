@@ -6,7 +6,8 @@
 //! by it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, SystemTime},
 };
 
@@ -18,9 +19,9 @@ use async_nats::{
         stream::{RawMessageErrorKind, Stream},
     },
 };
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
-use crate::{Queue, delivery::time, headers, settle::insert};
+use crate::{Queue, delivery::time, headers, settle::insert, stats::Counters};
 
 /// How many messages a pass looks at, at most. What is left waits for the next pass.
 const PASS: usize = 10_000;
@@ -49,48 +50,77 @@ impl Acked {
     }
 }
 
-/// What a sweep has found.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Swept {
-    pub(crate) removed: u64,
-    pub(crate) rescued: u64,
-}
+/// The longest time between two sweeps, unless `ack_wait` is longer. Each asks the broker for the
+/// state of its consumer, which costs the leader of the stream.
+const SELDOM: Duration = Duration::from_secs(30);
 
-/// Removes what lies below the ack floor and was acked by this worker. After `others`, in which
-/// other workers do the same, the rest is stored again at the tail, and then removed.
-pub(crate) async fn sweep(
+/// Sweeps until the ack floor has passed all that was stored before now. What comes later is stored
+/// by the broker as it runs now, and cannot be debris of an earlier one.
+pub(crate) async fn clean(
     queue: &Queue,
     mut stream: Stream,
     consumer: Consumer<Config>,
-    acked: Acked,
-    others: Duration,
-) -> Result<Swept, async_nats::Error> {
-    let mut swept = Swept::default();
-    for message in below_floor(&mut stream, &consumer).await? {
-        if acked.has(&message) && stream.delete_message(message.sequence).await? {
-            swept.removed += 1;
+    acked: &Acked,
+    counters: &Counters,
+) {
+    let last = stream.cached_info().state.last_sequence;
+    let ack_wait = queue.ack_wait();
+    let mut pause = ack_wait;
+    loop {
+        match sweep(queue, &mut stream, &consumer, acked, counters).await {
+            Ok(floor) if floor >= last => return,
+            Ok(_) => {}
+            Err(error) => debug!(%error, "could not look for debris"),
         }
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(SELDOM.max(ack_wait));
     }
-    tokio::time::sleep(others).await;
-    for message in below_floor(&mut stream, &consumer).await? {
+}
+
+/// Removes what lies below the ack floor and was acked by this worker. After `ack_wait`, in which
+/// other workers do the same, the rest is stored again at the tail, and then removed. Returns the
+/// floor.
+async fn sweep(
+    queue: &Queue,
+    stream: &mut Stream,
+    consumer: &Consumer<Config>,
+    acked: &Acked,
+    counters: &Counters,
+) -> Result<u64, async_nats::Error> {
+    let (floor, found) = below_floor(stream, consumer).await?;
+    let (mut removed, mut rescued, mut others) = (0, 0, BTreeSet::new());
+    for message in found {
         if !acked.has(&message) {
-            store_again(queue, &message).await?;
-            swept.rescued += 1;
+            others.insert(message.sequence);
+        } else if stream.delete_message(message.sequence).await? {
+            removed += 1;
         }
-        // Another worker may have been faster.
-        let _ = stream.delete_message(message.sequence).await;
     }
-    if swept.removed + swept.rescued > 0 {
-        let Swept { removed, rescued } = swept;
+    counters.debris.fetch_add(removed, Relaxed);
+    if !others.is_empty() {
+        tokio::time::sleep(queue.ack_wait()).await;
+        for message in below_floor(stream, consumer).await?.1 {
+            // What has come to lie there meanwhile may just have been acked.
+            if !others.contains(&message.sequence) {
+                continue;
+            }
+            store_again(queue, &message).await?;
+            // Another worker may have been faster.
+            let _ = stream.delete_message(message.sequence).await;
+            rescued += 1;
+        }
+    }
+    counters.rescued.fetch_add(rescued, Relaxed);
+    if removed + rescued > 0 {
         info!(removed, rescued, "the broker had left messages that it would not deliver again");
     }
-    Ok(swept)
+    Ok(floor)
 }
 
 async fn below_floor(
     stream: &mut Stream,
     consumer: &Consumer<Config>,
-) -> Result<Vec<StreamMessage>, async_nats::Error> {
+) -> Result<(u64, Vec<StreamMessage>), async_nats::Error> {
     let floor = consumer.get_info().await?.ack_floor.stream_sequence;
     let state = &stream.info().await?.state;
     if floor > state.last_sequence {
@@ -110,7 +140,7 @@ async fn below_floor(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(found)
+    Ok((floor, found))
 }
 
 /// Stores one copy, whoever else does the same.

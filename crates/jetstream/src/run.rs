@@ -23,7 +23,7 @@ use crate::{
     Delivery, Error, Queue, Report,
     call::{Start, Started, settle},
     credit::Credit,
-    debris::{Acked, sweep},
+    debris::{Acked, clean},
     hand::Hand,
     pull::{Generation, Pulled},
     settle::{Settled, Settler, until_due},
@@ -37,9 +37,6 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// How long a worker waits after a failed attempt to reach its consumer.
 const AGAIN: Duration = Duration::from_millis(250);
-
-/// How often each generation looks for debris, `ack_wait` apart.
-const SWEEPS: usize = 3;
 
 /// How many events are handled before the worker looks at the clock and the controls again.
 const BATCH: usize = 64;
@@ -220,19 +217,9 @@ impl Run {
                 // The first generation sweeps too: all workers may have died with the broker.
                 debug!(generations, "asking for messages");
                 let (counters, acked) = (Arc::clone(&self.counters), self.acked.clone());
-                let (queue, others) = (self.queue.clone(), self.queue.ack_wait());
+                let queue = self.queue.clone();
                 self.sweeping = Some(Box::pin(async move {
-                    // The floor rises when what was in hand before has been settled: look again.
-                    for _ in 0..SWEEPS {
-                        let (stream, consumer) = (stream.clone(), consumer.clone());
-                        match sweep(&queue, stream, consumer, acked.clone(), others).await {
-                            Ok(swept) => {
-                                counters.debris.fetch_add(swept.removed, Relaxed);
-                                counters.rescued.fetch_add(swept.rescued, Relaxed);
-                            }
-                            Err(error) => debug!(%error, "could not look for debris"),
-                        }
-                    }
+                    clean(&queue, stream, consumer, &acked, &counters).await;
                 }));
             }
             Err(error) => {
