@@ -220,6 +220,15 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
+    /// Sets how many of the flows that ask most [`Stats::flows`](crate::Stats::flows) shows.
+    ///
+    /// One call in eight is counted, for eight, and about 130 bytes are kept for each flow. Default
+    /// is `0`, at no cost.
+    pub fn watch_flows(mut self, flows: usize) -> Self {
+        self.config.watch_flows = flows;
+        self
+    }
+
     /// Sets the secret by which flows are chosen for refusal under lasting overload.
     ///
     /// Processes with one secret refuse the same flows. Default is a random one for each leveler.
@@ -349,7 +358,7 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// - a `guaranteed_share` outside 0…0.25
     /// - a `rate` of 0, in no time or in more than 100 years
     /// - a `rate_burst` of 0
-    /// - `exact_flows` of 0
+    /// - `exact_flows` of 0, or `watch_flows` above 65 536
     /// - `Execution::Caller` with `Abandon::Finish`
     /// - an algorithm of [`Settings`] that is `custom`, that lacks its target or has a parameter of
     ///   another algorithm, or with bounds of 0 or in the wrong order

@@ -18,6 +18,9 @@ use crate::{
     settings::{Adaptive, Concurrency, DelayTarget, Rate, Settings},
 };
 
+/// The most flows to be watched. More than anybody looks at, and some 10 MB.
+const MAX_WATCHED: usize = 65_536;
+
 /// Every setting except the classifiers, which have types of their own.
 #[derive(Debug)]
 pub(crate) struct Config {
@@ -31,6 +34,7 @@ pub(crate) struct Config {
     pub(crate) rate_burst: u32,
     pub(crate) max_wait: Option<Duration>,
     pub(crate) bypass_limit: usize,
+    pub(crate) watch_flows: usize,
     pub(crate) abandon: Abandon,
     pub(crate) execution: Execution,
     pub(crate) runtime: Option<runtime::Handle>,
@@ -71,6 +75,7 @@ impl From<Settings> for Config {
             controlled_delay,
             guaranteed_share,
             exact_flows,
+            watch_flows,
             bypass_limit,
             rate,
             rate_burst,
@@ -96,6 +101,7 @@ impl From<Settings> for Config {
             rate_burst,
             max_wait,
             bypass_limit,
+            watch_flows,
             abandon,
             execution,
             runtime: None,
@@ -122,6 +128,7 @@ impl Config {
             rate_burst,
             max_wait,
             bypass_limit,
+            watch_flows,
             abandon,
             execution,
             runtime,
@@ -177,6 +184,9 @@ impl Config {
         if bypass_limit > MAX_COUNT {
             return Err(BuildError::new("bypass_limit", bypass_limit, format!("0 to {MAX_COUNT}")));
         }
+        if watch_flows > MAX_WATCHED {
+            return Err(BuildError::new("watch_flows", watch_flows, format!("0 to {MAX_WATCHED}")));
+        }
         if rate_burst == 0 {
             return Err(BuildError::new("rate_burst", rate_burst, "1 or more"));
         }
@@ -199,6 +209,7 @@ impl Config {
             pacing,
             max_wait,
             bypass_limit,
+            watch_flows,
             overflow,
             abandon,
             execution,

@@ -166,6 +166,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         {
             return Err(NotSent::Unplaced(Box::new(Unplaced { request, class, reserved })));
         }
+        admission.on_asked(&arrival);
         if class.bypass {
             match self.bypass(request, &mut arrival) {
                 Break(done) => return done,

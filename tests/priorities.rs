@@ -234,7 +234,7 @@ async fn counts_by_priority_add_up_to_those_of_all() {
     settle().await;
     let stats = layer.handle().stats();
     let of = |count: fn(&tower_load_leveling::stats::PriorityStats) -> u64| {
-        Priority::ALL.iter().map(|one| count(&stats.priority(*one))).sum::<u64>()
+        Priority::ALL.iter().map(|one| count(stats.priority(*one))).sum::<u64>()
     };
     assert_eq!(of(|one| one.admitted), stats.admitted);
     assert_eq!(of(|one| one.refused.total()), stats.refused.total());

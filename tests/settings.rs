@@ -28,6 +28,7 @@ fn all_set() -> Settings {
     settings.controlled_delay = Some(DelayTarget::Wait(6 * MS));
     settings.guaranteed_share = 0.125;
     settings.exact_flows = 9;
+    settings.watch_flows = 11;
     settings.bypass_limit = 2;
     settings.rate = Some(Rate::new(100, Duration::from_secs(90)));
     settings.rate_burst = 4;
@@ -85,6 +86,7 @@ fn settings_are_those_of_the_methods_of_the_builder() {
         .controlled_delay(6 * MS)
         .guaranteed_share(0.125)
         .exact_flows(9)
+        .watch_flows(11)
         .bypass_limit(2)
         .rate(100, Duration::from_secs(90))
         .rate_burst(4)
@@ -275,6 +277,7 @@ async fn new_settings_apply_to_what_waits_and_the_rest_is_named() {
             "controlled_delay",
             "guaranteed_share",
             "exact_flows",
+            "watch_flows",
             "abandon",
         ]
     );

@@ -122,7 +122,7 @@ fn seconds(time: Duration) -> f64 {
 /// A series of each priority. Those of 0 are left out, but for `normal`.
 fn by_priority(look: &Look, count: fn(&PriorityStats) -> u64) -> Vec<Series<u64>> {
     let levels = Priority::EACH.into_iter();
-    let all = levels.map(|priority| (priority, count(&look.stats.priority(priority))));
+    let all = levels.map(|priority| (priority, count(look.stats.priority(priority))));
     let shown = all.filter(|(priority, count)| *count > 0 || *priority == Priority::Normal);
     shown.map(|(priority, count)| Series::new([("priority", priority.as_str())], count)).collect()
 }

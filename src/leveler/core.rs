@@ -230,6 +230,7 @@ impl Core {
         let Admission { counters, occupancy, .. } = &self.admission;
         let reason = why.reason();
         let before = counters.refused.add(rank.priority, reason);
+        self.admission.on_rejected(rank.flow);
         if before % LOOK == 0 {
             self.measure_rate(Instant::now());
         }

@@ -7,7 +7,7 @@ use std::{
 
 use super::panics::contain;
 use crate::{
-    limit::{Algorithm, LimitState},
+    limit::{Algorithm, LimitState, View},
     sync::{
         UserMutex, UserMutexGuard,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -113,10 +113,20 @@ impl Limiter {
     /// Returns what the algorithm has learned. `None` if its code panics, which has no other
     /// effect.
     pub(crate) fn state(&self) -> Option<LimitState> {
+        self.ask(|algorithm| algorithm.state()).flatten()
+    }
+
+    /// Returns a look into the algorithm while it decides the limit. `None` if its code panics,
+    /// which has no other effect.
+    pub(crate) fn view(&self) -> Option<View> {
+        if self.is_adaptive() { self.ask(|algorithm| algorithm.view()) } else { None }
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&dyn Algorithm) -> T) -> Option<T> {
         let guard = self.lock()?;
         let algorithm = guard.as_deref()?;
         let _in_algorithm = InAlgorithm::begin();
-        catch_unwind(AssertUnwindSafe(|| algorithm.state())).ok().flatten()
+        catch_unwind(AssertUnwindSafe(|| question(algorithm))).ok()
     }
 
     /// Locks the algorithm. `None` if the thread is inside of an algorithm, and the lock is taken:

@@ -1,9 +1,9 @@
-use std::{sync::OnceLock, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::{
-    stats::Recorder,
+    stats::{PriorityRecorder, Recorder},
     sync::atomic::{AtomicBool, Ordering::SeqCst},
 };
 
@@ -12,11 +12,11 @@ pub(crate) struct Metrics {
     /// The time at which the leveler was built.
     pub(crate) built: Instant,
     /// The time from admission to dispatch, of requests from the queue.
-    pub(crate) wait: Recorder,
+    pub(crate) wait: PriorityRecorder,
     /// The time from dispatch to the return of the call.
     pub(crate) service_time: Recorder,
-    /// The waits for a place that are over. Made at the first: most levelers never wait for one.
-    pub(crate) place_wait: OnceLock<Recorder>,
+    /// The waits for a place that are over.
+    pub(crate) place_wait: Recorder,
     pub(crate) refusing: Refusing,
 }
 
@@ -24,16 +24,16 @@ impl Metrics {
     pub(super) fn new() -> Self {
         Self {
             built: Instant::now(),
-            wait: Recorder::new(),
-            service_time: Recorder::new(),
-            place_wait: OnceLock::new(),
+            wait: PriorityRecorder::default(),
+            service_time: Recorder::default(),
+            place_wait: Recorder::default(),
             refusing: Refusing(AtomicBool::new(false)),
         }
     }
 
     /// Records a wait for a place.
     pub(crate) fn on_place_wait(&self, waited: Duration) {
-        self.place_wait.get_or_init(Recorder::new).record(waited);
+        self.place_wait.record(waited);
     }
 }
 

@@ -45,6 +45,7 @@ fn given_settings(given: &Given) -> Settings {
         controlled_delay: line.delay.map(delay),
         guaranteed_share: line.guaranteed_share,
         exact_flows: line.dedicated_queues,
+        watch_flows: given.watch_flows,
         bypass_limit: given.bypass_limit,
         rate: given.pacing.rate,
         rate_burst: given.pacing.burst,
@@ -118,6 +119,7 @@ fn differences(now: &Settings, to: &Settings) -> impl Iterator<Item = &'static s
         ("controlled_delay", now.controlled_delay != to.controlled_delay),
         ("guaranteed_share", now.guaranteed_share != to.guaranteed_share),
         ("exact_flows", now.exact_flows != to.exact_flows),
+        ("watch_flows", now.watch_flows != to.watch_flows),
         ("abandon", now.abandon != to.abandon),
         ("execution", now.execution != to.execution),
     ];

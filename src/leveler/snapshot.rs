@@ -3,62 +3,73 @@ use tokio::time::Instant;
 use super::{admission::Admission, core::Core};
 use crate::{
     class::Priority,
-    stats::{Counters, Histogram, PriorityStats, Recorder, Stats},
+    stats::{Histogram, PriorityStats, ReasonCounts, Stats},
 };
 
 /// Takes a snapshot of everything.
 pub(crate) fn stats(core: &Core) -> Stats {
     let now = Instant::now();
-    let Admission { occupancy, counters, predictor, removed_wait, .. } = &core.admission;
+    let Admission { occupancy, predictor, flows, .. } = &core.admission;
     let oldest = core.link.backlog().oldest_admitted(occupancy.queued());
     let counts = core.counts();
     let (waiting_for_place, since) = core.admission.listeners.waitlist.longest_wait();
-    let place_wait = core.metrics.place_wait.get().map(Recorder::snapshot);
-    let Counters {
-        direct,
-        queued,
-        succeeded,
-        failed,
-        overloaded,
-        cancelled,
-        panicked,
-        refused,
-        removed,
-    } = counters;
-    let direct_calls = direct.get();
+    let priorities = Priority::EACH.map(|priority| of_priority(core, priority));
+    // The sums, so that they are those of the parts at each instant.
+    let count = |of: fn(&PriorityStats) -> u64| priorities.iter().map(of).sum();
+    let reasons = |of: fn(&PriorityStats) -> ReasonCounts| {
+        priorities.iter().map(of).fold(ReasonCounts::default(), ReasonCounts::plus)
+    };
+    let times = |of: fn(&PriorityStats) -> &Histogram| {
+        priorities.iter().map(of).fold(Histogram::default(), Histogram::plus)
+    };
     Stats {
         queued: occupancy.queued(),
         in_flight: core.admission.running(),
         limit: core.admission.limit(),
         capacity: core.admission.capacity(),
         oldest_wait: oldest.map(|admitted| now.saturating_duration_since(admitted)),
-        admitted: direct_calls + queued.get(),
-        succeeded: succeeded.get(),
-        failed: failed.get(),
-        overloaded: overloaded.get(),
-        cancelled: cancelled.get(),
-        panicked: panicked.get(),
-        refused: refused.snapshot(),
-        removed: removed.snapshot(),
+        admitted: count(|level| level.admitted),
+        succeeded: count(|level| level.succeeded),
+        failed: count(|level| level.failed),
+        overloaded: count(|level| level.overloaded),
+        cancelled: count(|level| level.cancelled),
+        panicked: count(|level| level.panicked),
+        refused: reasons(|level| level.refused),
+        removed: reasons(|level| level.removed),
         bypassing: core.admission.bypassing(),
         slots_taken: counts.in_flight(),
         paused: counts.is_paused(),
         closed: counts.is_closed(),
         drain_rate: predictor.drain_rate.per_second(),
-        wait: core.metrics.wait.snapshot().with_zeros(direct_calls),
-        removed_wait: removed_wait.snapshot(),
+        wait: times(|level| &level.wait),
+        removed_wait: times(|level| &level.removed_wait),
         waiting_for_place,
         reserved: core.admission.reserved(),
         longest_wait_for_place: since.map(|since| now.saturating_duration_since(since)),
-        wait_for_place: place_wait.unwrap_or_else(Histogram::empty),
+        wait_for_place: core.metrics.place_wait.snapshot(),
         service_time: core.metrics.service_time.snapshot(),
+        limit_view: core.limiter.view(),
+        flows: flows.as_ref().map(|flows| flows.snapshot()).unwrap_or_default(),
         period: now.saturating_duration_since(core.metrics.built),
         taken: now,
-        priorities: Priority::EACH.map(|priority| PriorityStats {
-            queued: occupancy.queued_of(priority),
-            admitted: direct.of(priority) + queued.of(priority),
-            refused: refused.of(priority),
-            removed: removed.of(priority),
-        }),
+        priorities,
+    }
+}
+
+fn of_priority(core: &Core, priority: Priority) -> PriorityStats {
+    let Admission { occupancy, counters, removed_wait, .. } = &core.admission;
+    let direct = counters.direct.of(priority);
+    PriorityStats {
+        queued: occupancy.queued_of(priority),
+        admitted: direct + counters.queued.of(priority),
+        succeeded: counters.succeeded.of(priority),
+        failed: counters.failed.of(priority),
+        overloaded: counters.overloaded.of(priority),
+        cancelled: counters.cancelled.of(priority),
+        panicked: counters.panicked.of(priority),
+        refused: counters.refused.of(priority),
+        removed: counters.removed.of(priority),
+        wait: core.metrics.wait.snapshot(priority).with_zeros(direct),
+        removed_wait: removed_wait.snapshot(priority),
     }
 }

@@ -3,6 +3,7 @@ use tokio::time::Instant;
 use super::{
     sample::{Load, Sample},
     state::LimitState,
+    view::View,
 };
 
 /// Decides how many calls may run at once.
@@ -76,11 +77,19 @@ pub trait Algorithm: Send + 'static {
     fn resume_from(&mut self, limit: usize) {
         let _ = limit;
     }
+
     /// Returns what the algorithm has learned, for
     /// [`Handle::limit_state`](crate::Handle::limit_state).
     ///
     /// `None` by default, and while nothing is known.
     fn state(&self) -> Option<LimitState> {
         None
+    }
+
+    /// Returns a look into the algorithm, for [`Stats::limit_view`](crate::Stats::limit_view).
+    ///
+    /// Shows nothing by default.
+    fn view(&self) -> View {
+        View::new()
     }
 }

@@ -31,6 +31,7 @@ mod state;
 #[cfg(test)]
 mod testing;
 mod vegas;
+mod view;
 
 pub use self::{
     aimd::Aimd,
@@ -42,5 +43,6 @@ pub use self::{
     sample::{Load, Outcome, Sample},
     state::LimitState,
     vegas::Vegas,
+    view::View,
 };
 pub(crate) use self::{bounds::Bounds, latency_target::LOWEST_MIN};

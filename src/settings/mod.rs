@@ -120,6 +120,9 @@ pub struct Settings {
     /// The number of queued flows with exact shares, in each priority: see
     /// [`Builder::exact_flows`](crate::Builder::exact_flows). Default is 1024.
     pub exact_flows: usize,
+    /// The number of flows to watch, of those that ask most: see
+    /// [`Builder::watch_flows`](crate::Builder::watch_flows). Default is 0.
+    pub watch_flows: usize,
     /// The number of requests that may bypass the queue at once: see
     /// [`Builder::bypass_limit`](crate::Builder::bypass_limit). Default is 8.
     pub bypass_limit: usize,
@@ -193,6 +196,7 @@ impl Default for Settings {
             controlled_delay: None,
             guaranteed_share: 0.05,
             exact_flows: 1024,
+            watch_flows: 0,
             bypass_limit: DEFAULT_BYPASS_LIMIT,
             rate: None,
             rate_burst: 1,

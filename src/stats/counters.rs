@@ -13,11 +13,11 @@ pub(crate) struct Counters {
     pub(crate) direct: ByPriority,
     /// Requests admitted in any other way.
     pub(crate) queued: ByPriority,
-    pub(crate) succeeded: Counter,
-    pub(crate) failed: Counter,
-    pub(crate) overloaded: Counter,
-    pub(crate) cancelled: Counter,
-    pub(crate) panicked: Counter,
+    pub(crate) succeeded: ByPriority,
+    pub(crate) failed: ByPriority,
+    pub(crate) overloaded: ByPriority,
+    pub(crate) cancelled: ByPriority,
+    pub(crate) panicked: ByPriority,
     pub(crate) refused: ByReason,
     pub(crate) removed: ByReason,
 }
@@ -27,21 +27,6 @@ impl Counters {
     pub(crate) fn ended(&self) -> u64 {
         let Self { succeeded, failed, cancelled, panicked, .. } = self;
         succeeded.get() + failed.get() + cancelled.get() + panicked.get()
-    }
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct Counter(Striped<AtomicU64>);
-
-impl Counter {
-    /// Adds 1. Returns the previous count of the stripe, shared by this thread and some others.
-    #[inline]
-    pub(crate) fn add(&self) -> u64 {
-        self.0.mine().fetch_add(1, Relaxed)
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.all().map(|count| count.load(Relaxed)).sum()
     }
 }
 
@@ -61,7 +46,7 @@ impl ByPriority {
     }
 
     pub(crate) fn get(&self) -> u64 {
-        Priority::EACH.map(|priority| self.of(priority)).iter().sum()
+        self.0.all().flatten().map(|count| count.load(Relaxed)).sum()
     }
 }
 
@@ -95,7 +80,7 @@ impl ByReason {
     }
 }
 
-const PRIORITIES: usize = Priority::ALL.len();
+pub(super) const PRIORITIES: usize = Priority::ALL.len();
 
 #[cfg(test)]
 mod tests {

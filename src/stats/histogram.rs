@@ -1,7 +1,10 @@
-use std::{fmt, time::Duration};
+use std::{fmt, sync::OnceLock, time::Duration};
 
-use super::stripe::Striped;
-use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
+use super::{counters::PRIORITIES, stripe::Striped};
+use crate::{
+    class::Priority,
+    sync::figure::{AtomicU64, Ordering::Relaxed},
+};
 
 /// The number of sub-buckets per power of two, as a power of two: 16. A bucket is at most 1/16 of
 /// its value wide.
@@ -15,35 +18,66 @@ const BUCKETS: usize = (SUB as usize) * 33;
 /// No histogram crate is used: recording is on the path of every call, from many threads, and has
 /// to be one relaxed addition; `hdrhistogram` records through `&mut self`. The layout is the one
 /// known from `hdrhistogram`: linear buckets within powers of two.
-pub(crate) struct Recorder {
-    buckets: Striped<Box<[AtomicU64; BUCKETS]>>,
-}
+#[derive(Default)]
+pub(crate) struct Recorder(Striped<Buckets>);
 
 impl Recorder {
-    pub(crate) fn new() -> Self {
-        Self { buckets: Striped::new(|| Box::new([const { AtomicU64::new(0) }; BUCKETS])) }
-    }
-
     #[inline]
     pub(crate) fn record(&self, time: Duration) {
-        self.record_many(time, 1);
+        self.0.mine().add(time, 1);
+    }
+
+    pub(crate) fn snapshot(&self) -> Histogram {
+        self.0.all().fold(Histogram::default(), Buckets::add_to)
+    }
+}
+
+/// A histogram for each priority, recorded while calls run.
+#[derive(Default)]
+pub(crate) struct PriorityRecorder(Striped<[Buckets; PRIORITIES]>);
+
+impl PriorityRecorder {
+    #[inline]
+    pub(crate) fn record(&self, priority: Priority, time: Duration) {
+        self.record_many(priority, time, 1);
     }
 
     /// Records the same time `count` times.
     #[inline]
-    pub(crate) fn record_many(&self, time: Duration, count: u64) {
-        self.buckets.mine()[bucket_of(time)].fetch_add(count, Relaxed);
+    pub(crate) fn record_many(&self, priority: Priority, time: Duration, count: u64) {
+        self.0.mine()[priority.index()].add(time, count);
     }
 
-    pub(crate) fn snapshot(&self) -> Histogram {
-        let [first, others @ ..] = self.buckets.each_ref();
-        let mut buckets: Vec<_> = first.iter().map(|count| count.load(Relaxed)).collect();
-        for stripe in others {
-            for (sum, count) in buckets.iter_mut().zip(stripe.iter()) {
-                *sum += count.load(Relaxed);
-            }
+    pub(crate) fn snapshot(&self, priority: Priority) -> Histogram {
+        let stripes = self.0.all().map(|stripe| &stripe[priority.index()]);
+        stripes.fold(Histogram::default(), Buckets::add_to)
+    }
+}
+
+/// The buckets of one stripe: 4.1 KiB, made at the first time that is recorded. Most levelers use
+/// one priority, and never remove a request.
+#[derive(Default)]
+struct Buckets(OnceLock<Box<[AtomicU64; BUCKETS]>>);
+
+impl Buckets {
+    #[inline]
+    fn add(&self, time: Duration, count: u64) {
+        let buckets = self.0.get().map_or_else(|| self.make(), |buckets| &**buckets);
+        buckets[bucket_of(time)].fetch_add(count, Relaxed);
+    }
+
+    #[cold]
+    fn make(&self) -> &[AtomicU64; BUCKETS] {
+        self.0.get_or_init(|| Box::new([const { AtomicU64::new(0) }; BUCKETS]))
+    }
+
+    fn add_to(mut sum: Histogram, Self(buckets): &Self) -> Histogram {
+        let Some(buckets) = buckets.get() else { return sum };
+        sum.buckets.resize(BUCKETS, 0);
+        for (sum, count) in sum.buckets.iter_mut().zip(buckets.iter()) {
+            *sum += count.load(Relaxed);
         }
-        Histogram { buckets, zeros: 0 }
+        sum
     }
 }
 
@@ -53,27 +87,37 @@ impl fmt::Debug for Recorder {
     }
 }
 
+impl fmt::Debug for PriorityRecorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(Priority::EACH.map(|priority| self.snapshot(priority))).finish()
+    }
+}
+
 /// The distribution of a time, as a snapshot from [`Stats`](crate::stats::Stats).
 ///
 /// Buckets are at most 1/16 (6.25 %) of their value wide, and at least a microsecond.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Histogram {
+    /// The counts. Empty if nothing was recorded but zeros.
     buckets: Vec<u64>,
-    /// The part of the first bucket that is known to be exactly zero.
+    /// Times that are known to be exactly zero, beside those in `buckets`.
     zeros: u64,
 }
 
 impl Histogram {
-    /// Returns a histogram of nothing.
-    pub(crate) fn empty() -> Self {
-        Self { buckets: vec![0; BUCKETS], zeros: 0 }
-    }
-
     /// Adds `count` times of zero.
     pub(crate) fn with_zeros(mut self, count: u64) -> Self {
-        self.buckets[0] += count;
         self.zeros += count;
         self
+    }
+
+    /// Adds the times of another histogram.
+    pub(crate) fn plus(mut self, other: &Self) -> Self {
+        self.buckets.resize(self.buckets.len().max(other.buckets.len()), 0);
+        for (sum, count) in self.buckets.iter_mut().zip(&other.buckets) {
+            *sum += count;
+        }
+        self.with_zeros(other.zeros)
     }
 
     /// Returns the number of times that are known to be exactly zero.
@@ -83,8 +127,9 @@ impl Histogram {
 
     /// Returns the times recorded after `earlier`, an earlier snapshot of the same histogram.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
-        let pairs = self.buckets.iter().zip(&earlier.buckets);
-        let buckets = pairs.map(|(now, before)| now.saturating_sub(*before)).collect();
+        let before = earlier.buckets.iter().copied().chain(std::iter::repeat(0));
+        let pairs = self.buckets.iter().zip(before);
+        let buckets = pairs.map(|(now, before)| now.saturating_sub(before)).collect();
         Self { buckets, zeros: self.zeros.saturating_sub(earlier.zeros) }
     }
 
@@ -93,8 +138,14 @@ impl Histogram {
     ///
     /// Times are counted in whole microseconds, rounded down.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
-        let all = self.buckets.iter().enumerate();
-        all.filter(|(_, count)| **count > 0).map(|(bucket, count)| (end_of(bucket), *count))
+        let all = self.counts().enumerate();
+        all.filter(|(_, count)| *count > 0).map(|(bucket, count)| (end_of(bucket), count))
+    }
+
+    /// Returns the counts of the buckets, zeros included, up to the last that may have some.
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        let (first, others) = self.buckets.split_first().unwrap_or((&0, &[]));
+        std::iter::once(first + self.zeros).chain(others.iter().copied())
     }
 
     /// Returns the middle of each bucket with times in it, and the number of times. Times that are
@@ -103,9 +154,7 @@ impl Histogram {
     pub(crate) fn middles(&self) -> impl Iterator<Item = (Duration, u64)> {
         let all = self.buckets.iter().enumerate();
         let others = all.map(|(bucket, count)| {
-            let zeros = if bucket == 0 { self.zeros } else { 0 };
-            let middle = Duration::from_nanos(twice_the_middle(bucket).saturating_mul(500));
-            (middle, count - zeros)
+            (Duration::from_nanos(twice_the_middle(bucket).saturating_mul(500)), *count)
         });
         let zeros = (Duration::ZERO, self.zeros);
         std::iter::once(zeros).chain(others).filter(|(_, count)| *count > 0)
@@ -115,7 +164,7 @@ impl Histogram {
     /// `time` count, so up to 6.25 % longer ones are included.
     #[must_use]
     pub fn count_at_most(&self, time: Duration) -> u64 {
-        self.buckets[..=bucket_of(time)].iter().sum()
+        self.counts().take(bucket_of(time) + 1).sum()
     }
 
     /// Returns the sum of the recorded times, each taken as the middle of its bucket: within 3.2 %,
@@ -126,7 +175,7 @@ impl Histogram {
         let all = self.buckets.iter().enumerate();
         let twice = |bucket: usize| u128::from(twice_the_middle(bucket));
         let sum: u128 = all.map(|(bucket, count)| twice(bucket) * u128::from(*count)).sum();
-        let nanos = sum.saturating_sub(self.zeros.into()).saturating_mul(500);
+        let nanos = sum.saturating_mul(500);
         let seconds = u64::try_from(nanos / 1_000_000_000).unwrap_or(u64::MAX);
         Duration::new(seconds, (nanos % 1_000_000_000) as u32)
     }
@@ -134,7 +183,7 @@ impl Histogram {
     /// Returns the number of recorded times.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        self.counts().sum()
     }
 
     /// Returns the time that a share `q` of all recorded times does not exceed: `quantile(0.99)` is
@@ -149,11 +198,11 @@ impl Histogram {
         }
         let rank = ((q.clamp(0.0, 1.0) * count as f64).ceil() as u64).max(1);
         let mut seen = 0;
-        let reaches = |in_bucket: &u64| {
+        let reaches = |in_bucket: u64| {
             seen += in_bucket;
             seen >= rank
         };
-        self.buckets.iter().position(reaches).map(end_of)
+        self.counts().position(reaches).map(end_of)
     }
 }
 
@@ -230,20 +279,20 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_what_was_recorded() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         (1..=100).for_each(|ms| recorder.record(Duration::from_millis(ms)));
         let times = recorder.snapshot();
         let p99 = times.quantile(0.99).expect("a hundred were recorded").as_secs_f64();
         assert!((0.099..0.099 * 1.0625).contains(&p99), "{p99}");
         assert!(times.quantile(0.0) < times.quantile(0.5));
-        assert_eq!(Recorder::new().snapshot().quantile(0.5), None);
+        assert_eq!(Recorder::default().snapshot().quantile(0.5), None);
         assert_eq!(times.quantile(f64::NAN), None);
     }
 
     #[test]
     fn the_sum_is_within_the_width_of_the_buckets() {
         for micros in [0, 1, 15, 16, 17, 31, 33, 999, 1_000_000, 60_000_001, 3_600_000_000] {
-            let recorder = Recorder::new();
+            let recorder = Recorder::default();
             let time = Duration::from_micros(micros);
             (0..10).for_each(|_| recorder.record(time));
             let (sum, real) = (recorder.snapshot().sum().as_secs_f64(), 10.0 * time.as_secs_f64());
@@ -252,15 +301,15 @@ mod tests {
                 "{micros}: {sum}"
             );
         }
-        assert_eq!(Recorder::new().snapshot().with_zeros(5).sum(), Duration::ZERO);
-        let beyond = Recorder::new();
-        beyond.record_many(Duration::MAX, u64::MAX);
+        assert_eq!(Recorder::default().snapshot().with_zeros(5).sum(), Duration::ZERO);
+        let beyond = Recorder::default();
+        beyond.0.mine().add(Duration::MAX, u64::MAX);
         assert!(beyond.snapshot().sum() > Duration::from_secs(u64::MAX / 2), "no overflow");
     }
 
     #[test]
     fn buckets_and_counts_say_the_same() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         (1..=100).for_each(|ms| recorder.record(Duration::from_millis(ms)));
         let times = recorder.snapshot();
         assert_eq!(times.buckets().map(|(_, count)| count).sum::<u64>(), times.count());
@@ -280,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_difference_of_two_snapshots_is_what_came_between() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         recorder.record(Duration::from_millis(1));
         let earlier = recorder.snapshot().with_zeros(3);
         recorder.record(Duration::from_secs(1));
@@ -292,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_time_beyond_the_last_bucket_is_counted_in_it() {
-        let recorder = Recorder::new();
+        let recorder = Recorder::default();
         recorder.record(Duration::MAX);
         assert_eq!(recorder.snapshot().count(), 1);
     }

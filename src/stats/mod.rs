@@ -3,9 +3,12 @@
 //! [`Handle::stats`](crate::Handle::stats) takes a [`Stats`].
 
 mod counters;
+mod flow_stats;
 mod histogram;
+mod priority_stats;
 mod rate;
 mod reason_counts;
+mod space_saving;
 mod stripe;
 mod verdict;
 
@@ -14,13 +17,20 @@ use std::{fmt, time::Duration};
 use tokio::time::Instant;
 
 use self::verdict::Signs;
-pub(crate) use self::{counters::Counters, histogram::Recorder, rate::DrainRate};
+pub(crate) use self::{
+    counters::Counters,
+    histogram::{PriorityRecorder, Recorder},
+    rate::DrainRate,
+    space_saving::SpaceSaving,
+};
 pub use self::{
+    flow_stats::{FlowId, FlowStats},
     histogram::Histogram,
+    priority_stats::PriorityStats,
     reason_counts::ReasonCounts,
     verdict::{State, Verdict},
 };
-use crate::{class::Priority, error::Reason};
+use crate::{class::Priority, error::Reason, limit::View};
 
 /// A snapshot of a leveler's state and counters, from [`Handle::stats`](crate::Handle::stats).
 ///
@@ -96,6 +106,13 @@ pub struct Stats {
     pub wait_for_place: Histogram,
     /// Time from dispatch to finish, of all calls that returned.
     pub service_time: Histogram,
+    /// A look into the algorithm that finds the limit; `None` while the limit is fixed.
+    pub limit_view: Option<View>,
+    /// The flows that ask most, the most first: as many as
+    /// [`Builder::watch_flows`](crate::Builder::watch_flows) says, none by default. Every flow
+    /// that asked for more than its share of all (1/n of n flows) is among them. Requests without
+    /// a flow are left out.
+    pub flows: Vec<FlowStats>,
     /// Whether dispatch is [paused](crate::Handle::pause).
     pub paused: bool,
     /// Whether the leveler is [closed](crate::Handle::close).
@@ -108,10 +125,10 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Returns the counts of one priority.
+    /// Returns the numbers of one priority.
     #[must_use]
-    pub fn priority(&self, priority: Priority) -> PriorityStats {
-        self.priorities[priority.index()]
+    pub fn priority(&self, priority: Priority) -> &PriorityStats {
+        &self.priorities[priority.index()]
     }
 
     /// Returns the requests that arrived: admitted or refused.
@@ -139,7 +156,7 @@ impl Stats {
         let count = |of: fn(&Self) -> u64| of(self).saturating_sub(of(earlier));
         let priorities = |priority: Priority| {
             let (now, before) = (self.priority(priority), earlier.priority(priority));
-            now.since(&before)
+            now.since(before)
         };
         Self {
             admitted: count(|stats| stats.admitted),
@@ -155,6 +172,7 @@ impl Stats {
             wait_for_place: self.wait_for_place.since(&earlier.wait_for_place),
             service_time: self.service_time.since(&earlier.service_time),
             period: self.taken.saturating_duration_since(earlier.taken),
+            flows: FlowStats::since(&self.flows, &earlier.flows),
             priorities: Priority::EACH.map(priorities),
             ..*self
         }
@@ -232,31 +250,5 @@ impl fmt::Display for Stats {
         }
         let states = [(self.paused, "paused"), (self.closed, "closed")];
         states.iter().filter(|(is_so, _)| *is_so).try_for_each(|(_, word)| write!(f, " {word}"))
-    }
-}
-
-/// The counts of [`Stats`] for one [`Priority`]. Summed over all priorities, the counts equal those
-/// of `Stats`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct PriorityStats {
-    /// Requests admitted and not yet dispatched.
-    pub queued: usize,
-    /// Requests admitted since the leveler was built.
-    pub admitted: u64,
-    /// Calls refused on arrival and never admitted, by reason.
-    pub refused: ReasonCounts,
-    /// Requests removed from the queue before dispatch, by reason.
-    pub removed: ReasonCounts,
-}
-
-impl PriorityStats {
-    fn since(self, earlier: &Self) -> Self {
-        Self {
-            queued: self.queued,
-            admitted: self.admitted.saturating_sub(earlier.admitted),
-            refused: self.refused.minus(earlier.refused),
-            removed: self.removed.minus(earlier.removed),
-        }
     }
 }

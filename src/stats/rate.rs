@@ -16,7 +16,7 @@ pub(crate) struct DrainRate {
     origin: Instant,
     /// The start of the window, in microseconds after `origin`.
     began: AtomicU64,
-    /// The count of ended calls at the start of the window.
+    /// The count of ended calls at the start of the window, or [`UNCOUNTED`].
     ended: AtomicU64,
     /// Ends per second, as the bits of an `f64`; 0 until measured.
     rate: AtomicU64,
@@ -27,6 +27,10 @@ pub(crate) struct DrainRate {
 const MIN_WINDOW: Duration = Duration::from_millis(100);
 /// The fewest ends in a window.
 const MIN_ENDS: u64 = 8;
+/// The shortest life of a queue for a window to begin. A queue that is gone sooner costs no count
+/// of the ended calls, which is a sum of some eighty counters.
+const MIN_AGE: Duration = Duration::from_millis(1);
+const UNCOUNTED: u64 = u64::MAX;
 /// The longest window. After this long without a look there was no queue, and the window says
 /// nothing about the inner's rate.
 const MAX_WINDOW: Duration = Duration::from_secs(10);
@@ -41,8 +45,15 @@ impl DrainRate {
         }
     }
 
-    /// Starts a new window when a queue forms. Earlier ends must not count.
-    pub(crate) fn begin(&self, now: Instant, ended: u64) {
+    /// Takes note that a queue forms. A new window starts at the first look that finds the queue
+    /// [`MIN_AGE`] old. Earlier ends must not count.
+    #[inline]
+    pub(crate) fn begin(&self, now: Instant) {
+        self.began.store(self.micros(now), Relaxed);
+        self.ended.store(UNCOUNTED, Relaxed);
+    }
+
+    fn begin_window(&self, now: Instant, ended: u64) {
         self.began.store(self.micros(now), Relaxed);
         self.ended.store(ended, Relaxed);
     }
@@ -52,13 +63,20 @@ impl DrainRate {
     pub(crate) fn look(&self, now: Instant, ended: impl FnOnce() -> u64) {
         let (began, micros) = (self.began.load(Relaxed), self.micros(now));
         let window = Duration::from_micros(micros.saturating_sub(began));
+        let before = self.ended.load(Relaxed);
+        if before == UNCOUNTED {
+            if window >= MIN_AGE {
+                self.begin_window(now, ended());
+            }
+            return;
+        }
         if window < MIN_WINDOW {
             return;
         }
         let ended = ended();
-        let count = ended.saturating_sub(self.ended.load(Relaxed));
+        let count = ended.saturating_sub(before);
         if window > MAX_WINDOW {
-            self.begin(now, ended);
+            self.begin_window(now, ended);
         } else if count >= MIN_ENDS
             && self.began.compare_exchange(began, micros, Relaxed, Relaxed).is_ok()
         {
@@ -91,7 +109,7 @@ mod tests {
         let rate = DrainRate::new(start);
         rate.look(at(60_000), || 1000);
         assert_eq!(rate.per_second(), None, "nobody knows how much of that time there was work");
-        rate.begin(at(61_000), 5000);
+        rate.begin(at(61_000));
         (1..=20).for_each(|nth| rate.look(at(61_000 + 10 * nth), || 5000 + nth));
         let measured = rate.per_second().expect("two windows have passed");
         assert!((99.0..=101.0).contains(&measured), "{measured}");

@@ -20,10 +20,6 @@ const STRIPES: usize = 4;
 struct Stripe<T>(T);
 
 impl<T> Striped<T> {
-    pub(super) fn new(make: impl Fn() -> T) -> Self {
-        Self(std::array::from_fn(|_| Stripe(make())))
-    }
-
     /// Returns the stripe of this thread.
     #[inline]
     pub(super) fn mine(&self) -> &T {
@@ -43,10 +39,6 @@ impl<T> Striped<T> {
     }
 
     /// Returns the values of all threads.
-    pub(super) fn each_ref(&self) -> [&T; STRIPES] {
-        self.0.each_ref().map(|stripe| &stripe.0)
-    }
-
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         self.0.iter().map(|stripe| &stripe.0)
     }

@@ -46,6 +46,16 @@ impl<T> Mutex<T> {
         run(&mut self.lock())
     }
 
+    /// Runs `run` under the lock, unless another thread holds it.
+    pub(crate) fn try_with<R>(&self, run: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let _held = Held::begin();
+        match self.0.try_lock() {
+            Ok(mut content) => Some(run(&mut content)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(run(&mut poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         let held = Held::begin();

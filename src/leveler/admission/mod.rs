@@ -24,6 +24,7 @@ pub(crate) mod slot;
 pub(crate) mod unserved;
 pub(crate) mod waiter;
 pub(crate) mod waitlist;
+pub(crate) mod watched_flows;
 pub(crate) mod word;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ use self::{
         predictor::{Load, Prediction, Predictor},
     },
     shedding::shedder::Shedder,
+    watched_flows::WatchedFlows,
     word::Counts,
 };
 use super::{max_wait::MaxWait, settings::Given};
@@ -48,7 +50,7 @@ use crate::{
     class::Class,
     flow_key::FlowKey,
     options::{Order, Overflow},
-    stats::{Counters, Recorder},
+    stats::{Counters, PriorityRecorder},
     sync::atomic::{AtomicBool, Ordering::SeqCst},
 };
 
@@ -64,7 +66,9 @@ pub(crate) struct Admission {
     pub(crate) listeners: Listeners,
     pub(crate) counters: Counters,
     /// The waits of the requests that were removed, or given up while waiting.
-    pub(crate) removed_wait: Recorder,
+    pub(crate) removed_wait: PriorityRecorder,
+    /// The flows that ask most, if somebody wants to know.
+    pub(crate) flows: Option<Box<WatchedFlows>>,
     bypass: Bypass,
     overflow: Overflow,
     order: Order,
@@ -85,7 +89,8 @@ impl Admission {
             predictor: Predictor::new(now),
             listeners: Listeners::new(settings.overflow),
             counters: Counters::default(),
-            removed_wait: Recorder::new(),
+            removed_wait: PriorityRecorder::default(),
+            flows: WatchedFlows::new(settings.watch_flows),
             bypass: Bypass::new(settings.bypass_limit),
             overflow: settings.overflow,
             order: settings.line.order,
@@ -238,6 +243,22 @@ impl Admission {
         let mut arrival = Arrival::new(class, self.limit(), &self.flow_key);
         arrival.kind = self.predictor.kind(class.kind);
         arrival
+    }
+
+    /// Takes note of the flow of a request that arrives, if flows are watched.
+    #[inline(always)]
+    pub(crate) fn on_asked(&self, arrival: &Arrival) {
+        if let Some(flows) = &self.flows {
+            flows.on_asked(arrival);
+        }
+    }
+
+    /// Takes note of the flow of a request that was refused or removed, if flows are watched.
+    #[inline(always)]
+    pub(crate) fn on_rejected(&self, flow: u64) {
+        if let Some(flows) = &self.flows {
+            flows.on_rejected(flow);
+        }
     }
 
     /// Predicts whether a request at its turn will be ready in the time `left`. If nothing runs,

@@ -5,7 +5,10 @@ use std::{cell::Cell, thread};
 use tokio::time::Instant;
 
 use super::{Admission, Grantor, bound::Slots, slot::Slot, unserved::Unserved, word::Counts};
-use crate::{class::Rank, error::Reason};
+use crate::{
+    class::{Priority, Rank},
+    error::Reason,
+};
 
 /// The right of an admitted request to wait: as many places as the request costs.
 ///
@@ -33,21 +36,21 @@ enum Stage {
     Running(Slots),
 }
 
-/// The number of cancelled requests after which the drain task is woken to drop tombstones. A
-/// smaller number costs time, a larger number memory.
+/// The number of cancelled requests of a priority after which the drain task is woken to drop
+/// tombstones. A smaller number costs time, a larger number memory.
 const SWEEP: u64 = 1024;
 
-/// The number of cancelled requests, counted by one thread, whose waits are all measured. Of the
-/// rest, one in [`MEASURED_OF`] is measured, for all: the clock costs a twentieth of what it costs
-/// to queue and cancel a request.
+/// The number of cancelled requests of a priority, counted by one thread, whose waits are all
+/// measured. Of the rest, one in [`MEASURED_OF`] is measured, for all: the clock costs a twentieth
+/// of what it costs to queue and cancel a request.
 const ALL_MEASURED: u64 = 64;
 const MEASURED_OF: u64 = 16;
 
 #[cold]
-fn record_cancelled(admission: &Admission, admitted: Instant, before: u64) {
+fn record_cancelled(admission: &Admission, priority: Priority, admitted: Instant, before: u64) {
     let weight = if before < ALL_MEASURED { 1 } else { MEASURED_OF };
     let waited = Instant::now().saturating_duration_since(admitted);
-    admission.removed_wait.record_many(waited, weight);
+    admission.removed_wait.record_many(priority, waited, weight);
 }
 
 impl<G: Grantor> Place<G> {
@@ -82,8 +85,7 @@ impl<G: Grantor> Place<G> {
         admission.occupancy.on_queued(rank);
         self.stage.set(Stage::Queued);
         if admission.counts().waiting() == rank.cost as usize {
-            let ended = admission.counters.ended();
-            admission.predictor.drain_rate.begin(now, ended);
+            admission.predictor.drain_rate.begin(now);
         }
     }
 
@@ -116,9 +118,10 @@ impl<G: Grantor> Place<G> {
     pub(crate) fn cancel(mut self, admitted: Instant) {
         let Some(grantor) = self.grantor.take() else { return };
         let admission = grantor.admission();
-        let before = admission.counters.cancelled.add();
+        let priority = self.rank.priority;
+        let before = admission.counters.cancelled.add(priority);
         if before < ALL_MEASURED || before % MEASURED_OF == 0 {
-            record_cancelled(admission, admitted, before);
+            record_cancelled(admission, priority, admitted, before);
         }
         let after = self.release(admission);
         // Wake the drain task if the request may have held up others for want of slots, if a sweep
@@ -143,6 +146,9 @@ impl<G: Grantor> Place<G> {
         let admission = grantor.admission();
         if !matches!(self.stage.get(), Stage::Unqueued) {
             how.count(&admission.counters, self.rank.priority);
+            if let Unserved::Removed(_) = how {
+                admission.on_rejected(self.rank.flow);
+            }
         }
         self.release(admission);
     }

@@ -127,8 +127,8 @@ impl<G: Grantor> Slot<G> {
             let counters = &grantor.admission().counters;
             counters.queued.add(priority);
             match how {
-                Unserved::Panicked => counters.panicked.add(),
-                _ => counters.failed.add(),
+                Unserved::Panicked => counters.panicked.add(priority),
+                _ => counters.failed.add(priority),
             };
         }
     }

@@ -12,8 +12,8 @@ impl Unserved {
     pub(super) fn count(self, counters: &Counters, priority: Priority) -> u64 {
         match self {
             Self::Removed(reason) => counters.removed.add(priority, reason),
-            Self::Failed => counters.failed.add(),
-            Self::Panicked => counters.panicked.add(),
+            Self::Failed => counters.failed.add(priority),
+            Self::Panicked => counters.panicked.add(priority),
         }
     }
 }

@@ -248,7 +248,7 @@ impl<O, A> InFlight<O, A> {
     }
 
     fn count(&self, core: &Core, end: End, age: Duration) -> Outcome {
-        let counters = &core.admission.counters;
+        let (counters, priority) = (&core.admission.counters, self.marks.priority());
         match end {
             End::Returned { ok, outcome } => {
                 let well = match outcome {
@@ -256,18 +256,18 @@ impl<O, A> InFlight<O, A> {
                     Outcome::Overload => false,
                     Outcome::Ignore | Outcome::Cancelled => ok,
                 };
-                if well { &counters.succeeded } else { &counters.failed }.add();
+                if well { &counters.succeeded } else { &counters.failed }.add(priority);
                 if outcome == Outcome::Overload {
-                    counters.overloaded.add();
+                    counters.overloaded.add(priority);
                 }
                 outcome
             }
             End::BrokenOff { outcome } => {
-                counters.cancelled.add();
+                counters.cancelled.add(priority);
                 outcome
             }
             End::Cancelled => {
-                counters.cancelled.add();
+                counters.cancelled.add(priority);
                 // The caller gave up because the call took too long. If such calls did not count as
                 // overload, the limit would be computed from the survivors, which are the fast
                 // calls.
@@ -275,11 +275,11 @@ impl<O, A> InFlight<O, A> {
                 if is_late { Outcome::Overload } else { Outcome::Cancelled }
             }
             End::Panicked => {
-                counters.panicked.add();
+                counters.panicked.add(priority);
                 Outcome::Cancelled
             }
             End::RuntimeLost => {
-                counters.failed.add();
+                counters.failed.add(priority);
                 Outcome::Ignore
             }
         }

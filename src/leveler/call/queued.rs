@@ -136,7 +136,7 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     fn end(&self, parts: CallParts<S, Req, R>, why: Removal) -> bool {
         let CallParts { place, request, prepare: _, mut context, runtime: _ } = parts;
         let Some(inner) = place.end(Unserved::Removed(why.reason)) else { return false };
-        let rejected = rejected(&inner.core, &mut context, self.terms.admitted, why);
+        let rejected = rejected(&inner.core, &mut context, &self.terms, why);
         drop(self.exchange.answer(Reply::error(rejected)));
         drop(request);
         true
@@ -248,9 +248,9 @@ where
                 return if was_called { Dispatched::Panicked } else { Dispatched::Ended };
             }
         };
-        inner.core.metrics.wait.record(wait);
         let execution = inner.core.settings.execution;
         let Terms { rank, budget, kind, holds_body, .. } = self.terms;
+        inner.core.metrics.wait.record(rank.priority, wait);
         let start = Start {
             at: now,
             wait: After::new(Some(wait)),
@@ -281,10 +281,10 @@ where
 }
 
 /// Returns the answer to a removed request, and logs the removal in the caller's context.
-fn rejected(core: &Core, context: &mut CallContext, admitted: Instant, why: Removal) -> Rejected {
+fn rejected(core: &Core, context: &mut CallContext, terms: &Terms, why: Removal) -> Rejected {
     let Removal { reason, over_share } = why;
-    let waited = Instant::now().saturating_duration_since(admitted);
-    core.admission.removed_wait.record_many(waited, 1);
+    let waited = Instant::now().saturating_duration_since(terms.admitted);
+    core.admission.removed_wait.record(terms.rank.priority, waited);
     let rejected = core.rejected(reason, waited).with_over_share(over_share);
     let _entered = context.enter();
     let (name, waited) = (&*core.settings.name, waited.as_secs_f64());

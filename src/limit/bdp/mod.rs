@@ -32,6 +32,7 @@ use super::{
     bounds::{Bounds, whole},
     sample::{Load, Sample},
     state::LimitState,
+    view::View,
 };
 
 /// Finds the limit, and follows it, if nothing is known of the inner service. Start with this one.
@@ -182,5 +183,9 @@ impl Algorithm for Bdp {
     fn state(&self) -> Option<LimitState> {
         let search = &self.trials.search;
         search.model.state(search.limits.believed())
+    }
+
+    fn view(&self) -> View {
+        self.trials.search.model.view().phase(self.trials.phase.name())
     }
 }

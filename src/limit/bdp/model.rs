@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{interval::Interval, statistics::Mean};
-use crate::limit::state::LimitState;
+use crate::limit::{state::LimitState, view::View};
 
 /// The known throughput of the inner, and the latency that calls may have. The limit is the
 /// product.
@@ -61,6 +61,17 @@ impl Model {
         let service_time = Duration::try_from_secs_f64(self.service().value).unwrap_or_default();
         let state = LimitState { limit, throughput: self.rate, service_time };
         self.has_target().then_some(state)
+    }
+
+    /// Returns the throughput and the target, as far as known, for those who look on.
+    pub(super) fn view(&self) -> View {
+        let target = Duration::try_from_secs_f64(self.target).ok();
+        let known = |figure: f64| (figure > 0.0).then_some(figure);
+        View {
+            target: target.filter(|target| !target.is_zero()),
+            rate: known(self.rate),
+            ..View::new()
+        }
     }
 
     pub(super) fn has_target(&self) -> bool {

@@ -46,6 +46,18 @@ impl Phase {
         Self::Startup(Startup::from(base))
     }
 
+    /// Returns the word for the phase, for those who look on.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Startup(_) => "startup",
+            Self::ProbeUp => "probe_up",
+            Self::Cruise { .. } => "cruise",
+            Self::ProbeDown => "probe_down",
+            Self::Verify => "verify",
+            Self::Backoff(_) => "backoff",
+        }
+    }
+
     /// Returns how many successes end an interval of this phase at `limit`.
     pub(super) fn samples_needed(&self, limit: f64, variation: f64) -> f64 {
         let count = match self {

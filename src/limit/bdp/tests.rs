@@ -8,6 +8,7 @@ use super::{Bdp, phase::Phase};
 use crate::limit::{
     algorithm::Algorithm,
     sample::{Load, Outcome, Sample},
+    view::View,
 };
 
 /// An inner with `servers`, all of the same speed, that always has enough to do. Calls take the
@@ -54,6 +55,18 @@ fn it_finds_the_knee_from_any_start() {
         inner.succeed(&mut bdp, 6000);
         assert!((14.0..=24.0).contains(&bdp.limit()), "from {start}: {}", bdp.limit());
     }
+}
+
+#[test]
+fn its_view_shows_phase_target_and_rate_once_they_are_found() {
+    let mut bdp = Bdp::new();
+    assert_eq!(bdp.view(), View::new().phase("startup"));
+    Inner::new(16.0, 0.02).succeed(&mut bdp, 6000);
+    let View { phase, target, rate } = bdp.view();
+    assert!(["probe_up", "cruise", "probe_down"].contains(&phase), "{phase}");
+    let (target, rate) = (target.expect("found").as_secs_f64(), rate.expect("measured"));
+    assert!((0.02..0.03).contains(&target), "{target}");
+    assert!((700.0..900.0).contains(&rate), "16 servers make 800 a second: {rate}");
 }
 
 #[test]

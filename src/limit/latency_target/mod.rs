@@ -9,6 +9,7 @@ use super::{
     algorithm::Algorithm,
     bounds::{Bounds, whole},
     sample::{Outcome, Sample},
+    view::View,
 };
 
 /// Keeps the mean service time near a target, with a fair share for each of many levelers in front
@@ -211,6 +212,10 @@ impl Algorithm for LatencyTarget {
             Outcome::Overload => self.on_overload(sample),
             Outcome::Ignore | Outcome::Cancelled => {}
         }
+    }
+
+    fn view(&self) -> View {
+        View::new().target(self.target)
     }
 }
 

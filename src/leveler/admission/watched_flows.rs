@@ -1,0 +1,90 @@
+//! The flows that ask most: which calls are counted, and where.
+
+use std::cell::Cell;
+
+use super::arrival::Arrival;
+use crate::{
+    class::NO_FLOW,
+    rng::{mix, seed},
+    stats::{FlowId, FlowStats, SpaceSaving},
+    sync::Mutex,
+};
+
+/// The flows that ask most, if [`Builder::watch_flows`](crate::Builder::watch_flows) asks for them.
+///
+/// One call in eight is counted, for eight: the others pay for the decrement of a number of their
+/// thread. The gaps between counted calls are drawn, so that no flow hides in the rhythm of others.
+/// The list is behind a lock that no call waits for: a call that finds the list locked is not
+/// counted.
+#[derive(Debug)]
+pub(crate) struct WatchedFlows(Mutex<SpaceSaving>);
+
+/// The mean number of calls to a counted one. Fewer cost more, more say less about rare flows.
+const OF: u64 = 8;
+
+impl WatchedFlows {
+    /// Returns a list of `flows` flows. None for 0.
+    pub(super) fn new(flows: usize) -> Option<Box<Self>> {
+        (flows > 0).then(|| Box::new(Self(Mutex::new(SpaceSaving::new(flows)))))
+    }
+
+    /// Takes note of a request that arrives.
+    #[inline(never)]
+    pub(super) fn on_asked(&self, arrival: &Arrival) {
+        if arrival.flow != NO_FLOW && is_counted() {
+            let id = || FlowId::salted(arrival.flow);
+            self.0.try_with(|list| list.ask(arrival.rank.flow, OF, id));
+        }
+    }
+
+    /// Takes note of a request that was refused or removed.
+    #[cold]
+    pub(super) fn on_rejected(&self, flow: u64) {
+        if flow != NO_FLOW && is_counted() {
+            self.0.try_with(|list| list.reject(flow, OF));
+        }
+    }
+
+    /// Returns the flows on the list, those that ask most first.
+    pub(crate) fn snapshot(&self) -> Vec<FlowStats> {
+        self.0.with(|list| list.flows())
+    }
+}
+
+/// Returns true for one call in [`OF`].
+#[inline]
+fn is_counted() -> bool {
+    thread_local! {
+        static TO_SKIP: Cell<u64> = const { Cell::new(0) };
+    }
+    // A thread that is ending has no locals any more. What it asks does not matter.
+    let counted = TO_SKIP.try_with(|to_skip| match to_skip.get() {
+        0 => {
+            // From 0 to 14, with a mean of 7.
+            to_skip.set(mix(seed()) % (2 * OF - 1));
+            true
+        }
+        left => {
+            to_skip.set(left - 1);
+            false
+        }
+    });
+    counted.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_call_in_eight_is_counted_in_no_rhythm() {
+        let counted: Vec<_> = (0..80_000).filter(|_| is_counted()).collect();
+        assert!((9_500..10_500).contains(&counted.len()), "{}", counted.len());
+        for rhythm in 2..=16 {
+            let mut hits = vec![0; rhythm];
+            counted.iter().for_each(|call| hits[call % rhythm] += 1);
+            let fair = counted.len() / rhythm;
+            assert!(hits.iter().all(|hits| (fair / 2..2 * fair).contains(hits)), "{hits:?}");
+        }
+    }
+}
