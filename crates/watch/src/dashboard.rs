@@ -1,0 +1,81 @@
+use std::{
+    convert::Infallible,
+    fmt,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use tower_load_leveling::Handle;
+use tower_service::Service;
+
+use crate::{body::Body, respond::respond, sampler, shared::Shared, viewers::Viewers};
+
+/// A live page of levelers, as a service for HTTP requests.
+///
+/// The [crate docs](crate) say how to mount it, and what it answers. Clones are of one dashboard: a
+/// leveler that one of them watches is on the page of all.
+///
+/// A dashboard keeps the levelers alive, as every [`Handle`] does.
+#[derive(Clone)]
+#[must_use = "a dashboard does nothing until it is mounted and called"]
+pub struct Dashboard {
+    shared: Arc<Shared>,
+    viewers: Viewers,
+}
+
+impl Dashboard {
+    /// Returns a dashboard that watches no leveler yet.
+    pub fn new() -> Self {
+        Self { shared: Arc::new(Shared::new()), viewers: Viewers::default() }
+    }
+
+    /// Adds a leveler to the page, under its [name](Handle::name). Of several with one name, the
+    /// second is `name#2`.
+    ///
+    /// On a Tokio runtime samples are taken from now on, one a second, by a task that ends with the
+    /// last clone. Elsewhere they begin with the first request.
+    pub fn watch(self, handle: Handle) -> Self {
+        self.shared.add(handle);
+        sampler::ensure(&self.shared);
+        self
+    }
+
+    /// Ends the streams of all open pages, and lets none begin: pages poll from now on. For a
+    /// graceful shutdown that does not close the levelers. If they are all closed, streams end by
+    /// themselves; otherwise each lives for ten seconds at most.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+}
+
+impl Default for Dashboard {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Dashboard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let levelers = self.shared.levelers();
+        let names: Vec<_> = levelers.iter().map(|leveler| &leveler.name).collect();
+        f.debug_struct("Dashboard").field("levelers", &names).finish()
+    }
+}
+
+impl<B> Service<Request<B>> for Dashboard {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Ready<Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        sampler::ensure(&self.shared);
+        self.shared.look();
+        ready(Ok(respond(&self.shared, &self.viewers, &request)))
+    }
+}

@@ -1,0 +1,117 @@
+//! The last five minutes of a leveler, second by second, and what the last ten seconds say.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tower_load_leveling::{
+    Handle, Stats,
+    stats::{State, Verdict},
+};
+
+use crate::{
+    sample::Sample,
+    times::{Fine, Merged},
+};
+
+/// The number of samples kept: five minutes. Whoever opens the page in an incident sees how it
+/// began.
+pub(crate) const KEPT: usize = 300;
+
+/// The period that the state is judged by, less half a sample: 10 s. Shorter, and the state changes
+/// with each burst.
+const JUDGED: Duration = Duration::from_millis(9500);
+
+/// What is known of one leveler.
+#[derive(Debug)]
+pub(crate) struct History {
+    /// The snapshot that the next sample is counted from.
+    before: Stats,
+    /// The oldest first.
+    samples: VecDeque<Sample>,
+    /// Of as many of the newest samples as are judged, the oldest first.
+    recent: VecDeque<Recent>,
+    /// The verdict on the time since anything was dispatched or finished, if it is a second or more.
+    still: Option<Verdict>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    verdict: Verdict,
+    wait: Fine,
+    removed_wait: Fine,
+    service_time: Fine,
+}
+
+/// The times of the judged period.
+pub(crate) struct Waits {
+    pub(crate) wait: Merged,
+    pub(crate) removed_wait: Merged,
+    pub(crate) service_time: Merged,
+}
+
+impl History {
+    pub(crate) fn new(handle: &Handle) -> Self {
+        // Not grown by doubling, which would end at 512.
+        let samples = VecDeque::with_capacity(KEPT);
+        let (recent, still) = Default::default();
+        Self { before: handle.stats(), samples, recent, still }
+    }
+
+    /// Adds what happened since the last sample.
+    pub(crate) fn look(&mut self, handle: &Handle, id: u64, at: u64) {
+        let now = handle.stats();
+        let stats = now.since(&self.before);
+        self.before = now;
+        if self.samples.len() == KEPT {
+            self.samples.pop_front();
+        }
+        self.samples.push_back(Sample::of(&stats, handle.max_wait(), id, at));
+        let verdict = stats.verdict();
+        let is_still = verdict.done == 0 && stats.wait.count() == 0;
+        let still = self.still.take().filter(|_| is_still);
+        self.still = is_still.then(|| still.map_or(verdict.clone(), |still| still.join(&verdict)));
+        self.recent.push_back(Recent {
+            verdict,
+            wait: Fine::of(&stats.wait),
+            removed_wait: Fine::of(&stats.removed_wait),
+            service_time: Fine::of(&stats.service_time),
+        });
+        let mut period: Duration = self.recent.iter().map(|recent| recent.verdict.period).sum();
+        while let Some(oldest) = self.recent.front() {
+            period = period.saturating_sub(oldest.verdict.period);
+            if period < JUDGED {
+                break;
+            }
+            self.recent.pop_front();
+        }
+    }
+
+    /// Returns the samples, the oldest first.
+    pub(crate) fn samples(&self) -> &VecDeque<Sample> {
+        &self.samples
+    }
+
+    /// Returns the samples of the judged period.
+    pub(crate) fn judged(&self) -> impl Iterator<Item = &Sample> {
+        self.samples.iter().rev().take(self.recent.len())
+    }
+
+    /// Returns the verdict on the last ten seconds; or on a stall, from five seconds on and however
+    /// long it lasts.
+    pub(crate) fn verdict(&self) -> Verdict {
+        if let Some(still) = self.still.as_ref().filter(|still| still.state == State::Stalled) {
+            return still.clone();
+        }
+        let verdicts = self.recent.iter().map(|recent| recent.verdict.clone());
+        let joined = verdicts.reduce(|earlier, later| earlier.join(&later));
+        // Before the first sample there is the whole life of the leveler.
+        joined.unwrap_or_else(|| self.before.verdict())
+    }
+
+    pub(crate) fn waits(&self) -> Waits {
+        Waits {
+            wait: Merged::of(self.recent.iter().map(|recent| &recent.wait)),
+            removed_wait: Merged::of(self.recent.iter().map(|recent| &recent.removed_wait)),
+            service_time: Merged::of(self.recent.iter().map(|recent| &recent.service_time)),
+        }
+    }
+}

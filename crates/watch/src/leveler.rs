@@ -1,0 +1,32 @@
+//! A leveler that is watched.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tower_load_leveling::Handle;
+
+use crate::history::History;
+
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The name of the leveler. Of several with one name, the second is `name#2`, as in metrics.
+    pub(crate) name: String,
+    pub(crate) handle: Handle,
+    history: Mutex<History>,
+}
+
+impl Watched {
+    pub(crate) fn new(name: String, handle: Handle) -> Self {
+        let history = Mutex::new(History::new(&handle));
+        Self { name, handle, history }
+    }
+
+    /// Returns the history. Only code of this crate runs while it is locked.
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns what a change of is told at once, and not with the next second.
+    pub(crate) fn switches(&self) -> (bool, bool) {
+        (self.handle.is_closed(), self.handle.is_paused())
+    }
+}

@@ -1,0 +1,143 @@
+//! What the clones of a dashboard, its sampler and its streams share.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::{Notify, futures::OwnedNotified},
+    time::Instant,
+};
+use tower_load_leveling::Handle;
+
+use crate::{leveler::Watched, sampler::Sampler};
+
+/// The time between two samples.
+pub(crate) const EVERY: Duration = Duration::from_secs(1);
+
+/// The shortest time between two samples: rates over less say nothing.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Tells this dashboard from one of an earlier process: the time when it was made.
+    run: u64,
+    levelers: Mutex<Vec<Arc<Watched>>>,
+    schedule: Mutex<Schedule>,
+    /// The number of the newest sample.
+    newest: AtomicU64,
+    is_closed: AtomicBool,
+    /// Told of each sample, and of the close.
+    news: Arc<Notify>,
+    pub(crate) sampler: Sampler,
+}
+
+/// When to look again. Held during a look, so that only one is made at a time.
+#[derive(Debug)]
+struct Schedule {
+    last: Instant,
+    due: Instant,
+    switches: Vec<(bool, bool)>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        let last = Instant::now();
+        let schedule = Schedule { last, due: last + EVERY, switches: Vec::new() };
+        let (levelers, newest, is_closed, news, sampler) = Default::default();
+        let schedule = Mutex::new(schedule);
+        Self { run: unix_millis(), levelers, schedule, newest, is_closed, news, sampler }
+    }
+
+    pub(crate) fn run(&self) -> u64 {
+        self.run
+    }
+
+    pub(crate) fn add(&self, handle: Handle) {
+        let mut levelers = locked(&self.levelers);
+        let taken: BTreeSet<_> = levelers.iter().map(|leveler| leveler.name.as_str()).collect();
+        let wanted = handle.name();
+        let numbered = (2..).map(|nth: u64| format!("{wanted}#{nth}"));
+        let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
+        let name = names.find(|name| !taken.contains(name.as_str())).unwrap_or_default();
+        let leveler = Watched::new(name, handle);
+        let switches = leveler.switches();
+        levelers.push(Arc::new(leveler));
+        drop(levelers);
+        locked(&self.schedule).switches.push(switches);
+    }
+
+    pub(crate) fn levelers(&self) -> Vec<Arc<Watched>> {
+        locked(&self.levelers).clone()
+    }
+
+    /// Takes a sample if one is due, or if a leveler was closed, paused or resumed since the last.
+    pub(crate) fn look(&self) {
+        let mut schedule = locked(&self.schedule);
+        let (now, levelers) = (Instant::now(), self.levelers());
+        let switches: Vec<_> = levelers.iter().map(|leveler| leveler.switches()).collect();
+        let is_due = now >= schedule.due;
+        let is_soon = now < schedule.last + SHORTEST && !self.is_over();
+        let is_news = switches != schedule.switches && !is_soon;
+        if !is_due && !is_news {
+            return;
+        }
+        if is_due {
+            // On time, samples keep to a grid. Late, a new grid begins.
+            let next = schedule.due + EVERY;
+            schedule.due = if next > now { next } else { now + EVERY };
+        }
+        (schedule.last, schedule.switches) = (now, switches);
+        let (id, at) = (self.newest() + 1, unix_millis());
+        levelers.iter().for_each(|leveler| leveler.history().look(&leveler.handle, id, at));
+        self.newest.store(id, SeqCst);
+        drop(schedule);
+        self.news.notify_waiters();
+    }
+
+    /// Returns the number of the newest sample; 0 before the first.
+    pub(crate) fn newest(&self) -> u64 {
+        self.newest.load(SeqCst)
+    }
+
+    /// Returns when the next sample is due.
+    pub(crate) fn due(&self) -> Instant {
+        locked(&self.schedule).due
+    }
+
+    /// Returns a future that resolves with the next sample or the close after this call.
+    pub(crate) fn news(&self) -> OwnedNotified {
+        self.news.clone().notified_owned()
+    }
+
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, SeqCst);
+        self.news.notify_waiters();
+    }
+
+    /// Returns whether streams have to end: the dashboard is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(SeqCst)
+    }
+
+    /// Returns whether all levelers are closed, and there is one. Nothing more is to be told then,
+    /// and the server may be about to stop.
+    pub(crate) fn is_over(&self) -> bool {
+        let levelers = self.levelers();
+        !levelers.is_empty() && levelers.iter().all(|leveler| leveler.handle.is_closed())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
