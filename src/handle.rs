@@ -8,6 +8,7 @@ use crate::{
     leveler::{
         front::Leveler,
         pace::{POSSIBLE_RATES, Pacing, is_possible},
+        panics::contain,
         reload, snapshot,
     },
     limit::LimitState,
@@ -285,7 +286,7 @@ impl Handle {
     pub fn close(&self) {
         let core = &self.leveler.core;
         if core.close() {
-            tracing::info!(name = %core.settings.name, "closed");
+            contain(|| tracing::info!(name = %core.settings.name, "closed"));
         }
     }
 

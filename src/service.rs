@@ -161,7 +161,12 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let mut request = request;
         let refuse =
             |why, arrival: &Arrival, request| Err(NotSent::Refused(why, arrival.rank, request));
-        if ensure_drained(&self.inner.core).is_err()
+        let is_drained = ensure_drained(&self.inner.core).is_ok();
+        if !is_drained && tokio::runtime::Handle::try_current().is_ok() {
+            // A runtime that shuts down: the first poll would find no other.
+            return refuse(Refusal::NoRuntime, &arrival, request);
+        }
+        if !is_drained
             || reserved.is_some() && defers && core.runtime.is_missing(&core.runtime.of_caller())
         {
             return Err(NotSent::Unplaced(Box::new(Unplaced { request, class, reserved })));

@@ -240,6 +240,10 @@ impl ServiceError {
     pub(crate) fn runtime_ended() -> Self {
         Self::new(Arc::from("the runtime shut down while the call was running"))
     }
+
+    pub(crate) fn broken_off() -> Self {
+        Self::new(Arc::from("the call was lost in a panic, perhaps of a tracing subscriber"))
+    }
 }
 
 impl fmt::Display for ServiceError {

@@ -15,6 +15,7 @@ use super::{
     metrics::Metrics,
     nesting::LevelerId,
     pace::Pacing,
+    panics::contain,
     runtime::Runtime,
     settings::Given,
     vitals::is_of_load,
@@ -195,19 +196,19 @@ impl Core {
         let StoredLimit { before, after, .. } = stored;
         if before != after {
             let name = &*self.settings.name;
-            tracing::trace!(%name, before, limit = after, "limit changed");
+            contain(|| tracing::trace!(%name, before, limit = after, "limit changed"));
         }
     }
 
     pub(crate) fn pause(&self) {
         if self.admission.pause() {
-            tracing::info!(name = %self.settings.name, "paused");
+            contain(|| tracing::info!(name = %self.settings.name, "paused"));
         }
     }
 
     pub(crate) fn resume(&self) {
         if self.admission.resume() {
-            tracing::info!(name = %self.settings.name, "resumed");
+            contain(|| tracing::info!(name = %self.settings.name, "resumed"));
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::panics::contain;
+use super::panics::{contain, discard};
 use crate::{
     limit::{Algorithm, LimitState, View},
     sync::{
@@ -72,14 +72,18 @@ impl Limiter {
             // The algorithm itself has had the limit set by hand.
             Ok(_) if !self.is_adaptive() => None,
             Ok(limit) => store(limit),
-            Err(_) => {
+            Err(panic) => {
                 self.is_adaptive.store(false, SeqCst);
                 let algorithm = guard.take();
                 drop(guard);
                 // Outside of the lock, since it is user code.
                 contain(|| drop(algorithm));
+                discard(panic);
                 let name = &*self.name;
-                tracing::warn!(%name, "limit algorithm panicked, the limit stays what it is");
+                let tell = || {
+                    tracing::warn!(%name, "limit algorithm panicked, the limit stays what it is");
+                };
+                contain(tell);
                 None
             }
         }
@@ -126,7 +130,7 @@ impl Limiter {
         let guard = self.lock()?;
         let algorithm = guard.as_deref()?;
         let _in_algorithm = InAlgorithm::begin();
-        catch_unwind(AssertUnwindSafe(|| question(algorithm))).ok()
+        contain(|| question(algorithm))
     }
 
     /// Locks the algorithm. `None` if the thread is inside of an algorithm, and the lock is taken:

@@ -6,9 +6,54 @@
 //! [`limiter`](super::limiter). [`contain`] is for the rest: drops, and whatever the drain task
 //! runs on behalf of a single request.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//!
+//! A subscriber of `tracing` is user code too. Events of the drain task and of handles are
+//! contained, and so is a panic when the span of a call is left or closed. A panic at an event of a
+//! call (queued, dispatched, finished, refused), or when its span is entered, goes to whoever runs
+//! the call; the rights of the call are in guards by then.
+
+use std::{
+    any::Any,
+    mem::forget,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 /// Runs code that may call user code (a `Drop`, say). Returns `None` if the code panics.
 pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(run)).ok()
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(done) => Some(done),
+        Err(panic) => {
+            discard(panic);
+            None
+        }
+    }
+}
+
+/// Drops the payload of a panic, whose drop may panic again. The payload of that is leaked.
+#[cold]
+pub(crate) fn discard(panic: Box<dyn Any + Send>) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        forget(again);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+
+    use super::*;
+
+    struct Bomb;
+
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic_any("the payload panics, too");
+        }
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_is_contained() {
+        assert_eq!(contain(|| panic_any(Bomb)), None::<()>);
+        assert_eq!(contain(|| 1), Some(1));
+    }
 }

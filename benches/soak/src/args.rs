@@ -3,15 +3,16 @@
 use std::{env, process::exit, time::Duration};
 
 const USAGE: &str = "usage: soak [--seconds N] [--calls N] [--threads N] [--seed N] [--round N]
-            [--without WHAT] [--plant FAULT]
+            [--with WHAT] [--without WHAT] [--plant FAULT]
 
   --seconds N     the longest time to go on for (60)
   --calls N       the number of calls after which to stop (no limit)
   --threads N     the number of threads to keep busy (as many as the machine has)
   --seed N        the seed of all rounds (from the clock)
   --round N       this round alone, over and over
-  --without WHAT  none of these: idle or mortal (runtimes), rough (subscribers), dying
+  --with WHAT     in each round: idle or mortal (runtimes), rough (subscribers), dying
                   (inner services); may come several times
+  --without WHAT  in no round
   --plant FAULT   a fault of the program's own, to see it found: slot, hang, limit, bound, memory";
 
 #[derive(Clone, Debug)]
@@ -21,7 +22,8 @@ pub(crate) struct Args {
     pub(crate) threads: usize,
     pub(crate) seed: u64,
     pub(crate) round: Option<u64>,
-    pub(crate) without: Vec<String>,
+    /// What to have in each round, or in none.
+    pub(crate) wanted: Vec<(String, bool)>,
     pub(crate) plant: Option<Plant>,
 }
 
@@ -49,7 +51,7 @@ impl Args {
             threads: std::thread::available_parallelism().map_or(2, usize::from),
             seed: now.map_or(1, |now| now.subsec_nanos().into()),
             round: None,
-            without: Vec::new(),
+            wanted: Vec::new(),
             plant: None,
         };
         let mut words = env::args().skip(1);
@@ -66,7 +68,8 @@ impl Args {
                 "--threads" => args.threads = number() as usize,
                 "--seed" => args.seed = number(),
                 "--round" => args.round = Some(number()),
-                "--without" => args.without.push(value),
+                "--with" => args.wanted.push((value, true)),
+                "--without" => args.wanted.push((value, false)),
                 "--plant" => args.plant = Some(Plant::named(&value).unwrap_or_else(|| usage())),
                 _ => usage(),
             }

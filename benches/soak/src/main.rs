@@ -52,7 +52,7 @@ fn main() {
             scope.spawn(|| {
                 while !is_over() {
                     let round = args.round.unwrap_or_else(|| next.fetch_add(1, SeqCst));
-                    let plan = Plan::draw(args.seed, round).without(&args.without);
+                    let plan = Plan::draw(args.seed, round).having(&args.wanted);
                     round::play(&plan, args.plant);
                 }
             });

@@ -57,15 +57,15 @@ pub(crate) enum End {
 }
 
 impl Plan {
-    /// Leaves something out.
-    pub(crate) fn without(mut self, what: &[String]) -> Self {
-        for what in what {
+    /// Puts in, or leaves out, what is named.
+    pub(crate) fn having(mut self, wanted: &[(String, bool)]) -> Self {
+        for (what, is_wanted) in wanted {
             match what.as_str() {
-                "idle" => self.has_idle_runtime = false,
-                "mortal" => self.has_mortal_runtime = false,
-                "rough" => self.has_rough_subscriber = false,
-                "dying" => self.has_dying_inner = false,
-                other => panic!("there is no {other} to do without"),
+                "idle" => self.has_idle_runtime = *is_wanted,
+                "mortal" => self.has_mortal_runtime = *is_wanted,
+                "rough" => self.has_rough_subscriber = *is_wanted,
+                "dying" => self.has_dying_inner = *is_wanted,
+                other => panic!("there is no {other}"),
             }
         }
         self

@@ -1,8 +1,9 @@
 //! A subscriber of `tracing` that panics now and then.
 
-use std::{cell::RefCell, mem::forget, panic::resume_unwind, thread};
+use std::{cell::RefCell, mem::forget, panic::resume_unwind, sync::OnceLock, thread};
 
 use tracing::{Event, Metadata, Subscriber, span};
+use tracing_core::span::Current;
 
 use crate::{inner::Meant, rng::Rng};
 
@@ -12,9 +13,13 @@ thread_local! {
     static RNG: RefCell<Rng> = RefCell::new(Rng::new(thread::current().id()));
 }
 
+/// What is known of the one span. All calls are made in it.
+static SPAN: OnceLock<&'static Metadata<'static>> = OnceLock::new();
+
 /// Makes it the subscriber of this thread, for good.
 pub(crate) fn set() {
     forget(tracing::subscriber::set_default(Rough));
+    forget(tracing::info_span!("caller"));
 }
 
 fn maybe_panic() {
@@ -28,7 +33,15 @@ impl Subscriber for Rough {
         true
     }
 
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+    fn current_span(&self) -> Current {
+        match SPAN.get() {
+            Some(metadata) => Current::new(span::Id::from_u64(1), metadata),
+            None => Current::none(),
+        }
+    }
+
+    fn new_span(&self, span: &span::Attributes<'_>) -> span::Id {
+        SPAN.get_or_init(|| span.metadata());
         span::Id::from_u64(1)
     }
 
@@ -44,5 +57,17 @@ impl Subscriber for Rough {
         maybe_panic();
     }
 
-    fn exit(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {
+        maybe_panic();
+    }
+
+    fn clone_span(&self, id: &span::Id) -> span::Id {
+        maybe_panic();
+        id.clone()
+    }
+
+    fn try_close(&self, _: span::Id) -> bool {
+        maybe_panic();
+        true
+    }
 }

@@ -1,3 +1,5 @@
+use std::mem;
+
 use tracing::{
     Dispatch, Span,
     dispatcher::{self, DefaultGuard},
@@ -8,6 +10,7 @@ use tracing::{
 use crate::leveler::{
     core::Core,
     nesting::{LevelerId, Lineage, Scope},
+    panics::contain,
 };
 
 /// What surrounds the inner's code for a call, wherever it runs (laws 14 and 18): captured when the
@@ -28,6 +31,16 @@ struct Tracing {
     dispatcher: Option<Dispatch>,
 }
 
+/// Contains a subscriber that panics when a span is closed: a context is dropped together with
+/// requests and rights, and a panic in between may leak them.
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        let (span, dispatcher) = (mem::replace(&mut self.span, Span::none()), &mut self.dispatcher);
+        contain(|| drop(span));
+        contain(|| drop(dispatcher.take()));
+    }
+}
+
 /// An entered context. Leaves it in `Drop`.
 pub(crate) struct Entered<'a> {
     // Left in this order.
@@ -36,10 +49,19 @@ pub(crate) struct Entered<'a> {
 }
 
 struct EnteredTracing<'a> {
-    // Left in this order.
-    _span: span::Entered<'a>,
+    span: Option<span::Entered<'a>>,
     /// Boxed: mostly there is none.
-    _dispatcher: Option<Box<DefaultGuard>>,
+    dispatcher: Option<Box<DefaultGuard>>,
+}
+
+/// Contains a subscriber that panics when a span is left: by then a call may have been made, and
+/// its future is on the way to its guard.
+impl Drop for EnteredTracing<'_> {
+    fn drop(&mut self) {
+        let Self { span, dispatcher } = self;
+        contain(|| drop(span.take()));
+        contain(|| drop(dispatcher.take()));
+    }
 }
 
 impl CallContext {
@@ -86,7 +108,7 @@ impl Tracing {
     fn enter(&self) -> EnteredTracing<'_> {
         // The dispatcher first: the subscriber of the span may look at the current one.
         let dispatcher = self.dispatcher.as_ref().map(dispatcher::set_default).map(Box::new);
-        EnteredTracing { _span: self.span.enter(), _dispatcher: dispatcher }
+        EnteredTracing { span: Some(self.span.enter()), dispatcher }
     }
 }
 
@@ -103,7 +125,7 @@ impl<'a> Entered<'a> {
         if tracing.is_some() {
             drop(tracing);
         } else {
-            std::mem::forget(tracing);
+            mem::forget(tracing);
         }
         drop(scope);
     }

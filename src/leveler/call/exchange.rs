@@ -4,7 +4,7 @@ use std::{
 };
 
 use crate::{
-    leveler::husks::Husk,
+    leveler::{husks::Husk, panics::contain},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
@@ -177,7 +177,8 @@ impl<Q, W, A> Exchange<Q, W, A> {
             Ok((inside.caller.take(), inside.worker.take(), before))
         })?;
         if let Some(caller) = caller {
-            caller.wake();
+            // The panic of a waker is no business of whoever answers.
+            contain(|| caller.wake());
         }
         drop((worker, before));
         Ok(())
@@ -203,7 +204,10 @@ impl<Q, W, A> Exchange<Q, W, A> {
             self.stage.store(Stage::Gone as u8, SeqCst);
             (inside.take(), inside.worker.take(), caller)
         });
-        drop(caller);
+        if let Some(caller) = caller {
+            // A panic here would leave the task of the call asleep for good.
+            contain(|| drop(caller));
+        }
         match content {
             Content::Request(request) => Left::Request(request),
             Content::Work(work) => {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::in_flight::{End, InFlight};
 use crate::{
+    leveler::panics::contain,
     limit::Outcome,
     respond::{Call, Kept},
 };
@@ -93,6 +94,7 @@ impl<O, A> Drop for HeldSlot<O, A> {
             true => End::BrokenOff { outcome },
             false => End::Returned { ok, outcome },
         };
-        self.in_flight.end_at(end, Some(returned));
+        // As in the drop of a record without a body.
+        contain(|| self.in_flight.end_at(end, Some(returned)));
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         core::Core,
         kind::Kind,
         max_wait::After,
+        panics::contain,
     },
     limit::{Outcome, Sample},
     queue::ChargeId,
@@ -288,7 +289,10 @@ impl<O, A> InFlight<O, A> {
 
 impl<O, A> Drop for InFlight<O, A> {
     fn drop(&mut self) {
-        self.end(End::Cancelled);
+        if self.slot.is_live() {
+            // The drop may be part of an unwind, and a second panic would end the process.
+            contain(|| self.end(End::Cancelled));
+        }
     }
 }
 

@@ -227,7 +227,9 @@ impl<S, R> Inner<S, R> {
         self.core.admission.listeners.waitlist.wake_all();
         let error = self.dead().and_then(Error::source).map(tracing::field::display);
         let name = &*self.core.settings.name;
-        tracing::warn!(%name, error, "inner service failed, its requests will be refused");
+        contain(|| {
+            tracing::warn!(%name, error, "inner service failed, its requests will be refused");
+        });
     }
 
     /// Lets the drain task answer the requests that wait for this inner, which is dead.

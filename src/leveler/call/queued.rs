@@ -4,11 +4,12 @@ use std::{
 };
 
 use tokio::{runtime::Handle, time::Instant};
+use tower_service::Service;
 
 use super::{
     attempt::{Attempt, Prepared},
     context::CallContext,
-    exchange::{Exchange, Left, Stage},
+    exchange::{Exchange, Left, Stage, Unanswered},
     in_flight::{InFlight, Start},
     inner::{Inner, Judge},
     reply::{Reply, ReplyChannel, TaskChannel, Work},
@@ -45,6 +46,14 @@ pub(crate) struct QueuedCall<S: InnerService<Req>, Req, R, A> {
     terms: Terms,
     exchange: CallExchange<CallParts<S, Req, R>, S::Future, A>,
 }
+
+/// The guard of a call that was taken out of the queue and has no answer yet.
+type Pending<'a, S, Req, R, A> = Unanswered<
+    'a,
+    CallParts<S, Req, R>,
+    Work<<S as Service<Req>>::Future, A>,
+    Reply<<S as Service<Req>>::Future, A>,
+>;
 
 /// The parts of a waiting call.
 pub(crate) struct CallParts<S, Req, R> {
@@ -133,10 +142,17 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     }
 
     /// Ends a request before dispatch, and answers the caller. Returns whether the place was held.
-    fn end(&self, parts: CallParts<S, Req, R>, why: Removal) -> bool {
+    fn end(
+        &self,
+        parts: CallParts<S, Req, R>,
+        why: Removal,
+        unanswered: Pending<'_, S, Req, R, A>,
+    ) -> bool {
         let CallParts { place, request, prepare: _, mut context, runtime: _ } = parts;
         let Some(inner) = place.end(Unserved::Removed(why.reason)) else { return false };
         let rejected = rejected(&inner.core, &mut context, &self.terms, why);
+        // Before the drop of the request, which may panic: the answer stands.
+        unanswered.end();
         drop(self.exchange.answer(Reply::error(rejected)));
         drop(request);
         true
@@ -206,7 +222,7 @@ where
 
     fn dispatch(self: Arc<Self>, now: Instant, charge: Option<ChargeId>) -> Dispatched {
         let Some(parts) = self.exchange.take(Stage::InHand) else { return Dispatched::Ended };
-        let unanswered = self.exchange.unanswered(Reply::lost);
+        let unanswered = self.exchange.unanswered(Reply::broken_off);
         let CallParts { place, request, prepare, mut context, runtime } = parts;
         let wait = now.saturating_duration_since(self.terms.admitted);
         let Some(inner) = place.grantor() else { return Dispatched::Ended };
@@ -224,8 +240,7 @@ where
             Attempt::Called(future) => future,
             Attempt::Unready(request) if self.may_not_wait(&context) => {
                 let parts = CallParts { place, request, prepare, context, runtime };
-                self.end(parts, Reason::Nested.into());
-                unanswered.end();
+                self.end(parts, Reason::Nested.into(), unanswered);
                 return Dispatched::Ended;
             }
             Attempt::Unready(request) => {
@@ -274,9 +289,7 @@ where
     fn remove(&self, why: Removal) -> bool {
         let Some(parts) = self.exchange.take(Stage::Gone) else { return false };
         let unanswered = self.exchange.unanswered(Reply::lost);
-        let ended = self.end(parts, why);
-        unanswered.end();
-        ended
+        self.end(parts, why, unanswered)
     }
 }
 
@@ -286,9 +299,11 @@ fn rejected(core: &Core, context: &mut CallContext, terms: &Terms, why: Removal)
     let waited = Instant::now().saturating_duration_since(terms.admitted);
     core.admission.removed_wait.record(terms.rank.priority, waited);
     let rejected = core.rejected(reason, waited).with_over_share(over_share);
-    let _entered = context.enter();
-    let (name, waited) = (&*core.settings.name, waited.as_secs_f64());
-    tracing::debug!(%name, reason = reason.as_str(), waited, "request removed");
+    contain(|| {
+        let _entered = context.enter();
+        let (name, waited) = (&*core.settings.name, waited.as_secs_f64());
+        tracing::debug!(%name, reason = reason.as_str(), waited, "request removed");
+    });
     rejected
 }
 

@@ -7,7 +7,7 @@ use std::{
 use tower::BoxError;
 
 use super::{attempt::Failure, running::Running};
-use crate::error::{Reason, Rejected};
+use crate::error::{Reason, Rejected, ServiceError};
 
 /// The message to a caller from the drain task or the task of the call.
 pub(crate) enum Reply<F: Future, A> {
@@ -23,10 +23,17 @@ impl<F: Future, A> Reply<F, A> {
         Self::Failed(Failure::Error(error.into()))
     }
 
-    /// Returns the reply to a caller whose request was dropped unanswered. Only a bug here or a
-    /// panicking `tracing` subscriber leads to this. An error is better than a hang.
+    /// Returns the reply to a caller whose request was dropped unanswered, and not dispatched. Only
+    /// a bug here or a panicking `tracing` subscriber leads to this. An error is better than a
+    /// hang.
     pub(crate) fn lost() -> Self {
         Self::error(Rejected::new(Reason::Closed))
+    }
+
+    /// Returns the reply to a caller whose request was lost likewise during dispatch. The inner may
+    /// have been called, so the reply does not promise that nothing was started.
+    pub(crate) fn broken_off() -> Self {
+        Self::error(ServiceError::broken_off())
     }
 
     /// Returns the reply for the result of a call; `Err` is a panic.

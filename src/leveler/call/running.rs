@@ -58,8 +58,10 @@ impl<F: Future, A> Running<F, A> {
             this.future.set(None);
         });
         // A subscriber that panics on entering the span must not leave the work behind its slot.
-        contain(|| this.future.set(None));
-        this.in_flight.end(end);
+        contain(|| {
+            this.future.set(None);
+            this.in_flight.end(end);
+        });
     }
 }
 
@@ -95,7 +97,7 @@ where
             Err(panic) => Err(panic),
         };
         // A panic of this drop is nobody's.
-        let _ = catch_unwind(AssertUnwindSafe(|| this.future.set(None)));
+        contain(|| this.future.set(None));
         entered.leave();
         let (output, (outcome, ok)) = match returned {
             Ok(returned) => returned,

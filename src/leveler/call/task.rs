@@ -132,15 +132,22 @@ pub(super) fn give_up<Q, F: Future, A>(
     task: Option<Waker>,
 ) {
     let husk = work.core().and_then(|core| core.husks.begin());
-    match husk {
+    let work = match husk {
         Some(husk) => {
             exchange.leave(husk);
-            end(work);
+            Some(work)
         }
-        None => exchange.return_work(work),
-    }
+        None => {
+            exchange.return_work(work);
+            None
+        }
+    };
+    // Before the work ends, which may panic: a task that nobody wakes would stay for good.
     if let Some(task) = task {
-        task.wake();
+        contain(|| task.wake());
+    }
+    if let Some(work) = work {
+        end(work);
     }
 }
 

@@ -39,8 +39,18 @@ pub(super) fn run(
     async move {
         let mut drain = Drain::new(&seated);
         let name = &seated.core.settings.name;
-        let span = tracing::debug_span!(parent: None, "load_level", %name);
-        let is_replaced = poll_fn(|cx| span.in_scope(|| drain.poll(cx))).await;
+        let span = contain(|| tracing::debug_span!(parent: None, "load_level", %name));
+        let span = span.filter(|span| !span.is_disabled());
+        let is_replaced = poll_fn(|cx| {
+            // A subscriber that panics at either end must not keep requests from being served.
+            let entered = span.as_ref().and_then(|span| contain(|| span.enter()));
+            let polled = drain.poll(cx);
+            if entered.is_some() {
+                contain(|| drop(entered));
+            }
+            polled
+        });
+        let is_replaced = is_replaced.await;
         is_replaced.then(|| Arc::clone(&seated.core))
     }
 }
@@ -148,7 +158,7 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
     let sheds = drained.window.look(&core.admission.shedder, waiting, drained.now);
     if let Some(sheds) = sheds.and_then(|sheds| drained.sheds.look(sheds, drained.now)) {
         let name = &*core.settings.name;
-        tracing::info!(%name, sheds, "lower priorities are refused");
+        contain(|| tracing::info!(%name, sheds, "lower priorities are refused"));
     }
     late
 }

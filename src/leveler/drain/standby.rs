@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{expire::expire, run::run};
-use crate::leveler::{core::Core, link::seat::Generation, runtime::RuntimeId};
+use crate::leveler::{core::Core, link::seat::Generation, panics::contain, runtime::RuntimeId};
 
 /// The time for the drain task to run after it was woken. Long beside a scheduling delay of a busy
 /// machine, so that the task seldom moves between runtimes that are both driven, and short beside
@@ -47,9 +47,8 @@ pub(crate) fn ensure_standby(core: &Arc<Core>, by: Option<Instant>) {
 
 /// Spawns a generation of the drain task. If another one takes the seat, a standby is left.
 pub(super) fn spawn(core: &Arc<Core>, runtime: &Handle, generation: Generation) {
-    // Made before the event: if a subscriber panics, its drop ends the generation.
     let drain = run(Arc::clone(core), generation);
-    tracing::debug!(name = %core.settings.name, "drain task started");
+    contain(|| tracing::debug!(name = %core.settings.name, "drain task started"));
     // A runtime after shutdown drops the task at once, which ends the generation.
     runtime.spawn(async move {
         if let Some(core) = drain.await {
@@ -124,7 +123,8 @@ impl Standby {
         }
         if let Some(generation) = seat.move_to(runtime, polls) {
             let name = &*core.settings.name;
-            tracing::info!(%name, "drain task moves, its runtime is not driven");
+            // A panic here would leave the seat to a generation that was never spawned.
+            contain(|| tracing::info!(%name, "drain task moves, its runtime is not driven"));
             spawn(core, runtime, generation);
         }
     }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::leveler::{
     core::Core,
     link::drained::{Drained, LimitChange, LimitReport},
+    panics::contain,
 };
 
 /// The time between two ticks. Short beside the second or so of an algorithm's decision, and no
@@ -79,7 +80,7 @@ impl Ticker {
 fn log(core: &Core, change: Option<LimitChange>) {
     let Some(change) = change else { return };
     let (name, limit) = (&*core.settings.name, core.admission.limit());
-    match change {
+    contain(|| match change {
         LimitChange::Holds => {
             let queued = core.admission.occupancy.queued();
             tracing::info!(%name, limit, queued, "limit holds requests back");
@@ -87,5 +88,5 @@ fn log(core: &Core, change: Option<LimitChange>) {
         LimitChange::HoldsNoMore => {
             tracing::info!(%name, limit, "limit holds no requests back any more");
         }
-    }
+    });
 }
