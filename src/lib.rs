@@ -222,6 +222,7 @@ pub mod error;
 #[cfg(any(feature = "metrics", feature = "prometheus"))]
 mod export;
 mod flow_key;
+mod full_streak;
 pub mod future;
 #[cfg(feature = "grpc")]
 pub mod grpc;

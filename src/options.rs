@@ -7,7 +7,8 @@ use crate::words::{display_words, words};
 #[non_exhaustive]
 pub enum Overflow {
     /// The request is refused at once, with [`Reason::Full`](crate::error::Reason::Full). For
-    /// servers.
+    /// servers. A worker that takes work from a queue of its own needs [`Wait`](Self::Wait):
+    /// nothing else holds it back.
     #[default]
     Reject,
     /// `poll_ready` waits for a place, and reserves the place until `call` or until the service is

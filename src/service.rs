@@ -19,6 +19,7 @@ use crate::{
         may_not_wait_for_a_place,
     },
     error::{Refused, Rejected},
+    full_streak::FullStreak,
     future::ResponseFuture,
     handle::Handle,
     leveler::{
@@ -90,11 +91,13 @@ pub struct LoadLevel<S, Q = Unclassified, R = ByResult, H = CompleteOnResponse> 
     next_place: NextPlace,
     inner: Arc<Inner<S, Responder<R, H>>>,
     front: Arc<Front<Q>>,
+    streak: FullStreak,
 }
 
 impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
     pub(crate) fn new(inner: Inner<S, Responder<R, H>>, front: Arc<Front<Q>>) -> Self {
-        Self { inner: Arc::new(inner), front, next_place: NextPlace::Unasked }
+        let streak = FullStreak::default();
+        Self { inner: Arc::new(inner), front, next_place: NextPlace::Unasked, streak }
     }
 
     #[cfg(all(test, shuttle))]
@@ -330,10 +333,14 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         match self.attempt(request, true) {
-            Ok(future) => future,
+            Ok(future) => {
+                self.streak.end();
+                future
+            }
             Err(NotSent::Refused(why, rank, request)) => {
                 // Its drop may panic, and the future would be leaked.
                 drop(request);
+                self.streak.add(why, &self.inner.core);
                 ResponseFuture::failed(self.inner.core.refuse(why, rank).into())
             }
             Err(NotSent::Unplaced(unplaced)) => {
@@ -344,17 +351,18 @@ where
     }
 }
 
-/// Implemented by hand, since a clone starts without a reserved place.
+/// Implemented by hand, since a clone starts without a reserved place, and without refusals.
 impl<S, Q, R, H> Clone for LoadLevel<S, Q, R, H> {
     fn clone(&self) -> Self {
-        let Self { inner, front, next_place: _ } = self;
-        Self { inner: Arc::clone(inner), front: Arc::clone(front), next_place: NextPlace::Unasked }
+        let Self { inner, front, next_place: _, streak: _ } = self;
+        let (next_place, streak) = (NextPlace::Unasked, FullStreak::default());
+        Self { inner: Arc::clone(inner), front: Arc::clone(front), next_place, streak }
     }
 }
 
 impl<S, Q, R, H> fmt::Debug for LoadLevel<S, Q, R, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inner, front: _, next_place } = self;
+        let Self { inner, front: _, next_place, streak: _ } = self;
         f.debug_struct("LoadLevel")
             .field("inner", inner)
             .field("request_classifier", &Opaque)

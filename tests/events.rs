@@ -15,7 +15,7 @@ use tokio::{
     time::{interval, sleep},
 };
 use tower::{BoxError, Layer, Service, service_fn};
-use tower_load_leveling::{LoadLevel, LoadLevelLayer};
+use tower_load_leveling::{LoadLevel, LoadLevelLayer, Overflow};
 use tracing::Level;
 
 const MS: Duration = Duration::from_millis(1);
@@ -132,6 +132,55 @@ async fn overload_that_shows_in_removals_alone_is_told_too() {
     let minutes = captured.events("overload goes on");
     assert!(minutes[0].1["reasons"].starts_with("max_wait="), "{minutes:?}");
     assert_eq!((minutes.len(), captured.events("overload begins").len()), (1, 1));
+}
+
+/// Calls one service as fast as it says that it is ready, as a job runner does.
+async fn pull(layer: &LoadLevelLayer, jobs: u32) -> (u32, u32) {
+    let mut service = layer.layer(takes(10 * MS));
+    let mut calls = Vec::new();
+    for id in 0..jobs {
+        std::future::poll_fn(|cx| Service::<u32>::poll_ready(&mut service, cx)).await.expect("ok");
+        calls.push(tokio::spawn(service.call(id)));
+    }
+    let (mut done, mut refused) = (0, 0);
+    for call in calls {
+        *(if call.await.expect("no panic").is_ok() { &mut done } else { &mut refused }) += 1;
+    }
+    (done, refused)
+}
+
+const STREAK: &str = "one service was refused again and again, the queue is full";
+
+#[tokio::test(start_paused = true)]
+async fn a_puller_that_nothing_holds_back_is_told_of_overflow_wait_once() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(4, 8).name("jobs").build().expect("valid");
+    assert_eq!(pull(&layer, 200).await, (12, 188));
+    assert_eq!(pull(&layer, 200).await, (12, 188));
+    let told = captured.events(STREAK);
+    assert_eq!(levels(&told), [Level::INFO]);
+    assert_eq!((&*told[0].1["name"], &*told[0].1["refused"]), ("jobs", "100"));
+    assert!(told[0].1["hint"].contains("Overflow::Wait"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_puller_that_waits_for_places_does_every_job_and_is_told_nothing() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(4, 8).overflow(Overflow::Wait).build().expect("valid");
+    assert_eq!(pull(&layer, 200).await, (200, 0));
+    assert_eq!(told(&captured), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_clones_its_service_for_each_request_is_not_taken_for_a_puller() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(4, 8).build().expect("valid");
+    let service = layer.layer(takes(10 * MS));
+    for id in 0..1000 {
+        drop(tokio::spawn(service.clone().call(id)));
+    }
+    assert!(layer.handle().stats().refused.full > 900);
+    assert_eq!(captured.events(STREAK), []);
 }
 
 #[tokio::test(start_paused = true)]

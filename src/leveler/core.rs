@@ -27,7 +27,10 @@ use crate::{
     queue::{ChargeId, InnerId},
     retry_after::RetryAfter,
     rng::seed,
-    sync::Mutex,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 /// The state shared by the leveler, the drain task and every request.
@@ -42,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) runtime: Runtime,
     pub(crate) inline_polling: InlinePolling,
     pub(crate) husks: Husks,
+    /// Whether a streak of refusals was told.
+    streak_told: AtomicBool,
 }
 
 /// The number of refusals for each look at the drain rate, which needs the clock. While requests
@@ -64,6 +69,7 @@ impl Core {
             pacing: Mutex::new(settings.pacing),
             inline_polling: InlinePolling::new(),
             husks: Husks::default(),
+            streak_told: AtomicBool::new(false),
             settings,
         }
     }
@@ -77,6 +83,11 @@ impl Core {
     #[inline]
     pub(crate) fn counts(&self) -> Counts {
         self.admission.counts()
+    }
+
+    /// Returns whether no streak of refusals was told before.
+    pub(crate) fn is_first_streak(&self) -> bool {
+        !self.streak_told.swap(true, Relaxed)
     }
 
     pub(crate) fn wake(&self) {

@@ -1,0 +1,41 @@
+//! Notices a service that is driven as fast as it accepts, although the queue is full.
+
+use crate::{
+    leveler::{admission::refusal::Refusal, core::Core},
+    options::Overflow,
+};
+
+/// The calls in a row that one service made, and the full queue refused.
+///
+/// What pulls work from a queue of its own calls one service value again and again, and expects
+/// `poll_ready` to hold it back. Servers clone the service for each request, and a clone starts at
+/// zero.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FullStreak(u32);
+
+/// The length of the streak that is told. Less: told to callers that share a value and would have
+/// been admitted soon. More: more work is refused before anybody is told.
+const TOLD_AT: u32 = 100;
+
+impl FullStreak {
+    /// Takes note of a call that was admitted.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        self.0 = 0;
+    }
+
+    /// Takes note of a refusal. The first streak of a leveler is told, once.
+    pub(crate) fn add(&mut self, why: Refusal, core: &Core) {
+        if why != Refusal::Full || core.settings.overflow != Overflow::Reject {
+            return;
+        }
+        self.0 = self.0.saturating_add(1);
+        if self.0 == TOLD_AT && core.is_first_streak() {
+            tracing::info!(
+                name = %core.settings.name, refused = TOLD_AT,
+                hint = "a service that takes work from another queue needs `Overflow::Wait`",
+                "one service was refused again and again, the queue is full"
+            );
+        }
+    }
+}
