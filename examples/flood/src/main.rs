@@ -7,8 +7,8 @@
 //! every accepted order is in the database exactly once.
 //!
 //! ```sh
-//! cargo run --release --example flood            # under a minute
-//! cargo run --release --example flood -- --smoke # a few seconds, for CI
+//! cargo run --release -p flood            # under a minute
+//! cargo run --release -p flood -- --smoke # a few seconds, for CI
 //! ```
 
 mod chart;
