@@ -8,7 +8,11 @@ use hyper::{Request, StatusCode, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{net::TcpStream, task::JoinSet, time::Instant};
 
-use crate::{PATIENCE, Plan, Result, server::REASON};
+use crate::{
+    Result,
+    contenders::{REASON, TIMEOUT},
+    plan::{BUDGET, PATIENCE, Plan},
+};
 
 const CONNECTIONS: usize = 8;
 /// A run sends no more than so many orders, whatever the rate: it is to end, and fit into memory.
@@ -21,7 +25,7 @@ pub(crate) struct Client {
     connections: Vec<Sender>,
 }
 
-/// What became of one order, for its client.
+/// What became of one order, for its client. Times are from the start of the run.
 pub(crate) struct Answer {
     pub(crate) number: u64,
     pub(crate) sent: Duration,
@@ -55,35 +59,16 @@ impl Client {
         Ok(Self { address, connections })
     }
 
-    /// Sends one order after the other, as many at once as the layer will let run; returns how many
-    /// were accepted.
-    pub(crate) async fn closed_loop(&self, time: Duration) -> Result<usize> {
-        let start = Instant::now();
-        let mut loops = JoinSet::new();
-        for writer in 0..crate::WRITERS {
-            let (sender, address) = (self.sender(writer), self.address);
-            loops.spawn(async move {
-                let mut accepted = 0;
-                while start.elapsed() < time {
-                    let outcome = send(sender.clone(), address, accepted as u64).await;
-                    accepted += usize::from(outcome == Outcome::Accepted);
-                }
-                accepted
-            });
-        }
-        Ok(loops.join_all().await.into_iter().sum())
-    }
-
-    /// Sends orders at the rates of the plan, evenly spaced, whatever becomes of them.
-    pub(crate) async fn open_loop(&self, rate: f64, plan: &Plan) -> Vec<Answer> {
-        let start = Instant::now();
+    /// Sends orders at the rates of the plan, from `start` on, whatever becomes of them.
+    pub(crate) async fn send_all(&self, start: Instant, rate: f64, plan: &Plan) -> Vec<Answer> {
         let mut orders = JoinSet::new();
         for (number, sent) in arrivals(rate, plan).take(MAX_ORDERS).enumerate() {
             // Behind time it does not wait, so the rate is kept on the whole.
             if start.elapsed() < sent {
                 tokio::time::sleep_until(start + sent).await;
             }
-            let (sender, address, number) = (self.sender(number), self.address, number as u64);
+            let sender = self.connections[number % self.connections.len()].clone();
+            let (address, number) = (self.address, number as u64);
             orders.spawn(async move {
                 let sent = Instant::now();
                 let answer = tokio::time::timeout(PATIENCE, send(sender, address, number)).await;
@@ -97,34 +82,46 @@ impl Client {
         }
         orders.join_all().await
     }
-
-    fn sender(&self, nth: usize) -> Sender {
-        self.connections[nth % self.connections.len()].clone()
-    }
 }
 
-/// When each order is sent, from the start.
+/// When each order is sent, from the start: at random, as by clients that know nothing of each
+/// other, and the same in each run.
 fn arrivals(rate: f64, plan: &Plan) -> impl Iterator<Item = Duration> {
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut begin = Duration::ZERO;
     plan.phases.into_iter().flat_map(move |(times, length)| {
-        let phase = begin;
-        begin += length;
-        let count = (rate * times * length.as_secs_f64()) as u32;
-        (0..count).map(move |nth| phase + length * nth / count.max(1))
+        let (from, until) = (begin, begin + length);
+        begin = until;
+        let mean = 1.0 / (rate * times);
+        let mut at = from;
+        std::iter::from_fn(move || {
+            at += Duration::from_secs_f64(mean * exponential(&mut random));
+            (at < until).then_some(at)
+        })
     })
 }
 
+/// Exponentially distributed, with a mean of 1 (xorshift).
+fn exponential(random: &mut u64) -> f64 {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    -(1.0 - (*random >> 11) as f64 / (1_u64 << 53) as f64).ln()
+}
+
 async fn send(mut sender: Sender, address: SocketAddr, number: u64) -> Outcome {
-    let request = Request::post(format!("http://{address}/orders/{number}")).body(Empty::new());
+    let request = Request::post(format!("http://{address}/orders/{number}"))
+        .header(TIMEOUT, BUDGET.as_millis().to_string())
+        .body(Empty::new());
     let Ok(request) = request else { return Outcome::Failed("not a request".into()) };
     let response = match sender.send_request(request).await {
         Ok(response) => response,
         Err(error) => return Outcome::Failed(error.to_string()),
     };
     let reason = response.headers().get(REASON).and_then(|reason| reason.to_str().ok());
-    match (response.status(), reason) {
-        (StatusCode::CREATED, _) => Outcome::Accepted,
-        (StatusCode::SERVICE_UNAVAILABLE, Some(reason)) => Outcome::Refused(reason.to_owned()),
-        (status, _) => Outcome::Failed(status.to_string()),
+    match response.status() {
+        StatusCode::CREATED => Outcome::Accepted,
+        StatusCode::SERVICE_UNAVAILABLE => Outcome::Refused(reason.unwrap_or("shed").to_owned()),
+        status => Outcome::Failed(status.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! Shows that something is going on.
 
 use std::{
-    io::{IsTerminal, Write, stderr},
+    io::{IsTerminal, Stderr, Write, stderr},
     time::Duration,
 };
 
@@ -32,6 +32,15 @@ pub(crate) async fn during<T>(what: &str, about: Duration, work: impl Future<Out
             }
         }
     }
+}
+
+/// A writer for lines that come in between: it clears the bar, which will come again below them.
+pub(crate) fn above() -> Stderr {
+    let mut stderr = stderr();
+    if stderr.is_terminal() {
+        let _ = stderr.write_all(b"\r\x1b[K");
+    }
+    stderr
 }
 
 fn bar(what: &str, share: f64) -> String {

@@ -1,9 +1,9 @@
 //! The backend: orders in SQLite.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
@@ -14,43 +14,44 @@ use tokio::time::Instant;
 
 use crate::Result;
 
-/// Lines of an order, each of which takes from a stock.
-const LINES: u64 = 40;
 const ARTICLES: u64 = 5_000;
-/// How long SQLite tries to become the writer before it gives up with "database is locked". Its own
-/// documentation leaves the choice to us; a second is generous.
+/// How long SQLite tries to become the writer before it gives up with "database is locked". Its
+/// documentation leaves the choice to the application.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A database file. Clones share it; the last one deletes it.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Shared>);
 
 struct Shared {
     path: PathBuf,
+    lines: u64,
     inside: AtomicUsize,
     peak: AtomicUsize,
-    stored: AtomicUsize,
+    stored: Mutex<Vec<Stored>>,
     over: AtomicBool,
+    /// Open all the time: when its last connection closes, SQLite folds the log into the file.
+    _keeper: Mutex<Connection>,
 }
 
-/// What is in the database, by order number, in the order of arrival.
-pub(crate) struct Books(pub(crate) Vec<u64>);
+/// A committed order.
+#[derive(Clone, Copy)]
+pub(crate) struct Stored {
+    pub(crate) number: u64,
+    pub(crate) at: Instant,
+}
 
 impl Store {
-    pub(crate) fn create(name: &str) -> Result<Self> {
+    /// Makes a database for orders of `lines` lines each.
+    pub(crate) fn create(name: &str, lines: u64) -> Result<Self> {
         let file = format!("flood-{}-{}.sqlite", std::process::id(), name.replace(' ', "-"));
         let path = std::env::temp_dir().join(file);
-        let store = Self(Arc::new(Shared {
-            path,
-            inside: AtomicUsize::new(0),
-            peak: AtomicUsize::new(0),
-            stored: AtomicUsize::new(0),
-            over: AtomicBool::new(false),
-        }));
-        store.remove_files();
-        let mut db = store.open()?;
+        remove_files(&path);
+        let mut db = open(&path)?;
         // Not unique: an order that is stored twice is to be seen, not prevented.
         db.execute_batch(
-            "CREATE TABLE orders (number INTEGER NOT NULL, total INTEGER NOT NULL);
+            "PRAGMA journal_mode = WAL;
+             CREATE TABLE orders (number INTEGER NOT NULL, total INTEGER NOT NULL);
              CREATE TABLE stock (article INTEGER PRIMARY KEY, left INTEGER NOT NULL);",
         )?;
         let all = db.transaction()?;
@@ -58,15 +59,15 @@ impl Store {
             all.execute("INSERT INTO stock VALUES (?1, 1000000000)", [article])?;
         }
         all.commit()?;
-        Ok(store)
-    }
-
-    /// A connection of its own for each order, as a web framework without a pool would have it.
-    /// Defaults all through: a rollback journal, and a commit is on the disk when it returns.
-    fn open(&self) -> rusqlite::Result<Connection> {
-        let db = Connection::open(&self.0.path)?;
-        db.busy_timeout(BUSY_TIMEOUT)?;
-        Ok(db)
+        Ok(Self(Arc::new(Shared {
+            path,
+            lines,
+            inside: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            stored: Mutex::default(),
+            over: AtomicBool::new(false),
+            _keeper: Mutex::new(db),
+        })))
     }
 
     /// Stores an order in one transaction. Blocks.
@@ -75,31 +76,18 @@ impl Store {
             return Err(rusqlite::Error::InvalidQuery);
         }
         let _inside = Inside::enter(&self.0);
-        let mut db = self.open()?;
+        let mut db = open(&self.0.path)?;
         let order = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
             let mut take = order.prepare("UPDATE stock SET left = left - 1 WHERE article = ?1")?;
-            for line in 0..LINES {
+            for line in 0..self.0.lines {
                 take.execute([(number * 7919 + line * 104_729) % ARTICLES])?;
             }
         }
-        order.execute("INSERT INTO orders VALUES (?1, ?2)", params![number, LINES])?;
+        order.execute("INSERT INTO orders VALUES (?1, ?2)", params![number, self.0.lines])?;
         order.commit()?;
-        self.0.stored.fetch_add(1, SeqCst);
+        self.0.stored().push(Stored { number, at: Instant::now() });
         Ok(())
-    }
-
-    /// How many are in `place` now.
-    pub(crate) fn inside(&self) -> usize {
-        self.0.inside.load(SeqCst)
-    }
-
-    pub(crate) fn peak(&self) -> usize {
-        self.0.peak.load(SeqCst)
-    }
-
-    pub(crate) fn stored(&self) -> usize {
-        self.0.stored.load(SeqCst)
     }
 
     /// Lets those inside finish for a while, and then nobody in any more: what a bare service has
@@ -117,28 +105,56 @@ impl Store {
         took
     }
 
-    pub(crate) fn books(&self) -> Result<Books> {
-        let db = self.open()?;
-        let mut numbers = db.prepare("SELECT number FROM orders ORDER BY rowid")?;
-        let numbers = numbers.query_map([], |row| row.get(0))?;
-        Ok(Books(numbers.collect::<rusqlite::Result<_>>()?))
+    fn inside(&self) -> usize {
+        self.0.inside.load(SeqCst)
     }
 
-    fn remove_files(&self) {
-        for suffix in ["", "-journal", "-wal", "-shm"] {
-            let mut file = self.0.path.clone().into_os_string();
-            file.push(suffix);
-            // Most of them are not there.
-            let _ = std::fs::remove_file(file);
-        }
+    /// Returns how many orders were in `place` at once, at most.
+    pub(crate) fn peak(&self) -> usize {
+        self.0.peak.load(SeqCst)
+    }
+
+    /// Returns the orders committed so far, as `place` has seen it.
+    pub(crate) fn stored(&self) -> Vec<Stored> {
+        self.0.stored().clone()
+    }
+
+    /// Reads from the database the numbers of all its orders.
+    pub(crate) fn books(&self) -> Result<Vec<u64>> {
+        let db = open(&self.0.path)?;
+        let mut numbers = db.prepare("SELECT number FROM orders")?;
+        let numbers = numbers.query_map([], |row| row.get(0))?;
+        Ok(numbers.collect::<rusqlite::Result<_>>()?)
     }
 }
 
-impl Drop for Store {
+impl Shared {
+    fn stored(&self) -> MutexGuard<'_, Vec<Stored>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
     fn drop(&mut self) {
-        if Arc::strong_count(&self.0) == 1 {
-            self.remove_files();
-        }
+        remove_files(&self.path);
+    }
+}
+
+/// A connection for one order, as a web framework without a pool would open it. With a write-ahead
+/// log that is synced when it is folded into the file, as is usual for applications.
+fn open(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(db)
+}
+
+fn remove_files(path: &Path) {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut file = path.to_path_buf().into_os_string();
+        file.push(suffix);
+        // Most of them are not there.
+        let _ = std::fs::remove_file(file);
     }
 }
 
