@@ -51,7 +51,7 @@ pub(crate) struct Outgoing<Req> {
     pub(crate) context: CallContext,
 }
 
-/// Sends an admitted request to the drain task. `runtime` is that of the calling thread.
+/// Puts an admitted request into the queue. `runtime` is that of the calling thread.
 #[inline(always)]
 pub(crate) fn enqueue<S, Req, R>(
     (inner, leveler): (&Arc<Inner<S, R>>, &Leveler),
@@ -68,13 +68,14 @@ where
     let place = place.map(|_| Arc::clone(inner));
     let Outgoing { request, prepare, context } = outgoing;
     let caller = runtime.as_ref().map(RuntimeId::of);
+    let is_first = place.enqueue(arrival.now());
     let parts = CallParts { place, request, prepare, context, runtime };
     let call = Arc::new(QueuedCall::new(inner, parts, arrival));
     let gives_up = inner.core.settings.gives_up();
     // Made before anything that may panic: its drop cancels the call.
     let future = ResponseFuture::sent(Arc::clone(&call) as _, gives_up);
     tracing::trace!(name = %inner.core.settings.name, "request queued");
-    leveler.send(call, caller);
+    leveler.send(call.into_newcomer(is_first), caller);
     // The death may have been told before the request was sent.
     if inner.dead().is_some() {
         inner.fail_waiting();

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc, time::Duration};
 
-use tokio::{runtime::Handle, sync::mpsc, time::Instant};
+use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     admission::{
@@ -10,7 +10,7 @@ use super::{
     husks::Husks,
     inline_polling::{FirstPoll, InlinePolling},
     limiter::Limiter,
-    link::{Link, job::Job},
+    link::Link,
     max_wait::After,
     metrics::Metrics,
     nesting::LevelerId,
@@ -55,15 +55,11 @@ pub(crate) struct Core {
 const LOOK: u64 = 64;
 
 impl Core {
-    pub(super) fn new(
-        settings: Given,
-        algorithm: Option<Box<dyn Algorithm>>,
-        receiver: mpsc::Receiver<Arc<dyn Job>>,
-    ) -> Self {
+    pub(super) fn new(settings: Given, algorithm: Option<Box<dyn Algorithm>>) -> Self {
         Self {
             admission: Admission::new(&settings),
             limiter: Limiter::new(Arc::clone(&settings.name), algorithm),
-            link: Link::new(receiver, settings.line),
+            link: Link::new(settings.line),
             metrics: Metrics::new(),
             runtime: Runtime::new(settings.runtime.clone()),
             pacing: Mutex::new(settings.pacing),

@@ -1,25 +1,18 @@
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
 use super::{
     core::Core,
     drain::{spawn::ensure_drained, standby::ensure_standby},
-    link::{backlog::CHANNEL, job::Job},
+    link::job::{Late, Newcomer},
     runtime::RuntimeId,
     settings::Given,
 };
-use crate::{
-    error::Reason,
-    limit::Algorithm,
-    sync::atomic::{Ordering::SeqCst, fence},
-};
+use crate::{class::Rank, error::Reason, limit::Algorithm};
 
-/// The sending side, shared by layers, handles and services, but not by requests and the drain
-/// task.
+/// The side of the callers, shared by layers, handles and services, but not by requests and the
+/// drain task.
 pub(crate) struct Leveler {
     pub(crate) core: Arc<Core>,
-    sender: mpsc::Sender<Arc<dyn Job>>,
 }
 
 /// The parts of a service other than the inner. A single `Arc` holds all: axum clones a service for
@@ -31,33 +24,32 @@ pub(crate) struct Front<Q> {
 
 impl Leveler {
     pub(crate) fn new(settings: Given, algorithm: Option<Box<dyn Algorithm>>) -> Self {
-        let (sender, receiver) = mpsc::channel(CHANNEL);
-        Self { core: Arc::new(Core::new(settings, algorithm, receiver)), sender }
+        Self { core: Arc::new(Core::new(settings, algorithm)) }
     }
 
-    /// Sends an admitted request to the drain task. Never waits: if the channel is full, the caller
-    /// moves the content into the queue, and drops the requests that have gone.
+    /// Puts an admitted request into the queue. Never waits: the lock is held for single steps, and
+    /// no code of users runs under it.
     ///
     /// `caller` is the runtime of the calling thread. If the drain task is elsewhere, a standby
     /// watches it from there.
-    pub(crate) fn send(&self, job: Arc<dyn Job>, caller: Option<RuntimeId>) {
-        let is_elsewhere = || caller.is_some_and(|caller| !self.core.link.seat.is_at(caller));
-        let late = if is_elsewhere() { job.late() } else { None };
-        let mut job = job;
-        while let Err(mpsc::error::TrySendError::Full(back)) = self.sender.try_send(job) {
-            job = back;
-            let live = self.core.admission.occupancy.queued();
-            self.core.link.backlog().help(live);
+    pub(crate) fn send(&self, newcomer: Newcomer, caller: Option<RuntimeId>) {
+        let core = &self.core;
+        let Newcomer { rank, late, is_first, .. } = newcomer;
+        let live = || core.admission.occupancy.queued();
+        let is_next_late = core.link.backlog().add(newcomer, live);
+        // After the request was put in. A call that ends sees that a request waits, and wakes the
+        // drain task. If it ended before, and the drain task found nothing, a slot is free now.
+        if is_first || is_next_late || rank != Rank::default() || core.admission.needs_drain() {
+            core.wake();
         }
-        // Pairs with the fence of a dying drain task. Either the dying task finds the request in
-        // the channel, or the load below sees the death, and another task is started.
-        fence(SeqCst);
-        if !self.core.link.seat.is_taken() && ensure_drained(&self.core).is_err() {
-            self.core.link.remove_all(Reason::Closed);
+        // A dying drain task says that it is gone before it removes the requests, under the lock of
+        // the queue. Either it finds the request, or its death is seen here.
+        if !core.link.seat.is_taken() && ensure_drained(core).is_err() {
+            core.link.remove_all(Reason::Closed);
         }
         // After the request was counted: see `drain::standby`.
-        if is_elsewhere() {
-            ensure_standby(&self.core, late.map(|late| late.at));
+        if caller.is_some_and(|caller| !core.link.seat.is_at(caller)) {
+            ensure_standby(core, late.map(|late: Late| late.at));
         }
     }
 }
@@ -68,6 +60,7 @@ impl Drop for Leveler {
         if !self.core.link.seat.is_taken() {
             self.core.link.remove_all(Reason::Closed);
         }
-        // The sender is dropped next, and wakes the drain task to end.
+        self.core.link.orphan();
+        self.core.wake();
     }
 }

@@ -10,7 +10,8 @@ use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 #[derive(Debug, Default)]
 pub(crate) struct Husks(Arc<AtomicUsize>);
 
-/// The most husks, about 500 bytes each. As many as the channel to the drain task has requests.
+/// The most husks, about 500 bytes each. As many as tombstones may stay in
+/// the queue.
 const MAX: usize = 1024;
 
 /// The mark of a husk. Its drop, with the task, ends the husk.

@@ -24,6 +24,11 @@ impl After {
     }
 
     #[inline]
+    pub(crate) fn is_never(self) -> bool {
+        self == Self::NEVER
+    }
+
+    #[inline]
     pub(crate) fn get(self) -> Option<Duration> {
         (self != Self::NEVER).then(|| Duration::from_nanos(self.0))
     }

@@ -2,8 +2,8 @@
 //!
 //! Ownership:
 //!
-//! - [`Leveler`](front::Leveler): held by layers, handles and services. Has the sending side of the
-//!   channel. When the last owner is gone, the channel closes and the drain task ends.
+//! - [`Leveler`](front::Leveler): held by layers, handles and services. When the last owner is
+//!   gone, the drain task ends.
 //! - [`Core`](core::Core): shared by the leveler, the drain task and every request. Its parts:
 //!   [`Admission`](admission::Admission) admits requests, and gives out places and slots;
 //!   [`Limiter`](limiter::Limiter) finds the limit; [`Link`](link::Link) leads to the drain task;

@@ -12,7 +12,7 @@ use super::{
     reservation::Reserved,
     slot::Slot,
 };
-use crate::{class::Rank, leveler::link::backlog::CHANNEL, options::Order};
+use crate::{class::Rank, leveler::link::backlog::MAX_OVERRUN, options::Order};
 
 /// The right of an admitted request.
 #[derive(Debug)]
@@ -107,6 +107,6 @@ fn take<G: Grantor>(
 fn take_over_bound(admission: &Admission, rank: Rank, direct: bool) -> Result<Taken, Denied> {
     match admission.occupancy.yields_to(rank, admission.overflow) {
         0 => Err(Denied::Full),
-        cost => admission.bound.take(rank.cost as usize, direct, cost.min(CHANNEL)),
+        cost => admission.bound.take(rank.cost as usize, direct, cost.min(MAX_OVERRUN)),
     }
 }

@@ -23,8 +23,8 @@ use crate::sync::{
     fault::{Fault, is_planted},
 };
 
-/// The largest capacity, and the largest limit. The sum of both and of one channel's worth of
-/// evictions fits in the 30 bits of each count.
+/// The largest capacity, and the largest limit. The sum of both and of
+/// [`MAX_OVERRUN`](crate::leveler::link::backlog::MAX_OVERRUN) fits in the 30 bits of each count.
 pub(crate) const MAX_COUNT: usize = (1 << 29) - 1025;
 
 /// The result of an admission.
@@ -166,7 +166,7 @@ impl Bound {
 
     /// Takes `cost` places, and as many slots if `direct` is set and the request need not wait.
     /// Exceeds the bound by at most `allowance`, and only while something waits that can be
-    /// evicted. Callers pass at most one channel's worth.
+    /// evicted. Callers pass at most [`MAX_OVERRUN`](crate::leveler::link::backlog::MAX_OVERRUN).
     pub(super) fn take(
         &self,
         cost: usize,
@@ -303,6 +303,15 @@ impl Bound {
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Returns whether the drain task has something to do for a newcomer that is like those who
+    /// wait already: to dispatch it, to evict for it, or to remove it.
+    #[inline]
+    pub(super) fn needs_drain(&self) -> bool {
+        let (counts, limit) = (self.counts(), self.limit());
+        let may_go = counts.in_flight() < limit && !counts.is_paused();
+        may_go || counts.is_closed() || counts.held() > limit + self.capacity()
     }
 
     /// Returns whether a request of cost `cost` may be dispatched now.

@@ -183,6 +183,13 @@ impl Admission {
         self.bound.may_dispatch(cost)
     }
 
+    /// Returns whether the drain task has something to do for a newcomer that is like those who
+    /// wait already.
+    #[inline]
+    pub(crate) fn needs_drain(&self) -> bool {
+        self.bound.needs_drain()
+    }
+
     /// Lets direct admissions through again: no queued request is on the way to the inner.
     pub(crate) fn end_dispatching(&self) {
         self.bound.end_dispatching();

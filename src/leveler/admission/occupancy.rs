@@ -104,17 +104,18 @@ impl Occupancy {
         }
     }
 
-    /// Counts in a request joining the queue.
+    /// Counts in a request joining the queue. Returns whether it is the only one of its priority.
     #[inline]
-    pub(crate) fn on_queued(&self, rank: Rank) {
+    pub(crate) fn on_queued(&self, rank: Rank) -> bool {
         let (index, cost) = (rank.priority.index(), u64::from(rank.cost));
-        self.waiting[index].fetch_add(REQUEST + cost, SeqCst);
+        let before = self.waiting[index].fetch_add(REQUEST + cost, SeqCst);
         if rank.flow != NO_FLOW {
             self.of_flows[index].fetch_add(cost, SeqCst);
             for cell in self.cells(rank) {
                 cell.fetch_add(rank.cost, Relaxed);
             }
         }
+        before < REQUEST
     }
 
     /// Counts out a request leaving the queue to run.
@@ -329,12 +330,12 @@ mod tests {
         assert!(!gives_way(Class::new()));
 
         let long = Class::new().flow("long");
-        (0..5).for_each(|_| occupancy.on_queued(long.rank));
+        (0..5).for_each(|_| _ = occupancy.on_queued(long.rank));
         publish(&occupancy, flows(1, 5));
         assert!(!gives_way(long));
         assert!(gives_way(Class::new().flow("short")));
         assert!(gives_way(Class::new()), "requests without a flow are one flow");
-        (0..4).for_each(|_| occupancy.on_queued(Class::new().rank));
+        (0..4).for_each(|_| _ = occupancy.on_queued(Class::new().rank));
         publish(&occupancy, flows(2, 5));
         assert!(!gives_way(Class::new()));
     }
@@ -343,8 +344,8 @@ mod tests {
     fn a_flow_gives_way_only_while_it_is_surely_longer() {
         let occupancy = Occupancy::new();
         let (long, other) = (Class::new().flow("long").rank, Class::new().flow("other").rank);
-        (0..100).for_each(|_| occupancy.on_queued(long));
-        (0..30).for_each(|_| occupancy.on_queued(other));
+        (0..100).for_each(|_| _ = occupancy.on_queued(long));
+        (0..30).for_each(|_| _ = occupancy.on_queued(other));
         publish(&occupancy, flows(2, 100));
         let allowance = |class: Class| occupancy.yields_to(class.rank, Overflow::Reject);
         let short = || Class::new().flow("short");
@@ -358,7 +359,7 @@ mod tests {
         assert_eq!(allowance(short()), 29);
         (0..29).for_each(|_| occupancy.on_gone(long));
         assert_eq!(allowance(Class::new()), 0, "one against one");
-        (0..400).for_each(|_| occupancy.on_queued(Class::new().rank));
+        (0..400).for_each(|_| _ = occupancy.on_queued(Class::new().rank));
         assert_eq!(allowance(Class::new()), 0, "the newcomers themselves make nobody longer");
     }
 
@@ -366,7 +367,7 @@ mod tests {
     fn what_goes_before_a_newcomer_is_what_its_share_leaves() {
         let occupancy = Occupancy::new();
         let long = Class::new().flow("long").rank;
-        (0..100).for_each(|_| occupancy.on_queued(long));
+        (0..100).for_each(|_| _ = occupancy.on_queued(long));
         occupancy.on_queued(Class::new().priority(Priority::High).rank);
         publish(&occupancy, flows(2, 100));
         let ahead_of = |rank| occupancy.ahead_of(rank).requests;

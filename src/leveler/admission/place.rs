@@ -76,17 +76,19 @@ impl<G: Grantor> Place<G> {
         self.grantor.as_ref()
     }
 
-    /// Counts the request as admitted and queued.
+    /// Counts the request as admitted and queued. Returns whether it is the only one of its
+    /// priority that waits.
     #[inline]
-    pub(crate) fn enqueue(&self, now: Instant) {
-        let Some(grantor) = &self.grantor else { return };
+    pub(crate) fn enqueue(&self, now: Instant) -> bool {
+        let Some(grantor) = &self.grantor else { return false };
         let (admission, rank) = (grantor.admission(), self.rank);
         admission.counters.queued.add(rank.priority);
-        admission.occupancy.on_queued(rank);
+        let is_first = admission.occupancy.on_queued(rank);
         self.stage.set(Stage::Queued);
         if admission.counts().waiting() == rank.cost as usize {
             admission.predictor.drain_rate.begin(now);
         }
+        is_first
     }
 
     /// Takes slots for the cost `asked`, and adjusts the places to as many. Returns false if too

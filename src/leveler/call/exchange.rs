@@ -247,6 +247,10 @@ impl<Q, W, A> Exchange<Q, W, A> {
         place: fn(&mut Inside<Q, W, A>) -> &mut Option<Waker>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
+        // Mostly a request that waits is polled once before its answer. One look is enough.
+        if self.is_at(Stage::Waiting) {
+            return self.wait_for(find, place, cx.waker().clone());
+        }
         let first = self.inside.with(|inside| match find(inside) {
             Some(found) => Some(Poll::Ready(found)),
             None => {
@@ -258,8 +262,18 @@ impl<Q, W, A> Exchange<Q, W, A> {
         if let Some(polled) = first {
             return polled;
         }
-        let waker = cx.waker().clone();
-        // Look again, since the lock was free during the clone.
+        // Looks again, since the lock was free during the clone.
+        self.wait_for(find, place, cx.waker().clone())
+    }
+
+    /// Looks for what `find` finds, or else leaves the waker in `place`.
+    #[inline(always)]
+    fn wait_for<T>(
+        &self,
+        find: impl Fn(&mut Inside<Q, W, A>) -> Option<T>,
+        place: fn(&mut Inside<Q, W, A>) -> &mut Option<Waker>,
+        waker: Waker,
+    ) -> Poll<T> {
         let (polled, before) = self.inside.with(|inside| {
             let found = if is_planted(Fault::AnswerSeenOnce) { None } else { find(inside) };
             match found {

@@ -27,7 +27,7 @@ use crate::{
         budget::Budget,
         core::Core,
         kind::Kind,
-        link::job::{Dispatched, Job, Late, Removal},
+        link::job::{Dispatched, Job, Late, Newcomer, Removal},
         max_wait::After,
         panics::contain,
         runtime::RuntimeId,
@@ -94,6 +94,9 @@ impl Terms {
     /// Returns the earlier of the two limits, and the deadline if both are equal.
     #[inline]
     fn late(&self) -> Option<Late> {
+        if self.deadline.is_never() && self.max_wait.is_never() {
+            return None;
+        }
         let (after, reason) = match self.deadline <= self.max_wait {
             true => (self.deadline, Reason::Deadline),
             false => (self.max_wait, Reason::MaxWait),
@@ -103,7 +106,7 @@ impl Terms {
 }
 
 impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
-    /// Queues a call: counts the request in, and makes the item for the channel.
+    /// Makes a call that waits.
     #[inline(always)]
     pub(crate) fn new(
         inner: &Inner<S, R>,
@@ -111,8 +114,22 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         arrival: &mut Arrival,
     ) -> Self {
         let terms = Terms::new(arrival, inner.core.admission.max_wait.get());
-        parts.place.enqueue(terms.admitted);
         Self { inner: inner.id(), terms, exchange: Exchange::new(parts) }
+    }
+
+    /// Returns the call as the item for the queue. `is_first` says whether no request of the
+    /// priority waited before.
+    #[inline(always)]
+    pub(crate) fn into_newcomer(self: Arc<Self>, is_first: bool) -> Newcomer
+    where
+        Req: Send + 'static,
+        R: Send + Sync + 'static,
+        A: Send + 'static,
+        Inner<S, R>: Judge<<S::Future as Future>::Output, A>,
+    {
+        let Terms { rank, admitted, .. } = self.terms;
+        let late = self.terms.late();
+        Newcomer { inner: self.inner, rank, admitted, late, is_first, job: self }
     }
 
     /// Runs the call as a task on `runtime`, or else on the runtime of the drain task.
@@ -183,20 +200,12 @@ where
     A: Send + 'static,
     Inner<S, R>: Judge<<S::Future as Future>::Output, A>,
 {
-    fn inner_id(&self) -> InnerId {
-        self.inner
-    }
-
     fn rank(&self) -> Rank {
         self.terms.rank
     }
 
     fn cost(&self) -> usize {
         self.terms.asked as usize
-    }
-
-    fn admitted(&self) -> Instant {
-        self.terms.admitted
     }
 
     fn late(&self) -> Option<Late> {

@@ -1,34 +1,27 @@
-use std::{
-    collections::BTreeSet,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{leveler::link::Link, queue::ChargeId};
 
 /// The findings of an intake.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Set if the channel is closed and empty.
+    /// Set if no request comes any more.
     pub(super) is_closed: bool,
     /// Set if any request may be late.
     pub(super) has_late: bool,
 }
 
-/// Takes in the measured times of finished calls, the wake-ups of inner services, and new requests.
-/// `settlements` is an empty buffer.
-pub(super) fn take(
-    link: &Link,
-    settlements: &mut Vec<(ChargeId, Duration)>,
-    cx: &mut Context<'_>,
-) -> Found {
+/// Takes in the measured times of finished calls, and the wake-ups of inner services. `settlements`
+/// is an empty buffer.
+pub(super) fn take(link: &Link, settlements: &mut Vec<(ChargeId, Duration)>) -> Found {
+    // Before the look at the queue.
+    let is_closed = link.is_orphaned();
     let mut woken = BTreeSet::new();
     link.woken.swap(&mut woken);
     link.settlements.swap(settlements);
     let mut backlog = link.backlog();
     settlements.drain(..).for_each(|(charge, time)| backlog.queue.settle(charge, time));
     woken.into_iter().for_each(|inner| backlog.queue.wake(inner));
-    let is_closed = matches!(backlog.take_in(cx), Poll::Ready(()));
     let has_late = backlog.queue.next_late().is_some();
     Found { is_closed, has_late }
 }

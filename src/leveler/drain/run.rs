@@ -22,10 +22,7 @@ use crate::{
         link::{drained::Drained, seat::Generation},
         panics::contain,
     },
-    sync::{
-        atomic::{Ordering::SeqCst, fence},
-        fault::{Fault, is_planted},
-    },
+    sync::fault::{Fault, is_planted},
 };
 
 /// Runs until the last layer, handle and service are gone and nothing waits, or until the next
@@ -75,8 +72,6 @@ impl Drop for Seated {
         if !is_late && !core.link.seat.end(*generation) {
             return;
         }
-        // Pairs with the fence in `Leveler::send`.
-        fence(SeqCst);
         core.link.remove_all(Reason::Closed);
         if is_late {
             core.link.seat.end(*generation);
@@ -116,7 +111,7 @@ impl<'a> Drain<'a> {
         let Some(drained) = taken.get() else { return Poll::Pending };
         // Before any read of the state, so no later change goes unnoticed.
         core.admission.listeners.drain.register(cx.waker());
-        let found = intake::take(&core.link, &mut drained.settlements, cx);
+        let found = intake::take(&core.link, &mut drained.settlements);
         // Before the dispatch, since a tick may raise the limit.
         let ticked = self.ticker.poll(core, &mut drained.limit_report, cx);
         bury(core);

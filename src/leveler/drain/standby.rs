@@ -129,12 +129,9 @@ impl Standby {
         }
     }
 
-    /// Returns the time when the next request is late, also of those that the drain task has not
-    /// read.
+    /// Returns the time when the next request is late.
     fn next_late(&self) -> Option<Instant> {
-        let mut backlog = self.core.link.backlog();
-        backlog.read();
-        backlog.queue.next_late()
+        self.core.link.backlog().queue.next_late()
     }
 }
 

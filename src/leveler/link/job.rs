@@ -14,11 +14,9 @@ use crate::{
 /// Queue and caller share the request. Exactly one of [`dispatch`](Self::dispatch),
 /// [`remove`](Self::remove) and the caller (by closing the reply channel) ends it.
 pub(crate) trait Job: Send + Sync {
-    fn inner_id(&self) -> InnerId;
     fn rank(&self) -> Rank;
     /// Returns the number of slots asked for.
     fn cost(&self) -> usize;
-    fn admitted(&self) -> Instant;
     /// Returns the end of the allowed wait, and the reason to give then.
     fn late(&self) -> Option<Late>;
     /// Returns the deadline given by the caller.
@@ -34,6 +32,17 @@ pub(crate) trait Job: Send + Sync {
     fn dispatch(self: Arc<Self>, now: Instant, charge: Option<ChargeId>) -> Dispatched;
     /// Answers `Rejected`. Returns whether the request was still waiting.
     fn remove(&self, why: Removal) -> bool;
+}
+
+/// A request on its way into the queue.
+pub(crate) struct Newcomer {
+    pub(crate) job: Arc<dyn Job>,
+    pub(crate) inner: InnerId,
+    pub(crate) rank: Rank,
+    pub(crate) admitted: Instant,
+    pub(crate) late: Option<Late>,
+    /// Set if no request of the priority waited before.
+    pub(crate) is_first: bool,
 }
 
 /// The instant at which a request is late, and the reason: wait limit or deadline.

@@ -1,6 +1,6 @@
 //! The link between the drain task and the rest of the leveler.
 //!
-//! Callers send requests through a channel into the [`Backlog`]. Finished calls and inner services
+//! Callers put requests into the [`Backlog`]. Finished calls and inner services
 //! that may be ready leave a message in an [`Inbox`]. A [`Wakeup`](wakeup::Wakeup) then wakes the
 //! task. The [`Seat`] says which task that is, and has its state between two polls. The
 //! [`Standbys`] are the tasks that would take over on other runtimes.
@@ -16,8 +16,6 @@ pub(crate) mod ticked;
 pub(crate) mod wakeup;
 
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
-
-use tokio::sync::mpsc;
 
 use self::{
     backlog::Backlog, dead::Dead, drained::Drained, inbox::Inbox, job::Job, seat::Seat,
@@ -52,12 +50,14 @@ pub(crate) struct Link {
     pub(crate) ticked: Ticked,
     /// Set once the deadline of a drain has passed: nothing may wait any more.
     is_dismissed: AtomicBool,
+    /// Set once the last layer, handle and service have gone: no request comes any more.
+    is_orphaned: AtomicBool,
 }
 
 impl Link {
-    pub(super) fn new(receiver: mpsc::Receiver<Arc<dyn Job>>, rules: Rules) -> Self {
+    pub(super) fn new(rules: Rules) -> Self {
         Self {
-            backlog: Mutex::new(Backlog::new(receiver, rules)),
+            backlog: Mutex::new(Backlog::new(rules)),
             woken: Inbox::default(),
             dead: Inbox::default(),
             settlements: Inbox::default(),
@@ -66,6 +66,7 @@ impl Link {
             standbys: Standbys::default(),
             ticked: Ticked::new(),
             is_dismissed: AtomicBool::new(false),
+            is_orphaned: AtomicBool::new(false),
         }
     }
 
@@ -88,6 +89,15 @@ impl Link {
     /// Locks the backlog. No user code may run under this lock.
     pub(crate) fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock()
+    }
+
+    /// Takes note that no request comes any more. The drain task is to be woken.
+    pub(crate) fn orphan(&self) {
+        self.is_orphaned.store(true, SeqCst);
+    }
+
+    pub(crate) fn is_orphaned(&self) -> bool {
+        self.is_orphaned.load(SeqCst)
     }
 
     pub(crate) fn is_dismissed(&self) -> bool {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::leveler::admission::word::FIELD;
-use crate::leveler::link::backlog::CHANNEL;
+use crate::leveler::link::backlog::MAX_OVERRUN;
 
 fn slots(taken: usize, in_flight: usize) -> Taken {
     Taken::Slots(Slots::new(taken, in_flight))
@@ -31,7 +31,7 @@ fn a_limit_lowered_below_a_cost_does_not_hold_it_up() {
 #[test]
 fn the_largest_counts_fit() {
     let bound = Bound::new(MAX_COUNT, MAX_COUNT as f64);
-    assert!(((MAX_COUNT * 2 + CHANNEL) as u64) < FIELD);
+    assert!(((MAX_COUNT * 2 + MAX_OVERRUN) as u64) < FIELD);
     assert_eq!(bound.total(), 2 * MAX_COUNT);
 }
 
@@ -59,18 +59,18 @@ fn nobody_overtakes_a_request_that_is_being_dispatched() {
 }
 
 #[test]
-fn eviction_passes_the_bound_by_one_channel_at_most() {
+fn eviction_passes_the_bound_by_so_much_at_most() {
     let bound = Bound::new(1, 1.0);
-    let admit = || bound.take(1, true, CHANNEL);
+    let admit = || bound.take(1, true, MAX_OVERRUN);
     let admitted = std::iter::from_fn(|| admit().ok()).count();
-    assert_eq!(admitted, 2 + CHANNEL);
+    assert_eq!(admitted, 2 + MAX_OVERRUN);
 }
 
 #[test]
 fn with_nobody_waiting_there_is_nobody_to_evict() {
     let bound = Bound::new(0, 1.0);
-    assert_eq!(bound.take(1, true, CHANNEL), Ok(slots(1, 1)));
-    assert_eq!(bound.take(1, true, CHANNEL), Err(Denied::Full));
+    assert_eq!(bound.take(1, true, MAX_OVERRUN), Ok(slots(1, 1)));
+    assert_eq!(bound.take(1, true, MAX_OVERRUN), Err(Denied::Full));
 }
 
 #[test]
