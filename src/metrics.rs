@@ -26,7 +26,7 @@ use metrics::{
 use tokio::time::MissedTickBehavior;
 
 use crate::{
-    export::{FAMILIES, Look, Names, Read},
+    export::{FAMILIES, Look, Names, Read, Series},
     handle::Handle,
     leveler::front::Leveler,
     stats::Histogram,
@@ -124,13 +124,21 @@ impl Watched {
                 Read::Counter(read) => read(&now).into_iter().for_each(|series| {
                     counter!(family.name, self.labels(series.labels)).absolute(series.value);
                 }),
-                Read::Gauge(read) => read(&now).into_iter().for_each(|series| {
-                    gauge!(family.name, self.labels(series.labels)).set(series.value);
-                }),
+                Read::Gauge(read) => {
+                    let series = read(&now);
+                    let before = self.last.as_ref().map(read).unwrap_or_default();
+                    let is_gone = |before: &&Series<_>| find(&series, &before.labels).is_none();
+                    for gone in before.iter().filter(is_gone) {
+                        gauge!(family.name, self.labels(gone.labels.clone())).set(absent(gone));
+                    }
+                    for series in series {
+                        gauge!(family.name, self.labels(series.labels)).set(series.value);
+                    }
+                }
                 Read::Histogram(read) => {
                     let before = self.last.as_ref().map(read).unwrap_or_default();
-                    for (nth, series) in read(&now).into_iter().enumerate() {
-                        let earlier = before.get(nth).map(|series| series.value);
+                    for series in read(&now) {
+                        let earlier = find(&before, &series.labels).map(|series| series.value);
                         let histogram = histogram!(family.name, self.labels(series.labels));
                         for (time, count) in news(series.value, earlier).middles() {
                             let count = usize::try_from(count).unwrap_or(usize::MAX);
@@ -149,6 +157,17 @@ impl Watched {
         let others = labels.into_iter().map(|(name, value)| Label::from_static_parts(name, value));
         std::iter::once(own).chain(others).collect()
     }
+}
+
+/// Returns the series with these labels.
+fn find<'a, T>(all: &'a [Series<T>], labels: &[(&str, &str)]) -> Option<&'a Series<T>> {
+    all.iter().find(|series| series.labels == labels)
+}
+
+/// Returns the value of a gauge that is left out. The facade cannot forget a gauge, which would
+/// keep its last value for good. One of several is 0, and one that is the only one is unknown.
+fn absent(gone: &Series<f64>) -> f64 {
+    if gone.labels.is_empty() { f64::NAN } else { 0.0 }
 }
 
 /// Returns what came since an earlier look.

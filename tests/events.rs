@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, path::Path, time::Duration};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use support::{
     builder,
@@ -267,47 +267,113 @@ fn a_runtime_without_timers_serves_a_fixed_limit() {
 }
 
 /// Files with events of no leveler, and why.
-const WITHOUT_NAME: [(&str, &str); 3] = [
+const WITHOUT_NAME: [(&str, &str); 4] = [
     // A rejection layer answers for whatever is inside of it.
     ("http/rejection.rs", "request failed"),
     ("grpc/rejection.rs", "request failed"),
     // The body is read before the request comes to a leveler.
     ("http/read_ahead/service.rs", "request dropped, "),
+    // A classifier may serve several levelers, and knows none.
+    ("http/deadline.rs", "deadline ignored"),
 ];
 
 #[test]
-fn every_event_has_the_name_of_its_leveler_and_is_in_the_docs() {
+fn every_event_has_the_name_of_its_leveler_and_the_table_of_the_docs_has_every_event() {
     let docs = fs::read_to_string("docs/watching.md").expect("the docs");
-    let mut count = 0;
+    let table = docs.lines().skip_while(|line| !line.starts_with("| level | event |")).skip(2);
+    let rows: Vec<_> = table.take_while(|line| line.starts_with('|')).collect();
+    let mut told = BTreeSet::new();
     for (path, text) in sources(Path::new("src")) {
-        for level in ["trace", "debug", "info", "warn", "error"] {
-            // A macro in `drain/tell.rs` names the leveler in each of its events.
-            let (shared, single) = (format!("tell!({level}, "), format!("tracing::{level}!("));
-            let shared = text.split(&shared).skip(1).map(|event| format!("%name, {event}"));
-            let single = text.split(&single).skip(1);
-            for event in single.map(str::to_owned).chain(shared) {
-                // The message is the only literal of an event, or the last.
-                let end = ["\")", "\"\n"].map(|end| event.find(end));
-                let end = end.into_iter().flatten().min().expect("the end of the message");
-                let event = &event[..=end];
-                let message = event.rsplit('"').nth(1).expect("a message");
-                let is_excepted =
-                    |(file, of): &(&str, &str)| path.ends_with(file) && message.starts_with(of);
-                let has_name =
-                    ["%name", "name = ", "name,"].iter().any(|name| event.contains(name));
-                assert!(
-                    has_name || WITHOUT_NAME.iter().any(is_excepted),
-                    "{path}: `{message}` has no field `name`"
-                );
-                assert!(
-                    docs.contains(&format!("| `{level}` | `{message}` |")),
-                    "{path}: docs/watching.md lacks `{message}` at `{level}`"
-                );
-                count += 1;
+        for (level, event) in events(&text) {
+            let message = event.rsplit('"').nth(1).expect("a message");
+            let fields = fields(&event);
+            let is_excepted =
+                |(file, of): &(&str, &str)| path.ends_with(file) && message.starts_with(of);
+            assert!(
+                fields.iter().any(|field| field == "name") || WITHOUT_NAME.iter().any(is_excepted),
+                "{path}: `{message}` has no field `name`"
+            );
+            let cells = format!("| `{level}` | `{message}` |");
+            let row = rows.iter().find(|row| row.starts_with(&cells));
+            let row = row.unwrap_or_else(|| panic!("{path}: docs/watching.md lacks `{cells}`"));
+            // Rows of one shape say "the same".
+            for field in fields.iter().filter(|field| *field != "name") {
+                let is_said = row.contains(&format!("`{field}`")) || row.contains("the same");
+                assert!(is_said, "{path}: the row of `{message}` lacks the field `{field}`");
             }
+            told.insert(cells);
         }
     }
-    assert!(count > 15, "found {count} events");
+    assert!(told.len() > 25, "found {told:?}");
+    for row in rows {
+        assert!(told.iter().any(|cells| row.starts_with(cells)), "no such event: {row}");
+    }
+}
+
+/// Returns the level of each event of a file, and its arguments up to the message, which ends it.
+fn events(text: &str) -> Vec<(&'static str, String)> {
+    let mut found = Vec::new();
+    for level in ["trace", "debug", "info", "warn", "error"] {
+        // A macro in `drain/tell.rs` names the leveler in each of its events.
+        let (shared, single) = (format!("tell!({level}, "), format!("tracing::{level}!("));
+        let shared = text.split(&shared).skip(1).map(|event| format!("%name, {event}"));
+        let single = text.split(&single).skip(1).map(str::to_owned);
+        for event in single.chain(shared) {
+            // The message is the only literal of an event, or the last.
+            let ends = ["\")", "\"\n"].map(|end| event.find(end));
+            let end = ends.into_iter().flatten().min().expect("the end of the message");
+            found.push((level, event[..=end].to_owned()));
+        }
+    }
+    found
+}
+
+/// Returns the names of the fields of an event, which come before the message.
+fn fields(event: &str) -> Vec<String> {
+    let event = event.rsplitn(3, '"').nth(2).expect("a message");
+    let (mut depth, mut arguments) = (0, vec![String::new()]);
+    for c in event.chars() {
+        depth += i32::from("([{".contains(c)) - i32::from(")]}".contains(c));
+        match c {
+            ',' if depth == 0 => arguments.push(String::new()),
+            c => arguments.last_mut().expect("one").push(c),
+        }
+    }
+    let name = |argument: &String| {
+        let name = argument.split(" = ").next().expect("one").trim();
+        name.trim_start_matches(['%', '?']).to_owned()
+    };
+    arguments.iter().map(name).filter(|name| !name.is_empty()).collect()
+}
+
+#[test]
+fn the_table_of_the_docs_has_every_number() {
+    let docs = fs::read_to_string("docs/watching.md").expect("the docs");
+    let table = docs.lines().skip_while(|line| !line.starts_with("| number of `Stats` |"));
+    let table: String = table.take_while(|line| line.starts_with('|')).collect();
+    let row = |of: &str| {
+        let start = table.find(&format!("| `{of}")).unwrap_or_else(|| panic!("no row of {of}"));
+        let row = &table[start..];
+        &row[..row.find(" ||").unwrap_or(row.len())]
+    };
+    let mut count = 0;
+    for (file, name, part) in [
+        ("mod", "Stats", &*table),
+        ("priority_stats", "PriorityStats", row("priority(p)")),
+        ("flow_stats", "FlowStats", row("flows")),
+        ("verdict", "Verdict", row("verdict()")),
+        ("../limit/view", "View", row("limit_view")),
+    ] {
+        let text = fs::read_to_string(format!("src/stats/{file}.rs")).expect("the source");
+        let fields = text.split_once(&format!("pub struct {name} {{")).expect("the struct").1;
+        let fields = fields.split_once("\n}").expect("its end").0;
+        for line in fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")) {
+            let field = line.split_once(':').expect("a field").0;
+            assert!(part.contains(&format!("`{field}`")), "{name}::{field} is not in the docs");
+            count += 1;
+        }
+    }
+    assert!(count > 40, "found {count} numbers");
 }
 
 /// Returns the files below a folder, with what is in them.

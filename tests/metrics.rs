@@ -15,7 +15,7 @@ use metrics::{
 };
 use support::{builder, gate::Gate};
 use tower::{Layer, Service};
-use tower_load_leveling::metrics::Sampler;
+use tower_load_leveling::{Class, Priority, metrics::Sampler};
 
 /// Keeps what it is told, by name and labels.
 #[derive(Clone, Default)]
@@ -129,8 +129,57 @@ async fn the_recorder_is_told_totals_states_and_the_times_since_the_last_look() 
     assert_eq!((notes.times(waits).len(), notes.number(admitted)), (3, Some(3.0)));
 
     let described = &notes.0.lock().expect("no panic").described;
-    assert_eq!(described.len(), 17);
+    assert_eq!(described.len(), 21);
     assert_eq!(described["load_leveling_wait_seconds"], Some(Unit::Seconds));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gauge_that_is_left_out_does_not_keep_its_last_value() {
+    let notes = Notebook::default();
+    let layer = builder(8, 1)
+        .name("orders")
+        .max_wait(Duration::from_secs(1))
+        .request_classifier(|_: &u32| Class::new().priority(Priority::High))
+        .build()
+        .expect("valid");
+    let gate = Gate::new();
+    let mut service = layer.layer(gate.service());
+    let calls: Vec<_> = (0..3).map(|id| tokio::spawn(service.call(id))).collect();
+    tokio::task::yield_now().await;
+    let mut sampler = Sampler::new().watch(layer.handle());
+    with_local_recorder(&notes, || sampler.sample());
+    let queued = "queued_requests leveler=orders,priority=high";
+    let info = "info leveler=orders,order=fifo,overflow=reject,limit=fixed,mode=live,version=";
+    let info = info.to_owned() + env!("CARGO_PKG_VERSION");
+    assert_eq!((notes.number(queued), notes.number(&info)), (Some(2.0), Some(1.0)));
+    assert_eq!(notes.number("max_wait_seconds leveler=orders"), Some(1.0));
+    gate.finish_all();
+    for call in calls {
+        call.await.expect("no panic").expect("answered");
+    }
+    layer.handle().set_max_wait(None);
+    with_local_recorder(&notes, || sampler.sample());
+    assert_eq!((notes.number(queued), notes.number(&info)), (Some(0.0), Some(1.0)));
+    assert!(notes.number("max_wait_seconds leveler=orders").is_some_and(f64::is_nan));
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_of_a_priority_that_comes_later_are_told_as_its_own() {
+    let notes = Notebook::default();
+    let classify = |id: &u32| Class::new().priority(Priority::ALL[*id as usize]);
+    let layer = builder(8, 1).name("orders").request_classifier(classify).build().expect("valid");
+    let mut service = layer.layer(Gate::open().service());
+    let mut sampler = Sampler::new().watch(layer.handle());
+    let waits = |priority: &str| {
+        let key = "priority_wait_seconds leveler=orders,priority=";
+        notes.times(&format!("{key}{priority},result=dispatched")).len()
+    };
+    // The series of the first priority comes before that of the second.
+    for (id, expected) in [(2, [0, 1]), (2, [0, 2]), (0, [1, 2]), (2, [1, 3])] {
+        service.call(id).await.expect("answered");
+        with_local_recorder(&notes, || sampler.sample());
+        assert_eq!([waits("critical"), waits("normal")], expected);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,11 @@ use std::{
 use support::{builder, gate::Gate, settle};
 use tokio::time::sleep;
 use tower::{Layer, Service};
-use tower_load_leveling::{Class, Handle, LoadLevelLayer, Order, Priority, prometheus::render};
+use tower_load_leveling::{
+    Class, Handle, LoadLevelLayer, Order, Priority,
+    prometheus::render,
+    settings::{Adaptive, AlgorithmName, Settings},
+};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -192,7 +196,7 @@ async fn buckets_rise_and_end_in_the_count() {
         let le = if le[0].1 == "+Inf" { f64::INFINITY } else { le[0].1.parse().expect("a bound") };
         series.entry((name, others)).or_default().push((le, *value));
     }
-    assert_eq!(series.len(), 3);
+    assert_eq!(series.len(), 5, "two of them are of the priority alone");
     for ((name, labels), buckets) in series {
         assert_eq!(buckets.len(), 17, "{name} {labels:?}");
         assert!(buckets.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1), "{name}: {buckets:?}");
@@ -202,6 +206,59 @@ async fn buckets_rise_and_end_in_the_count() {
         let count = count.expect("a count").2;
         assert!(count > 0.0 && buckets[16].1 == count, "{name}: {buckets:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_priority_has_its_own_waits_and_outcomes_once_it_has_any() {
+    let layer = LoadLevelLayer::builder()
+        .capacity(9)
+        .concurrency(1)
+        .max_wait(30 * MS)
+        .classify_request(|id: &u32| Class::new().priority(Priority::ALL[*id as usize]))
+        .build()
+        .expect("valid");
+    let (gate, handle) = (Gate::new(), layer.handle());
+    let mut service = layer.layer(gate.service());
+    let _calls = [0, 1, 4].map(|id| tokio::spawn(service.call(id)));
+    sleep(20 * MS).await;
+    gate.finish(0);
+    sleep(20 * MS).await;
+    let get = |name: &str, labels: &[(&str, &str)]| {
+        value(&handle, &format!("load_leveling_priority_{name}"), labels)
+    };
+    let finished = |priority, outcome| {
+        get("finished_requests_total", &[("priority", priority), ("outcome", outcome)])
+    };
+    assert_eq!(finished("critical", "success"), Some(1.0));
+    assert_eq!([finished("critical", "panic"), finished("high", "success")], [None; 2]);
+    let waits = |priority, result, le| {
+        get("wait_seconds_bucket", &[("priority", priority), ("result", result), ("le", le)])
+    };
+    assert_eq!(waits("high", "dispatched", "0.01"), Some(0.0));
+    assert_eq!(waits("high", "dispatched", "0.025"), Some(1.0), "20 ms");
+    assert_eq!(waits("background", "removed", "0.025"), Some(0.0));
+    assert_eq!(waits("background", "removed", "0.05"), Some(1.0), "30 ms");
+    assert_eq!(waits("background", "dispatched", "+Inf"), None);
+    assert_eq!(waits("normal", "dispatched", "+Inf"), None);
+}
+
+#[tokio::test]
+async fn an_algorithm_shows_its_phase_and_its_target() {
+    let adaptive = |algorithm: AlgorithmName| {
+        let mut settings = Settings::default();
+        let mut adaptive = Adaptive::new(algorithm);
+        adaptive.target = (algorithm == AlgorithmName::LatencyTarget).then_some(30 * MS);
+        settings.concurrency = Some(adaptive.into());
+        LoadLevelLayer::builder().settings(settings).build().expect("valid").handle()
+    };
+    let (bdp, target) = (adaptive(AlgorithmName::Bdp), adaptive(AlgorithmName::LatencyTarget));
+    let phase = |handle, phase| value(handle, "load_leveling_limit_phase", &[("phase", phase)]);
+    assert_eq!((phase(&bdp, "startup"), phase(&bdp, "cruise")), (Some(1.0), None));
+    let seconds = |handle| value(handle, "load_leveling_limit_target_seconds", &[]);
+    assert_eq!((seconds(&bdp), seconds(&target)), (None, Some(0.03)));
+    assert!(!render(std::slice::from_ref(&target)).contains("limit_phase"), "it has none");
+    bdp.set_limit(4).expect("valid");
+    assert_eq!(phase(&bdp, "startup"), None, "it is not the algorithm's limit any more");
 }
 
 #[tokio::test]
@@ -226,14 +283,29 @@ fn every_metric_is_in_the_docs_and_every_metric_of_the_docs_exists() {
         .map(|(at, found)| &source[at + found.len()..])
         .map(|rest| &rest[..rest.find('"').expect("the end")])
         .collect();
-    assert_eq!(families.len(), 17);
+    assert_eq!(families.len(), 21);
     let file = |name: &str| {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/").to_owned() + name;
         fs::read_to_string(path).unwrap_or_else(|error| panic!("{name}: {error}"))
     };
     let docs = file("watching.md");
+    let table = docs.lines().skip_while(|line| !line.starts_with("| metric |")).skip(2);
+    let rows: Vec<_> = table.take_while(|line| line.starts_with('|')).collect();
+    assert_eq!(rows.len(), families.len());
     for family in &families {
-        assert!(docs.contains(&format!("`{family}`")), "{family} is not in docs/watching.md");
+        let at = source.find(&format!("name: \"{family}\"")).expect("found before");
+        let kind = source[at..].split_once("Read::").expect("a type").1;
+        let kind = &kind[..kind.find('(').expect("the end")].to_lowercase();
+        let start = format!("| `{family}` | {kind}");
+        let row = rows.iter().find(|row| row.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("docs/watching.md lacks {start}"));
+        // OpenTelemetry has dots, and the unit beside the name.
+        let name = family.strip_prefix("load_leveling_").expect("the prefix");
+        let name = ["_total", "_seconds", "_requests_per_second"]
+            .iter()
+            .fold(name, |name, unit| name.strip_suffix(unit).unwrap_or(name));
+        assert!(row.contains(&format!("`load_leveling.{name}`")), "{row} lacks {name}");
+        assert_eq!(row.contains("| seconds |"), family.ends_with("_seconds"), "{row}");
     }
     for name in ["watching.md", "watching/alerts.yml", "watching/grafana.json"] {
         let text = file(name);

@@ -10,7 +10,7 @@ mod names;
 mod table;
 
 pub(crate) use self::{
-    family::{Look, Read},
+    family::{Look, Read, Series},
     names::Names,
     table::FAMILIES,
 };

@@ -4,11 +4,11 @@ use super::family::{Family, Look, Read, Series};
 use crate::{
     class::Priority,
     error::Reason,
-    stats::{PriorityStats, ReasonCounts},
+    stats::{Histogram, PriorityStats, ReasonCounts, Stats},
 };
 
 /// Every metric of a leveler.
-pub(crate) const FAMILIES: [Family; 17] = [
+pub(crate) const FAMILIES: [Family; 21] = [
     Family {
         name: "load_leveling_admitted_requests_total",
         help: "Requests admitted.",
@@ -74,6 +74,22 @@ pub(crate) const FAMILIES: [Family; 17] = [
         read: Read::Gauge(|look| Series::maybe(look.stats.drain_rate)),
     },
     Family {
+        name: "load_leveling_limit_target_seconds",
+        help: "The service time that the algorithm of the limit aims at; absent without one.",
+        read: Read::Gauge(|look| {
+            let view = look.stats.limit_view.as_ref();
+            Series::maybe(view.and_then(|view| view.target).map(seconds))
+        }),
+    },
+    Family {
+        name: "load_leveling_limit_phase",
+        help: "1 for the present phase of the algorithm of the limit.",
+        read: Read::Gauge(|look| {
+            let view = look.stats.limit_view.iter().filter(|view| !view.phase.is_empty());
+            view.map(|view| Series::new([("phase", view.phase)], 1.0)).collect()
+        }),
+    },
+    Family {
         name: "load_leveling_paused",
         help: "1 while dispatch is paused.",
         read: Read::Gauge(|look| Series::only(f64::from(u8::from(look.stats.paused)))),
@@ -92,6 +108,16 @@ pub(crate) const FAMILIES: [Family; 17] = [
                 Series::new([("result", "removed")], &look.stats.removed_wait),
             ]
         }),
+    },
+    Family {
+        name: "load_leveling_priority_finished_requests_total",
+        help: "Requests whose call ended, or whose caller gave up, by priority.",
+        read: Read::Counter(finished_by_priority),
+    },
+    Family {
+        name: "load_leveling_priority_wait_seconds",
+        help: "Time from admission to dispatch, or to removal, by priority.",
+        read: Read::Histogram(wait_by_priority),
     },
     Family {
         name: "load_leveling_service_seconds",
@@ -150,14 +176,46 @@ fn rejected(look: &Look) -> Vec<Series<u64>> {
 }
 
 fn finished(look: &Look) -> Vec<Series<u64>> {
-    let stats = &look.stats;
-    let outcomes = [
-        ("success", stats.succeeded),
-        ("overload", stats.overloaded),
-        ("failure", stats.failed.saturating_sub(stats.overloaded)),
-        ("cancelled", stats.cancelled),
-        ("panic", stats.panicked),
-    ];
-    let series = |(outcome, count)| Series::new([("outcome", outcome)], count);
-    outcomes.into_iter().map(series).collect()
+    let Stats { succeeded, failed, overloaded, cancelled, panicked, .. } = look.stats;
+    let counts = outcomes([succeeded, failed, overloaded, cancelled, panicked]);
+    counts.map(|(outcome, count)| Series::new([("outcome", outcome)], count)).into()
+}
+
+/// A series of each priority and outcome. Those of 0 are left out.
+fn finished_by_priority(look: &Look) -> Vec<Series<u64>> {
+    let of = |priority: Priority| {
+        let level = look.stats.priority(priority);
+        let PriorityStats { succeeded, failed, overloaded, cancelled, panicked, .. } = *level;
+        let counts = outcomes([succeeded, failed, overloaded, cancelled, panicked]);
+        counts.into_iter().filter(|(_, count)| *count > 0).map(move |(outcome, count)| {
+            Series::new([("priority", priority.as_str()), ("outcome", outcome)], count)
+        })
+    };
+    Priority::EACH.into_iter().flat_map(of).collect()
+}
+
+/// Returns the counts by the word of their outcome.
+fn outcomes(
+    [succeeded, failed, overloaded, cancelled, panicked]: [u64; 5],
+) -> [(&'static str, u64); 5] {
+    [
+        ("success", succeeded),
+        ("overload", overloaded),
+        ("failure", failed.saturating_sub(overloaded)),
+        ("cancelled", cancelled),
+        ("panic", panicked),
+    ]
+}
+
+/// A series of each priority and result. Those without a time are left out.
+fn wait_by_priority(look: &Look) -> Vec<Series<&Histogram>> {
+    let of = |priority: Priority| {
+        let level = look.stats.priority(priority);
+        let results = [("dispatched", &level.wait), ("removed", &level.removed_wait)];
+        let some = results.into_iter().filter(|(_, times)| times.count() > 0);
+        some.map(move |(result, times)| {
+            Series::new([("priority", priority.as_str()), ("result", result)], times)
+        })
+    };
+    Priority::EACH.into_iter().flat_map(of).collect()
 }
