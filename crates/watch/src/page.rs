@@ -23,7 +23,7 @@ pub(crate) const PAGE: &str = concat!(
 /// page is, and nothing else. A test computes the hashes from the page.
 pub(crate) const POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-TvrMTsKbfWcGT3sACzcgqbBDvl38ouzdcNm1vd9SCxQ='; ",
+    "script-src 'sha256-RGtE+9aWZm6GI8hz9BId7hXVV9whRwi0Wm58JybzE6g='; ",
     "style-src 'sha256-HL6tHcxDx3VRFsySY65CjjVG0b6wRc8/X5hizc598wE='; ",
     "connect-src 'self'; img-src data:; ",
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

@@ -146,21 +146,22 @@ const CHARTS = {
 // The moment that the reader points at, in milliseconds before the newest sample.
 let pointed = null;
 
-function drawCharts() {
+// One task for each chart: together the first time they take longer than a reader should wait.
+function* drawCharts() {
   const samples = shown();
   if (!samples.length) return;
   const end = samples[samples.length - 1].at;
   const near = (one, other) => (Math.abs(end - one.at - pointed) <= Math.abs(end - other.at - pointed) ? one : other);
   const at = pointed == null ? null : samples.reduce((best, sample) => near(best, sample));
   for (const [id, draw] of Object.entries(CHARTS)) {
+    yield;
     const { key, says, read } = draw(samples);
     drawKey(byId(id + "-key"), key);
-    const reading = at && `${new Date(at.at).toLocaleTimeString()} · ${read(at).join(" · ")}`;
+    const text = at ? `${new Date(at.at).toLocaleTimeString()} · ${read(at).join(" · ")}` : says;
     if (at) drawPointer(id, (end - at.at) / 1000);
-    say(byId(id + "-says"), reading || says);
-    byId(id).setAttribute("aria-valuetext", reading || says);
-    byId(id).setAttribute("aria-valuemin", -span);
-    byId(id).setAttribute("aria-valuenow", at ? -Math.round((end - at.at) / 1000) : 0);
+    say(byId(id + "-says"), text);
+    const values = { text, min: -span, now: at ? -Math.round((end - at.at) / 1000) : 0 };
+    for (const [name, value] of Object.entries(values)) byId(id).setAttribute("aria-value" + name, value);
   }
 }
 

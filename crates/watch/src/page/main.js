@@ -3,22 +3,37 @@
 
 const base = location.pathname.replace(/\/?$/, "/");
 const POLLS = 15;
+// The longest time that drawing takes of a frame, in milliseconds.
+const SHARE = 12;
+let work = null;
 let isAsked = false;
 
-// Draws with the next frame, however often it is asked for.
+// Draws with the next frame, however often it is asked for; what takes long, over several.
 function redraw() {
+  work = null;
   if (isAsked) return;
   isAsked = true;
-  requestAnimationFrame(() => {
-    isAsked = false;
-    const leveler = levelers[chosen];
-    if (!leveler) return;
-    drawLevelers();
-    drawState(leveler);
-    drawTiles(leveler);
-    drawTables(leveler);
-    drawCharts();
-  });
+  requestAnimationFrame(drawSome);
+}
+
+function drawSome() {
+  work ||= draw();
+  const begin = performance.now();
+  do {
+    if (work.next().done) return (isAsked = false);
+  } while (performance.now() - begin < SHARE);
+  requestAnimationFrame(drawSome);
+}
+
+function* draw() {
+  const leveler = levelers[chosen];
+  if (!leveler) return;
+  drawLevelers();
+  drawState(leveler);
+  drawTiles(leveler);
+  yield;
+  drawTables(leveler);
+  yield* drawCharts();
 }
 
 function hear(text) {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test is a crate, and needs some of it")]
 
+pub mod browser;
+
 use std::{convert::Infallible, time::Duration};
 
 use http::{Method, Request, Response};
