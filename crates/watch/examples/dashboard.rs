@@ -1,8 +1,8 @@
 //! A server with a live page: the backend changes, and traffic floods it.
 //!
 //! ```sh
-//! cargo run --release -p tower-load-leveling-watch --example dashboard              # until ctrl-c
-//! cargo run --release -p tower-load-leveling-watch --example dashboard -- --smoke   # three seconds
+//! cargo run --release -p tower-load-leveling-watch --example dashboard             # until ctrl-c
+//! cargo run --release -p tower-load-leveling-watch --example dashboard -- --smoke  # three seconds
 //! ```
 //!
 //! Open the address that it prints. A cycle takes two minutes: some forty seconds of calm, then a

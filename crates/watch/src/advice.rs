@@ -24,37 +24,34 @@ pub(crate) fn label(reason: Reason) -> &'static str {
 pub(crate) fn help(reason: Reason) -> &'static str {
     match reason {
         Reason::Full => {
-            "The burst is longer than the queue. More capacity, if the wait is still worth it; \
-             else more backend."
+            "More capacity, if the wait is still worth it; else more backend. The burst is longer \
+             than the queue."
         }
         Reason::CutOff => {
-            "Lasting overload: the lowest priorities go first, on purpose. More backend, or fewer \
-             requests of low priority."
+            "More backend, or fewer requests of low priority. Under lasting overload the lowest \
+             priorities are cut off first, on purpose."
         }
-        Reason::Bypass => {
-            "More health checks at once than bypass_limit. Raise it, or ask less often."
-        }
+        Reason::Bypass => "A higher bypass_limit, or fewer health checks at once.",
         Reason::Evicted => {
-            "Higher priorities, shorter flows or newer requests took the place, on purpose. More \
-             backend."
+            "More backend. Higher priorities, shorter flows or newer requests took the place, on \
+             purpose."
         }
         Reason::MaxWait => {
-            "The queue is longer than max_wait allows. More backend, less capacity, or the order \
-             adaptive_lifo."
+            "More backend, less capacity, or the order adaptive_lifo. The queue is longer than \
+             max_wait allows."
         }
         Reason::Deadline => {
-            "Callers give less time than the wait takes. More backend, less capacity, or the order \
-             adaptive_lifo."
+            "More backend, less capacity, or the order adaptive_lifo. Callers give less time than \
+             the wait takes."
         }
         Reason::WouldMissDeadline => {
-            "Callers give less time than the wait and a call take. More backend, or more time."
+            "More backend, or more time. Callers give less than the wait and a call take."
         }
-        Reason::Delay => "Controlled delay keeps the queue short. More backend.",
-        Reason::Closed => "The leveler was closed: send the traffic elsewhere.",
-        Reason::NoRuntime => "Calls come from outside of a Tokio runtime.",
+        Reason::Delay => "More backend. Controlled delay keeps the queue short, on purpose.",
+        Reason::Closed => "Traffic sent elsewhere. The leveler was closed.",
+        Reason::NoRuntime => "Calls made within a Tokio runtime.",
         Reason::Nested => {
-            "The service calls its own leveler. Set max_wait, or call what it needs without the \
-             layer."
+            "A max_wait, or inner calls without the layer. The service calls its own leveler."
         }
         _ => "See the documentation of Reason.",
     }

@@ -7,10 +7,12 @@ use std::{
 };
 
 use http::{Request, Response};
-use tower_load_leveling::Handle;
+use tower_load_leveling::{Handle, stats::FlowId};
 use tower_service::Service;
 
-use crate::{body::Body, respond::respond, sampler, shared::Shared, viewers::Viewers};
+use crate::{
+    body::Body, names::Names, respond::respond, sampler, shared::Shared, viewers::Viewers,
+};
 
 /// A live page of levelers, as a service for HTTP requests.
 ///
@@ -39,6 +41,30 @@ impl Dashboard {
     pub fn watch(self, handle: Handle) -> Self {
         self.shared.add(handle);
         sampler::ensure(&self.shared);
+        self
+    }
+
+    /// Shows names of the flows that ask most. Without this, the page shows ids, which are the same
+    /// in no other process and lead to no tenant.
+    ///
+    /// Flows are watched with
+    /// [`Builder::watch_flows`](tower_load_leveling::Builder::watch_flows). The function is called
+    /// for up to ten of them whenever a page is told something.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use tower_load_leveling::stats::FlowId;
+    /// use tower_load_leveling_watch::Dashboard;
+    ///
+    /// let tenants = ["acme", "umbrella"].map(|tenant| (FlowId::of(tenant), tenant.to_owned()));
+    /// let tenants = HashMap::from(tenants);
+    /// let page = Dashboard::new().name_flows(move |id| tenants.get(&id).cloned());
+    /// ```
+    pub fn name_flows(
+        self,
+        names: impl Fn(FlowId) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        self.shared.set_names(Names::new(names));
         self
     }
 

@@ -1,19 +1,20 @@
 //! What a dashboard knows as JSON: `stats.json`, `history.json` and the events have one shape, and
 //! differ in how many samples they have.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tower_load_leveling::{Priority, error::Reason};
+use tower_load_leveling::{Priority, error::Reason, limit::View};
 
 use crate::{
     advice::{help, label},
-    history::History,
+    history::{History, OfFlow},
     leveler::Watched,
+    names::Names,
     sample::{OfPriority, Sample},
     scale::{BUCKETS, end_of},
     shared::Shared,
-    times::{Times, within},
+    times::{Merged, Micros, Times, within},
 };
 
 /// The version of the shape. Additions do not change it.
@@ -29,8 +30,9 @@ pub(crate) enum Samples {
 
 /// Returns the document, in one line.
 pub(crate) fn document(shared: &Shared, samples: Samples) -> String {
-    let levelers = shared.levelers();
-    let levelers: Vec<_> = levelers.iter().map(|leveler| of_leveler(leveler, samples)).collect();
+    let (levelers, names) = (shared.levelers(), shared.names());
+    let of = |leveler: &Arc<Watched>| of_leveler(leveler, &names, samples);
+    let levelers: Vec<_> = levelers.iter().map(of).collect();
     let ends: Vec<_> = (0..BUCKETS).map(|bucket| rounded(end_of(bucket))).collect();
     let reasons: Vec<_> = Reason::ALL.iter().map(|reason| of_reason(*reason)).collect();
     let document = json!({
@@ -49,9 +51,12 @@ fn of_reason(reason: Reason) -> Value {
     json!({ "reason": reason.as_str(), "label": label(reason), "helps": help(reason) })
 }
 
-fn of_leveler(leveler: &Watched, samples: Samples) -> Value {
+fn of_leveler(leveler: &Watched, names: &Names, samples: Samples) -> Value {
     let Watched { name, handle, .. } = leveler;
     let settings = serde_json::to_value(handle.settings()).unwrap_or_default();
+    // Not under the lock: the names are given by code of the user.
+    let flows = leveler.history().flows();
+    let flows: Vec<_> = flows.iter().map(|flow| of_flow(flow, names)).collect();
     let history = leveler.history();
     let verdict = history.verdict();
     let sentence = match verdict.to_string().split_once(". ") {
@@ -69,23 +74,36 @@ fn of_leveler(leveler: &Watched, samples: Samples) -> Value {
         "state": verdict.state.as_str(),
         "sentence": sentence,
         "adaptive": handle.is_adaptive(),
+        "limit_view": history.limit_view().map(of_view),
         "settings": settings,
-        "recent": recent(&history, handle.max_wait()),
+        "recent": recent(&history, handle.max_wait().map(Micros::from)),
+        "flows": flows,
         "samples": history.samples().iter().filter(chosen).map(of_sample).collect::<Vec<_>>(),
     })
+}
+
+fn of_flow(flow: &OfFlow, names: &Names) -> Value {
+    let OfFlow { id, asked, rejected } = flow;
+    json!({ "id": id.to_string(), "name": names.of(*id), "asked": asked, "rejected": rejected })
+}
+
+fn of_view(view: View) -> Value {
+    let View { phase, target, rate, .. } = view;
+    let target = target.map(Micros::from);
+    json!({ "phase": phase, "target_ms": ms(target), "rate": rate.map(rounded) })
 }
 
 /// The sentence of a leveler without a queue.
 const OFF: &str = "Switched off: calls pass straight through, and nothing is counted.";
 
 /// The sums of the period that the state is judged by.
-fn recent(history: &History, max_wait: Option<Duration>) -> Value {
-    let mut period = Duration::ZERO;
+fn recent(history: &History, max_wait: Option<Micros>) -> Value {
+    let mut seconds = 0.0;
     let [mut asked, mut succeeded, mut failed, mut cancelled] = [0_u64; 4];
     let mut rejected = [0_u64; Reason::ALL.len()];
     let mut priorities = [[0_u64; 2]; Priority::ALL.len()];
     for sample in history.judged() {
-        period += sample.period;
+        seconds += in_seconds(sample.period);
         asked += u64::from(sample.asked);
         succeeded += u64::from(sample.succeeded);
         failed += u64::from(sample.failed);
@@ -97,26 +115,27 @@ fn recent(history: &History, max_wait: Option<Duration>) -> Value {
             *turned_away += u64::from(of.turned_away);
         }
     }
-    let of_priority = |[asked, turned_away]: &[u64; 2]| {
-        (asked + turned_away > 0).then(|| json!([asked, turned_away]))
-    };
-    let priorities = Priority::ALL.iter().zip(&priorities);
     let waits = history.waits();
-    let wait = |q| ms(within(waits.wait.quantile(q), max_wait));
+    let pair =
+        |times: &Merged, longest| [0.5, 0.99].map(|q| ms(within(times.quantile(q), longest)));
+    let of_priority = |([asked, turned_away], wait): (&[u64; 2], &Merged)| {
+        let of = json!({
+            "asked": asked, "turned_away": turned_away, "wait_ms": pair(wait, max_wait),
+        });
+        (asked + turned_away > 0).then_some(of)
+    };
+    let priorities = Priority::ALL.iter().zip(priorities.iter().zip(&waits.by_priority));
     json!({
-        "seconds": seconds(period),
+        "seconds": rounded(seconds),
         "asked": asked,
         "succeeded": succeeded,
         "failed": failed,
         "cancelled": cancelled,
         "rejected": by_reason(rejected),
         "priorities": named(priorities.map(|(p, of)| (p.as_str(), of_priority(of)))),
-        "wait_ms": [wait(0.5), wait(0.99)],
-        "removed_wait_ms": [
-            ms(within(waits.removed_wait.quantile(0.5), max_wait)),
-            ms(within(waits.removed_wait.quantile(0.99), max_wait)),
-        ],
-        "service_ms": [ms(waits.service_time.quantile(0.5)), ms(waits.service_time.quantile(0.99))],
+        "wait_ms": pair(&waits.wait, max_wait),
+        "removed_wait_ms": pair(&waits.removed_wait, max_wait),
+        "service_ms": pair(&waits.service_time, None),
     })
 }
 
@@ -129,7 +148,7 @@ fn of_sample(sample: &Sample) -> Value {
     json!({
         "id": sample.id,
         "at": sample.at,
-        "seconds": seconds(sample.period),
+        "seconds": in_seconds(sample.period),
         "asked": sample.asked,
         "succeeded": sample.succeeded,
         "failed": sample.failed,
@@ -152,11 +171,12 @@ fn of_sample(sample: &Sample) -> Value {
 }
 
 /// The median, the 99th percentile, and the buckets: each the number of the bucket and its count.
-fn of_times(times: &Times, longest: Option<Duration>) -> Value {
+fn of_times(times: &Times, longest: Option<Micros>) -> Value {
+    let buckets: Vec<_> = times.buckets().map(|(bucket, n)| json!([bucket, n])).collect();
     json!({
         "p50_ms": ms(within(times.p50, longest)),
         "p99_ms": ms(within(times.p99, longest)),
-        "buckets": times.buckets().map(|(bucket, count)| json!([bucket, count])).collect::<Vec<_>>(),
+        "buckets": buckets,
     })
 }
 
@@ -175,13 +195,13 @@ fn named<'a>(values: impl Iterator<Item = (&'a str, Option<Value>)>) -> Value {
     Value::Object(present.collect::<Map<_, _>>())
 }
 
-fn ms(time: Option<Duration>) -> Option<f64> {
-    time.map(|time| rounded(time.as_secs_f64() * 1e3))
+fn ms(time: Option<Micros>) -> Option<f64> {
+    time.map(|time| rounded(time.as_millis()))
 }
 
 /// Never 0, so that rates can be computed.
-fn seconds(time: Duration) -> f64 {
-    rounded(time.as_secs_f64()).max(0.001)
+fn in_seconds(time: Micros) -> f64 {
+    rounded(time.as_millis() / 1e3).max(0.001)
 }
 
 /// Three digits after the point: microseconds of a time in milliseconds.

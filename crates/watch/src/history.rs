@@ -1,10 +1,15 @@
 //! The last five minutes of a leveler, second by second, and what the last ten seconds say.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use tower_load_leveling::{
-    Handle, Stats,
-    stats::{State, Verdict},
+    Handle, Priority, Stats,
+    limit::View,
+    stats::{FlowId, FlowStats, State, Verdict},
 };
 
 use crate::{
@@ -29,7 +34,7 @@ pub(crate) struct History {
     samples: VecDeque<Sample>,
     /// Of as many of the newest samples as are judged, the oldest first.
     recent: VecDeque<Recent>,
-    /// The verdict on the time since anything was dispatched or finished, if it is a second or more.
+    /// The verdict on the time since anything was dispatched or finished, from a second on.
     still: Option<Verdict>,
 }
 
@@ -39,6 +44,10 @@ struct Recent {
     wait: Fine,
     removed_wait: Fine,
     service_time: Fine,
+    /// The waits of those dispatched, in the order of [`Priority::ALL`].
+    by_priority: [Fine; Priority::ALL.len()],
+    /// Those that asked most in this second.
+    flows: Box<[OfFlow]>,
 }
 
 /// The times of the judged period.
@@ -46,7 +55,19 @@ pub(crate) struct Waits {
     pub(crate) wait: Merged,
     pub(crate) removed_wait: Merged,
     pub(crate) service_time: Merged,
+    pub(crate) by_priority: [Merged; Priority::ALL.len()],
 }
+
+/// A flow in a period.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfFlow {
+    pub(crate) id: FlowId,
+    pub(crate) asked: u64,
+    pub(crate) rejected: u64,
+}
+
+/// The most flows that are kept of a second, and shown: who floods is among the first.
+const FLOWS: usize = 10;
 
 impl History {
     pub(crate) fn new(handle: &Handle) -> Self {
@@ -74,6 +95,10 @@ impl History {
             wait: Fine::of(&stats.wait),
             removed_wait: Fine::of(&stats.removed_wait),
             service_time: Fine::of(&stats.service_time),
+            by_priority: std::array::from_fn(|nth| {
+                Fine::of(&stats.priority(Priority::ALL[nth]).wait)
+            }),
+            flows: flows_of(&stats),
         });
         let mut period: Duration = self.recent.iter().map(|recent| recent.verdict.period).sum();
         while let Some(oldest) = self.recent.front() {
@@ -112,6 +137,34 @@ impl History {
             wait: Merged::of(self.recent.iter().map(|recent| &recent.wait)),
             removed_wait: Merged::of(self.recent.iter().map(|recent| &recent.removed_wait)),
             service_time: Merged::of(self.recent.iter().map(|recent| &recent.service_time)),
+            by_priority: std::array::from_fn(|nth| {
+                Merged::of(self.recent.iter().map(|recent| &recent.by_priority[nth]))
+            }),
         }
     }
+
+    /// Returns the flows that asked most in the judged period, the most first.
+    pub(crate) fn flows(&self) -> Vec<OfFlow> {
+        let mut sums = BTreeMap::<FlowId, OfFlow>::new();
+        for of in self.recent.iter().flat_map(|recent| &recent.flows) {
+            let sum = sums.entry(of.id).or_insert(OfFlow { asked: 0, rejected: 0, ..*of });
+            sum.asked += of.asked;
+            sum.rejected += of.rejected;
+        }
+        let mut flows: Vec<_> = sums.into_values().collect();
+        flows.sort_by_key(|flow| Reverse(flow.asked));
+        flows.truncate(FLOWS);
+        flows
+    }
+
+    /// Returns the look into the algorithm at the newest sample.
+    pub(crate) fn limit_view(&self) -> Option<View> {
+        self.before.limit_view
+    }
+}
+
+fn flows_of(stats: &Stats) -> Box<[OfFlow]> {
+    let asked = stats.flows.iter().filter(|flow| flow.asked > 0).take(FLOWS);
+    let of = |flow: &FlowStats| OfFlow { id: flow.id, asked: flow.asked, rejected: flow.rejected };
+    asked.map(of).collect()
 }

@@ -26,20 +26,20 @@
 //! | `…/metrics` | the metrics for Prometheus, by [`tower_load_leveling::prometheus`] |
 //! | anything else | the page |
 //!
-//! The page is one file of less than 40 kB, asks nothing of any other host, and works offline. Every
-//! response forbids storing and framing, and allows scripts by hash alone.
+//! The page is one file of less than 40 kB, asks nothing of any other host, and works offline.
+//! Every response forbids storing and framing, and allows scripts by hash alone.
 //!
 //! # What it costs
 //!
 //! Nothing on the path of a call. A task takes a snapshot of each leveler once a second, and keeps
-//! five minutes: at most 200 kB for each leveler. There are at most 16 streams at a time; the page of
-//! one more polls `stats.json`.
+//! five minutes: at most 200 kB for each leveler. There are at most 16 streams at a time; the page
+//! of one more polls `stats.json`.
 //!
 //! # Shutdown
 //!
-//! An open page holds up no graceful shutdown. Its stream ends within a fraction of a second once all
-//! levelers are closed, or once [`Dashboard::close`] was called; else after ten seconds, and the page
-//! comes back by itself.
+//! An open page holds up no graceful shutdown. Its stream ends within a fraction of a second once
+//! all levelers are closed, or once [`Dashboard::close`] was called; else after ten seconds, and
+//! the page comes back by itself.
 //!
 //! # The documents
 //!
@@ -54,11 +54,13 @@
 //! reasons[]             reason, label, helps: for which requests are turned away
 //! levelers[]
 //!   name, state, sentence, adaptive
+//!   limit_view          phase, target_ms and rate of the algorithm; null while the limit is fixed
+//!   flows[]             id, name, asked, rejected: who asked most in the last ten seconds
 //!   settings            as in a file
 //!   recent              the last ten seconds, which the state rests on
 //!     seconds, asked, succeeded, failed, cancelled
 //!     rejected          count by reason
-//!     priorities        [asked, turned away] by priority
+//!     priorities        asked, turned_away, wait_ms by priority
 //!     wait_ms, removed_wait_ms, service_ms     [p50, p99]
 //!   samples[]
 //!     id, at            number; end in milliseconds since 1970
@@ -75,6 +77,7 @@ mod document;
 mod events;
 mod history;
 mod leveler;
+mod names;
 mod page;
 mod respond;
 mod sample;

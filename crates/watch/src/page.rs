@@ -23,8 +23,8 @@ pub(crate) const PAGE: &str = concat!(
 /// page is, and nothing else. A test computes the hashes from the page.
 pub(crate) const POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-RGtE+9aWZm6GI8hz9BId7hXVV9whRwi0Wm58JybzE6g='; ",
-    "style-src 'sha256-HL6tHcxDx3VRFsySY65CjjVG0b6wRc8/X5hizc598wE='; ",
+    "script-src 'sha256-W0sOG0KhDKRDYU6n04S9cvuLoXgsPSFS6fc4nTTi06A='; ",
+    "style-src 'sha256-xVQdHzP6Cti017zDL2MuIZDd728yp8/PMnfqqgUil6A='; ",
     "connect-src 'self'; img-src data:; ",
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_load_leveling::{Priority, Stats, error::Reason};
 
-use crate::times::Times;
+use crate::times::{Micros, Times};
 
 /// A second of a leveler: the counts of the second, and the state at its end.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Sample {
     pub(crate) id: u64,
     /// The end of the second, in milliseconds since 1970.
     pub(crate) at: u64,
-    pub(crate) period: Duration,
+    pub(crate) period: Micros,
     pub(crate) asked: u32,
     pub(crate) succeeded: u32,
     /// With an error or a panic.
@@ -26,8 +26,8 @@ pub(crate) struct Sample {
     pub(crate) slots_taken: u32,
     pub(crate) limit: u32,
     pub(crate) capacity: u32,
-    pub(crate) oldest_wait: Option<Duration>,
-    pub(crate) max_wait: Option<Duration>,
+    pub(crate) oldest_wait: Option<Micros>,
+    pub(crate) max_wait: Option<Micros>,
     pub(crate) paused: bool,
     pub(crate) closed: bool,
     pub(crate) wait: Times,
@@ -55,7 +55,7 @@ impl Sample {
             let of = stats.priority(*priority);
             let turned_away = of.refused.total() + of.removed.total();
             OfPriority {
-                asked: small(of.admitted + of.refused.total()),
+                asked: small(of.arrived()),
                 turned_away: small(turned_away),
                 queued: small(of.queued as u64),
             }
@@ -63,7 +63,7 @@ impl Sample {
         Self {
             id,
             at,
-            period: stats.period,
+            period: stats.period.into(),
             asked: small(stats.arrived()),
             succeeded: small(stats.succeeded),
             failed: small(stats.failed + stats.panicked),
@@ -74,8 +74,8 @@ impl Sample {
             slots_taken: small(stats.slots_taken as u64),
             limit: small(stats.limit as u64),
             capacity: small(stats.capacity as u64),
-            oldest_wait: stats.oldest_wait,
-            max_wait,
+            oldest_wait: stats.oldest_wait.map(Micros::from),
+            max_wait: max_wait.map(Micros::from),
             paused: stats.paused,
             closed: stats.closed,
             wait: Times::of(&stats.wait),

@@ -1,9 +1,9 @@
 //! The task that takes samples.
 //!
-//! It is spawned by [`ensure`] on the runtime of whoever calls, and holds the dashboard weakly: when
-//! the last clone is gone, the task is aborted. If its runtime ends, or is not driven any more, the
-//! next call spawns another. A call also looks itself, so that a program without such a task has
-//! samples as often as somebody asks.
+//! [`ensure`] spawns it on the runtime of its caller. It holds the dashboard weakly: when the last
+//! clone is gone, the task is aborted. If its runtime ends, or is not driven any more, the next
+//! call spawns another. A call also looks itself, so that a program without such a task has samples
+//! as often as somebody asks.
 
 use std::{
     sync::{

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tower_load_leveling::Handle;
 
-use crate::{leveler::Watched, sampler::Sampler};
+use crate::{leveler::Watched, names::Names, sampler::Sampler};
 
 /// The time between two samples.
 pub(crate) const EVERY: Duration = Duration::from_secs(1);
@@ -28,6 +28,7 @@ pub(crate) struct Shared {
     /// Tells this dashboard from one of an earlier process: the time when it was made.
     run: u64,
     levelers: Mutex<Vec<Arc<Watched>>>,
+    names: Mutex<Names>,
     schedule: Mutex<Schedule>,
     /// The number of the newest sample.
     newest: AtomicU64,
@@ -49,9 +50,9 @@ impl Shared {
     pub(crate) fn new() -> Self {
         let last = Instant::now();
         let schedule = Schedule { last, due: last + EVERY, switches: Vec::new() };
-        let (levelers, newest, is_closed, news, sampler) = Default::default();
+        let (levelers, names, newest, is_closed, news, sampler) = Default::default();
         let schedule = Mutex::new(schedule);
-        Self { run: unix_millis(), levelers, schedule, newest, is_closed, news, sampler }
+        Self { run: unix_millis(), levelers, names, schedule, newest, is_closed, news, sampler }
     }
 
     pub(crate) fn run(&self) -> u64 {
@@ -70,6 +71,16 @@ impl Shared {
         levelers.push(Arc::new(leveler));
         drop(levelers);
         locked(&self.schedule).switches.push(switches);
+    }
+
+    /// Sets what gives names. What did before is dropped outside of the lock.
+    pub(crate) fn set_names(&self, names: Names) {
+        let earlier = std::mem::replace(&mut *locked(&self.names), names);
+        drop(earlier);
+    }
+
+    pub(crate) fn names(&self) -> Names {
+        locked(&self.names).clone()
     }
 
     pub(crate) fn levelers(&self) -> Vec<Arc<Watched>> {

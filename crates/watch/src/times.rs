@@ -1,5 +1,5 @@
-//! Times as they are kept: coarse and small for each second of the last minutes, fine for the last
-//! seconds.
+//! Times as they are kept: in microseconds of four bytes, up to 71 minutes; coarse for each second
+//! of the last minutes, fine for the last seconds.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,11 +7,27 @@ use tower_load_leveling::stats::Histogram;
 
 use crate::scale::bucket_of;
 
+/// A time as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Micros(u32);
+
+impl From<Duration> for Micros {
+    fn from(time: Duration) -> Self {
+        Self(u32::try_from(time.as_micros()).unwrap_or(u32::MAX))
+    }
+}
+
+impl Micros {
+    pub(crate) fn as_millis(self) -> f64 {
+        f64::from(self.0) / 1e3
+    }
+}
+
 /// The times of a second, for the page to draw.
 #[derive(Debug)]
 pub(crate) struct Times {
-    pub(crate) p50: Option<Duration>,
-    pub(crate) p99: Option<Duration>,
+    pub(crate) p50: Option<Micros>,
+    pub(crate) p99: Option<Micros>,
     /// For each bucket with times in it: the bucket, and the count in seven bits a byte, the lowest
     /// first. A second of a busy leveler has some ten buckets, so this takes a tenth of an array.
     packed: Box<[u8]>,
@@ -27,7 +43,8 @@ impl Times {
         for (bucket, count) in counts {
             pack(&mut packed, bucket, count);
         }
-        Self { p50: times.quantile(0.5), p99: times.quantile(0.99), packed: packed.into() }
+        let quantile = |q| times.quantile(q).map(Micros::from);
+        Self { p50: quantile(0.5), p99: quantile(0.99), packed: packed.into() }
     }
 
     /// Returns the buckets with times in them, and the number of times.
@@ -57,21 +74,19 @@ fn pack(packed: &mut Vec<u8>, bucket: usize, mut count: u64) {
     packed.push(count as u8);
 }
 
-/// The times of a second as they were counted, in microseconds up to 71 minutes: for quantiles of
-/// several seconds.
+/// The times of a second as they were counted: for quantiles of several seconds.
 #[derive(Debug)]
-pub(crate) struct Fine(Box<[(u32, u32)]>);
+pub(crate) struct Fine(Box<[(Micros, u32)]>);
 
 impl Fine {
     pub(crate) fn of(times: &Histogram) -> Self {
-        let small = |count: u128| u32::try_from(count).unwrap_or(u32::MAX);
-        let buckets = times.buckets();
-        Self(buckets.map(|(end, count)| (small(end.as_micros()), small(count.into()))).collect())
+        let small = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Self(times.buckets().map(|(end, count)| (end.into(), small(count))).collect())
     }
 }
 
 /// The times of several seconds.
-pub(crate) struct Merged(BTreeMap<u32, u64>);
+pub(crate) struct Merged(BTreeMap<Micros, u64>);
 
 impl Merged {
     pub(crate) fn of<'a>(parts: impl Iterator<Item = &'a Fine>) -> Self {
@@ -83,7 +98,7 @@ impl Merged {
     }
 
     /// Returns the time that a share `q` of all does not exceed, as [`Histogram::quantile`] does.
-    pub(crate) fn quantile(&self, q: f64) -> Option<Duration> {
+    pub(crate) fn quantile(&self, q: f64) -> Option<Micros> {
         let count: u64 = self.0.values().sum();
         let rank = ((q * count as f64).ceil() as u64).max(1);
         let mut seen = 0;
@@ -91,15 +106,15 @@ impl Merged {
             seen += **in_bucket;
             seen >= rank
         });
-        reached.map(|(end, _)| Duration::from_micros((*end).into()))
+        reached.map(|(end, _)| *end)
     }
 }
 
 /// Returns the wait as it is told beside the wait limit: the end of a bucket may lie above the
 /// limit by the bucket's width, a sixteenth, though no wait in it does.
-pub(crate) fn within(wait: Option<Duration>, max_wait: Option<Duration>) -> Option<Duration> {
+pub(crate) fn within(wait: Option<Micros>, max_wait: Option<Micros>) -> Option<Micros> {
     let (wait, Some(max_wait)) = (wait?, max_wait) else { return wait };
-    let is_rounding = wait > max_wait && wait.mul_f64(16.0 / 17.0) <= max_wait;
+    let is_rounding = wait > max_wait && f64::from(wait.0) * 16.0 / 17.0 <= f64::from(max_wait.0);
     Some(if is_rounding { max_wait } else { wait })
 }
 
@@ -107,7 +122,9 @@ pub(crate) fn within(wait: Option<Duration>, max_wait: Option<Duration>) -> Opti
 mod tests {
     use super::*;
 
-    const MS: Duration = Duration::from_millis(1);
+    fn ms(millis: u32) -> Micros {
+        Micros(1000 * millis)
+    }
 
     #[test]
     fn what_is_packed_comes_out_again() {
@@ -122,21 +139,20 @@ mod tests {
 
     #[test]
     fn quantiles_of_parts_are_those_of_the_whole() {
-        let parts = [Fine([(1000, 50), (2000, 10)].into()), Fine([(1000, 39), (90_000, 1)].into())];
+        let parts =
+            [Fine([(ms(1), 50), (ms(2), 10)].into()), Fine([(ms(1), 39), (ms(90), 1)].into())];
         let merged = Merged::of(parts.iter());
-        assert_eq!(merged.quantile(0.5), Some(MS));
-        assert_eq!(merged.quantile(0.99), Some(2 * MS));
-        assert_eq!(merged.quantile(1.0), Some(90 * MS));
+        assert_eq!(merged.quantile(0.5), Some(ms(1)));
+        assert_eq!(merged.quantile(0.99), Some(ms(2)));
+        assert_eq!(merged.quantile(1.0), Some(ms(90)));
         assert_eq!(Merged::of([].into_iter()).quantile(0.5), None);
     }
 
     #[test]
     fn a_wait_is_not_told_above_the_limit_for_the_width_of_a_bucket() {
-        let told = |ms| within(Some(ms * MS), Some(250 * MS));
-        assert_eq!(
-            (told(254), told(249), told(300)),
-            (Some(250 * MS), Some(249 * MS), Some(300 * MS))
-        );
-        assert_eq!(within(Some(MS), None), Some(MS));
+        let told = |wait| within(Some(ms(wait)), Some(ms(250)));
+        assert_eq!(told(254), Some(ms(250)));
+        assert_eq!((told(249), told(300)), (Some(ms(249)), Some(ms(300))));
+        assert_eq!(within(Some(ms(1)), None), Some(ms(1)));
     }
 }

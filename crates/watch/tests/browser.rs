@@ -1,8 +1,12 @@
 //! The page in a real browser: see `support/browser.rs` for what is needed.
 
+#[path = "../examples/dashboard/scene.rs"]
+mod scene;
 mod support;
 
-use std::{convert::Infallible, env, future::IntoFuture, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible, env, future::IntoFuture, net::SocketAddr, path::PathBuf, time::Duration,
+};
 
 use axum::{Router, body::Body, response::Response, routing::get};
 use bytes::Bytes;
@@ -242,7 +246,8 @@ async fn a_reload_under_overload_shows_the_numbers_within_a_second() {
     // Marked by the page itself: the first change of the word.
     let watch = "const word = document.getElementById('word'); \
                  if (word.textContent !== '…') return performance.now(); \
-                 return await new Promise((tell) => new MutationObserver(() => tell(performance.now())) \
+                 return await new Promise((tell) => \
+                   new MutationObserver(() => tell(performance.now())) \
                    .observe(word, { childList: true }));";
     for _ in 0..3 {
         browser.open(&server.url()).await;
@@ -375,7 +380,8 @@ async fn axe_finds_nothing_and_text_has_contrast() {
             let found = browser
                 .wait_for(
                     "const { violations, passes } = await axe.run(document); \
-                     return [violations.map(({ id, nodes }) => [id, nodes.map(({ html, failureSummary }) => [html, failureSummary])]), \
+                     const where = ({ html, failureSummary }) => [html, failureSummary]; \
+                     return [violations.map(({ id, nodes }) => [id, nodes.map(where)]), \
                        passes.map(({ id }) => id)];",
                 )
                 .await;
@@ -447,5 +453,37 @@ async fn a_page_that_gets_no_stream_polls() {
     assert!(asked.iter().any(|url| url.ends_with("/history.json")), "{asked:#?}");
     assert!(asked.iter().any(|url| url.ends_with("/stats.json")), "{asked:#?}");
     drop(streams);
+    browser.quit().await;
+}
+
+/// The pictures of the documentation: a flood in the midst of which the backend has lost servers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_becomes_overloaded_and_is_pictured() {
+    let test = "the_example_is_pictured";
+    let Some(folder) = env::var_os("PICTURES").map(PathBuf::from) else {
+        return skip(test, "PICTURES does not say in which folder; takes two minutes");
+    };
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let Some(browser) = Browser::start(test, 1280, 900, "light").await else { return };
+    let scene = scene::Scene::new().expect("valid");
+    let server = Server::of(&scene.dashboard()).await;
+    let playing = tokio::spawn(scene.play());
+    sleep(46 * SECOND).await;
+    browser.open(&format!("{}#orders", server.url())).await;
+    browser.until(&format!("{WORD} === 'Overloaded'")).await;
+    sleep(54 * SECOND).await;
+    let bottom =
+        "return document.getElementById('queue').closest('figure').getBoundingClientRect().bottom";
+    let height = browser.run(bottom).await.as_f64().expect("a number") as u32 + 8;
+    for scheme in ["light", "dark"] {
+        browser.set_scheme(scheme).await;
+        sleep(SECOND + 500 * MS).await;
+        browser.picture(&folder.join(format!("page-{scheme}.png")), (1280, height)).await;
+    }
+    browser.resize(390, 844).await;
+    sleep(SECOND + 500 * MS).await;
+    browser.picture(&folder.join("page-phone.png"), (390, 844)).await;
+    assert_quiet(&browser, &server).await;
+    playing.abort();
     browser.quit().await;
 }

@@ -2,15 +2,15 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use axum::Router;
 use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::Value;
 use support::{MS, SECOND, ask, call, event, frame, get, json, leveler, text};
 use tokio::time::{Instant, sleep, timeout};
-use tower::ServiceExt;
-use tower_load_leveling::LoadLevelLayer;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_load_leveling::{Class, LoadLevelLayer, stats::FlowId};
 use tower_load_leveling_watch::Dashboard;
 
 const ENDPOINTS: [(&str, &str); 5] = [
@@ -119,7 +119,7 @@ async fn the_numbers_are_those_of_the_leveler() {
     let recent = &leveler["recent"];
     assert_eq!(recent["seconds"], 10.0);
     assert_eq!(recent["asked"], (2..12).sum::<u64>());
-    assert_eq!(recent["priorities"]["normal"][0], (2..12).sum::<u64>());
+    assert_eq!(recent["priorities"]["normal"]["asked"], (2..12).sum::<u64>());
     let waited = recent["wait_ms"][1].as_f64().expect("some waited");
     assert!((200.0..=213.0).contains(&waited), "two before, 100 ms each: {waited}");
     let took = recent["service_ms"][0].as_f64().expect("some ended");
@@ -326,4 +326,46 @@ async fn the_task_ends_with_the_last_clone() {
     drop(other);
     sleep(MS).await;
     assert_eq!(tasks(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn flows_have_names_only_if_the_program_gives_some() {
+    let layer = LoadLevelLayer::builder()
+        .capacity(5)
+        .concurrency(1)
+        .watch_flows(8)
+        .request_classifier(|tenant: &u32| Class::new().flow(*tenant))
+        .build()
+        .expect("valid");
+    let anonymous = Dashboard::new().watch(layer.handle());
+    let known = Dashboard::new().watch(layer.handle()).name_flows(|id| {
+        assert_ne!(id, FlowId::of(8_u32), "a panic of the program");
+        (id == FlowId::of(7_u32)).then(|| "</script>\"".to_owned())
+    });
+    let mut service =
+        layer.layer(service_fn(|_: u32| std::future::pending::<Result<(), Infallible>>()));
+    for nth in 0..2000 {
+        let tenant = if nth % 10 < 7 { 7 } else { 8 + nth % 3 };
+        drop(tokio::spawn(service.call(tenant)));
+        sleep(MS).await;
+    }
+    let flows =
+        async |page: &Dashboard| json(page, "/stats.json").await["levelers"][0]["flows"].clone();
+    let (ids, names) = (flows(&anonymous).await, flows(&known).await);
+    let of = |flows: &Value, what: &str| flows[0][what].clone();
+    assert_eq!(of(&ids, "id"), FlowId::of(7_u32).to_string());
+    assert!(ids.as_array().expect("flows").iter().all(|flow| flow["name"] == Value::Null));
+    assert_eq!((of(&names, "name"), &names[1]["name"]), ("</script>\"".into(), &Value::Null));
+    let asked = of(&ids, "asked").as_u64().expect("a count");
+    assert!((1200..1600).contains(&asked), "about 1400 of 2000, by one in eight: {asked}");
+    assert!(of(&ids, "rejected").as_u64() > Some(1000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_algorithm_does_is_told_beside_the_limit() {
+    let adaptive = LoadLevelLayer::builder().adaptive_concurrency().build().expect("valid");
+    let page = Dashboard::new().watch(adaptive.handle()).watch(leveler("fixed").handle());
+    let stats = json(&page, "/stats.json").await;
+    assert_eq!(stats["levelers"][0]["limit_view"]["phase"], "startup");
+    assert_eq!(stats["levelers"][1]["limit_view"], Value::Null);
 }

@@ -1,6 +1,6 @@
 //! Three services behind levelers, their callers, and a backend that changes.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -17,6 +17,7 @@ use tower_load_leveling::{
     error::BuildError,
     http::{ByStatus, RejectionLayer},
     settings::{AlgorithmName, Settings},
+    stats::FlowId,
 };
 use tower_load_leveling_watch::Dashboard;
 
@@ -24,6 +25,12 @@ use tower_load_leveling_watch::Dashboard;
 const CYCLE: f64 = 120.0;
 const FLOOD: std::ops::Range<f64> = 40.0..110.0;
 const OUTAGE: std::ops::Range<f64> = 75.0..105.0;
+
+/// The tenants that call. Half of all calls are of the seventh.
+const TENANTS: u32 = 40;
+
+/// The most by which callers are late, and still send what they wanted to send.
+const ARREARS: Duration = Duration::from_millis(50);
 
 /// The servers that the backend of orders loses in an outage.
 const LOST: u32 = 10;
@@ -54,6 +61,7 @@ impl Scene {
         orders.concurrency = Some(AlgorithmName::Bdp.into());
         orders.max_wait = Some(Duration::from_millis(250));
         orders.order = Order::AdaptiveLifo;
+        orders.watch_flows = 32;
         let mut mail = named("mail", 200);
         mail.concurrency = Some(4.into());
         let mut search = named("search", 50);
@@ -70,7 +78,10 @@ impl Scene {
     }
 
     pub(crate) fn dashboard(&self) -> Dashboard {
-        self.handles().into_iter().fold(Dashboard::new(), Dashboard::watch)
+        let names: HashMap<_, _> =
+            (0..TENANTS).map(|tenant| (FlowId::of(tenant), format!("tenant {tenant}"))).collect();
+        let page = Dashboard::new().name_flows(move |id| names.get(&id).cloned());
+        self.handles().into_iter().fold(page, Dashboard::watch)
     }
 
     /// Returns the tasks that go on for as long as they are polled.
@@ -111,6 +122,8 @@ impl Endpoint {
         loop {
             next += Duration::from_secs_f64(exponential(1.0 / rate()));
             sleep_until(next).await;
+            // Callers do not make up for a time in which this machine did something else.
+            next = next.max(Instant::now() - ARREARS);
             self.send();
         }
     }
@@ -145,7 +158,10 @@ impl Endpoint {
 
 /// Most requests come from one tenant, and some matter more than others.
 fn request() -> Request<Body> {
-    let tenant = (exponential(1.0) * 2.0) as u32;
+    let tenant = match random() {
+        p if p < 0.5 => 7,
+        _ => (random() * f64::from(TENANTS)) as u32,
+    };
     let priority = match random() {
         p if p < 0.1 => Priority::High,
         p if p < 0.8 => Priority::Normal,

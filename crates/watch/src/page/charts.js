@@ -50,8 +50,9 @@ const CHARTS = {
     const limits = samples.map(({ limit }) => limit);
     const [low, high, now] = [Math.min(...limits), Math.max(...limits), limits[limits.length - 1]];
     const full = samples.filter(({ slots_taken, limit }) => slots_taken >= limit).length / samples.length;
-    const found = levelers[chosen].adaptive ? "found" : "set";
-    const range = low === high ? `The limit is ${now}, ${found}.` : `The limit was ${low} to ${high}, and is now ${now}, ${found}.`;
+    const view = levelers[chosen].limit_view;
+    const how = !view ? ", fixed" : view.phase ? `; phase: ${view.phase}` : ", found";
+    const range = low === high ? `The limit is ${now}${how}.` : `The limit was ${low} to ${high}, and is now ${now}${how}.`;
     return {
       key: [["slots taken", "c-wait"], ["limit", "ink", "line"]],
       says: `${range} All of it was taken ${percent(full)} of the time.`,
@@ -74,7 +75,7 @@ const CHARTS = {
     if (limited) line(it, ({ max_wait_ms }) => max_wait_ms, colors.ink, { steps: true, width: 1.5, dash: [5, 4] });
     const { wait_ms: [half, nearly], removed_wait_ms: [gone] } = levelers[chosen].recent;
     return {
-      key: [["dispatched; darker: more", "c-wait"], ...(removed ? [["removed or given up", "c-gone"]] : []),
+      key: [["dispatched; stronger: more", "c-wait"], ...(removed ? [["removed or given up", "c-gone"]] : []),
         ...(limited ? [["max_wait", "ink", "dash"]] : [])],
       says: (half == null ? "None was dispatched in the last 10 s." : `Half waited ${time(half)}, 99 of 100 at most ${time(nearly)}`
         + (last.max_wait_ms == null ? "; no max_wait is set." : `, of ${time(last.max_wait_ms)} that are allowed.`))
@@ -191,11 +192,20 @@ function pointAt(canvas, clientX) {
   redraw();
 }
 
+const TITLES = {
+  flow: "Asked for, done and turned away, per second",
+  limit: "Running, and the limit",
+  waits: "How long requests wait",
+  queue: "How many wait",
+  service: "How long calls take",
+  levels: "Turned away, by priority",
+};
+
 function prepareCharts() {
-  for (const id of Object.keys(CHARTS)) {
-    const canvas = byId(id);
-    const roles = { role: "slider", tabindex: 0, "aria-labelledby": id + "-title", "aria-valuemin": -span, "aria-valuemax": 0, "aria-valuenow": 0 };
-    for (const [name, value] of Object.entries(roles)) canvas.setAttribute(name, value);
+  for (const [id, title] of Object.entries(TITLES)) {
+    const canvas = make("canvas", { id, tabindex: 0, role: "slider", "aria-label": title, "aria-valuemax": 0, "aria-valuenow": 0 });
+    byId("charts").append(make("figure", { class: "card" }, make("h3", {}, title),
+      make("ul", { id: id + "-key", class: "legend" }), canvas, make("figcaption", { id: id + "-says" })));
     canvas.addEventListener("pointermove", (event) => pointAt(canvas, event.clientX));
     for (const end of ["pointerleave", "blur"]) canvas.addEventListener(end, () => { pointed = null; redraw(); });
     canvas.addEventListener("keydown", (event) => {

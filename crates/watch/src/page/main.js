@@ -86,6 +86,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   iconOf = null;
   redraw();
 });
+prepareTiles();
 prepareCharts();
 listen();
 setInterval(tellAge, 1000);

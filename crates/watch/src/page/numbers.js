@@ -1,6 +1,9 @@
 
 // The state in a word and a sentence, the tiles, and the tables: all of the last ten seconds.
 
+// The reasons for which requests were turned away, the most frequent first.
+const turnedAway = ({ rejected }) =>
+  about.reasons.filter(({ reason }) => rejected[reason]).sort((one, other) => rejected[other.reason] - rejected[one.reason]);
 const rate = (n, { seconds }) => (seconds ? n / seconds : 0);
 
 function drawState({ name, state, sentence, recent }) {
@@ -14,6 +17,8 @@ function drawState({ name, state, sentence, recent }) {
     ...about.reasons.map(({ reason, label }) => [label, "c-" + reason, recent.rejected[reason] || 0]),
   ].filter(([, , n]) => n > 0);
   const total = sum(parts, ([, , n]) => n);
+  const [worst] = turnedAway(recent);
+  say(byId("help"), state === "overloaded" && worst ? `What helps: ${worst.helps}` : "");
   byId("split").hidden = !total;
   children(byId("parts"), parts, () => make("i"), (part, [, color, n]) => {
     [part.style.flexGrow, part.style.background] = [n / total, `var(--${color})`];
@@ -34,10 +39,22 @@ function drawIcon(state) {
   byId("icon").href = "data:image/svg+xml," + encodeURIComponent(dot);
 }
 
-function perSecond(id, n) {
-  const node = byId(id);
-  if (node.children.length === 0) node.replaceChildren("", make("small", {}, "/s"));
-  say(node.firstChild, count(n));
+const TILES = {
+  asked: "Asked for", done: "Done", away: "Turned away", waited: "Waited, 99 of 100", running: "Running", waiting: "Waiting",
+};
+
+function prepareTiles() {
+  for (const [id, title] of Object.entries(TILES)) {
+    const bar = id === "running" || id === "waiting" ? [make("dd", { class: "gauge" }, make("i", { id: id + "-bar" }))] : [];
+    byId("tiles").append(make("div", { class: "card" }, make("dt", {}, title),
+      make("dd", { id }, "–", make("small", {})), ...bar, make("dd", { class: "sub", id: id + "-sub" })));
+  }
+}
+
+function tile(id, value, unit, below) {
+  say(byId(id).firstChild, value);
+  say(byId(id).lastChild, unit);
+  say(byId(id + "-sub"), below);
 }
 
 function drawTiles({ recent, samples }) {
@@ -45,26 +62,17 @@ function drawTiles({ recent, samples }) {
   if (!last) return;
   const [asked, done, gone] = [recent.asked, ended(recent), away(recent)].map((n) => rate(n, recent));
   const failed = rate(recent.failed, recent);
-  perSecond("asked", asked);
-  say(byId("asked-sub"), done > 0 && asked / done >= 1.1 ? `${(asked / done).toFixed(1)} × what is done` : "");
-  perSecond("done", done);
-  say(byId("done-sub"), failed > 0 ? `${percent(failed / done)} of it failed` : "");
-  perSecond("away", gone);
-  say(byId("away-sub"), asked > 0 ? percent(Math.min(1, gone / asked)) + " of all" : "");
+  tile("asked", count(asked), "/s", done > 0 && asked / done >= 1.1 ? `${(asked / done).toFixed(1)} × what is done` : "");
+  tile("done", count(done), "/s", failed > 0 ? `${percent(failed / done)} of it failed` : "");
+  tile("away", count(gone), "/s", asked > 0 ? percent(Math.min(1, gone / asked)) + " of all" : "");
   const [half, nearly] = recent.wait_ms;
-  say(byId("waited"), time(nearly));
-  say(byId("waited-sub"), half == null ? "" : `half at most ${time(half)}`);
-  gauge("running", last.slots_taken, last.limit);
-  say(byId("running-sub"), last.slots_taken >= last.limit ? "all slots are taken" : "");
-  gauge("waiting", last.queued, last.capacity);
-  say(byId("waiting-sub"), last.oldest_wait_ms == null ? "" : `the oldest for ${time(last.oldest_wait_ms)}`);
+  tile("waited", time(nearly), "", half == null ? "" : `half at most ${time(half)}`);
+  gauge("running", last.slots_taken, last.limit, last.slots_taken >= last.limit ? "all slots are taken" : "");
+  gauge("waiting", last.queued, last.capacity, last.oldest_wait_ms == null ? "" : `the oldest for ${time(last.oldest_wait_ms)}`);
 }
 
-function gauge(id, n, of) {
-  const node = byId(id);
-  if (node.children.length === 0) node.replaceChildren("", make("small"));
-  say(node.firstChild, count(n));
-  say(node.lastChild, `of ${count(of)}`);
+function gauge(id, n, of, below) {
+  tile(id, count(n), `of ${count(of)}`, below);
   const bar = byId(id + "-bar");
   bar.style.width = `${of ? Math.min(100, (100 * n) / of) : 0}%`;
   bar.className = of && n >= of ? "all" : "";
@@ -83,22 +91,28 @@ function fill(id, rows) {
   return body;
 }
 
-function drawTables({ recent, samples, settings }) {
+const shareOf = (part, whole) => (part + whole ? percent(Math.min(1, part / Math.max(1, whole))) : "–");
+const inWords = (value) => (typeof value === "object" ? Object.entries(value).map(([of, is]) => `${of} ${is}`).join(", ") : String(value));
+
+function drawTables({ recent, samples, settings, flows }) {
   const last = samples[samples.length - 1];
   const levels = about.priorities.filter((level) => recent.priorities[level] || (last && last.priorities[level]));
   fill("by-priority", levels.map((level) => {
-    const [asked, gone] = recent.priorities[level] || [0, 0];
+    const { asked, turned_away, wait_ms } = recent.priorities[level] || { asked: 0, turned_away: 0, wait_ms: [] };
     const waiting = ((last && last.priorities[level]) || [0, 0, 0])[2];
-    const share = asked + gone ? percent(Math.min(1, gone / Math.max(1, asked))) : "–";
-    return [level, count(rate(asked, recent)), count(rate(Math.max(0, asked - gone), recent)), share, count(waiting)];
+    return [level, count(rate(asked, recent)), shareOf(turned_away, asked), time(wait_ms[0]), time(wait_ms[1]), count(waiting)];
   }));
-  const reasons = about.reasons.filter(({ reason }) => recent.rejected[reason]);
-  reasons.sort((one, other) => recent.rejected[other.reason] - recent.rejected[one.reason]);
-  const why = fill("by-reason", reasons.map(({ reason, label, helps }) =>
+  const why = fill("by-reason", turnedAway(recent).map(({ reason, label, helps }) =>
     [label, count(rate(recent.rejected[reason], recent)), helps]));
   [...why.children].forEach((row) => (row.lastChild.className = "text"));
-  fill("settings", Object.entries(settings || {}).filter(([key]) => key !== "name").map(([key, value]) =>
-    [key, typeof value === "object" ? Object.entries(value).map(([of, is]) => `${of} ${is}`).join(", ") : String(value)]));
+  fill("by-flow", flows.slice(0, 6).map(({ id, name, asked, rejected }) =>
+    [name || "flow " + id, count(rate(asked, recent)), shareOf(asked, recent.asked), shareOf(rejected, asked)]));
+  say(byId("no-flow"), settings.watch_flows ? "No request had a flow in the last 10 s." : "Unknown: the setting watch_flows is 0.");
+  const all = Object.entries(settings).filter(([key]) => key !== "name");
+  children(byId("settings"), all, () => make("div", {}, make("dt"), make("dd")), (pair, [key, value]) => {
+    say(pair.firstChild, key);
+    say(pair.lastChild, inWords(value));
+  });
 }
 
 function drawLevelers() {

@@ -9,7 +9,7 @@ const most = (list, of) => list.reduce((top, one) => Math.max(top, of(one)), 0);
 function count(n) {
   if (n >= 1e7) return (n / 1e6).toFixed(0) + " M";
   if (n >= 1e6) return (n / 1e6).toFixed(1) + " M";
-  if (n >= 2e4) return (n / 1e3).toFixed(0) + " k";
+  if (n >= 1e4) return (n / 1e3).toFixed(0) + " k";
   if (n >= 10 || Number.isInteger(n)) return n.toFixed(0);
   return n.toFixed(1);
 }

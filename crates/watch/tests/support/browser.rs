@@ -90,9 +90,14 @@ impl Browser {
         let session = session["sessionId"].as_str().expect("a session").to_owned();
         let browser = Self { driver, session, _one: one };
         browser.resize(width, height).await;
-        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
-        browser.devtools("Emulation.setEmulatedMedia", media).await;
+        browser.set_scheme(scheme).await;
         Some(browser)
+    }
+
+    /// Sets what the page is told of the reader's taste: `light` or `dark`.
+    pub async fn set_scheme(&self, scheme: &str) {
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        self.devtools("Emulation.setEmulatedMedia", media).await;
     }
 
     pub async fn resize(&self, width: u32, height: u32) {
@@ -182,10 +187,11 @@ impl Browser {
         log.as_array().expect("a log").iter().filter_map(event).collect()
     }
 
-    /// Takes a picture of the whole page.
-    pub async fn picture(&self, path: &Path) {
-        let whole = json!({ "format": "png", "captureBeyondViewport": true });
-        let picture = self.devtools("Page.captureScreenshot", whole).await;
+    /// Takes a picture of the page down to `height`.
+    pub async fn picture(&self, path: &Path, (width, height): (u32, u32)) {
+        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": 1 });
+        let part = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
+        let picture = self.devtools("Page.captureScreenshot", part).await;
         let bytes = STANDARD.decode(picture["data"].as_str().expect("base64")).expect("base64");
         std::fs::write(path, bytes).expect("the folder is there");
     }
