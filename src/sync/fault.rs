@@ -21,6 +21,10 @@ pub(crate) enum Fault {
     FlagSetLate,
     /// A place that a woken service leaves free is offered to nobody else.
     OfferedOnce,
+    /// The drain task moves to another runtime while it is polled.
+    MovedWhilePolled,
+    /// A standby that leaves does not look again whether a request has come.
+    StandbyLooksOnce,
     /// A drain task that dies answers those who wait before it says that it is gone.
     DeathToldLate,
 }

@@ -10,6 +10,7 @@ pub(crate) mod explore;
 pub(crate) mod fault;
 mod mutex;
 mod primitives;
+pub(crate) mod tasks;
 #[cfg(shuttle)]
 mod waker;
 

@@ -159,4 +159,4 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
 }
 
 #[cfg(all(test, shuttle))]
-mod models;
+pub(super) mod models;

@@ -3,15 +3,16 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use tokio::{
-    runtime::Handle,
-    sync::Notify,
-    task::yield_now,
-    time::{Instant, timeout_at},
-};
+use tokio::{runtime::Handle, sync::Notify, task::yield_now, time::Instant};
 
 use super::{expire::expire, run::run};
-use crate::leveler::{core::Core, link::seat::Generation, panics::contain, runtime::RuntimeId};
+use crate::{
+    leveler::{core::Core, link::seat::Generation, panics::contain, runtime::RuntimeId},
+    sync::{
+        fault::{Fault, is_planted},
+        tasks,
+    },
+};
 
 /// The time for the drain task to run after it was woken. Long beside a scheduling delay of a busy
 /// machine, so that the task seldom moves between runtimes that are both driven, and short beside
@@ -42,7 +43,7 @@ pub(crate) fn ensure_standby(core: &Arc<Core>, by: Option<Instant>) {
     }
     let Some(bell) = core.link.standbys.join(id, by) else { return };
     let standby = Standby { core: Arc::clone(core), runtime: runtime.clone(), id };
-    runtime.spawn(standby.stand(bell));
+    tasks::spawn(&runtime, standby.stand(bell));
 }
 
 /// Spawns a generation of the drain task. If another one takes the seat, a standby is left.
@@ -50,7 +51,7 @@ pub(super) fn spawn(core: &Arc<Core>, runtime: &Handle, generation: Generation) 
     let drain = run(Arc::clone(core), generation);
     contain(|| tracing::debug!(name = %core.settings.name, "drain task started"));
     // A runtime after shutdown drops the task at once, which ends the generation.
-    runtime.spawn(async move {
+    tasks::spawn(runtime, async move {
         if let Some(core) = drain.await {
             // This runtime was not driven, and is again. It may have requests that wait.
             ensure_standby(&core, None);
@@ -85,7 +86,7 @@ impl Standby {
             let standbys = &self.core.link.standbys;
             standbys.leave(self.id);
             // A sender may have found this standby in the list just before.
-            if !is_needed(&self.core, self.id) {
+            if !is_needed(&self.core, self.id) || is_planted(Fault::StandbyLooksOnce) {
                 return;
             }
             match standbys.join(self.id, None) {
@@ -111,9 +112,7 @@ impl Standby {
             // Less than `LEAST` may be left until the end.
             let until = late.map_or(judges_at, |late| late.max(now + LEAST).min(judges_at));
             core.link.standbys.looks_at(*id, until);
-            // Either way: look.
-            let _ = timeout_at(until, bell.notified()).await;
-            now = Instant::now();
+            now = tasks::rest(until, bell).await;
             while late.is_some() && expire(core, &mut now) {
                 yield_now().await;
             }
@@ -144,3 +143,6 @@ impl Drop for Standby {
         }
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod models;

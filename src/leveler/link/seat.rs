@@ -7,6 +7,7 @@ use crate::{
     sync::{
         Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
+        fault::{Fault, is_planted},
     },
 };
 
@@ -39,7 +40,11 @@ struct Inside<T, H> {
     /// The runtime of the present generation.
     host: Option<H>,
     state: State<T>,
-    /// The number of polls of the drain task so far, of all generations.
+    /// The number of polls of the drain task that have ended, of all generations.
+    ///
+    /// Counted at the end. A wake-up is spared while the task is being polled, and the end of that
+    /// poll then keeps the seat where it is. So a generation that loses the seat has been woken: it
+    /// runs when its runtime is driven again, and ends.
     polls: u64,
 }
 
@@ -97,7 +102,7 @@ impl<T, H: Host> Seat<T, H> {
         self.inside.lock().host.clone()
     }
 
-    /// Returns the number of polls of the drain task so far.
+    /// Returns the number of polls of the drain task that have ended.
     pub(crate) fn polls(&self) -> u64 {
         self.inside.lock().polls
     }
@@ -119,6 +124,7 @@ impl<T, H: Host> Seat<T, H> {
     pub(crate) fn move_to(&self, runtime: &H, polls: u64) -> Option<Generation> {
         let mut inside = self.inside.lock();
         let is_driven = inside.polls != polls || matches!(inside.state, State::Taken);
+        let is_driven = is_driven && !is_planted(Fault::MovedWhilePolled);
         if is_driven || !self.is_taken() || self.is_at(runtime.id()) {
             return None;
         }
@@ -157,7 +163,6 @@ impl<T, H: Host> Seat<T, H> {
         if self.generation.load(SeqCst) != by.0 {
             return None;
         }
-        inside.polls += 1;
         let state = std::mem::replace(&mut inside.state, State::Taken);
         drop(inside);
         let state = match state {
@@ -180,17 +185,22 @@ impl<T, H> Taken<'_, T, H> {
 impl<T, H> Drop for Taken<'_, T, H> {
     fn drop(&mut self) {
         if let Some(state) = self.state.take() {
-            self.seat.inside.lock().state = State::Here(state);
+            let mut inside = self.seat.inside.lock();
+            inside.state = State::Here(state);
+            inside.polls += 1;
         }
     }
 }
+
+#[cfg(all(test, shuttle))]
+mod models;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[derive(Clone, Debug)]
-    struct At(u64);
+    pub(super) struct At(u64);
 
     impl Host for At {
         fn id(&self) -> RuntimeId {
@@ -198,8 +208,8 @@ mod tests {
         }
     }
 
-    const ONE: At = At(1);
-    const OTHER: At = At(2);
+    pub(super) const ONE: At = At(1);
+    pub(super) const OTHER: At = At(2);
 
     #[test]
     fn one_generation_is_seated_and_the_state_stays_with_the_seat() {
@@ -222,10 +232,20 @@ mod tests {
         let seen = seat.polls();
         assert!(seat.move_to(&ONE, seen).is_none(), "it is there");
         let state = seat.take(first, || ());
-        assert!(seat.move_to(&OTHER, seen).is_none(), "it was polled");
-        assert!(seat.move_to(&OTHER, seat.polls()).is_none(), "it is being polled");
+        assert!(seat.move_to(&OTHER, seen).is_none(), "it is being polled");
         drop(state);
+        assert!(seat.move_to(&OTHER, seen).is_none(), "it was polled");
         assert!(seat.move_to(&OTHER, seat.polls()).is_some());
+    }
+
+    #[test]
+    fn a_poll_counts_at_its_end_since_it_spares_the_wake_up() {
+        let seat = Seat::new();
+        let first = seat.begin(&ONE).expect("none is seated");
+        let state = seat.take(first, || ());
+        let seen = seat.polls();
+        drop(state);
+        assert!(seat.move_to(&OTHER, seen).is_none(), "it may sleep for good");
     }
 
     #[test]

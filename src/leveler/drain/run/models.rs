@@ -31,7 +31,7 @@ use crate::{
 
 /// An inner service that is ready at the second poll, so that every call is queued.
 #[derive(Default)]
-struct Slow {
+pub(in crate::leveler::drain) struct Slow {
     polls: usize,
 }
 
