@@ -7,7 +7,7 @@ use std::{
 };
 
 use tower_load_leveling::{
-    Handle, Priority, Stats,
+    Priority, Stats,
     limit::View,
     stats::{FlowId, FlowStats, State, Verdict},
 };
@@ -70,22 +70,22 @@ pub(crate) struct OfFlow {
 const FLOWS: usize = 10;
 
 impl History {
-    pub(crate) fn new(handle: &Handle) -> Self {
+    /// Returns a history that begins with `before`.
+    pub(crate) fn new(before: Stats) -> Self {
         // Not grown by doubling, which would end at 512.
         let samples = VecDeque::with_capacity(KEPT);
         let (recent, still) = Default::default();
-        Self { before: handle.stats(), samples, recent, still }
+        Self { before, samples, recent, still }
     }
 
-    /// Adds what happened since the last sample.
-    pub(crate) fn look(&mut self, handle: &Handle, id: u64, at: u64) {
-        let now = handle.stats();
+    /// Adds what happened from the last snapshot to `now`.
+    pub(crate) fn add(&mut self, now: Stats, max_wait: Option<Duration>, id: u64, at: u64) {
         let stats = now.since(&self.before);
         self.before = now;
         if self.samples.len() == KEPT {
             self.samples.pop_front();
         }
-        self.samples.push_back(Sample::of(&stats, handle.max_wait(), id, at));
+        self.samples.push_back(Sample::of(&stats, max_wait, id, at));
         let verdict = stats.verdict();
         let is_still = verdict.done == 0 && stats.wait.count() == 0;
         let still = self.still.take().filter(|_| is_still);

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tower_load_leveling::Handle;
+use tower_load_leveling::{Handle, Stats};
 
 use crate::history::History;
 
@@ -15,8 +15,9 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(name: String, handle: Handle) -> Self {
-        let history = Mutex::new(History::new(&handle));
+    /// Returns a leveler that is watched from the snapshot `before` on.
+    pub(crate) fn new(name: String, handle: Handle, before: Stats) -> Self {
+        let history = Mutex::new(History::new(before));
         Self { name, handle, history }
     }
 

@@ -24,7 +24,7 @@ pub(crate) const PAGE: &str = concat!(
 pub(crate) const POLICY: &str = concat!(
     "default-src 'none'; ",
     "script-src 'sha256-W0sOG0KhDKRDYU6n04S9cvuLoXgsPSFS6fc4nTTi06A='; ",
-    "style-src 'sha256-xVQdHzP6Cti017zDL2MuIZDd728yp8/PMnfqqgUil6A='; ",
+    "style-src 'sha256-T6W0uUHBKQ8zBRha8QkC+TOltBOtUhhPwBNLYNvoLAU='; ",
     "connect-src 'self'; img-src data:; ",
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );

@@ -38,18 +38,29 @@ pub(crate) struct Shared {
     pub(crate) sampler: Sampler,
 }
 
-/// When to look again. Held during a look, so that only one is made at a time.
+/// When to look again.
 #[derive(Debug)]
 struct Schedule {
+    is_looking: bool,
     last: Instant,
     due: Instant,
     switches: Vec<(bool, bool)>,
 }
 
+/// The right to take a sample.
+struct Turn<'a>(&'a Mutex<Schedule>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        locked(self.0).is_looking = false;
+    }
+}
+
 impl Shared {
     pub(crate) fn new() -> Self {
         let last = Instant::now();
-        let schedule = Schedule { last, due: last + EVERY, switches: Vec::new() };
+        let schedule =
+            Schedule { is_looking: false, last, due: last + EVERY, switches: Vec::new() };
         let (levelers, names, newest, is_closed, news, sampler) = Default::default();
         let schedule = Mutex::new(schedule);
         Self { run: unix_millis(), levelers, names, schedule, newest, is_closed, news, sampler }
@@ -60,13 +71,14 @@ impl Shared {
     }
 
     pub(crate) fn add(&self, handle: Handle) {
+        let before = handle.stats();
         let mut levelers = locked(&self.levelers);
         let taken: BTreeSet<_> = levelers.iter().map(|leveler| leveler.name.as_str()).collect();
         let wanted = handle.name();
         let numbered = (2..).map(|nth: u64| format!("{wanted}#{nth}"));
         let mut names = std::iter::once(wanted.to_owned()).chain(numbered);
         let name = names.find(|name| !taken.contains(name.as_str())).unwrap_or_default();
-        let leveler = Watched::new(name, handle);
+        let leveler = Watched::new(name, handle, before);
         let switches = leveler.switches();
         levelers.push(Arc::new(leveler));
         drop(levelers);
@@ -89,26 +101,36 @@ impl Shared {
 
     /// Takes a sample if one is due, or if a leveler was closed, paused or resumed since the last.
     pub(crate) fn look(&self) {
+        let levelers = self.levelers();
+        let Some(_turn) = self.take_turn(&levelers) else { return };
+        let (id, at) = (self.newest() + 1, unix_millis());
+        for leveler in &levelers {
+            // Not under a lock: the algorithm of the limit may be the user's.
+            let (stats, max_wait) = (leveler.handle.stats(), leveler.handle.max_wait());
+            leveler.history().add(stats, max_wait, id, at);
+        }
+        self.newest.store(id, SeqCst);
+        self.news.notify_waiters();
+    }
+
+    /// Returns the right to take a sample: `None` if none is due, or if another takes it.
+    fn take_turn(&self, levelers: &[Arc<Watched>]) -> Option<Turn<'_>> {
         let mut schedule = locked(&self.schedule);
-        let (now, levelers) = (Instant::now(), self.levelers());
+        let now = Instant::now();
         let switches: Vec<_> = levelers.iter().map(|leveler| leveler.switches()).collect();
         let is_due = now >= schedule.due;
         let is_soon = now < schedule.last + SHORTEST && !self.is_over();
         let is_news = switches != schedule.switches && !is_soon;
-        if !is_due && !is_news {
-            return;
+        if schedule.is_looking || !is_due && !is_news {
+            return None;
         }
         if is_due {
             // On time, samples keep to a grid. Late, a new grid begins.
             let next = schedule.due + EVERY;
             schedule.due = if next > now { next } else { now + EVERY };
         }
-        (schedule.last, schedule.switches) = (now, switches);
-        let (id, at) = (self.newest() + 1, unix_millis());
-        levelers.iter().for_each(|leveler| leveler.history().look(&leveler.handle, id, at));
-        self.newest.store(id, SeqCst);
-        drop(schedule);
-        self.news.notify_waiters();
+        (schedule.last, schedule.switches, schedule.is_looking) = (now, switches, true);
+        Some(Turn(&self.schedule))
     }
 
     /// Returns the number of the newest sample; 0 before the first.

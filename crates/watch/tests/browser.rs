@@ -261,11 +261,14 @@ async fn a_reload_under_overload_shows_the_numbers_within_a_second() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_a_phone_nothing_is_wider_than_the_screen() {
     let Some(browser) = Browser::start("on_a_phone", 390, 844, "dark").await else { return };
-    let [orders, other] = [overloaded("orders"), overloaded("another-with-quite-a-long-name")];
+    let name = "<img src=x onerror=alert(1)>'\"-with-quite-a-long-name";
+    let [orders, other] = [overloaded("orders"), overloaded(name)];
     let page = Dashboard::new().watch(orders.handle()).watch(other.handle());
     let server = Server::of(&page).await;
     browser.open(&server.url()).await;
     browser.until(&format!("{WORD} === 'Overloaded'")).await;
+    let shown = "return document.querySelectorAll('#levelers button')[1].childNodes[1].textContent";
+    assert_eq!(browser.run(shown).await, name, "as it is, and not as HTML");
     for width in [390, 320] {
         browser.resize(width, 844).await;
         sleep(300 * MS).await;

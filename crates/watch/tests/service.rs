@@ -314,6 +314,24 @@ fn samples_go_on_after_the_end_of_the_runtime_that_took_them() {
     });
 }
 
+#[test]
+fn samples_go_on_although_the_runtime_that_took_them_is_not_driven_any_more() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let (first, second) = (runtime().expect("a runtime"), runtime().expect("a runtime"));
+    let page = Dashboard::new();
+    let page = first.block_on(async { page.watch(leveler("orders").handle()) });
+    let newest = async || json(&page, "/stats.json").await["newest"].as_u64();
+    second.block_on(async {
+        // Late by more than the two seconds after which another task takes over.
+        sleep(3200 * MS).await;
+        assert!(newest().await >= Some(1), "whoever asks is told");
+        let mut stream = get(&page, "/events").await.into_body();
+        frame(&mut stream).await.expect("what there is");
+        frame(&mut stream).await.expect("the next, by a task of this runtime");
+    });
+    drop(first);
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_task_ends_with_the_last_clone() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
