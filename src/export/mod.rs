@@ -9,8 +9,10 @@ mod family;
 mod names;
 mod table;
 
+#[cfg(feature = "metrics")]
+pub(crate) use self::family::Series;
 pub(crate) use self::{
-    family::{Look, Read, Series},
+    family::{Look, Read},
     names::Names,
     table::FAMILIES,
 };
