@@ -2,26 +2,33 @@
 //!
 //! Refusals come to the client as `UNAVAILABLE`, with the time after which to try again; deadlines
 //! come from `grpc-timeout`; the service keeps its name, so it goes into `add_service` like any
-//! other.
+//! other. The client obeys the time: a `retry` goes around its typed calls.
 //!
 //! ```sh
-//! cargo run --features grpc --example tonic
+//! cargo run --features grpc,retry --example tonic
 //! ```
 
 mod greeter;
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use greeter::{Greeter, GreeterClient, GreeterServer, HelloReply, HelloRequest, hello};
 use tokio::net::TcpListener;
 use tonic::{
-    Code, Status,
+    Status,
     service::LayerExt,
     transport::{Endpoint, Server, server::TcpIncoming},
 };
-use tower::{BoxError, ServiceBuilder};
-use tower_load_leveling::{LoadLevelLayer, grpc, http::Hold};
+use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+use tower_load_leveling::{
+    LoadLevelLayer, grpc,
+    http::Hold,
+    retry::{Advice, RetryPolicy},
+};
 
 const STREAMS: u32 = 128;
 /// In bytes.
@@ -72,28 +79,32 @@ async fn main() -> Result<(), BoxError> {
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
     let client = GreeterClient::new(Endpoint::from_shared(uri)?.connect().await?);
-    let calls = (0..12).map(|nth| greet(client.clone(), format!("caller {nth}")));
-    let attempts = join_all(calls).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let attempts = AtomicU32::new(0);
+    let call = service_fn(|request: HelloRequest| {
+        attempts.fetch_add(1, SeqCst);
+        let mut client = client.clone();
+        async move { client.say_hello(hello(&request.name)).await }
+    });
+    // Reads the pushback of the server from the metadata of a status.
+    let advice = |_: &HelloRequest, result: Result<&HelloReply, &Status>| {
+        let status = result.err()?;
+        Advice::from_grpc(status.code().into(), &status.metadata().clone().into_headers())
+    };
+    let retries = RetryPolicy::new().max_attempts(50).advice(advice);
+    let greeter = ServiceBuilder::new().retry(retries).service(call);
+
+    let calls =
+        (0..12).map(|nth| greeter.clone().oneshot(HelloRequest { name: format!("caller {nth}") }));
+    let replies = join_all(calls).await.into_iter().collect::<Result<Vec<_>, _>>()?;
     let stats = handle.stats();
-    println!("12 calls, answered after {attempts:?} attempts; {} refusals", stats.refused.full);
+    println!("the last reply: {:?}", replies[11].text);
+    println!(
+        "12 calls took {} attempts; {} were refused",
+        attempts.load(SeqCst),
+        stats.refused.full
+    );
     ensure(stats.refused.full > 0, "twelve at once should be too many")?;
     ensure(stats.succeeded == 12, "each should be answered in the end")
-}
-
-/// Calls until it is answered, when the server says; returns how many attempts that took.
-async fn greet(mut client: GreeterClient, name: String) -> Result<u32, Status> {
-    let mut attempts = 1;
-    loop {
-        let status = match client.say_hello(hello(&name)).await {
-            Ok(_) => return Ok(attempts),
-            Err(status) if status.code() == Code::Unavailable && attempts < 50 => status,
-            Err(status) => return Err(status),
-        };
-        let after = status.metadata().get("grpc-retry-pushback-ms");
-        let after = after.and_then(|after| after.to_str().ok()?.parse().ok()).unwrap_or(20);
-        tokio::time::sleep(Duration::from_millis(after)).await;
-        attempts += 1;
-    }
 }
 
 fn ensure(expected: bool, what: &str) -> Result<(), BoxError> {
