@@ -23,7 +23,7 @@ pub(crate) const PAGE: &str = concat!(
 /// page is, and nothing else. A test computes the hashes from the page.
 pub(crate) const POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-W0sOG0KhDKRDYU6n04S9cvuLoXgsPSFS6fc4nTTi06A='; ",
+    "script-src 'sha256-2MH8siN3bdkAmEE8Fom978fTvNm/+dnc4ZgnSYxoEO4='; ",
     "style-src 'sha256-T6W0uUHBKQ8zBRha8QkC+TOltBOtUhhPwBNLYNvoLAU='; ",
     "connect-src 'self'; img-src data:; ",
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

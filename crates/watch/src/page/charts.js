@@ -97,7 +97,7 @@ const CHARTS = {
     return {
       key: [["waiting", "c-wait"], ...(isNear ? [["capacity", "ink", "dash"]] : [])],
       says: top ? `At most ${count(top)} waited, of ${count(last.capacity)} that may; the oldest for ${time(oldest)}.`
-        : `None waited at a look. ${count(last.capacity)} may.`,
+        : `None waited when looked at, once a second. ${count(last.capacity)} may.`,
       read: ({ queued, oldest_wait_ms }) => [`waiting ${queued}`, ...(queued ? [`oldest ${time(oldest_wait_ms)}`] : [])],
     };
   },
