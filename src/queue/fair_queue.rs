@@ -13,8 +13,9 @@ use super::{
     guaranteed_share::{GuaranteedShare, LEVELS},
     heavy_hitters::HeavyHitters,
     item::{Entry, InnerId, QueueId, QueueItem},
+    level_summary::{Gone, LevelSummary},
     open_charges::OpenCharges,
-    priority_level::{Gone, LevelSummary, PriorityLevel},
+    priority_level::PriorityLevel,
     request_deque::Taken,
     rules::Rules,
 };

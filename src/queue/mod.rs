@@ -39,6 +39,7 @@ mod flow_table;
 mod guaranteed_share;
 mod heavy_hitters;
 mod item;
+mod level_summary;
 mod longest_queue;
 mod oldest;
 mod open_charges;
@@ -60,7 +61,7 @@ pub(crate) use self::{
     charge::{Charge, ChargeId},
     fair_queue::{Next, Times, Victim},
     item::{Entry, InnerId, QueueItem},
-    priority_level::{Gone, LevelSummary},
+    level_summary::{Gone, LevelSummary},
     queue::Queue,
     rules::Rules,
 };

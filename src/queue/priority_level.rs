@@ -8,8 +8,8 @@ use super::{
     charge::{Charge, Estimate},
     flow_queue::FlowQueue,
     flow_table::FlowTable,
-    guaranteed_share::LEVELS,
     item::{Entry, InnerId, QueueId, QueueItem},
+    level_summary::LevelSummary,
     request_deque::{RequestDeque, Taken},
     rules::Rules,
     turns::Turns,
@@ -33,21 +33,6 @@ pub(super) struct PriorityLevel<T> {
     /// last dropped for it.
     shared_purged_at: u64,
 }
-
-/// The state of a level, by which the admission of newcomers is decided.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct LevelSummary {
-    /// The number of active queues.
-    pub(crate) active: usize,
-    /// The weight of the first queue to evict from, tombstones included.
-    pub(crate) longest: u64,
-    /// The weight that the queue has at least without tombstones.
-    pub(crate) surely_longest: u64,
-}
-
-/// By priority: the weight that has been cancelled or removed so far. With zeros nobody looks for
-/// tombstones.
-pub(crate) type Gone = [u64; LEVELS];
 
 /// The number of entries that are looked at for each request that has gone. More costs time, and
 /// with fewer a flow is known to be long the later.

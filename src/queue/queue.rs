@@ -10,8 +10,8 @@ use super::{
     fair_queue::{FairQueue, Next, Times, Victim},
     guaranteed_share::LEVELS,
     item::{Entry, InnerId, QueueItem},
+    level_summary::{Gone, LevelSummary},
     oldest::Oldest,
-    priority_level::{Gone, LevelSummary},
     rules::Rules,
 };
 use crate::class::Rank;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     Entry, InnerId, Next, Rules, Times,
     fair_queue::FairQueue,
-    priority_level::Gone,
+    level_summary::Gone,
     testing::{Item, Random},
 };
 use crate::{
