@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use crate::http::hold::Hold;
 use crate::words::{display_words, words};
 
-/// The class of a request: priority, flow, deadline, cost, whether to bypass the queue, and, with
-/// the feature `http`, until when to keep the slot.
+/// The class of a request: priority, flow and its weight, deadline, cost, whether to bypass the
+/// queue, and, with the feature `http`, until when to keep the slot.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,7 +45,14 @@ pub(crate) struct Rank {
     /// The hash of the request's flow, or [`NO_FLOW`].
     pub(crate) flow: u64,
     pub(crate) cost: u32,
+    /// The weight of the flow: its share of the inner's time beside those of other flows, from 1 to
+    /// [`MAX_SHARE`]. (In code that counts costs, *weight* is a sum of costs.)
+    pub(crate) share: u16,
 }
+
+/// The highest weight of a flow. A flow of this weight gets 99 % of the inner's time beside ten
+/// others: more tells nothing apart.
+pub(crate) const MAX_SHARE: u16 = 1000;
 
 /// The flow shared by all requests without a flow.
 pub(crate) const NO_FLOW: u64 = 0;
@@ -55,12 +62,12 @@ pub(crate) const NO_KIND: u64 = 0;
 
 impl Default for Rank {
     fn default() -> Self {
-        Self { priority: Priority::default(), flow: NO_FLOW, cost: 1 }
+        Self { priority: Priority::default(), flow: NO_FLOW, cost: 1, share: 1 }
     }
 }
 
 impl Class {
-    /// Returns the default class: normal priority, no flow, no deadline, cost 1.
+    /// Returns the default class: normal priority, no flow, no deadline, cost 1, weight 1.
     pub fn new() -> Self {
         Self {
             deadline: None,
@@ -89,8 +96,8 @@ impl Class {
     /// them. Refused ones are counted by [`Stats::refused`](crate::Stats::refused).
     ///
     /// If the inner service is not ready at the time of the call, the request is treated as a
-    /// request of [`Priority::Critical`]. Priority, flow, deadline and cost set on this class
-    /// matter only in this case.
+    /// request of [`Priority::Critical`]. Priority, flow, weight, deadline and cost set on this
+    /// class matter only in this case.
     ///
     /// With [`Overflow::Wait`](crate::Overflow::Wait), `poll_ready` waits for a place as for any
     /// other request. Call the service without `poll_ready` to bypass the wait.
@@ -124,6 +131,52 @@ impl Class {
     /// that share a place in its tables.
     pub fn flow(mut self, flow: impl Hash) -> Self {
         self.rank.flow = hash_of(flow);
+        self
+    }
+
+    /// Sets the weight of the request's [flow](Self::flow), from 1 to 1000: its share relative to
+    /// the flows of the same priority.
+    ///
+    /// While flows with the weights 1, 2 and 4 all have requests waiting, they get a seventh, two
+    /// sevenths and four sevenths of the inner's time. A flow that asks for less than its share
+    /// leaves the rest to the others, in the ratio of their weights. A full queue is shared in the
+    /// same ratio: the flow with the most waiting *for its weight* gives way, so a flow of weight 4
+    /// may have four times as much waiting as a flow of weight 1 before it is the longest. Under
+    /// lasting overload, the fair share up to which a flow is never cut off follows the weight as
+    /// well. A weight does not change the cost of a request, and says nothing about how much a flow
+    /// may run at once.
+    ///
+    /// The weight belongs to the flow and not to the request: the newest queued request sets the
+    /// weight of its flow, for earlier requests too, at its priority. Requests without a flow are
+    /// together one flow, with a weight of the same kind.
+    ///
+    /// Shares are exact for flows with a queue of their own. Flows beyond
+    /// [`Builder::exact_flows`](crate::Builder::exact_flows), and flows hardly seen before if they
+    /// are many, share queues. There a request is charged by the weight that it brings along. This
+    /// favours heavier flows, and also the flows that happen to share their queues, and no ratio is
+    /// exact. A full queue then counts all requests in shared queues as those of weight 1. Flows
+    /// that share queues get half of the inner's time at most, whatever their weights.
+    ///
+    /// Derive the weight from what the server knows (the plan of an account), not from a wish of
+    /// the caller. 0 counts as 1, and more than 1000 as 1000. Default is 1.
+    ///
+    /// ```
+    /// use tower_load_leveling::Class;
+    ///
+    /// /// The account of a caller, as an authentication layer has found it.
+    /// struct Account {
+    ///     id: u64,
+    ///     is_paying: bool,
+    /// }
+    ///
+    /// fn classify(account: &Account) -> Class {
+    ///     let weight = if account.is_paying { 4 } else { 1 };
+    ///     Class::new().flow(account.id).weight(weight)
+    /// }
+    /// # drop(classify(&Account { id: 7, is_paying: true }));
+    /// ```
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.rank.share = weight.clamp(1, MAX_SHARE.into()) as u16;
         self
     }
 
@@ -166,13 +219,14 @@ impl Class {
         fn either<T: PartialEq>(own: T, default: T, other: T) -> T {
             if own == default { other } else { own }
         }
-        let Rank { priority, flow, cost } = Rank::default();
+        let Rank { priority, flow, cost, share } = Rank::default();
         Self {
             deadline: self.deadline.into_iter().chain(other.deadline).min(),
             rank: Rank {
                 priority: either(self.rank.priority, priority, other.rank.priority),
                 flow: either(self.rank.flow, flow, other.rank.flow),
                 cost: either(self.rank.cost, cost, other.rank.cost),
+                share: either(self.rank.share, share, other.rank.share),
             },
             bypass: self.bypass || other.bypass,
             kind: either(self.kind, NO_KIND, other.kind),

@@ -25,6 +25,7 @@ use tower_load_leveling::{
 struct Ask {
     priority: usize,
     flow: Option<u8>,
+    weight: u32,
     cost: u32,
     deadline: Option<u64>,
 }
@@ -48,9 +49,12 @@ fn ask() -> impl Strategy<Value = Ask> {
     let flow = prop_oneof![Just(None), (0..4u8).prop_map(Some)];
     let deadline = prop_oneof![2 => Just(None), 1 => (1..100u64).prop_map(Some)];
     let cost = prop_oneof![4 => Just(1), 2 => 2..4u32];
-    (0..5usize, flow, cost, deadline).prop_map(|(priority, flow, cost, deadline)| Ask {
+    let weight = prop_oneof![2 => Just(1), 1 => 0..6u32, 1 => Just(1000)];
+    let all = (0..5usize, flow, weight, cost, deadline);
+    all.prop_map(|(priority, flow, weight, cost, deadline)| Ask {
         priority,
         flow,
+        weight,
         cost,
         deadline,
     })
@@ -149,6 +153,7 @@ impl Play {
     fn call(&mut self, id: u32, ask: Ask) {
         let late = ask.deadline.map(|ms| Instant::now() + Duration::from_millis(ms));
         let mut class = Class::new().priority(Priority::ALL[ask.priority]).cost(ask.cost);
+        class = class.weight(ask.weight);
         if let Some(flow) = ask.flow {
             class = class.flow(flow);
         }

@@ -65,6 +65,46 @@ async fn flows_share_time_and_not_calls() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn flows_are_served_in_the_ratio_of_their_weights() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let weighted = |id: &u32| classify(id).weight(if *id < 200 { 3 } else { 1 });
+    let layer = builder(100, 1).classify_request(weighted).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _calls: Vec<_> =
+        (0..20).flat_map(|nth| [100 + nth, 200 + nth]).map(|id| service.call(id)).collect();
+    for nth in 0..21 {
+        settle().await;
+        advance(ms(5)).await;
+        gate.finish(gate.called()[nth]);
+    }
+    let of_three = gate.called()[1..].iter().filter(|id| **id < 200).count();
+    assert!((14..=16).contains(&of_three), "{of_three} of 20: {:?}", gate.called());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flow_with_more_for_its_weight_gives_way_and_one_with_less_does_not() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let weighted = |id: &u32| classify(id).weight(if *id < 200 { 4 } else { 1 });
+    let layer = builder(8, 1).classify_request(weighted).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _running = task::spawn(service.call(1));
+    let _heavy: Vec<_> = (100..106).map(|id| task::spawn(service.call(id))).collect();
+    let mut light: Vec<_> = (200..202).map(|id| service.call(id)).collect();
+    settle().await;
+    let refused = rejection(service.call(202).await);
+    assert_eq!((refused.reason(), refused.is_over_share()), (Reason::Full, true));
+    // Six for four are less than two for one, and so are seven.
+    let _seventh = task::spawn(service.call(106));
+    settle().await;
+    let evicted = rejection(light.remove(0).await);
+    assert_eq!((evicted.reason(), evicted.is_over_share()), (Reason::Evicted, true));
+    let refused = rejection(service.call(107).await);
+    assert_eq!((refused.reason(), refused.is_over_share()), (Reason::Full, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_queue_is_full_the_oldest_of_the_longest_flow_gives_way() {
     let _t = support::trace_init();
     let gate = Gate::new();

@@ -174,7 +174,14 @@ fn traffic(seed: u64) -> Vec<Vec<Class>> {
     };
     let mut class = move || {
         let class = Class::new().priority(Priority::ALL[draw(5) as usize]);
-        if seed % 2 == 0 { class.cost(1 + draw(3) as u32 / 2) } else { class.flow(draw(4)) }
+        match seed % 3 {
+            0 => class.cost(1 + draw(3) as u32 / 2),
+            1 => class.flow(draw(4)),
+            _ => {
+                let flow = draw(4);
+                class.flow(flow).weight([1, 1, 3, 8][flow as usize])
+            }
+        }
     };
     (0..400).map(|step| (0..(step / 50 % 4)).map(|_| class()).collect()).collect()
 }

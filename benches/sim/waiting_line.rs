@@ -115,6 +115,22 @@ fn main() {
         [("Jain index of time", AtLeast(0.999), Report::jain)],
         |seed| catalog::unequal_work(seed, length),
     );
+    for (name, work, capacity) in [
+        ("weights 1 : 2 : 4, each at 2 ×", [20; 3], 8192),
+        ("   … capacity 64", [20; 3], 64),
+        ("   … requests of 40, 5 and 20 ms", [40, 5, 20], 8192),
+    ] {
+        table.row(
+            name,
+            [
+                ("worst off its share of time", AtMost(0.01), |report| {
+                    report.off_weights(&catalog::WEIGHTS)
+                }),
+                ("goodput", Shown, goodput),
+            ],
+            |seed| catalog::weights(work, capacity, seed, length),
+        );
+    }
     table.row(
         "4 flows at 1 ×, 200 at 0.1 %",
         [("worst of the 200 served", AtLeast(0.99), |report| report.worst_of(200))],

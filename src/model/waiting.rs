@@ -117,10 +117,12 @@ impl Waiting {
         let lower = self.flows.iter().filter(|((priority, _), _)| is_lower(*priority));
         let own = self.flows.get(&(rank.priority, rank.flow)).unwrap_or(&0) + rank.cost as usize;
         lower.map(|(_, places)| places).sum::<usize>() >= missing
-            || self
-                .queue
-                .summaries(&self.gone)
-                .is_some_and(|levels| (own as u64) < levels[rank.priority.index()].surely_longest)
+            || self.queue.summaries(&self.gone).is_some_and(|levels| {
+                let longest = &levels[rank.priority.index()];
+                // Each for the weight of its flow.
+                own as u64 * u64::from(longest.longest_share)
+                    < longest.surely_longest * u64::from(rank.share)
+            })
     }
 
     /// Removes a request to make room. Returns `false` if the queue is empty.

@@ -15,6 +15,8 @@ pub(crate) struct Charge {
     /// The amount: an estimate, in nanoseconds of one slot, times the cost.
     pub(super) nanos: u64,
     pub(super) cost: u32,
+    /// The weight of the flow: its queue has paid one such part of the amount.
+    pub(super) share: u16,
     /// The part of the amount that the level's guaranteed share covered, in nanoseconds.
     pub(super) paid: f32,
     /// The id of the open charge, until the real time is known. `None` without other flows: an

@@ -13,8 +13,14 @@ pub(super) struct FlowQueue<T> {
     pub(super) generation: u32,
     /// Whether the flow of a dedicated queue is proven; see [`FlowTable`](super::flow_table).
     pub(super) is_proven: bool,
-    /// The virtual time: all charges to the queue, in nanoseconds of the inner's time.
+    /// The virtual time: all charges to the queue, in nanoseconds of the inner's time, each divided
+    /// by the weight of the flow.
     pub(super) virtual_time: u64,
+    /// The remainder of these divisions. Without it, calls of a microsecond would cost a flow of
+    /// weight 1000 half of what they should.
+    rest: u16,
+    /// The weight of the flow, as last said: 1 to 1000. That of a shared queue is 1.
+    pub(super) share: u16,
     pub(super) estimate: Estimate,
     /// Whether the heap counts the queue as active: as having an eligible request.
     pub(super) is_active: bool,
@@ -48,6 +54,8 @@ impl<T: QueueItem> FlowQueue<T> {
             generation,
             is_proven,
             virtual_time: 0,
+            rest: 0,
+            share: 1,
             estimate: Estimate::default(),
             is_active: false,
             key_seq: 0,
@@ -57,11 +65,80 @@ impl<T: QueueItem> FlowQueue<T> {
             purged_at: 0,
         }
     }
+
+    /// Charges the queue for `nanos` of the inner's time, at a weight of `share`.
+    #[inline]
+    pub(super) fn charge(&mut self, nanos: u64, share: u16) {
+        let part = if share <= 1 { nanos } else { self.part(nanos, share) };
+        self.virtual_time = self.virtual_time.saturating_add(part);
+    }
+
+    /// Replaces a charge of `charged` by `nanos`, both at a weight of `share`.
+    #[inline]
+    pub(super) fn correct(&mut self, charged: u64, nanos: u64, share: u16) {
+        if share <= 1 {
+            self.virtual_time = self.virtual_time.saturating_add(nanos).saturating_sub(charged);
+        } else if nanos >= charged {
+            self.charge(nanos - charged, share);
+        } else {
+            self.refund(charged - nanos, share);
+        }
+    }
+
+    fn part(&mut self, nanos: u64, share: u16) -> u64 {
+        let (all, share) = (nanos.saturating_add(self.rest.into()), u64::from(share));
+        self.rest = (all % share) as u16;
+        all / share
+    }
+
+    fn refund(&mut self, nanos: u64, share: u16) {
+        let rest = (nanos % u64::from(share)) as u16;
+        let borrowed = if rest > self.rest { share } else { 0 };
+        self.rest = self.rest + borrowed - rest;
+        let part = nanos / u64::from(share) + u64::from(borrowed > 0);
+        self.virtual_time = self.virtual_time.saturating_sub(part);
+    }
 }
 
 impl QueueKind {
     #[inline]
     pub(super) fn is_shared(self) -> bool {
         matches!(self, Self::Shared(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::testing::{Item, Random};
+
+    #[test]
+    fn a_flow_is_charged_exactly_a_part_of_the_real_times_whatever_the_estimates() {
+        for share in [1, 2, 3, 7, 999, 1000] {
+            let mut random = Random::new(share.into());
+            let mut queue = FlowQueue::<Item>::new(QueueKind::Dedicated(1), 0, true);
+            let mut all = 0;
+            for _ in 0..1000 {
+                let (estimate, real) = (random.below(5000), random.below(5000));
+                queue.charge(estimate, share);
+                queue.correct(estimate, real, share);
+                all += real;
+            }
+            let had = queue.virtual_time * u64::from(share) + u64::from(queue.rest);
+            assert_eq!(had, all, "weight {share}");
+        }
+    }
+
+    #[test]
+    fn a_charge_is_taken_back_at_the_weight_at_which_it_was_made() {
+        let mut queue = FlowQueue::<Item>::new(QueueKind::Dedicated(1), 0, true);
+        queue.charge(10_000_000, 1);
+        for _ in 0..100 {
+            queue.charge(3_000_001, 1000);
+            queue.charge(1_000, 1);
+            queue.correct(3_000_001, 0, 1000);
+        }
+        let all = 10_000_000 + 100 * 1_000;
+        assert!((all..all + 100).contains(&queue.virtual_time), "{}", queue.virtual_time);
     }
 }

@@ -7,10 +7,14 @@ use super::guaranteed_share::LEVELS;
 pub(crate) struct LevelSummary {
     /// The number of active queues.
     pub(crate) active: usize,
+    /// The weights of the active flows together.
+    pub(crate) shares: u64,
     /// The weight of the first queue to evict from, tombstones included.
     pub(crate) longest: u64,
     /// The weight that the queue has at least without tombstones.
     pub(crate) surely_longest: u64,
+    /// The weight of the flow of that queue.
+    pub(crate) longest_share: u16,
 }
 
 /// By priority: the weight that has been cancelled or removed so far. With zeros nobody looks for

@@ -27,6 +27,8 @@ pub(super) struct PriorityLevel<T> {
     turns: Turns,
     /// The number of nonempty queues.
     in_use: usize,
+    /// The weights of their flows together.
+    shares_in_use: u64,
     /// The number of entries, tombstones included.
     len: usize,
     /// The weight that had been cancelled or removed when the tombstones of the shared queues were
@@ -47,6 +49,7 @@ impl<T: QueueItem> PriorityLevel<T> {
             table: FlowTable::new(),
             turns: Turns::default(),
             in_use: 0,
+            shares_in_use: 0,
             len: 0,
             shared_purged_at: 0,
         }
@@ -81,18 +84,27 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.in_use > 1
     }
 
-    /// Returns whether the longest queue weighs more than the mean.
+    /// Returns whether the longest queue weighs more than its share.
     pub(super) fn is_uneven(&mut self) -> bool {
-        let longest = self.turns.longest(&self.table).map_or(0, |(weight, _)| weight);
-        longest * self.in_use as u64 > self.turns.weight()
+        let Some((longest, id)) = self.turns.longest(&self.table) else { return false };
+        longest * self.shares_in_use > self.turns.weight() * u64::from(self.share_of(id))
+    }
+
+    /// The weight of the flow of a queue.
+    fn share_of(&self, id: QueueId) -> u16 {
+        self.table.get(id).map_or(1, |queue| queue.share)
     }
 
     pub(super) fn summary(&mut self, gone: u64) -> LevelSummary {
-        let (longest, surely_longest) = match self.longest(gone) {
-            Some((longest, id)) => (longest, longest.saturating_sub(self.gone_since(id, gone))),
-            None => (0, 0),
+        let (longest, surely_longest, longest_share) = match self.longest(gone) {
+            Some((longest, id)) => {
+                let surely = longest.saturating_sub(self.gone_since(id, gone));
+                (longest, surely, self.share_of(id))
+            }
+            None => (0, 0, 1),
         };
-        LevelSummary { active: self.turns.active(), longest, surely_longest }
+        let (active, shares) = (self.turns.active(), self.turns.shares());
+        LevelSummary { active, shares, longest, surely_longest, longest_share }
     }
 
     /// Returns the queue to evict from, and its weight. Drops its tombstones first, since a queue
@@ -134,7 +146,27 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
         let id = self.queue_for(entry.rank.flow, is_proven, rules);
-        self.change(id, |queue| queue.requests.push(entry));
+        let share = entry.rank.share;
+        let is_other = self.change(id, |queue| {
+            queue.requests.push(entry);
+            queue.share != share
+        });
+        if is_other == Some(true) {
+            self.set_share(id, share);
+        }
+    }
+
+    /// Sets the weight of a flow, if it has a queue of its own.
+    #[cold]
+    fn set_share(&mut self, id: QueueId, share: u16) {
+        let Some(queue) = self.table.get_mut(id).filter(|queue| !queue.kind.is_shared()) else {
+            return;
+        };
+        let before = std::mem::replace(&mut queue.share, share);
+        if queue.len > 0 {
+            self.shares_in_use = self.shares_in_use - u64::from(before) + u64::from(share);
+        }
+        self.turns.reweigh(id, queue, before);
     }
 
     /// Takes in requests of cost 1 and without a flow. The level is empty.
@@ -171,7 +203,10 @@ impl<T: QueueItem> PriorityLevel<T> {
         for id in self.table.unproven() {
             let Some(queue) = self.table.remove(id) else { continue };
             self.len -= queue.len;
-            self.in_use -= usize::from(queue.len > 0);
+            if queue.len > 0 {
+                self.in_use -= 1;
+                self.shares_in_use -= u64::from(queue.share);
+            }
             self.turns.remove(&queue, &self.table);
             let mut requests = queue.requests;
             entries.extend(std::iter::from_fn(|| requests.pop_oldest()));
@@ -204,7 +239,17 @@ impl<T: QueueItem> PriorityLevel<T> {
         let result = change(queue);
         let (weight, len) = (queue.requests.weight(), queue.requests.len());
         self.len = self.len + len - queue.len;
-        self.in_use = self.in_use + usize::from(len > 0) - usize::from(queue.len > 0);
+        match (queue.len > 0, len > 0) {
+            (false, true) => {
+                self.in_use += 1;
+                self.shares_in_use += u64::from(queue.share);
+            }
+            (true, false) => {
+                self.in_use -= 1;
+                self.shares_in_use -= u64::from(queue.share);
+            }
+            _ => {}
+        }
         queue.len = len;
         let kind = queue.kind;
         if self.turns.update(id, queue, weight, before) {
@@ -230,17 +275,19 @@ impl<T: QueueItem> PriorityLevel<T> {
         let id = self.turns.first()?;
         let (taken, virtual_time, kind, charge) = self.change(id, |queue| {
             let taken = queue.requests.take(now, rules, service)?;
-            let cost = match &taken {
-                Taken::Next(entry) => entry.rank.cost,
-                Taken::Overdue(_) | Taken::Tombstone => 0,
+            let (cost, share) = match &taken {
+                // Each of the flows in a shared queue has a weight of its own.
+                Taken::Next(entry) if queue.kind.is_shared() => (entry.rank.cost, entry.rank.share),
+                Taken::Next(entry) => (entry.rank.cost, queue.share),
+                Taken::Overdue(_) | Taken::Tombstone => (0, 1),
             };
             let is_free = is_free || cost == 0;
             let nanos =
                 if is_free { 0 } else { (queue.estimate.nanos(service) * f64::from(cost)) as u64 };
             let (virtual_time, generation) = (queue.virtual_time, queue.generation);
-            queue.virtual_time = queue.virtual_time.saturating_add(nanos);
+            queue.charge(nanos, share);
             let charge =
-                Charge { level: 0, queue: id, generation, nanos, cost, paid: 0.0, id: None };
+                Charge { level: 0, queue: id, generation, nanos, cost, share, paid: 0.0, id: None };
             Some((taken, virtual_time, queue.kind, charge))
         })??;
         if charge.nanos > 0 {
@@ -269,8 +316,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         };
         self.turns.correct(queue.kind, charge.nanos, nanos);
         self.change(charge.queue, |queue| {
-            queue.virtual_time =
-                queue.virtual_time.saturating_add(nanos).saturating_sub(charge.nanos);
+            queue.correct(charge.nanos, nanos, charge.share);
             change(queue);
         });
     }

@@ -4,6 +4,7 @@ use super::{
     flow_queue::{FlowQueue, QueueKind},
     flow_table::FlowTable,
     item::{QueueId, QueueItem},
+    longest_queue::Listed,
     virtual_time_heap::{Key, KeyState, VirtualTimeHeap},
 };
 
@@ -24,6 +25,11 @@ impl Turns {
     #[inline]
     pub(super) fn active(&self) -> usize {
         self.dedicated.active() + self.shared.active()
+    }
+
+    /// The weights of the active flows together. A shared queue counts as a flow of weight 1.
+    pub(super) fn shares(&self) -> u64 {
+        self.dedicated.shares() + self.shared.shares()
     }
 
     /// Returns whether shared queues are active.
@@ -76,16 +82,16 @@ impl Turns {
             // With room to grow: otherwise each request of a burst would make a listing.
             let listing = weight.next_power_of_two();
             queue.listed.set(listing);
-            heap.longest.push(listing, id);
+            heap.longest.push(listing, queue.share, id);
         }
         let was_active = std::mem::replace(&mut queue.is_active, queue.requests.may_go());
         match (was_active, queue.is_active) {
             (false, false) => return false,
             (false, true) => {
-                heap.activate(self.virtual_clock);
+                heap.activate(self.virtual_clock, queue.share);
                 queue.virtual_time = queue.virtual_time.max(heap.virtual_clock());
             }
-            (true, false) => heap.deactivate(),
+            (true, false) => heap.deactivate(queue.share),
             (true, true) if queue.virtual_time == before => return false,
             (true, true) => {}
         }
@@ -99,6 +105,19 @@ impl Turns {
         true
     }
 
+    /// Records another weight of a flow, until now `before`.
+    pub(super) fn reweigh<T: QueueItem>(&mut self, id: QueueId, queue: &FlowQueue<T>, before: u16) {
+        let heap = self.heap(queue.kind);
+        if queue.is_active {
+            heap.reweigh(before, queue.share);
+        }
+        if queue.weight > 0 {
+            let listing = queue.weight.next_power_of_two();
+            queue.listed.set(listing);
+            heap.longest.push(listing, queue.share, id);
+        }
+    }
+
     /// Corrects the first key of a group.
     #[inline(always)]
     pub(super) fn tidy<T: QueueItem>(&mut self, kind: QueueKind, table: &FlowTable<T>) {
@@ -109,7 +128,7 @@ impl Turns {
     pub(super) fn remove<T: QueueItem>(&mut self, queue: &FlowQueue<T>, table: &FlowTable<T>) {
         let heap = self.heap(queue.kind);
         if queue.is_active {
-            heap.deactivate();
+            heap.deactivate(queue.share);
         }
         heap.weight -= queue.weight;
         self.tidy(queue.kind, table);
@@ -132,9 +151,9 @@ impl Turns {
         heap.virtual_time = heap.virtual_time.saturating_add(nanos).saturating_sub(charged);
     }
 
-    /// The queue to evict from, and its weight: the heaviest dedicated queue. If the shared queues
-    /// outweigh all dedicated queues together, the heaviest shared queue, with the weight of the
-    /// whole group.
+    /// The queue to evict from, and its weight: the longest dedicated queue, by its weight divided by
+    /// that of the flow. If the shared queues outweigh all dedicated queues together, the heaviest
+    /// shared queue, with the weight of the whole group.
     pub(super) fn longest<T: QueueItem>(&mut self, table: &FlowTable<T>) -> Option<(u64, QueueId)> {
         let is_shared = self.shared.weight > self.dedicated.weight;
         let heap = if is_shared { &mut self.shared } else { &mut self.dedicated };
@@ -142,7 +161,8 @@ impl Turns {
             let queue = table.get(id)?;
             // The id may come from an earlier queue, of this group.
             let is_here = queue.kind.is_shared() == is_shared;
-            is_here.then_some((&queue.listed, queue.weight))
+            let FlowQueue { listed, weight, share, .. } = queue;
+            is_here.then_some(Listed { listed, weight: *weight, share: *share })
         })?;
         Some((if is_shared { heap.weight } else { weight }, id))
     }

@@ -32,8 +32,8 @@ pub(super) enum KeyState {
 /// A lazy min-heap of active queues, by virtual time (start-time fair queueing). A queue is active
 /// while it has an eligible request.
 ///
-/// The virtual time of a queue is the sum of all charges, in nanoseconds of the inner's time. A key
-/// that is no longer true stays in the heap until it reaches the top. There a stale key is dropped,
+/// The virtual time of a queue is the sum of all charges, in nanoseconds of the inner's time, each
+/// divided by the weight of the flow. A key that is no longer true stays in the heap until it reaches the top. There a stale key is dropped,
 /// and the key of a queue with a higher virtual time is corrected in place. If a virtual time
 /// falls, the queue gets a second key. So the top is always true.
 #[derive(Debug, Default)]
@@ -41,6 +41,8 @@ pub(super) struct VirtualTimeHeap {
     heap: BinaryHeap<Reverse<Key>>,
     /// The number of active queues.
     active: usize,
+    /// The weights of the active flows together.
+    shares: u64,
     /// The highest virtual time of a queue when served.
     virtual_clock: u64,
     /// The virtual time of the group as a whole.
@@ -64,6 +66,11 @@ impl VirtualTimeHeap {
         self.active
     }
 
+    /// The weights of the active flows together.
+    pub(super) fn shares(&self) -> u64 {
+        self.shares
+    }
+
     /// The virtual clock: the virtual time of the queue served last, which was the lowest then. A
     /// queue that becomes active again starts no earlier, so idle time cannot be saved up
     /// (start-time fair queueing).
@@ -76,18 +83,25 @@ impl VirtualTimeHeap {
         self.virtual_clock = self.virtual_clock.max(virtual_time);
     }
 
-    /// Counts a queue that becomes active. If the queue is the first, the group becomes active too,
+    /// Counts a queue of the weight `share` that becomes active. If the queue is the first, the group becomes active too,
     /// and starts no earlier than the virtual clock of the groups: no group can save up idle time.
-    pub(super) fn activate(&mut self, virtual_clock: u64) {
+    pub(super) fn activate(&mut self, virtual_clock: u64, share: u16) {
         if self.active == 0 {
             self.virtual_time = self.virtual_time.max(virtual_clock);
         }
         self.active += 1;
+        self.shares += u64::from(share);
     }
 
-    /// Counts a queue that becomes inactive.
-    pub(super) fn deactivate(&mut self) {
+    /// Counts a queue of the weight `share` that becomes inactive.
+    pub(super) fn deactivate(&mut self, share: u16) {
         self.active -= 1;
+        self.shares -= u64::from(share);
+    }
+
+    /// Takes note of another weight of an active queue.
+    pub(super) fn reweigh(&mut self, before: u16, share: u16) {
+        self.shares = self.shares - u64::from(before) + u64::from(share);
     }
 
     /// Adds a key of an active queue.

@@ -29,6 +29,6 @@ pub(crate) use self::waker::AtomicWaker;
 /// has no order of theirs to try. Those of `std` also with `cfg(shuttle)`.
 pub(crate) mod figure {
     pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+        AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
     };
 }

@@ -12,6 +12,7 @@ pub(crate) mod admit;
 pub(crate) mod arrival;
 pub(crate) mod bound;
 pub(crate) mod bypass;
+mod flow_length;
 pub(crate) mod listeners;
 pub(crate) mod occupancy;
 pub(crate) mod overrun;

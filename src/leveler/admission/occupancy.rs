@@ -2,6 +2,7 @@
 
 use std::{iter::Sum, ops::Add};
 
+use super::flow_length::FlowLength;
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
@@ -33,10 +34,12 @@ pub(crate) struct Occupancy {
     departed: [Departed; LEVELS],
     /// By priority: the number of flows taking turns.
     active: [AtomicUsize; LEVELS],
-    /// By priority: the weight of the longest flow, at most.
+    /// By priority: the weights of these flows together.
+    shares: [AtomicU64; LEVELS],
+    /// By priority: the longest flow, at most so long. As a word, see [`FlowLength`].
     longest: [AtomicU64; LEVELS],
-    /// By priority: the weight of the longest flow, at least, once all of [`Departed`] up to this
-    /// number had left.
+    /// By priority: the longest flow, at least so long once all of [`Departed`] up to this number
+    /// had left. The first as a word, see [`FlowLength`].
     surely_longest: [[AtomicU64; 2]; LEVELS],
 }
 
@@ -99,6 +102,7 @@ impl Occupancy {
             of_flows: Default::default(),
             departed: Default::default(),
             active: Default::default(),
+            shares: Default::default(),
             longest: Default::default(),
             surely_longest: Default::default(),
         }
@@ -156,13 +160,15 @@ impl Occupancy {
     pub(crate) fn publish(&self, summaries: [LevelSummary; LEVELS], before: &DepartedBefore) {
         for (index, summary) in summaries.into_iter().enumerate() {
             self.active[index].store(summary.active, Relaxed);
-            self.longest[index].store(summary.longest, Relaxed);
+            self.shares[index].store(summary.shares, Relaxed);
+            let word = |weight| FlowLength::word(weight, summary.longest_share);
+            self.longest[index].store(word(summary.longest), Relaxed);
             let [weight, departed] = &self.surely_longest[index];
             // The new weight holds for the new number. Whoever reads one of them old and one new
             // must not take the flow for longer than it is.
             weight.store(0, SeqCst);
             departed.store(before.all[index], SeqCst);
-            weight.store(summary.surely_longest, SeqCst);
+            weight.store(word(summary.surely_longest), SeqCst);
         }
     }
 
@@ -170,7 +176,7 @@ impl Occupancy {
     /// waits that surely gives way to them.
     ///
     /// These are all lower priorities, and of the longest flow of the same priority what it has
-    /// more than the newcomer's. Under `EvictOldest` it is everything.
+    /// more than the newcomer's, each for its share. Under `EvictOldest` it is everything.
     pub(crate) fn yields_to(&self, rank: Rank, overflow: Overflow) -> usize {
         let from = match overflow {
             Overflow::EvictOldest => 0,
@@ -195,10 +201,15 @@ impl Occupancy {
             // The number may be that of the next weight.
             return 0;
         }
-        let longest = published.saturating_sub(since).min(self.weight_at(index));
-        let own = self.own(rank);
-        // The newcomer may find some room, and exceed the bound by less than its cost.
-        if own + u64::from(rank.cost) < longest { longest - own - 1 } else { 0 }
+        let FlowLength { weight, share } = FlowLength::of(published);
+        let weight = weight.saturating_sub(since).min(self.weight_at(index));
+        let (longest, own) = (FlowLength { weight, share }, self.own(rank));
+        if !FlowLength::with_newcomer(rank, own).is_below(longest) {
+            return 0;
+        }
+        // The longest gives way while it is longer than the newcomer's. The newcomer may find some
+        // room, and exceed the bound by less than its cost: by 1 at least.
+        weight - (own + 1) * share / u64::from(rank.share)
     }
 
     /// Returns whether the flow has used up its share: other flows of the priority wait, and none
@@ -214,8 +225,8 @@ impl Occupancy {
             return false;
         }
         let own = self.own(rank);
-        self.weight_at(index) > own
-            && own + u64::from(rank.cost) >= self.longest[index].load(Relaxed)
+        let longest = FlowLength::of(self.longest[index].load(Relaxed));
+        self.weight_at(index) > own && !FlowLength::with_newcomer(rank, own).is_below(longest)
     }
 
     /// Returns the weight of the newcomer's flow.
@@ -263,19 +274,19 @@ impl Occupancy {
     }
 
     /// Returns the work that is served before a newcomer: all requests of higher priorities, and of
-    /// its own. If its flow takes turns with others, less of its own priority counts: the weight of
-    /// its flow, with the newcomer, times the number of flows that take turns.
+    /// its own. If its flow takes turns with others, less of its own priority counts: what its flow
+    /// has waiting, with the newcomer, and what the others get of the inner's time meanwhile.
     #[inline]
     pub(crate) fn ahead_of(&self, rank: Rank) -> QueueSize {
         let index = rank.priority.index();
         let higher: QueueSize = (0..index).map(|index| self.size_at(index)).sum();
         let equal = self.size_at(index);
-        let active = self.active[index].load(Relaxed) as u64;
-        if rank.flow == NO_FLOW || active == 0 {
+        let shares = self.shares[index].load(Relaxed);
+        if rank.flow == NO_FLOW || shares == 0 {
             return higher + equal;
         }
         let own = self.weight_of_flow(rank) + u64::from(rank.cost);
-        let share = own * active;
+        let share = (own * shares).div_ceil(rank.share.into());
         if share >= equal.weight {
             return higher + equal;
         }
@@ -314,7 +325,8 @@ mod tests {
 
     /// A queue of the default priority whose longest flow is known exactly.
     fn flows(active: usize, longest: u64) -> LevelSummary {
-        LevelSummary { active, longest, surely_longest: longest }
+        let shares = active as u64;
+        LevelSummary { active, shares, longest, surely_longest: longest, longest_share: 1 }
     }
 
     #[test]

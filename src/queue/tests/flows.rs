@@ -39,6 +39,86 @@ fn shares_are_of_time_and_corrected_when_calls_end() {
     assert!((0.99..1.01).contains(&ratio), "{slow_time} ms and {fast_time} ms");
 }
 
+/// Serves flows of these weights, which always wait, for so many calls. Returns the time that each
+/// has had. A call of the n-th flow takes `time(n)`.
+fn serve(rig: &mut Rig, weights: &[u32], calls: u32, time: impl Fn(usize) -> Duration) -> Vec<f64> {
+    let classes: Vec<_> = (0_u64..)
+        .zip(weights)
+        .map(|(nth, weight)| Class::new().flow(nth).weight(*weight))
+        .collect();
+    let mut had = vec![0.0; weights.len()];
+    classes.iter().for_each(|class| drop(rig.push_many(3, class)));
+    for _ in 0..calls {
+        let Some(Next::Dispatch(entry, charge)) = rig.queue.pop(rig.now, &NO_TIMES) else {
+            panic!("all flows wait")
+        };
+        let of = |class: &Class| class.rank.flow == entry.rank.flow;
+        let nth = classes.iter().position(of).expect("one of them");
+        rig.queue.settle(charge.id.expect("there are several flows"), time(nth));
+        had[nth] += time(nth).as_secs_f64();
+        rig.items.clear();
+        rig.push(classes[nth].clone());
+    }
+    had
+}
+
+#[test]
+fn flows_get_time_in_the_ratio_of_their_weights() {
+    let weights = [1, 2, 4, 1000];
+    // The lightest calls are charged with the least there is, a microsecond.
+    for [first, last] in [[20_000, 20_000], [100_000, 5_000], [3, 1]] {
+        let mut rig = Rig::order(Order::Fifo);
+        let time = |nth| Duration::from_micros(if nth == 0 { first } else { last });
+        let had = serve(&mut rig, &weights, 200_000, time);
+        let each: Vec<_> = had.iter().zip(weights).map(|(had, of)| had / f64::from(of)).collect();
+        let even = each.iter().all(|time| (0.98..1.02).contains(&(time / each[3])));
+        assert!(even, "{each:?} s for a weight of 1, at {first} and {last} µs");
+    }
+}
+
+#[test]
+fn the_last_weight_said_holds_for_the_whole_flow() {
+    let mut rig = Rig::order(Order::Fifo);
+    rig.push_many(40, &flow("a"));
+    rig.push_many(40, &flow("b"));
+    rig.push(flow("a").weight(3));
+    let next = rig.pop_many(40);
+    let of_a = next.iter().filter(|id| **id < 40).count();
+    assert!((29..=31).contains(&of_a), "{of_a} of 40");
+    rig.push(flow("a"));
+    let next = rig.pop_many(18);
+    let of_a = next.iter().filter(|id| **id < 40).count();
+    assert!((8..=10).contains(&of_a), "{of_a} of 18");
+}
+
+#[test]
+fn the_flow_with_the_most_for_its_weight_gives_way() {
+    let mut rig = Rig::order(Order::Fifo);
+    let heavy = rig.push_many(6, &flow("heavy").weight(4));
+    let light = rig.push_many(3, &flow("light"));
+    let mut victim = || {
+        let victim = rig.queue.evict(&Gone::default()).expect("all wait");
+        (victim.entry.item.id, victim.over_share)
+    };
+    assert_eq!(victim(), (light[0], true), "three are more for one than six for four");
+    assert_eq!(victim(), (light[1], true));
+    assert_eq!(victim(), (heavy[0], true), "now the other is longer");
+}
+
+#[test]
+fn a_weight_that_changes_changes_who_is_longest() {
+    let mut rig = Rig::order(Order::Fifo);
+    let a = rig.push_many(6, &flow("a"));
+    let b = rig.push_many(4, &flow("b"));
+    let mut victim = |class: Class| {
+        rig.push(class);
+        rig.queue.evict(&Gone::default()).map(|victim| victim.entry.item.id)
+    };
+    assert_eq!(victim(flow("a").weight(3)), Some(b[0]));
+    assert_eq!(victim(flow("a").weight(1)), Some(a[0]));
+    assert_eq!(victim(flow("a").weight(1000)), Some(b[1]));
+}
+
 #[test]
 fn a_flow_that_comes_back_has_saved_up_nothing() {
     let mut rig = Rig::order(Order::Fifo);

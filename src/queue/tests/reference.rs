@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::Rig;
 use crate::{
-    class::{Class, Priority},
+    class::{Class, Priority, Rank},
     options::Order,
     queue::{Gone, Rules, testing::Random},
 };
@@ -14,10 +14,31 @@ struct Reference {
     newest_first: bool,
     /// In the order of arrival.
     waiting: Vec<Request>,
-    /// The virtual time of each flow, and the number of its key.
-    flows: HashMap<(usize, u64), (u64, u64)>,
+    flows: HashMap<(usize, u64), Flow>,
     virtual_clocks: [u64; 5],
     last_key_seq: u64,
+}
+
+/// A flow of a priority.
+#[derive(Clone, Copy, Default)]
+struct Flow {
+    /// The charges so far, in nanoseconds times [`EXACT`].
+    charged: u64,
+    /// The number of its key.
+    key_seq: u64,
+    /// The weight, as last said.
+    weight: u64,
+}
+
+/// All weights divide this number, so nothing is rounded.
+const EXACT: u64 = 1000;
+
+const WEIGHTS: [u32; 4] = [1, 2, 4, 1000];
+
+impl Flow {
+    fn virtual_time(self) -> u64 {
+        self.charged / EXACT
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -44,18 +65,25 @@ impl Reference {
     fn first(&self, level: usize) -> Option<(u64, u64, u64)> {
         let waiting = self.waiting.iter().filter(|request| request.level == level);
         let keys = waiting.map(|request| {
-            let (virtual_time, key_seq) = self.flows[&(level, request.flow)];
-            (virtual_time, key_seq, request.flow)
+            let flow = self.flows[&(level, request.flow)];
+            (flow.virtual_time(), flow.key_seq, request.flow)
         });
         keys.min()
     }
 
-    fn push(&mut self, id: u32, level: usize, flow: u64, cost: u32) {
-        if !self.is_active(level, flow) {
+    fn push(&mut self, id: u32, level: usize, rank: Rank) {
+        let Rank { flow, cost, share, .. } = rank;
+        let is_active = self.is_active(level, flow);
+        let known = self.flows.entry((level, flow)).or_default();
+        if !is_active {
             self.last_key_seq += 1;
-            let known = self.flows.entry((level, flow)).or_default();
-            *known = (known.0.max(self.virtual_clocks[level]), self.last_key_seq);
+            known.key_seq = self.last_key_seq;
+            let clock = self.virtual_clocks[level];
+            if known.virtual_time() < clock {
+                known.charged = clock * EXACT + known.charged % EXACT;
+            }
         }
+        known.weight = share.into();
         self.waiting.push(Request { id, level, flow, cost, gone: false });
     }
 
@@ -88,8 +116,9 @@ impl Reference {
             }
             self.virtual_clocks[level] = self.virtual_clocks[level].max(virtual_time);
             self.last_key_seq += 1;
-            let charged = virtual_time + u64::from(cost) * 3_000_000;
-            self.flows.insert((level, flow), (charged, self.last_key_seq));
+            let known = self.flows.entry((level, flow)).or_default();
+            known.charged += u64::from(cost) * 3_000_000 * EXACT / known.weight;
+            known.key_seq = self.last_key_seq;
             return Some(id);
         }
     }
@@ -118,9 +147,10 @@ fn the_queue_does_what_the_reference_does() {
                         flow => Class::new().flow(flow),
                     };
                     let class = class.priority(priority).cost(random.below(3) as u32);
+                    let class = class.weight(WEIGHTS[random.below(4) as usize]);
                     let rank = class.rank;
                     let id = rig.push(class);
-                    reference.push(id, priority.index(), rank.flow, rank.cost);
+                    reference.push(id, priority.index(), rank);
                 }
                 5..=7 => assert_eq!(rig.pop(), reference.pop(), "seed {seed}, step {step}"),
                 8 if !reference.waiting.is_empty() => {
@@ -139,7 +169,7 @@ fn the_queue_does_what_the_reference_does() {
 }
 
 /// Evicts a request. The victim has to be of the lowest priority with a live request, of a flow
-/// that no other flow is longer than, and the oldest of the flow.
+/// that no other flow is longer than, each for its weight, and the oldest of the flow.
 fn evict(rig: &mut Rig, reference: &mut Reference, seed: u64, step: u32) {
     let is_live = |request: &&Request| !request.gone;
     let lowest = reference.waiting.iter().filter(is_live).map(|request| request.level).max();
@@ -154,12 +184,20 @@ fn evict(rig: &mut Rig, reference: &mut Reference, seed: u64, step: u32) {
     let Request { level, flow, .. } =
         *reference.waiting.iter().find(is_victim).expect("the victim was waiting");
     assert_eq!(level, lowest, "{case}");
-    let weight = |flow: u64, tombstones: bool| -> u32 {
+    // The cost of the requests for the weight of the flow, as a fraction.
+    let length = |flow: u64, tombstones: bool| -> (u64, u64) {
         let all = reference.waiting.iter().filter(|request| request.is_of(level, flow));
-        all.filter(|request| tombstones || !request.gone).map(|request| request.cost).sum()
+        let counted = all.filter(|request| tombstones || !request.gone);
+        let cost: u32 = counted.map(|request| request.cost).sum();
+        (cost.into(), reference.flows.get(&(level, flow)).map_or(1, |flow| flow.weight))
     };
-    let all_flows = reference.waiting.iter().map(|request| request.flow);
-    assert!(all_flows.clone().all(|other| weight(flow, true) >= weight(other, false)), "{case}");
+    let victims = length(flow, true);
+    let is_shorter = |other| {
+        let other = length(other, false);
+        other.0 * victims.1 <= victims.0 * other.1
+    };
+    let mut all_flows = reference.waiting.iter().map(|request| request.flow);
+    assert!(all_flows.all(is_shorter), "{case}");
     let live = reference.waiting.iter().filter(is_live);
     let oldest = live.clone().find(|request| request.is_of(level, flow));
     assert_eq!(oldest.map(|request| request.id), Some(victim), "{case}");

@@ -97,6 +97,20 @@ pub fn unequal_work(seed: u64, length: Duration) -> Report {
     play(&scenario, seed, || layer(Order::AdaptiveLifo))
 }
 
+/// The weights of the flows in [`weights`].
+pub const WEIGHTS: [u32; 3] = [1, 2, 4];
+
+/// Three flows with these weights and requests that take so many milliseconds, each at twice the
+/// capacity.
+pub fn weights(work: [u64; 3], capacity: usize, seed: u64, length: Duration) -> Report {
+    let sources = (0..3).map(|nth: usize| {
+        let source = Source::load(2.0).work(MS * work[nth] as u32).weight(WEIGHTS[nth]);
+        source.flow(Flow::One(nth as u64))
+    });
+    let scenario = Scenario::steady(sources.collect(), Patience::of(MS * 500), length);
+    play(&scenario, seed, || layer_with(Order::AdaptiveLifo, SERVERS, capacity))
+}
+
 /// Four flows that together ask for four times the capacity, and 200 that ask for a thousandth
 /// each.
 pub fn many_small(seed: u64, length: Duration) -> Report {

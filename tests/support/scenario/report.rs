@@ -97,6 +97,20 @@ impl Report {
         sum * sum / (got.len() as f64 * squares)
     }
 
+    /// How far the source that is worst off is from what its weight entitles it to, of what all
+    /// got: 0.01 when it is one per cent too much or too little.
+    pub fn off_weights(&self, weights: &[u32]) -> f64 {
+        let all: f64 = self.by_source.iter().map(|tally| tally.work.as_secs_f64()).sum();
+        let weighs = |weight: &u32| f64::from(*weight) / f64::from(weights.iter().sum::<u32>());
+        let due = weights.iter().map(|weight| all * weighs(weight));
+        let off = self
+            .by_source
+            .iter()
+            .zip(due)
+            .map(|(tally, due)| (tally.work.as_secs_f64() / due - 1.0).abs());
+        off.fold(0.0, f64::max)
+    }
+
     /// How long after `end` it took until half a second went by in which 95 % were served of what
     /// was `calm`ly, with the same arrivals and no trouble.
     pub fn recovery(&self, calm: &Self, end: Duration) -> Option<Duration> {

@@ -14,6 +14,8 @@ pub struct Source {
     pub work: Duration,
     pub priority: Priority,
     pub flow: Flow,
+    /// The weight of the flow.
+    pub weight: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +66,7 @@ impl Source {
     /// Requests like all others, at so many times the capacity.
     pub fn load(load: f64) -> Self {
         let (priority, flow) = (Priority::Normal, Flow::None);
-        Self { name: "all", rate: load * CAPACITY, work: WORK, priority, flow }
+        Self { name: "all", rate: load * CAPACITY, work: WORK, priority, flow, weight: 1 }
     }
 
     pub fn named(self, name: &'static str) -> Self {
@@ -73,6 +75,10 @@ impl Source {
 
     pub fn flow(self, flow: Flow) -> Self {
         Self { flow, ..self }
+    }
+
+    pub fn weight(self, weight: u32) -> Self {
+        Self { weight, ..self }
     }
 
     pub fn priority(self, priority: Priority) -> Self {

@@ -177,7 +177,7 @@ impl<'a> World<'a> {
 
     fn arrive(&mut self, source: usize) -> u64 {
         let from = &self.scenario.sources[source];
-        let class = Class::new().priority(from.priority);
+        let class = Class::new().priority(from.priority).weight(from.weight);
         let class = match from.flow {
             Flow::None => class,
             Flow::One(flow) => class.flow(flow),

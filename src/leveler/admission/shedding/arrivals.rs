@@ -3,7 +3,7 @@ use super::{
     demand::FlowDemand,
 };
 use crate::{
-    class::Priority,
+    class::Rank,
     sync::figure::{AtomicU32, Ordering::Relaxed},
 };
 
@@ -20,18 +20,18 @@ impl Arrivals {
     }
 
     /// Counts a request. Returns the shed level; level 0 is the last to be refused.
-    pub(super) fn count(&self, priority: Priority, flow: u64, cohort: u64) -> u32 {
-        let level = priority.index() as u32 * COHORTS + (cohort % u64::from(COHORTS)) as u32;
+    pub(super) fn count(&self, rank: Rank, cohort: u64) -> u32 {
+        let level = rank.priority.index() as u32 * COHORTS + (cohort % u64::from(COHORTS)) as u32;
         if let Some(count) = self.counts.get(level as usize) {
             count.fetch_add(1, Relaxed);
         }
-        self.demand.count(priority, flow);
+        self.demand.count(rank);
         level
     }
 
     /// Returns whether the flow has asked for at most a fair share.
-    pub(super) fn is_light(&self, priority: Priority, flow: u64) -> bool {
-        self.demand.is_light(priority, flow)
+    pub(super) fn is_light(&self, rank: Rank) -> bool {
+        self.demand.is_light(rank)
     }
 
     /// Takes the counts of the ending window.

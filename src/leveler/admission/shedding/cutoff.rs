@@ -110,10 +110,11 @@ fn first_refused(arrived: &[u32; SHED_LEVELS], room: f64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{super::arrivals::Arrivals, *};
+    use crate::class::Rank;
 
     fn arrive(arrivals: &Arrivals, priority: Priority, count: u64) {
         for nth in 0..count {
-            arrivals.count(priority, nth, nth);
+            arrivals.count(Rank { priority, flow: nth, ..Rank::default() }, nth);
         }
     }
 

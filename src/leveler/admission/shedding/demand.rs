@@ -2,9 +2,9 @@
 
 use super::cutoff::Cut;
 use crate::{
-    class::Priority,
+    class::{Priority, Rank},
     rng::mix,
-    sync::figure::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::figure::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
 const LEVELS: usize = Priority::ALL.len();
@@ -24,6 +24,8 @@ const DECAY: f64 = 7.0 / 8.0;
 #[derive(Debug)]
 pub(super) struct FlowDemand {
     cells: [[AtomicU32; CELLS]; LEVELS],
+    /// The weight of the flow that came last, for each cell.
+    shares: [[AtomicU16; CELLS]; LEVELS],
     /// A bit for each cell of the priority with the cutoff. Set if the cell is light.
     light: [AtomicU64; CELLS / 64],
     /// The index of the priority with the cutoff, or `LEVELS`.
@@ -34,19 +36,25 @@ impl FlowDemand {
     pub(super) fn new() -> Self {
         Self {
             cells: [const { [const { AtomicU32::new(0) }; CELLS] }; LEVELS],
+            shares: [const { [const { AtomicU16::new(1) }; CELLS] }; LEVELS],
             light: [const { AtomicU64::new(0) }; CELLS / 64],
             level: AtomicU32::new(LEVELS as u32),
         }
     }
 
-    pub(super) fn count(&self, priority: Priority, flow: u64) {
-        self.cells[priority.index()][cell(flow)].fetch_add(1, Relaxed);
+    pub(super) fn count(&self, rank: Rank) {
+        let (level, cell) = (rank.priority.index(), cell(rank.flow));
+        self.cells[level][cell].fetch_add(1, Relaxed);
+        let share = &self.shares[level][cell];
+        if share.load(Relaxed) != rank.share {
+            share.store(rank.share, Relaxed);
+        }
     }
 
     /// Returns whether the flow has asked for at most a fair share.
-    pub(super) fn is_light(&self, priority: Priority, flow: u64) -> bool {
-        let cell = cell(flow);
-        self.level.load(Relaxed) == priority.index() as u32
+    pub(super) fn is_light(&self, rank: Rank) -> bool {
+        let cell = cell(rank.flow);
+        self.level.load(Relaxed) == rank.priority.index() as u32
             && self.light[cell / 64].load(Relaxed) >> (cell % 64) & 1 == 1
     }
 
@@ -54,11 +62,14 @@ impl FlowDemand {
     /// weight of all windows in the counts.
     pub(super) fn on_window(&self, cut: Option<Cut>, remembered: f64) {
         if let Some(Cut { priority, room }) = cut {
-            let demand = self.cells[priority].each_ref().map(|cell| cell.load(Relaxed));
-            let share = fair_share(demand, room * remembered);
-            for (word, demand) in self.light.iter().zip(demand.chunks(64)) {
-                let bits = demand.iter().enumerate();
-                let light = bits.filter(|(_, demand)| f64::from(**demand) <= share);
+            let demands: [Demand; CELLS] = std::array::from_fn(|cell| Demand {
+                asked: self.cells[priority][cell].load(Relaxed).into(),
+                share: self.shares[priority][cell].load(Relaxed).into(),
+            });
+            let fair = fair_share(demands, room * remembered);
+            for (word, demands) in self.light.iter().zip(demands.chunks(64)) {
+                let bits = demands.iter().enumerate();
+                let light = bits.filter(|(_, demand)| demand.for_its_share() <= fair);
                 word.store(light.map(|(bit, _)| 1 << bit).sum(), Relaxed);
             }
         }
@@ -80,16 +91,31 @@ fn cell(flow: u64) -> usize {
     (mix(flow) >> 32) as usize % CELLS
 }
 
-/// Returns the most given to any flow when `room` is shared max-min fairly among demands.
-fn fair_share(mut demands: [u32; CELLS], room: f64) -> f64 {
-    demands.sort_unstable();
+/// What a flow has asked for, and the weight of the flow.
+#[derive(Clone, Copy, Debug)]
+struct Demand {
+    asked: f64,
+    share: f64,
+}
+
+impl Demand {
+    fn for_its_share(self) -> f64 {
+        self.asked / self.share
+    }
+}
+
+/// Returns the most given to a flow of weight 1 when `room` is shared max-min fairly among demands,
+/// in the ratio of their weights.
+fn fair_share(mut demands: [Demand; CELLS], room: f64) -> f64 {
+    demands.sort_unstable_by(|one, other| one.for_its_share().total_cmp(&other.for_its_share()));
     let mut left = room;
-    for (nth, demand) in demands.into_iter().enumerate() {
-        let others = (CELLS - nth) as f64;
-        if f64::from(demand) * others > left {
-            return left / others;
+    let mut shares: f64 = demands.iter().map(|demand| demand.share).sum();
+    for demand in demands {
+        if demand.for_its_share() * shares > left {
+            return left / shares;
         }
-        left -= f64::from(demand);
+        left -= demand.asked;
+        shares -= demand.share;
     }
     f64::INFINITY
 }
@@ -101,34 +127,53 @@ mod tests {
     /// The index of [`Priority::Normal`].
     const NORMAL: usize = 2;
 
+    fn of(flow: u64) -> Rank {
+        Rank { flow, ..Rank::default() }
+    }
+
     #[test]
     fn those_who_ask_for_little_are_told_from_the_one_who_floods() {
         let demand = FlowDemand::new();
-        (0..40).flat_map(|flow| [flow; 3]).for_each(|flow| demand.count(Priority::Normal, flow));
-        (0..500).for_each(|_| demand.count(Priority::Normal, 99));
+        (0..40).flat_map(|flow| [flow; 3]).for_each(|flow| demand.count(of(flow)));
+        (0..500).for_each(|_| demand.count(of(99)));
         demand.on_window(Some(Cut { priority: NORMAL, room: 200.0 }), 1.0);
-        assert!((0..40).all(|flow| demand.is_light(Priority::Normal, flow)));
-        assert!(!demand.is_light(Priority::Normal, 99));
-        assert!(!demand.is_light(Priority::Low, 1), "the cut is not there");
+        assert!((0..40).all(|flow| demand.is_light(of(flow))));
+        assert!(!demand.is_light(of(99)));
+        let low = Rank { priority: Priority::Low, ..of(1) };
+        assert!(!demand.is_light(low), "the cut is not there");
         demand.on_window(None, 1.0);
-        assert!(!demand.is_light(Priority::Normal, 1));
+        assert!(!demand.is_light(of(1)));
+    }
+
+    #[test]
+    fn a_flow_of_weight_four_asks_for_little_up_to_four_shares() {
+        let demand = FlowDemand::new();
+        let of = |nth| Rank { share: if nth == 0 { 4 } else { 1 }, ..of(nth) };
+        // Room for 10 of each weight.
+        (0..4).flat_map(|flow| vec![flow; 30]).for_each(|flow| demand.count(of(flow)));
+        demand.on_window(Some(Cut { priority: NORMAL, room: 70.0 }), 1.0);
+        assert_eq!([0, 1, 2, 3].map(|flow| demand.is_light(of(flow))), [true, false, false, false]);
     }
 
     #[test]
     fn among_equals_nobody_is_light() {
         let demand = FlowDemand::new();
-        (0..20_000).for_each(|flow| demand.count(Priority::Normal, flow));
+        (0..20_000).for_each(|flow| demand.count(of(flow)));
         demand.on_window(Some(Cut { priority: NORMAL, room: 10_000.0 }), 1.0);
-        let light = (0..20_000).filter(|flow| demand.is_light(Priority::Normal, *flow)).count();
+        let light = (0..20_000).filter(|flow| demand.is_light(of(*flow))).count();
         assert!(light < 200, "{light} of 20 000");
     }
 
     #[test]
     fn a_share_is_what_is_left_for_those_who_ask_for_more() {
-        let mut loads = [0; CELLS];
-        loads[..4].copy_from_slice(&[1, 2, 10, 10]);
+        let mut loads = [Demand { asked: 0.0, share: 1.0 }; CELLS];
+        for (load, asked) in loads.iter_mut().zip([1.0, 2.0, 10.0, 10.0]) {
+            load.asked = asked;
+        }
         assert_eq!(fair_share(loads, 23.0), f64::INFINITY);
         assert_eq!(fair_share(loads, 9.0), 3.0);
         assert_eq!(fair_share(loads, 4.0), 1.0);
+        loads[2].share = 3.0;
+        assert_eq!(fair_share(loads, 11.0), 2.0);
     }
 }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{arrivals::Arrivals, cutoff::OPEN};
 use crate::{
-    class::{NO_FLOW, Priority, Rank},
+    class::{NO_FLOW, Priority},
     flow_key::FlowKey,
     leveler::admission::{arrival::Arrival, occupancy::Occupancy},
     rng::{mix, seed},
@@ -82,7 +82,7 @@ impl Shedder {
         if !self.has_priorities.load(Relaxed) {
             self.has_priorities.store(true, Relaxed);
         }
-        let Rank { priority, flow, .. } = arrival.rank;
+        let rank = arrival.rank;
         // The hash that all processes agree on.
         let agreed = arrival.flow;
         let cohort = if agreed == NO_FLOW {
@@ -91,7 +91,7 @@ impl Shedder {
         } else {
             mix(self.cohort_key.map(agreed) ^ mix(self.hour.load(Relaxed)))
         };
-        let level = self.arrivals.count(priority, flow, cohort);
+        let level = self.arrivals.count(rank, cohort);
         let mut cutoff = self.cutoff.load(Relaxed);
         if cutoff != OPEN && occupancy.queued() == 0 && is_slot_free() {
             // The overload is over. The drain task would notice at the end of the window.
@@ -99,8 +99,8 @@ impl Shedder {
             cutoff = OPEN;
         }
         level < cutoff
-            || self.arrivals.is_light(priority, flow)
-            || occupancy.weight_of(priority) < limit.div_ceil(KEPT_PART) as u64
+            || self.arrivals.is_light(rank)
+            || occupancy.weight_of(rank.priority) < limit.div_ceil(KEPT_PART) as u64
             || self.micros(arrival.now()) > self.until.load(Relaxed)
     }
 
