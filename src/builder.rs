@@ -229,6 +229,21 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
+    /// Limits the slots that each [flow](crate::Class::flow) holds at once, in all priorities: a
+    /// bulkhead for each tenant. Requests beyond that wait, although slots are free, and hold up
+    /// their own flow only. If they find the queue full, they are refused with
+    /// [`Reason::Full`](crate::error::Reason::Full), and
+    /// [`is_over_share`](crate::error::Rejected::is_over_share) says so.
+    ///
+    /// A request of a greater [cost](crate::Class::cost) than `limit` runs alone in its flow. Flows
+    /// alone are limited, and not [bypassing](crate::Class::bypass) requests. Requests with a flow
+    /// go through the drain task, even if nothing waits. Nested calls of a full flow are refused
+    /// unless something bounds their wait. 1 or more. Default is no limit for flows.
+    pub fn flow_limit(mut self, limit: usize) -> Self {
+        self.config.line.flow_limit = Some(limit);
+        self
+    }
+
     /// Sets the secret by which flows are chosen for refusal under lasting overload.
     ///
     /// Processes with one secret refuse the same flows. Default is a random one for each leveler.
@@ -352,13 +367,13 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// A [`BuildError`] names the setting, the value and the allowed values, for:
     ///
     /// - a limit of 0, or no limit by `concurrency` or an algorithm
-    /// - a capacity, limit, `exact_flows` or `bypass_limit` above 536 869 887 (2²⁹ − 1025)
+    /// - a capacity, limit, `exact_flows`, `flow_limit` or `bypass_limit` above 2²⁹ − 1025
     /// - a `max_wait`, `controlled_delay` or `body_idle` of zero
     /// - a `lifo_after` below 1 ms
     /// - a `guaranteed_share` outside 0…0.25
     /// - a `rate` of 0, in no time or in more than 100 years
     /// - a `rate_burst` of 0
-    /// - `exact_flows` of 0, or `watch_flows` above 65 536
+    /// - `exact_flows` or `flow_limit` of 0, or `watch_flows` above 65 536
     /// - `Execution::Caller` with `Abandon::Finish`
     /// - an algorithm of [`Settings`] that is `custom`, that lacks its target or has a parameter of
     ///   another algorithm, or with bounds of 0 or in the wrong order

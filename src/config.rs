@@ -77,6 +77,7 @@ impl From<Settings> for Config {
             exact_flows,
             watch_flows,
             bypass_limit,
+            flow_limit,
             rate,
             rate_burst,
             abandon,
@@ -96,7 +97,14 @@ impl From<Settings> for Config {
                 Concurrency::Adaptive(adaptive) => Limit::Loaded(adaptive),
             }),
             overflow,
-            line: Rules { order, lifo_after, delay, guaranteed_share, dedicated_queues },
+            line: Rules {
+                order,
+                lifo_after,
+                delay,
+                guaranteed_share,
+                dedicated_queues,
+                flow_limit,
+            },
             rate,
             rate_burst,
             max_wait,
@@ -174,6 +182,9 @@ impl Config {
                 format!("1 to {MAX_COUNT}"),
             ));
         }
+        if let Some(limit) = line.flow_limit.filter(|limit| !is_flow_limit(*limit)) {
+            return Err(flow_limit_error("flow_limit", limit));
+        }
         if let Some(age) = line.lifo_after.filter(|age| *age < MIN_THRESHOLD) {
             let allowed = "1 ms or more (for always the newest first, set `Order::Lifo`)";
             return Err(BuildError::new("lifo_after", format!("{age:?}"), allowed));
@@ -221,6 +232,16 @@ impl Config {
         };
         if enabled { Ok((given, algorithm)) } else { Ok((given.switched_off(MAX_COUNT), None)) }
     }
+}
+
+/// Returns whether a limit for flows makes sense.
+pub(crate) fn is_flow_limit(limit: usize) -> bool {
+    (1..=MAX_COUNT).contains(&limit)
+}
+
+/// Returns the error of a limit for flows that makes no sense.
+pub(crate) fn flow_limit_error(setting: &'static str, limit: usize) -> BuildError {
+    BuildError::new(setting, limit, format!("1 to {MAX_COUNT}"))
 }
 
 impl fmt::Debug for Limit {

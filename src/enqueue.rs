@@ -181,6 +181,11 @@ where
     if !core.admission.may_dispatch(arrival.rank.cost as usize) {
         return true;
     }
+    let rank = arrival.rank;
+    if core.admission.flow_limit.concerns(rank) && core.link.backlog().queue.is_flow_full(rank.flow)
+    {
+        return true;
+    }
     let is_unready = inner.is_unready(&mut CallContext::capture(core));
     // The poll left no waker, so the drain task has to poll again.
     core.ask_again(inner.id());

@@ -3,6 +3,7 @@ use std::sync::Weak;
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
+    config::{flow_limit_error, is_flow_limit},
     error::{BuildError, Reason},
     future::Changed,
     leveler::{
@@ -91,7 +92,7 @@ impl Handle {
     /// Applies settings to the running leveler, as after a change of a file. All are checked first.
     ///
     /// With immediate effect, each as by the method of its name: `capacity`, `max_wait`,
-    /// `bypass_limit`, `rate`, `rate_burst` and `concurrency`. A limit in numbers is
+    /// `bypass_limit`, `flow_limit`, `rate`, `rate_burst` and `concurrency`. A limit in numbers is
     /// [set](Self::set_limit). The algorithm of the builder, with the same parameters, gets the
     /// limit [back](Self::resume_adaptive); another algorithm needs a new layer.
     ///
@@ -249,6 +250,26 @@ impl Handle {
         if self.is_enabled() {
             self.leveler.core.admission.set_bypass_limit(limit);
         }
+    }
+
+    /// Sets how much each flow may run at once, as
+    /// [`Builder::flow_limit`](crate::Builder::flow_limit) does; `None` is no limit for flows.
+    ///
+    /// A lower limit takes effect as calls of the flow finish. Calls that were dispatched while there
+    /// was no limit are not counted: a flow may run as many more.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError`] if `limit` is 0 or above 536 869 887 (2²⁹ − 1025); then nothing changes.
+    pub fn set_flow_limit(&self, limit: impl Into<Option<usize>>) -> Result<(), BuildError> {
+        let limit = limit.into();
+        if let Some(limit) = limit.filter(|limit| !is_flow_limit(*limit)) {
+            return Err(flow_limit_error("set_flow_limit", limit));
+        }
+        if self.is_enabled() {
+            self.leveler.core.set_flow_limit(limit);
+        }
+        Ok(())
     }
 
     /// Sets the capacity, with immediate effect. After lowering the capacity, waiting requests

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use self::waiting::{Waiter, Waiting};
 use crate::{
-    class::{Class, Priority, Rank},
+    class::{Class, NO_FLOW, Priority, Rank},
     error::Reason,
     limit::{Algorithm, Load, Outcome, Sample},
     options::Order,
-    queue::{ChargeId, Entry},
+    queue::{Charge, ChargeId, Entry, FlowRight},
     sync::figure::AtomicBool,
 };
 
@@ -70,6 +70,7 @@ pub struct Model {
     capacity: usize,
     algorithm: Box<dyn Algorithm>,
     max_wait: Option<Duration>,
+    flow_limit: Option<usize>,
     waiting: Waiting,
     /// Calls without a wait, until `start` returns their ids.
     direct: VecDeque<u64>,
@@ -89,6 +90,7 @@ struct Running {
     priority: Priority,
     slots: usize,
     charge: Option<ChargeId>,
+    right: Option<FlowRight>,
 }
 
 /// The weight of the newest call in a mean service time: a fiftieth, as in the layer. More follows
@@ -109,6 +111,7 @@ impl Model {
             capacity,
             algorithm: Box::new(limit),
             max_wait: None,
+            flow_limit: None,
             waiting: Waiting::new(Order::default()),
             direct: VecDeque::new(),
             running: HashMap::new(),
@@ -124,6 +127,7 @@ impl Model {
     #[must_use]
     pub fn order(mut self, order: Order) -> Self {
         self.waiting = Waiting::new(order);
+        self.waiting.set_flow_limit(self.flow_limit);
         self
     }
 
@@ -131,6 +135,15 @@ impl Model {
     #[must_use]
     pub fn max_wait(mut self, max_wait: Duration) -> Self {
         self.max_wait = Some(max_wait);
+        self
+    }
+
+    /// Sets the [limit of each flow](crate::Builder::flow_limit), before anything arrives. Default
+    /// is none. 0 counts as 1.
+    #[must_use]
+    pub fn flow_limit(mut self, limit: usize) -> Self {
+        self.flow_limit = Some(limit.max(1));
+        self.waiting.set_flow_limit(self.flow_limit);
         self
     }
 
@@ -172,9 +185,11 @@ impl Model {
         // The deadline wins a tie, as in the layer.
         let late = deadline.into_iter().chain(max_wait).min_by_key(|(at, _)| *at);
         let asked = class.rank.cost as usize;
-        if self.queued() == 0 && self.taken + weight <= self.slots() && self.limit() >= 1.0 {
+        let may_be_direct =
+            self.limit() >= 1.0 && (self.flow_limit.is_none() || rank.flow == NO_FLOW);
+        if may_be_direct && self.queued() == 0 && self.taken + weight <= self.slots() {
             // As in the layer, a direct call is never queued, and charges no flow.
-            self.run(id, rank.priority, weight, now, Duration::ZERO, None);
+            self.run(id, rank.priority, weight, now, Duration::ZERO, &Charge::default());
             self.direct.push_back(id);
             return Ok(());
         }
@@ -208,15 +223,15 @@ impl Model {
         };
         let Entry { item, admitted, .. } = entry;
         let wait = now.saturating_duration_since(admitted);
-        self.run(item.id, item.rank.priority, item.asked.min(all), now, wait, charge);
+        self.run(item.id, item.rank.priority, item.asked.min(all), now, wait, &charge);
         Some(item.id)
     }
 
     /// Ends a running call with an outcome. Without a running call of this `id` nothing happens.
     pub fn finish(&mut self, id: u64, now: Instant, outcome: Outcome) {
-        let Some(Running { sample, priority, slots, charge }) = self.running.remove(&id) else {
-            return;
-        };
+        let Some(ended) = self.running.remove(&id) else { return };
+        let Running { sample, priority, slots, charge, right } = ended;
+        right.into_iter().for_each(|right| self.waiting.give_back(right));
         let was_full = self.taken >= self.slots();
         self.taken -= slots;
         let sample = Sample {
@@ -239,7 +254,11 @@ impl Model {
 
     /// Tells the limit algorithm the time. The layer does so every 10 ms while calls run or wait.
     pub fn tick(&mut self, now: Instant) {
-        self.algorithm.on_tick(now, &Load::new(self.in_flight(), self.queued()));
+        let queued = match self.flow_limit {
+            None => self.queued(),
+            Some(_) => self.waiting.eligible(),
+        };
+        self.algorithm.on_tick(now, &Load::new(self.in_flight(), queued));
         self.waiting.purge();
     }
 
@@ -272,7 +291,7 @@ impl Model {
         slots: usize,
         now: Instant,
         wait: Duration,
-        charge: Option<ChargeId>,
+        charge: &Charge,
     ) {
         self.taken += slots;
         let sample = Sample {
@@ -281,7 +300,10 @@ impl Model {
             limit_reached: self.taken >= self.slots(),
             ..Sample::new(now, now, Outcome::Success)
         };
-        self.running.insert(id, Running { sample, priority, slots, charge });
+        self.running.insert(
+            id,
+            Running { sample, priority, slots, charge: charge.id, right: charge.right },
+        );
         // Little's law: below a limit of 1, the mean service time divided by the limit is the
         // interval between dispatches.
         let earliest = now.checked_sub(TICK).unwrap_or(now);

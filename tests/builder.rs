@@ -54,6 +54,8 @@ fn impossible_settings_of_the_line_are_named_too() {
         assert_names(error(new().guaranteed_share(share)), "guaranteed_share", &value, "0 to 0.25");
     }
     assert_names(error(new().exact_flows(0)), "exact_flows", "0", "1 to 536869887");
+    assert_names(error(new().flow_limit(0)), "flow_limit", "0", "1 to 536869887");
+    assert_names(error(new().flow_limit(MAX + 1)), "flow_limit", "536869888", "1 to 536869887");
     let short = Duration::from_micros(999);
     assert_names(error(new().lifo_after(short)), "lifo_after", "999µs", "1 ms or more");
     assert_names(error(new().controlled_delay(zero)), "controlled_delay", "0ns", "more than zero");
@@ -85,6 +87,8 @@ fn settings_of_the_line_at_the_edge_are_possible() {
         builder(1, 1).lifo_after(ms),
         builder(1, 1).controlled_delay(None),
         builder(1, 1).bypass_limit(0),
+        builder(1, 1).flow_limit(1),
+        builder(1, 1).flow_limit(MAX),
         builder(1, 1).rate(u32::MAX, Duration::from_nanos(1)).rate_burst(u32::MAX),
         builder(1, 1).rate(1, ms * 1000 * 3600 * 24 * 365),
     ];

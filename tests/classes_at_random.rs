@@ -38,6 +38,7 @@ enum Op {
     /// End one that runs.
     End(usize, bool),
     Limit(usize),
+    FlowLimit(Option<usize>),
     Pause,
     Resume,
     Shut,
@@ -66,6 +67,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => any::<usize>().prop_map(Op::Drop),
         10 => (any::<usize>(), any::<bool>()).prop_map(|(nth, ok)| Op::End(nth, ok)),
         1 => (1..6usize).prop_map(Op::Limit),
+        1 => prop::option::of(1..4usize).prop_map(Op::FlowLimit),
         1 => Just(Op::Pause),
         3 => Just(Op::Resume),
         2 => Just(Op::Shut),
@@ -84,7 +86,11 @@ struct Live {
     call: JoinHandle<Result<u32, BoxError>>,
     /// Places that it has, and slots when it runs.
     weight: usize,
+    asked: usize,
     late: Option<Instant>,
+    /// The flow, and the slots that count against the limit of flows: 0 if there was none.
+    flow: Option<u8>,
+    counts: usize,
 }
 
 struct Play {
@@ -97,6 +103,7 @@ struct Play {
     called: usize,
     capacity: usize,
     limit: usize,
+    flow_limit: Option<usize>,
     is_paused: bool,
     is_shut: bool,
 }
@@ -129,6 +136,10 @@ impl Play {
             Op::Limit(limit) => {
                 self.limit = *limit;
                 self.handle.set_limit(*limit).expect("valid");
+            }
+            Op::FlowLimit(limit) => {
+                self.flow_limit = *limit;
+                self.handle.set_flow_limit(*limit).expect("valid");
             }
             Op::Pause => {
                 self.is_paused = true;
@@ -164,7 +175,9 @@ impl Play {
         let call = tokio::spawn(self.service.call(id));
         // One that costs more than the limit takes all there is.
         let weight = (ask.cost as usize).min(self.limit);
-        self.live.insert(id, Live { call, weight, late });
+        let flow = ask.flow;
+        self.live
+            .insert(id, Live { call, weight, asked: ask.cost as usize, late, flow, counts: 0 });
     }
 
     /// Those in the inner that nobody has ended yet.
@@ -207,6 +220,7 @@ impl Play {
             }
             let slots: usize = running.iter().map(|id| self.live[id].weight).sum();
             assert!(slots <= self.limit, "{running:?} run, after {after:?}, limit {}", self.limit);
+            self.check_flows(&called, after);
         }
         // No request is called twice, nor late.
         for id in &called[self.called..] {
@@ -218,6 +232,9 @@ impl Play {
         // Law 2: nothing waits beside an idle inner.
         let idles = running.is_empty() && !self.is_paused && !self.is_shut;
         assert!(!idles || waiting.is_empty(), "{waiting:?} wait for nothing, after {after:?}");
+        if !self.is_paused && !self.is_shut {
+            self.check_waiting(&waiting, &running, after);
+        }
         // Whoever is late has been told, but for the resolution of timers.
         for id in &waiting {
             let late = self.live[id].late;
@@ -238,6 +255,43 @@ impl Play {
         );
         let removed: u64 = priorities.iter().map(|priority| priority.removed.total()).sum();
         assert_eq!(stats.removed.total(), removed);
+    }
+
+    /// A flow runs no more than its limit, unless that was lowered meanwhile.
+    fn check_flows(&mut self, called: &[u32], after: &Op) {
+        let Some(limit) = self.flow_limit else { return };
+        for id in &called[self.called..] {
+            let Some(flow) = self.live.get(id).and_then(|live| live.flow) else { continue };
+            if let Some(live) = self.live.get_mut(id) {
+                live.counts = live.weight.min(limit);
+            }
+            let slots: usize = self.slots_of(flow);
+            assert!(slots <= limit, "flow {flow} has {slots} of {limit} slots, after {after:?}");
+        }
+    }
+
+    fn slots_of(&self, flow: u8) -> usize {
+        self.live.values().filter(|live| live.flow == Some(flow)).map(|live| live.counts).sum()
+    }
+
+    /// While slots are free, nothing waits but what needs more than are left, or whose flow does.
+    fn check_waiting(&self, waiting: &[u32], running: &[u32], after: &Op) {
+        let taken: usize = running.iter().map(|id| self.live[id].weight).sum();
+        let free = self.limit.saturating_sub(taken);
+        let heaviest = |ids: &mut dyn Iterator<Item = &Live>| ids.map(|live| live.asked).max();
+        // A heavy request is not overtaken by those of its priority that it holds up.
+        if free < heaviest(&mut waiting.iter().map(|id| &self.live[id])).unwrap_or(0) {
+            return;
+        }
+        for id in waiting {
+            let flow = self.live[id].flow;
+            let is_full = flow.zip(self.flow_limit).is_some_and(|(flow, limit)| {
+                let of_flow = |live: &&Live| live.flow == Some(flow);
+                let most = heaviest(&mut self.live.values().filter(of_flow)).unwrap_or(0);
+                self.slots_of(flow) + most.min(limit) > limit
+            });
+            assert!(is_full, "{id} waits beside {free} free slots, after {after:?}");
+        }
     }
 
     /// Law 3: so much may be held, unless the limit was lowered.
@@ -280,10 +334,15 @@ async fn play(
     order: Order,
     overflow: Overflow,
     size: [usize; 2],
+    flow_limit: Option<usize>,
     ops: &[Op],
 ) {
     let [capacity, limit] = size;
-    let layer = builder(capacity, limit)
+    let mut builder = builder(capacity, limit);
+    if let Some(limit) = flow_limit {
+        builder = builder.flow_limit(limit);
+    }
+    let layer = builder
         .execution(execution)
         .order(order)
         .overflow(overflow)
@@ -300,6 +359,7 @@ async fn play(
         called: 0,
         capacity,
         limit,
+        flow_limit,
         is_paused: false,
         is_shut: false,
     };
@@ -332,6 +392,7 @@ proptest! {
         evicts in any::<bool>(),
         capacity in 0..6usize,
         limit in 1..5usize,
+        flow_limit in prop::option::of(1..4usize),
         ops in prop::collection::vec(op(), 1..100),
     ) {
         let overflow = if evicts { Overflow::EvictOldest } else { Overflow::Reject };
@@ -341,7 +402,7 @@ proptest! {
                 .start_paused(true)
                 .build()
                 .expect("a runtime");
-            runtime.block_on(play(execution, order, overflow, [capacity, limit], &ops));
+            runtime.block_on(play(execution, order, overflow, [capacity, limit], flow_limit, &ops));
         }
     }
 }

@@ -30,6 +30,7 @@ fn all_set() -> Settings {
     settings.exact_flows = 9;
     settings.watch_flows = 11;
     settings.bypass_limit = 2;
+    settings.flow_limit = Some(5);
     settings.rate = Some(Rate::new(100, Duration::from_secs(90)));
     settings.rate_burst = 4;
     settings.abandon = Abandon::Finish;
@@ -88,6 +89,7 @@ fn settings_are_those_of_the_methods_of_the_builder() {
         .exact_flows(9)
         .watch_flows(11)
         .bypass_limit(2)
+        .flow_limit(5)
         .rate(100, Duration::from_secs(90))
         .rate_burst(4)
         .abandon(Abandon::Finish);
@@ -225,12 +227,14 @@ async fn settings_follow_what_a_handle_changes() {
     handle.set_limit(30).expect("valid");
     handle.set_max_wait(None);
     handle.set_bypass_limit(20);
+    handle.set_flow_limit(6).expect("valid");
     handle.set_rate(Some((10, MS))).expect("valid");
     let mut expected = all_set();
     expected.capacity = 70;
     expected.concurrency = Some(30.into());
     expected.max_wait = None;
     expected.bypass_limit = 20;
+    expected.flow_limit = Some(6);
     expected.rate = Some(Rate::new(10, MS));
     assert_eq!(handle.settings(), expected);
     handle.set_rate(None).expect("valid");

@@ -28,6 +28,7 @@ async fn nothing_is_limited_refused_classified_or_late() {
             .max_wait(Duration::from_millis(1))
             .abandon(Abandon::Finish)
             .bypass_limit(0)
+            .flow_limit(1)
             .classify_request(|_: &u32| -> Class { panic!("nobody asks") })
             .build()
             .expect("valid");
@@ -116,6 +117,7 @@ async fn a_handle_changes_nothing_but_shuts_down() {
     handle.set_max_wait(Some(Duration::ZERO));
     handle.set_rate(Some((1, Duration::from_secs(60)))).expect("valid");
     handle.set_bypass_limit(0);
+    handle.set_flow_limit(1).expect("valid");
     assert!(!handle.resume_adaptive());
     let mut on = settings.clone();
     on.enabled = true;

@@ -129,7 +129,13 @@ impl Core {
 
     /// Feeds the time to the algorithm, and applies the new limit.
     pub(crate) fn on_tick(&self, now: Instant) {
-        let load = Load::new(self.admission.running(), self.admission.occupancy.queued());
+        let Admission { occupancy, flow_limit, .. } = &self.admission;
+        // Held flows wait for their own calls, and not for the limit.
+        let queued = match flow_limit.get() {
+            None => occupancy.queued(),
+            Some(_) => occupancy.eligible(),
+        };
+        let load = Load::new(self.admission.running(), queued);
         let store = |limit| self.admission.store_asked_limit(limit);
         let stored = self.limiter.tell(|algorithm| algorithm.on_tick(now, &load), store);
         self.on_limit_stored(stored);
@@ -170,6 +176,16 @@ impl Core {
         self.on_limit_stored(stored);
         self.wake();
         resumed
+    }
+
+    /// Sets how many slots each flow may run with.
+    pub(crate) fn set_flow_limit(&self, limit: Option<usize>) {
+        let mut backlog = self.link.backlog();
+        // Under the lock: of two setters at once, the same is the last for both.
+        self.admission.flow_limit.set(limit);
+        backlog.queue.set_flow_limit(limit);
+        drop(backlog);
+        self.wake();
     }
 
     /// Returns the pace of dispatches in force.
@@ -235,7 +251,7 @@ impl Core {
 
     /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
     pub(crate) fn refuse(&self, why: Refusal, rank: Rank) -> Rejected {
-        let Admission { counters, occupancy, .. } = &self.admission;
+        let Admission { counters, occupancy, flow_limit, .. } = &self.admission;
         let reason = why.reason();
         let before = counters.refused.add(rank.priority, reason);
         self.admission.on_rejected(rank.flow);
@@ -245,7 +261,9 @@ impl Core {
         let mut rejected = self.rejected(reason, Duration::ZERO);
         match why {
             Refusal::MaxWait { waited } => rejected.waited = waited,
-            Refusal::Full => rejected.over_share = occupancy.is_over_share(rank),
+            Refusal::Full => {
+                rejected.over_share = occupancy.is_over_share(rank) || flow_limit.is_full(rank);
+            }
             Refusal::CutOff => {
                 // Not before the cutoff moves again, however short the queue.
                 let soon = WINDOW.as_secs_f32();

@@ -22,6 +22,7 @@ pub(crate) fn settings(core: &Core) -> Settings {
         concurrency: Some(found.unwrap_or_else(limit)),
         max_wait: admission.max_wait.get().get(),
         bypass_limit: admission.bypass_limit(),
+        flow_limit: admission.flow_limit.get(),
         rate,
         rate_burst: burst,
         ..given
@@ -47,6 +48,7 @@ fn given_settings(given: &Given) -> Settings {
         exact_flows: line.dedicated_queues,
         watch_flows: given.watch_flows,
         bypass_limit: given.bypass_limit,
+        flow_limit: line.flow_limit,
         rate: given.pacing.rate,
         rate_burst: given.pacing.burst,
         abandon: *abandon,
@@ -66,6 +68,9 @@ pub(crate) fn apply(core: &Core, to: &Settings) -> Result<Vec<&'static str>, Bui
     core.admission.set_capacity(to.capacity);
     core.admission.max_wait.set(to.max_wait);
     core.admission.set_bypass_limit(to.bypass_limit);
+    if core.admission.flow_limit.get() != to.flow_limit {
+        core.set_flow_limit(to.flow_limit);
+    }
     let pacing = Pacing { rate: to.rate, burst: to.rate_burst };
     if pacing != core.pacing() {
         core.set_pacing(|_| pacing);
@@ -132,6 +137,7 @@ fn live_differences(now: &Settings, to: &Settings) -> impl Iterator<Item = &'sta
         ("capacity", now.capacity != to.capacity),
         ("max_wait", now.max_wait != to.max_wait),
         ("bypass_limit", now.bypass_limit != to.bypass_limit),
+        ("flow_limit", now.flow_limit != to.flow_limit),
         ("rate", now.rate != to.rate),
         ("rate_burst", now.rate_burst != to.rate_burst),
     ];

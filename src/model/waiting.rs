@@ -12,7 +12,7 @@ use crate::{
     class::{Priority, Rank},
     error::Reason,
     options::Order,
-    queue::{ChargeId, Entry, Gone, Next, Queue, QueueItem, Rules, Times},
+    queue::{Charge, ChargeId, Entry, FlowRight, Gone, Next, Queue, QueueItem, Rules, Times},
     sync::figure::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -44,6 +44,10 @@ impl QueueItem for Arc<Waiter> {
         self.gone.load(Relaxed)
     }
 
+    fn asked(&self) -> u32 {
+        self.asked as u32
+    }
+
     fn late(&self) -> Option<Instant> {
         self.late.map(|(at, _)| at)
     }
@@ -59,6 +63,15 @@ impl Waiting {
             removed: VecDeque::new(),
             gone: Gone::default(),
         }
+    }
+
+    pub(super) fn set_flow_limit(&mut self, limit: Option<usize>) {
+        self.queue.set_flow_limit(limit);
+    }
+
+    /// Takes back the right of a call that has ended, to run in its flow.
+    pub(super) fn give_back(&mut self, right: FlowRight) {
+        self.queue.give_back(right);
     }
 
     pub(super) fn queued(&self) -> usize {
@@ -83,7 +96,7 @@ impl Waiting {
         now: Instant,
         times: &Times,
         fits: impl Fn(&Waiter) -> bool,
-    ) -> Option<(Entry<Arc<Waiter>>, Option<ChargeId>)> {
+    ) -> Option<(Entry<Arc<Waiter>>, Charge)> {
         loop {
             let (entry, charge) = match self.queue.pop(now, times)? {
                 Next::Dispatch(entry, charge) => (entry, charge),
@@ -97,7 +110,7 @@ impl Waiting {
                 self.remove(&entry.item, reason);
             } else if fits(&entry.item) {
                 self.leave(&entry.item);
-                return Some((entry, charge.id));
+                return Some((entry, charge));
             } else {
                 self.queue.put_back(entry, &charge);
                 return None;
@@ -141,9 +154,22 @@ impl Waiting {
         self.removed.pop_front()
     }
 
+    /// The number of requests that wait, and not since their flow is held, as the layer counts
+    /// them: by their weight.
+    pub(super) fn eligible(&mut self) -> usize {
+        let held: u64 = match self.queue.summaries(&self.gone) {
+            Some(levels) => levels.iter().map(|level| level.held).sum(),
+            None => 0,
+        };
+        let places = self.places.max(1);
+        let held = places.min(held as usize);
+        (self.queued * (places - held)).div_ceil(places)
+    }
+
     /// Drops the tombstones of the longest flow, as the drain task does after each dispatch.
     pub(super) fn tidy(&mut self) {
         self.queue.summaries(&self.gone);
+        self.queue.take_flow_changes(|_, _| {});
     }
 
     /// Drops the tombstones once there are many.

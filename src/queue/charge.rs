@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::item::QueueId;
+use super::{flow_limit::FlowRight, item::QueueId};
 
 /// The record of a charge: how much a dispatched request was charged, and which queue paid.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +22,8 @@ pub(crate) struct Charge {
     /// The id of the open charge, until the real time is known. `None` without other flows: an
     /// exact charge would then change nothing.
     pub(crate) id: Option<ChargeId>,
+    /// The right to run in the flow, under a limit for each flow. Taken out by the call that runs.
+    pub(crate) right: Option<FlowRight>,
 }
 
 /// Names an open charge. Four bytes, since each running call carries an id.

@@ -10,10 +10,12 @@ use tokio::time::Instant;
 use super::{
     arrival_order::ArrivalOrder,
     charge::{Charge, ChargeId},
+    flow_limit::{FlowLimit, FlowRight, Woken},
     guaranteed_share::{GuaranteedShare, LEVELS},
     heavy_hitters::HeavyHitters,
     item::{Entry, InnerId, QueueId, QueueItem},
     level_summary::{Gone, LevelSummary},
+    next::{Next, Times, Victim},
     open_charges::OpenCharges,
     priority_level::PriorityLevel,
     request_deque::Taken,
@@ -41,34 +43,13 @@ pub(crate) struct FairQueue<T> {
     pub(super) levels: [PriorityLevel<T>; LEVELS],
     guaranteed_share: GuaranteedShare,
     open_charges: OpenCharges,
+    flow_limit: FlowLimit,
     heavy_hitters: HeavyHitters,
     /// The unready inner services, each with the queues of its parked requests, as level and id.
     pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, QueueId)>>,
     next_seq: u64,
     /// Whether a request with a flow has ever come.
     has_flows: bool,
-}
-
-/// The mean service time of each priority, once known.
-pub(crate) type Times = [Option<Duration>; LEVELS];
-
-/// The next request, and the action to take.
-#[derive(Debug)]
-pub(crate) enum Next<T> {
-    /// To be called, and charged already.
-    Dispatch(Entry<T>, Charge),
-    /// To be rejected with the reason.
-    Remove(Entry<T>, Reason),
-}
-
-/// An evicted request.
-#[derive(Debug)]
-pub(crate) struct Victim<T> {
-    pub(crate) entry: Entry<T>,
-    pub(crate) reason: Reason,
-    /// Whether the flow had used up its share: the victim gave way to a request of the same
-    /// priority, and its flow had more waiting than the mean.
-    pub(crate) over_share: bool,
 }
 
 /// The number of tombstones below which a purge, linear in the entries, is not worth the time.
@@ -82,6 +63,7 @@ impl<T: QueueItem> FairQueue<T> {
             levels: std::array::from_fn(|_| PriorityLevel::new()),
             guaranteed_share: GuaranteedShare::new(rules.guaranteed_share),
             open_charges: OpenCharges::default(),
+            flow_limit: FlowLimit::new(rules.flow_limit),
             heavy_hitters: HeavyHitters::new(),
             blocked: HashMap::new(),
             next_seq: 0,
@@ -155,6 +137,10 @@ impl<T: QueueItem> FairQueue<T> {
                 self.begin_arrival_order();
                 return None;
             };
+            let is_limited = self.flow_limit.is_on();
+            if is_limited && self.hold_first(level) {
+                continue;
+            }
             // A single flow has no rival, and needs no charge.
             let is_free =
                 is_only && !self.guaranteed_share.is_owing() && !self.levels[level].has_flows();
@@ -171,6 +157,14 @@ impl<T: QueueItem> FairQueue<T> {
                 self.levels[level].refund(&charge);
                 self.park(entry);
                 continue;
+            }
+            if is_limited && entry.rank.flow != NO_FLOW {
+                charge.right = self.flow_limit.take(entry.rank.flow, entry.most_slots());
+                if charge.right.is_none() {
+                    self.levels[level].refund(&charge);
+                    self.hold_back(entry);
+                    continue;
+                }
             }
             if is_free {
                 return Some(Next::Dispatch(entry, charge));
@@ -212,8 +206,53 @@ impl<T: QueueItem> FairQueue<T> {
         Some((owed.or(first)?, is_only))
     }
 
-    /// Takes back the charge of a request after its dispatch failed.
+    /// Passes over the next queue of a level if its flow runs as much as it may. Returns whether it
+    /// does. Spares a flow with a dedicated queue to have its requests parked one by one.
+    fn hold_first(&mut self, level: usize) -> bool {
+        let first = self.levels[level].first_flow();
+        let Some((id, flow)) = first.filter(|(_, flow)| self.flow_limit.is_full(*flow)) else {
+            return false;
+        };
+        self.levels[level].hold(id);
+        self.flow_limit.hold(flow, level, id);
+        true
+    }
+
+    /// Passes over a popped request and its flow, which has no room for it, until one of the flow's
+    /// calls ends.
+    fn hold_back(&mut self, entry: Entry<T>) {
+        let (flow, level) = (entry.rank.flow, entry.rank.priority.index());
+        let id = self.levels[level].hold_back(entry, &self.rules);
+        self.flow_limit.hold(flow, level, id);
+    }
+
+    /// Takes back the right of a call that has ended, to run in its flow.
+    pub(crate) fn give_back(&mut self, right: FlowRight) {
+        if let Some(woken) = self.flow_limit.give_back(right) {
+            self.unhold(woken);
+        }
+    }
+
+    /// Sets the number of slots that each flow may run with. Calls that run go on.
+    pub(crate) fn set_flow_limit(&mut self, limit: Option<usize>) {
+        self.flow_limit.set(limit).into_iter().for_each(|woken| self.unhold(woken));
+    }
+
+    fn unhold(&mut self, (flow, queues): Woken) {
+        for (level, id) in queues {
+            self.levels[level].unhold(id, flow);
+        }
+    }
+
+    /// The limit on what each flow runs at once.
+    pub(crate) fn flow_limit(&mut self) -> &mut FlowLimit {
+        &mut self.flow_limit
+    }
+
+    /// Takes back the charge of a request after its dispatch failed, and the right to run in its
+    /// flow.
     pub(crate) fn refund(&mut self, charge: &Charge) {
+        charge.right.into_iter().for_each(|right| self.give_back(right));
         charge.id.and_then(|id| self.open_charges.close(id));
         let level = usize::from(charge.level);
         self.levels[level].refund(charge);

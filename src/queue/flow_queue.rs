@@ -1,8 +1,16 @@
 //! A queue of a priority level.
 
-use std::cell::Cell;
+use std::{cell::Cell, time::Duration};
 
-use super::{charge::Estimate, item::QueueItem, request_deque::RequestDeque};
+use tokio::time::Instant;
+
+use super::{
+    charge::{Charge, Estimate},
+    item::{Entry, Hold, QueueId, QueueItem},
+    request_deque::{RequestDeque, Taken},
+    rules::Rules,
+};
+use crate::class::NO_FLOW;
 
 /// A queue of a priority level: the requests, the virtual time, and the mean service time.
 #[derive(Debug)]
@@ -22,6 +30,8 @@ pub(super) struct FlowQueue<T> {
     /// The weight of the flow, as last said: 1 to 1000. That of a shared queue is 1.
     pub(super) share: u16,
     pub(super) estimate: Estimate,
+    /// Whether the flow of a dedicated queue is held: it runs as much as it may.
+    pub(super) is_held: bool,
     /// Whether the heap counts the queue as active: as having an eligible request.
     pub(super) is_active: bool,
     /// The number of the queue's current key in the heap; keys with other numbers are stale.
@@ -57,6 +67,7 @@ impl<T: QueueItem> FlowQueue<T> {
             rest: 0,
             share: 1,
             estimate: Estimate::default(),
+            is_held: false,
             is_active: false,
             key_seq: 0,
             listed: Cell::new(0),
@@ -64,6 +75,50 @@ impl<T: QueueItem> FlowQueue<T> {
             len: 0,
             purged_at: 0,
         }
+    }
+
+    /// Returns whether there is an eligible request.
+    #[inline]
+    pub(super) fn may_go(&self) -> bool {
+        !self.is_held && self.requests.may_go()
+    }
+
+    /// Takes the next request, and charges the queue unless `is_free`. `id` is that of the queue.
+    #[inline]
+    pub(super) fn take(
+        &mut self,
+        id: QueueId,
+        now: Instant,
+        rules: &Rules,
+        service: Option<Duration>,
+        is_free: bool,
+    ) -> Option<(Taken<T>, Charge)> {
+        let taken = self.requests.take(now, rules, service)?;
+        let (cost, share) = match &taken {
+            // Each of the flows in a shared queue has a weight of its own.
+            Taken::Next(entry) if self.kind.is_shared() => (entry.rank.cost, entry.rank.share),
+            Taken::Next(entry) => (entry.rank.cost, self.share),
+            Taken::Overdue(_) | Taken::Tombstone => (0, 1),
+        };
+        let is_free = is_free || cost == 0;
+        let nanos =
+            if is_free { 0 } else { (self.estimate.nanos(service) * f64::from(cost)) as u64 };
+        self.charge(nanos, share);
+        let generation = self.generation;
+        let charge = Charge { queue: id, generation, nanos, cost, share, ..Charge::default() };
+        Some((taken, charge))
+    }
+
+    /// Takes back a popped request whose flow has no room for it: parked in a shared queue, and as
+    /// the next of a dedicated one. Returns whether the queue is shared.
+    pub(super) fn hold_back(&mut self, entry: Entry<T>) -> bool {
+        let is_shared = self.kind.is_shared();
+        if is_shared {
+            self.requests.park(Hold::Flow(entry.rank.flow), entry);
+        } else {
+            self.requests.put_back(entry);
+        }
+        is_shared
     }
 
     /// Charges the queue for `nanos` of the inner's time, at a weight of `share`.
@@ -104,6 +159,14 @@ impl QueueKind {
     #[inline]
     pub(super) fn is_shared(self) -> bool {
         matches!(self, Self::Shared(_))
+    }
+
+    /// Returns the flow of a dedicated queue, if it has one.
+    pub(super) fn flow(self) -> Option<u64> {
+        match self {
+            Self::Dedicated(NO_FLOW) | Self::Shared(_) => None,
+            Self::Dedicated(flow) => Some(flow),
+        }
     }
 }
 

@@ -23,6 +23,15 @@ impl QueueId {
     }
 }
 
+/// The reason to pass over a parked request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Hold {
+    /// The inner is unready.
+    Inner(InnerId),
+    /// The flow, named by its hash, runs as much as it may.
+    Flow(u64),
+}
+
 /// A waiting request. Nobody tells the queue when a request ends; the queue asks.
 pub(crate) trait QueueItem {
     /// Returns whether the request has stopped waiting: it has ended, or the drain task has it in
@@ -33,6 +42,12 @@ pub(crate) trait QueueItem {
     /// items that are never put back.
     fn has_left(&self) -> bool {
         self.is_gone()
+    }
+
+    /// The number of slots that the request asks for, if that may be more than the cost in its rank:
+    /// the limit may have risen since the request came.
+    fn asked(&self) -> u32 {
+        0
     }
 
     /// Returns when the request is late.
@@ -54,5 +69,12 @@ impl<T> Entry<T> {
     /// The number of slots that the request takes.
     pub(crate) fn weight(&self) -> u64 {
         u64::from(self.rank.cost)
+    }
+}
+
+impl<T: QueueItem> Entry<T> {
+    /// The number of slots that the request takes at most.
+    pub(super) fn most_slots(&self) -> u32 {
+        self.rank.cost.max(self.item.asked())
     }
 }

@@ -9,6 +9,8 @@ pub(crate) struct LevelSummary {
     pub(crate) active: usize,
     /// The weights of the active flows together.
     pub(crate) shares: u64,
+    /// The weight of the held flows with dedicated queues, tombstones included.
+    pub(crate) held: u64,
     /// The weight of the first queue to evict from, tombstones included.
     pub(crate) longest: u64,
     /// The weight that the queue has at least without tombstones.

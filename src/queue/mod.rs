@@ -16,6 +16,8 @@
 //!   [charged](Charge) by an estimate, and the real time corrects the charge when the call ends (as
 //!   in Kubernetes' API Priority and Fairness, KEP-1040, and in the virtual token counter of OSDI
 //!   '24). A full queue evicts from the [`LongestQueue`](longest_queue::LongestQueue).
+//! - [`FlowLimit`](flow_limit::FlowLimit) counts what each flow runs with, and which flows are
+//!   passed over meanwhile: the whole of a dedicated queue, or requests parked in a shared one.
 //! - [`FlowTable`](flow_table::FlowTable) finds the queue of a flow. Flows that come again and
 //!   again have dedicated queues; [`HeavyHitters`](heavy_hitters::HeavyHitters) recognizes such
 //!   flows by the majority vote of Boyer and Moore. All other flows share queues by shuffle
@@ -24,7 +26,7 @@
 //!   [`AdaptiveLifo`](adaptive_lifo::AdaptiveLifo) chooses the end to take from,
 //!   [`ControlledDelay`](controlled_delay::ControlledDelay) removes requests from a standing queue
 //!   (as folly's `Codel` does), and [`Parked`](parked::Parked) holds the requests of unready
-//!   inners.
+//!   inners, and of held flows in shared queues.
 //!
 //! Imports run one way, from `queue` down to the leaves `item`, `charge` and `rules`.
 
@@ -34,13 +36,16 @@ mod charge;
 mod controlled_delay;
 mod expiry;
 mod fair_queue;
+mod flow_limit;
 mod flow_queue;
 mod flow_table;
 mod guaranteed_share;
 mod heavy_hitters;
+mod in_use;
 mod item;
 mod level_summary;
 mod longest_queue;
+mod next;
 mod oldest;
 mod open_charges;
 mod parked;
@@ -59,9 +64,10 @@ mod virtual_time_heap;
 pub(crate) use self::{
     adaptive_lifo::MIN_THRESHOLD,
     charge::{Charge, ChargeId},
-    fair_queue::{Next, Times, Victim},
+    flow_limit::FlowRight,
     item::{Entry, InnerId, QueueItem},
     level_summary::{Gone, LevelSummary},
+    next::{Next, Times, Victim},
     queue::Queue,
     rules::Rules,
 };

@@ -1,4 +1,4 @@
-//! The requests of unready inner services.
+//! The requests of unready inner services, and of flows that run as much as they may.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -7,34 +7,35 @@ use std::{
 
 use super::{
     adaptive_lifo::End,
-    item::{Entry, InnerId, QueueItem},
+    item::{Entry, Hold, InnerId, QueueItem},
 };
 
-/// The parked requests of a queue, by inner service.
+/// The parked requests of a queue, by inner service or flow.
 ///
 /// An inner found unready gets a queue of its own, which stays until it is empty, even if the inner
 /// becomes ready. So each request moves at most once, however often the inner changes its mind. The
-/// requests of an inner are *eligible* unless the inner is known to be unready.
+/// requests of an inner are *eligible* unless the inner is known to be unready. A flow that runs as
+/// much as it may, and has no dedicated queue, is parked alike.
 #[derive(Debug)]
 pub(super) struct Parked<T> {
-    queues: HashMap<InnerId, InnerQueue<T>>,
-    /// The oldest entry of each inner, by position.
-    heads: BTreeSet<(u64, InnerId)>,
-    /// The oldest entry of each eligible inner.
-    oldest: BTreeSet<(u64, InnerId)>,
-    /// The newest entry of each eligible inner.
-    newest: BTreeSet<(u64, InnerId)>,
+    queues: HashMap<Hold, HoldQueue<T>>,
+    /// The oldest entry of each inner or flow, by position.
+    heads: BTreeSet<(u64, Hold)>,
+    /// The oldest entry of each that is eligible.
+    oldest: BTreeSet<(u64, Hold)>,
+    /// The newest entry of each that is eligible.
+    newest: BTreeSet<(u64, Hold)>,
     len: usize,
     /// The weight of all entries, in slots.
     weight: u64,
 }
 
-/// The parked requests of an inner.
+/// The parked requests of an inner or a flow.
 #[derive(Debug)]
-struct InnerQueue<T> {
+struct HoldQueue<T> {
     /// By position.
     entries: BTreeMap<u64, Entry<T>>,
-    /// Whether the inner may be ready again.
+    /// Whether the inner may be ready again, or the flow has room.
     is_eligible: bool,
 }
 
@@ -62,20 +63,19 @@ impl<T: QueueItem> Parked<T> {
         self.weight
     }
 
-    /// Parks an entry of an unready inner.
-    pub(super) fn park(&mut self, entry: Entry<T>) {
-        let id = entry.inner;
+    /// Parks an entry.
+    pub(super) fn park(&mut self, id: Hold, entry: Entry<T>) {
         self.len += 1;
         self.weight += entry.weight();
         self.change(id, |queues| {
-            let queue = queues.entry(id).or_insert_with(InnerQueue::new);
+            let queue = queues.entry(id).or_insert_with(HoldQueue::new);
             queue.is_eligible = false;
             queue.entries.insert(entry.seq, entry);
         });
     }
 
-    /// Makes the requests of an inner eligible again.
-    pub(super) fn wake(&mut self, id: InnerId) {
+    /// Makes the requests of an inner or a flow eligible again.
+    pub(super) fn wake(&mut self, id: Hold) {
         self.change(id, |queues| {
             if let Some(queue) = queues.get_mut(&id) {
                 queue.is_eligible = true;
@@ -93,14 +93,14 @@ impl<T: QueueItem> Parked<T> {
         self.at(end).and_then(|at| self.remove(at))
     }
 
-    fn at(&self, end: End) -> Option<(u64, InnerId)> {
+    fn at(&self, end: End) -> Option<(u64, Hold)> {
         match end {
             End::Oldest => self.oldest.first().copied(),
             End::Newest => self.newest.last().copied(),
         }
     }
 
-    fn get(&self, (seq, id): (u64, InnerId)) -> Option<&Entry<T>> {
+    fn get(&self, (seq, id): (u64, Hold)) -> Option<&Entry<T>> {
         self.queues.get(&id)?.entries.get(&seq)
     }
 
@@ -111,7 +111,7 @@ impl<T: QueueItem> Parked<T> {
 
     /// The oldest live entry, eligible or not.
     pub(super) fn oldest_live(&self) -> Option<&Entry<T>> {
-        let live = |queue: &'_ InnerQueue<T>| -> Option<u64> {
+        let live = |queue: &'_ HoldQueue<T>| -> Option<u64> {
             queue.entries.values().find(|entry| !entry.item.is_gone()).map(|entry| entry.seq)
         };
         let oldest = self.queues.iter().filter_map(|(id, queue)| Some((live(queue)?, *id))).min();
@@ -124,7 +124,7 @@ impl<T: QueueItem> Parked<T> {
     }
 
     /// Returns whether an inner has live requests. Drops the tombstones before the first.
-    pub(super) fn has_live(&mut self, id: InnerId) -> bool {
+    pub(super) fn has_live(&mut self, id: Hold) -> bool {
         loop {
             let Some(queue) = self.queues.get(&id) else { return false };
             let Some((&seq, entry)) = queue.entries.iter().next() else { return false };
@@ -136,13 +136,23 @@ impl<T: QueueItem> Parked<T> {
     }
 
     /// Takes all entries of an inner, perhaps tombstones.
-    pub(super) fn take_all_of(&mut self, id: InnerId) -> Vec<Entry<T>> {
+    pub(super) fn take_all_of(&mut self, inner: InnerId) -> Vec<Entry<T>> {
         let mut taken: Vec<Entry<T>> = Vec::new();
-        self.change(id, |queues| {
-            if let Some(queue) = queues.get_mut(&id) {
-                taken.extend(mem::take(&mut queue.entries).into_values());
+        let ids: Vec<_> = self.queues.keys().copied().collect();
+        for id in ids {
+            // A flow has requests of any inner.
+            if matches!(id, Hold::Inner(other) if other != inner) {
+                continue;
             }
-        });
+            self.change(id, |queues| {
+                let Some(queue) = queues.get_mut(&id) else { return };
+                let (of_inner, others) = mem::take(&mut queue.entries)
+                    .into_iter()
+                    .partition(|(_, entry)| entry.inner == inner);
+                queue.entries = others;
+                taken.extend::<Vec<_>>(BTreeMap::into_values(of_inner).collect());
+            });
+        }
         self.len -= taken.len();
         self.weight -= taken.iter().map(Entry::weight).sum::<u64>();
         taken
@@ -163,7 +173,7 @@ impl<T: QueueItem> Parked<T> {
         self.weight = left().map(Entry::weight).sum();
     }
 
-    fn remove(&mut self, (seq, id): (u64, InnerId)) -> Option<Entry<T>> {
+    fn remove(&mut self, (seq, id): (u64, Hold)) -> Option<Entry<T>> {
         let mut entry = None;
         self.change(id, |queues| {
             entry = queues.get_mut(&id).and_then(|queue| queue.entries.remove(&seq));
@@ -175,9 +185,9 @@ impl<T: QueueItem> Parked<T> {
         entry
     }
 
-    /// Changes the queue of an inner, and corrects the indexes.
-    fn change(&mut self, id: InnerId, change: impl FnOnce(&mut HashMap<InnerId, InnerQueue<T>>)) {
-        if let Some((first, last)) = self.queues.get(&id).and_then(InnerQueue::ends) {
+    /// Changes a queue, and corrects the indexes.
+    fn change(&mut self, id: Hold, change: impl FnOnce(&mut HashMap<Hold, HoldQueue<T>>)) {
+        if let Some((first, last)) = self.queues.get(&id).and_then(HoldQueue::ends) {
             self.heads.remove(&(first, id));
             self.oldest.remove(&(first, id));
             self.newest.remove(&(last, id));
@@ -196,7 +206,7 @@ impl<T: QueueItem> Parked<T> {
     }
 }
 
-impl<T> InnerQueue<T> {
+impl<T> HoldQueue<T> {
     fn new() -> Self {
         Self { entries: BTreeMap::new(), is_eligible: true }
     }

@@ -8,7 +8,8 @@ use super::{
     charge::{Charge, Estimate},
     flow_queue::FlowQueue,
     flow_table::FlowTable,
-    item::{Entry, InnerId, QueueId, QueueItem},
+    in_use::InUse,
+    item::{Entry, Hold, InnerId, QueueId, QueueItem},
     level_summary::LevelSummary,
     request_deque::{RequestDeque, Taken},
     rules::Rules,
@@ -25,12 +26,7 @@ use crate::class::NO_FLOW;
 pub(super) struct PriorityLevel<T> {
     table: FlowTable<T>,
     turns: Turns,
-    /// The number of nonempty queues.
-    in_use: usize,
-    /// The weights of their flows together.
-    shares_in_use: u64,
-    /// The number of entries, tombstones included.
-    len: usize,
+    in_use: InUse,
     /// The weight that had been cancelled or removed when the tombstones of the shared queues were
     /// last dropped for it.
     shared_purged_at: u64,
@@ -48,9 +44,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         Self {
             table: FlowTable::new(),
             turns: Turns::default(),
-            in_use: 0,
-            shares_in_use: 0,
-            len: 0,
+            in_use: InUse::default(),
             shared_purged_at: 0,
         }
     }
@@ -58,7 +52,7 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// The number of entries, tombstones included.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.in_use.len
     }
 
     /// Returns whether there is an eligible request.
@@ -81,13 +75,13 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Returns whether several queues have entries, and the longest can give way to the rest.
     pub(super) fn has_several(&self) -> bool {
-        self.in_use > 1
+        self.in_use.queues > 1
     }
 
     /// Returns whether the longest queue weighs more than its share.
     pub(super) fn is_uneven(&mut self) -> bool {
         let Some((longest, id)) = self.turns.longest(&self.table) else { return false };
-        longest * self.shares_in_use > self.turns.weight() * u64::from(self.share_of(id))
+        longest * self.in_use.shares > self.turns.weight() * u64::from(self.share_of(id))
     }
 
     /// The weight of the flow of a queue.
@@ -104,7 +98,8 @@ impl<T: QueueItem> PriorityLevel<T> {
             None => (0, 0, 1),
         };
         let (active, shares) = (self.turns.active(), self.turns.shares());
-        LevelSummary { active, shares, longest, surely_longest, longest_share }
+        let held = self.turns.held();
+        LevelSummary { active, shares, held, longest, surely_longest, longest_share }
     }
 
     /// Returns the queue to evict from, and its weight. Drops its tombstones first, since a queue
@@ -118,7 +113,7 @@ impl<T: QueueItem> PriorityLevel<T> {
             let (weight, id) = self.turns.longest(&self.table)?;
             let queue = self.table.get(id)?;
             let (since, is_shared) = (self.gone_since(id, gone), queue.kind.is_shared());
-            let len = if is_shared { self.len } else { queue.len };
+            let len = if is_shared { self.len() } else { queue.len };
             if since == 0 || len > LOOKS && len as u64 > since.saturating_mul(LOOKS_PER_GONE) {
                 return Some((weight, id));
             }
@@ -163,15 +158,16 @@ impl<T: QueueItem> PriorityLevel<T> {
             return;
         };
         let before = std::mem::replace(&mut queue.share, share);
-        if queue.len > 0 {
-            self.shares_in_use = self.shares_in_use - u64::from(before) + u64::from(share);
-        }
+        self.in_use.reweigh(queue, before);
         self.turns.reweigh(id, queue, before);
     }
 
     /// Takes in requests of cost 1 and without a flow. The level is empty.
     pub(super) fn adopt(&mut self, entries: VecDeque<Entry<T>>) {
         let id = self.table.flowless_id();
+        if !entries.is_empty() {
+            self.set_share(id, 1);
+        }
         self.change(id, |queue| queue.requests.adopt(entries));
     }
 
@@ -202,11 +198,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         let mut entries: Vec<Entry<T>> = Vec::new();
         for id in self.table.unproven() {
             let Some(queue) = self.table.remove(id) else { continue };
-            self.len -= queue.len;
-            if queue.len > 0 {
-                self.in_use -= 1;
-                self.shares_in_use -= u64::from(queue.share);
-            }
+            self.in_use.update(queue.len, 0, queue.share);
             self.turns.remove(&queue, &self.table);
             let mut requests = queue.requests;
             entries.extend(std::iter::from_fn(|| requests.pop_oldest()));
@@ -227,7 +219,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Forgets all flows of an empty level, if the flows are many.
     pub(super) fn forget_if_empty(&mut self) {
-        if self.len == 0 && self.table.has_many_flows() {
+        if self.len() == 0 && self.table.has_many_flows() {
             self.table.forget_idle(|_| true);
         }
     }
@@ -238,18 +230,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         let before = queue.virtual_time;
         let result = change(queue);
         let (weight, len) = (queue.requests.weight(), queue.requests.len());
-        self.len = self.len + len - queue.len;
-        match (queue.len > 0, len > 0) {
-            (false, true) => {
-                self.in_use += 1;
-                self.shares_in_use += u64::from(queue.share);
-            }
-            (true, false) => {
-                self.in_use -= 1;
-                self.shares_in_use -= u64::from(queue.share);
-            }
-            _ => {}
-        }
+        self.in_use.update(queue.len, len, queue.share);
         queue.len = len;
         let kind = queue.kind;
         if self.turns.update(id, queue, weight, before) {
@@ -273,22 +254,10 @@ impl<T: QueueItem> PriorityLevel<T> {
         is_free: bool,
     ) -> Option<(Taken<T>, Charge)> {
         let id = self.turns.first()?;
-        let (taken, virtual_time, kind, charge) = self.change(id, |queue| {
-            let taken = queue.requests.take(now, rules, service)?;
-            let (cost, share) = match &taken {
-                // Each of the flows in a shared queue has a weight of its own.
-                Taken::Next(entry) if queue.kind.is_shared() => (entry.rank.cost, entry.rank.share),
-                Taken::Next(entry) => (entry.rank.cost, queue.share),
-                Taken::Overdue(_) | Taken::Tombstone => (0, 1),
-            };
-            let is_free = is_free || cost == 0;
-            let nanos =
-                if is_free { 0 } else { (queue.estimate.nanos(service) * f64::from(cost)) as u64 };
-            let (virtual_time, generation) = (queue.virtual_time, queue.generation);
-            queue.charge(nanos, share);
-            let charge =
-                Charge { level: 0, queue: id, generation, nanos, cost, share, paid: 0.0, id: None };
-            Some((taken, virtual_time, queue.kind, charge))
+        let (taken, charge, virtual_time, kind) = self.change(id, |queue| {
+            let virtual_time = queue.virtual_time;
+            let (taken, charge) = queue.take(id, now, rules, service, is_free)?;
+            Some((taken, charge, virtual_time, queue.kind))
         })??;
         if charge.nanos > 0 {
             self.turns.charge(kind, virtual_time, charge.nanos);
@@ -330,13 +299,52 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// Parks a popped request of an unready inner. Returns the id of the queue.
     pub(super) fn park(&mut self, entry: Entry<T>, rules: &Rules) -> QueueId {
         let id = self.queue_for(entry.rank.flow, false, rules);
-        self.change(id, |queue| queue.requests.park(entry));
+        self.change(id, |queue| queue.requests.park(Hold::Inner(entry.inner), entry));
         id
     }
 
     /// Makes the requests of an inner that are parked in the queue eligible again.
     pub(super) fn wake(&mut self, id: QueueId, inner: InnerId) {
-        self.change(id, |queue| queue.requests.wake(inner));
+        self.change(id, |queue| queue.requests.wake(Hold::Inner(inner)));
+    }
+
+    /// The flow of the next queue, if that is dedicated to one.
+    pub(super) fn first_flow(&self) -> Option<(QueueId, u64)> {
+        let id = self.turns.first()?;
+        Some((id, self.table.get(id)?.kind.flow()?))
+    }
+
+    /// Passes over a queue that is dedicated to a flow, until [`unhold`](Self::unhold).
+    pub(super) fn hold(&mut self, id: QueueId) {
+        if let Some(queue) = self.table.get_mut(id).filter(|queue| !queue.is_held) {
+            queue.is_held = true;
+            self.turns.on_held(queue);
+        }
+        self.change(id, |_| {});
+    }
+
+    /// Passes over a popped request and its flow, which has no room for it, until
+    /// [`unhold`](Self::unhold). Then the request is the next of its flow. Returns the queue.
+    pub(super) fn hold_back(&mut self, entry: Entry<T>, rules: &Rules) -> QueueId {
+        let flow = entry.rank.flow;
+        let id = self.queue_for(flow, false, rules);
+        let is_shared = self.change(id, |queue| queue.hold_back(entry));
+        if is_shared == Some(false) {
+            self.hold(id);
+        }
+        id
+    }
+
+    /// Makes the requests of a flow in the queue eligible again.
+    pub(super) fn unhold(&mut self, id: QueueId, flow: u64) {
+        // The id may be that of a later queue.
+        if let Some(queue) = self.table.get_mut(id) {
+            if queue.is_held && queue.kind.flow() == Some(flow) {
+                self.turns.on_released(queue);
+                queue.is_held = false;
+            }
+        }
+        self.change(id, |queue| queue.requests.wake(Hold::Flow(flow)));
     }
 
     /// Returns whether live requests of an inner are parked in the queue.
@@ -359,7 +367,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         gone: u64,
         pop: impl Fn(&mut RequestDeque<T>) -> Option<Entry<T>>,
     ) -> Option<Entry<T>> {
-        while self.len > 0 {
+        while self.len() > 0 {
             let (_, id) = self.longest(gone)?;
             let entry = self.change(id, |queue| pop(&mut queue.requests))??;
             // Tombstones made the queue seem too long. Look for the longest again.

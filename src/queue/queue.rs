@@ -7,10 +7,12 @@ use tokio::time::Instant;
 use super::{
     charge::{Charge, ChargeId},
     expiry::Expiry,
-    fair_queue::{FairQueue, Next, Times, Victim},
+    fair_queue::FairQueue,
+    flow_limit::FlowRight,
     guaranteed_share::LEVELS,
     item::{Entry, InnerId, QueueItem},
     level_summary::{Gone, LevelSummary},
+    next::{Next, Times, Victim},
     oldest::Oldest,
     rules::Rules,
 };
@@ -44,7 +46,9 @@ impl<T: QueueItem + Clone> Queue<T> {
 
     /// Takes the next request. `times` are the mean service times of the priorities.
     ///
-    /// A request to [dispatch](Next::Dispatch) comes with a charge, and ends by one of:
+    /// A request to [dispatch](Next::Dispatch) comes with a charge, which may hold the right to run
+    /// in its flow. A call that runs takes the right out of it, and [gives it
+    /// back](Self::give_back) at the end. The request ends by one of:
     /// [`put_back`](Self::put_back), [`park`](Self::park), [`refund`](Self::refund),
     /// [`keep_charge`](Self::keep_charge), [`settle`](Self::settle).
     pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
@@ -85,6 +89,27 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// Corrects a charge by the real time of the request.
     pub(crate) fn settle(&mut self, id: ChargeId, service_time: Duration) {
         self.order.settle(id, service_time);
+    }
+
+    /// Takes back the right of a call that has ended, to run in its flow.
+    pub(crate) fn give_back(&mut self, right: FlowRight) {
+        self.order.give_back(right);
+    }
+
+    /// Sets the number of slots that each flow may run with. Calls that run go on.
+    pub(crate) fn set_flow_limit(&mut self, limit: Option<usize>) {
+        self.order.set_flow_limit(limit);
+    }
+
+    /// Returns whether a flow runs as much as it may.
+    pub(crate) fn is_flow_full(&mut self, flow: u64) -> bool {
+        self.order.flow_limit().is_full(flow)
+    }
+
+    /// Shows the flows that have come to run as much as they may (`true`), or that have room again,
+    /// since the last call.
+    pub(crate) fn take_flow_changes(&mut self, take: impl FnMut(u64, bool)) {
+        self.order.flow_limit().take_changes(take);
     }
 
     /// Takes a late request. An instant of exactly `now` has passed.

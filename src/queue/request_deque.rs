@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     adaptive_lifo::{AdaptiveLifo, End},
     controlled_delay::ControlledDelay,
-    item::{Entry, InnerId, QueueItem},
+    item::{Entry, Hold, InnerId, QueueItem},
     parked::Parked,
     rules::Rules,
 };
@@ -184,22 +184,22 @@ impl<T: QueueItem> RequestDeque<T> {
         }
     }
 
-    /// Parks an entry of an unready inner, until [`wake`](Self::wake).
-    pub(super) fn park(&mut self, entry: Entry<T>) {
-        self.parked.get_or_insert_with(|| Box::new(Parked::new())).park(entry);
+    /// Parks an entry of an unready inner, or of a flow without room, until [`wake`](Self::wake).
+    pub(super) fn park(&mut self, hold: Hold, entry: Entry<T>) {
+        self.parked.get_or_insert_with(|| Box::new(Parked::new())).park(hold, entry);
     }
 
-    /// Makes the requests of an inner eligible again.
-    pub(super) fn wake(&mut self, inner: InnerId) {
+    /// Makes the requests parked for one reason eligible again.
+    pub(super) fn wake(&mut self, hold: Hold) {
         if let Some(parked) = self.parked.as_mut() {
-            parked.wake(inner);
+            parked.wake(hold);
         }
     }
 
     /// Returns whether live requests of an inner are parked.
     pub(super) fn has_parked(&mut self, inner: InnerId) -> bool {
         let Some(parked) = self.parked.as_mut() else { return false };
-        let found = parked.has_live(inner);
+        let found = parked.has_live(Hold::Inner(inner));
         self.tidy();
         found
     }

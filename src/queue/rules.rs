@@ -17,6 +17,8 @@ pub(crate) struct Rules {
     pub(crate) guaranteed_share: f64,
     /// The number of flows of a priority that may have a dedicated queue.
     pub(crate) dedicated_queues: usize,
+    /// The number of slots that each flow may run with, if limited.
+    pub(crate) flow_limit: Option<usize>,
 }
 
 impl Default for Rules {
@@ -27,6 +29,7 @@ impl Default for Rules {
             delay: None,
             guaranteed_share: 0.05,
             dedicated_queues: 1024,
+            flow_limit: None,
         }
     }
 }

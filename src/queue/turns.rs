@@ -18,6 +18,8 @@ pub(super) struct Turns {
     /// The virtual clock of the groups: the virtual time of the group that was served last.
     virtual_clock: u64,
     last_key_seq: u64,
+    /// The weight of the held queues.
+    held: u64,
 }
 
 impl Turns {
@@ -40,6 +42,21 @@ impl Turns {
     /// The weight of all queues.
     pub(super) fn weight(&self) -> u64 {
         self.dedicated.weight + self.shared.weight
+    }
+
+    /// The weight of the held queues.
+    pub(super) fn held(&self) -> u64 {
+        self.held
+    }
+
+    /// Records that a queue is held from now on.
+    pub(super) fn on_held<T>(&mut self, queue: &FlowQueue<T>) {
+        self.held += queue.weight;
+    }
+
+    /// Records that a held queue is not held any more.
+    pub(super) fn on_released<T>(&mut self, queue: &FlowQueue<T>) {
+        self.held -= queue.weight;
     }
 
     /// The virtual clock of a group.
@@ -77,6 +94,9 @@ impl Turns {
     ) -> bool {
         let heap = if queue.kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
         heap.weight = heap.weight + weight - queue.weight;
+        if queue.is_held {
+            self.held = self.held + weight - queue.weight;
+        }
         queue.weight = weight;
         if weight > queue.listed.get() {
             // With room to grow: otherwise each request of a burst would make a listing.
@@ -84,7 +104,8 @@ impl Turns {
             queue.listed.set(listing);
             heap.longest.push(listing, queue.share, id);
         }
-        let was_active = std::mem::replace(&mut queue.is_active, queue.requests.may_go());
+        let may_go = queue.may_go();
+        let was_active = std::mem::replace(&mut queue.is_active, may_go);
         match (was_active, queue.is_active) {
             (false, false) => return false,
             (false, true) => {
@@ -126,6 +147,9 @@ impl Turns {
 
     /// Records the removal of a queue from the table.
     pub(super) fn remove<T: QueueItem>(&mut self, queue: &FlowQueue<T>, table: &FlowTable<T>) {
+        if queue.is_held {
+            self.on_released(queue);
+        }
         let heap = self.heap(queue.kind);
         if queue.is_active {
             heap.deactivate(queue.share);

@@ -126,6 +126,10 @@ pub struct Settings {
     /// The number of requests that may bypass the queue at once: see
     /// [`Builder::bypass_limit`](crate::Builder::bypass_limit). Default is 8.
     pub bypass_limit: usize,
+    /// The number of slots that each flow may run with: see
+    /// [`Builder::flow_limit`](crate::Builder::flow_limit). Default is no limit for flows.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub flow_limit: Option<usize>,
     /// The rate of dispatches: see [`Builder::rate`](crate::Builder::rate). Default is no rate.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub rate: Option<Rate>,
@@ -198,6 +202,7 @@ impl Default for Settings {
             exact_flows: 1024,
             watch_flows: 0,
             bypass_limit: DEFAULT_BYPASS_LIMIT,
+            flow_limit: None,
             rate: None,
             rate_burst: 1,
             abandon: Abandon::default(),

@@ -12,7 +12,11 @@ use super::{
     reservation::Reserved,
     slot::Slot,
 };
-use crate::{class::Rank, leveler::link::backlog::MAX_OVERRUN, options::Order};
+use crate::{
+    class::{NO_FLOW, Rank},
+    leveler::link::backlog::MAX_OVERRUN,
+    options::Order,
+};
 
 /// The right of an admitted request.
 #[derive(Debug)]
@@ -67,9 +71,7 @@ fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Resu
     let (now, counts) = (arrival.now(), admission.counts());
     let mut wait = Duration::ZERO;
     if admission.order == Order::Fifo && admission.occupancy.queued() > 0 {
-        let ahead = admission.occupancy.ahead_of(arrival.rank);
-        let time = admission.predictor.time_for(ahead, admission.exact_limit());
-        wait = Duration::try_from_secs_f32(time.seconds().unwrap_or(0.0)).unwrap_or(Duration::MAX);
+        wait = wait_of(admission, arrival.rank);
     }
     let others_wait = counts.waiting() > 0 || counts.in_flight() >= admission.limit();
     let (in_flight, limit) = (counts.in_flight(), admission.exact_limit());
@@ -82,13 +84,30 @@ fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Resu
     Ok(())
 }
 
+/// Returns the time that the work ahead of a newcomer takes. Held flows are not ahead of others: they
+/// run no more than they may.
+fn wait_of(admission: &Admission, rank: Rank) -> Duration {
+    let Admission { occupancy, predictor, flow_limit, .. } = admission;
+    let limit = admission.exact_limit();
+    let flow_limit = flow_limit.get();
+    let ahead = occupancy.ahead_of(rank, flow_limit.is_some());
+    let mut seconds = predictor.time_for(ahead, limit).seconds().unwrap_or(0.0);
+    if let Some(most) = flow_limit.filter(|_| rank.flow != NO_FLOW) {
+        let own = occupancy.size_of_flow(rank);
+        let time = predictor.time_for_flow(own, limit.min(most as f64));
+        seconds = seconds.max(time.seconds().unwrap_or(0.0));
+    }
+    Duration::try_from_secs_f32(seconds).unwrap_or(Duration::MAX)
+}
+
 #[inline(always)]
 fn take<G: Grantor>(
     admission: &Admission,
     arrival: &Arrival,
     reserved: Option<Reserved<G>>,
 ) -> Result<Taken, Denied> {
-    let (cost, direct) = (arrival.rank.cost as usize, !admission.is_paced());
+    let direct = !admission.is_paced() && !admission.flow_limit.concerns(arrival.rank);
+    let cost = arrival.rank.cost as usize;
     if let Some(Reserved::Place(reservation)) = reserved {
         if cost == 1 {
             return reservation.redeem(direct);

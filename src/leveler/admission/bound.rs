@@ -18,9 +18,12 @@
 //! this file, and give back in `Drop`.
 
 use super::word::{CLOSED, Counts, DISPATCHING, FIELD, HELD, IN_FLIGHT, PAUSED};
-use crate::sync::{
-    atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
-    fault::{Fault, is_planted},
+use crate::{
+    queue::FlowRight,
+    sync::{
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
+        fault::{Fault, is_planted},
+    },
 };
 
 /// The largest capacity, and the largest limit. The sum of both and of
@@ -48,12 +51,14 @@ pub(crate) struct Slots {
     pub(super) taken: u32,
     /// Slots taken by all requests, with `taken` included.
     pub(super) in_flight: u32,
+    /// The right to run in the flow, if flows are limited.
+    pub(super) right: Option<FlowRight>,
 }
 
 impl Slots {
     /// The casts are exact: both counts are parts of the word.
     fn new(taken: usize, in_flight: usize) -> Self {
-        Self { taken: taken as u32, in_flight: in_flight as u32 }
+        Self { taken: taken as u32, in_flight: in_flight as u32, right: None }
     }
 }
 

@@ -13,11 +13,13 @@ pub(crate) mod arrival;
 pub(crate) mod bound;
 pub(crate) mod bypass;
 mod flow_length;
+pub(crate) mod flow_limit;
 pub(crate) mod listeners;
 pub(crate) mod occupancy;
 pub(crate) mod overrun;
 pub(crate) mod place;
 pub(crate) mod prediction;
+pub(crate) mod queue_size;
 pub(crate) mod refusal;
 pub(crate) mod reservation;
 pub(crate) mod shedding;
@@ -36,6 +38,7 @@ use self::{
     arrival::Arrival,
     bound::{Bound, StoredLimit},
     bypass::Bypass,
+    flow_limit::FlowLimit,
     listeners::Listeners,
     occupancy::Occupancy,
     prediction::{
@@ -71,6 +74,8 @@ pub(crate) struct Admission {
     /// The flows that ask most, if somebody wants to know.
     pub(crate) flows: Option<Box<WatchedFlows>>,
     bypass: Bypass,
+    /// The limit on what each flow runs at once.
+    pub(crate) flow_limit: FlowLimit,
     overflow: Overflow,
     order: Order,
     /// Set if a rate of dispatches is set. Only the drain task dispatches then.
@@ -93,6 +98,7 @@ impl Admission {
             removed_wait: PriorityRecorder::default(),
             flows: WatchedFlows::new(settings.watch_flows),
             bypass: Bypass::new(settings.bypass_limit),
+            flow_limit: FlowLimit::new(settings.line.flow_limit),
             overflow: settings.overflow,
             order: settings.line.order,
             has_rate: AtomicBool::new(settings.pacing.rate.is_some()),

@@ -1,8 +1,6 @@
 //! The state of the queue in atomics: a refusal needs no lock (law 4).
 
-use std::{iter::Sum, ops::Add};
-
-use super::flow_length::FlowLength;
+use super::{flow_length::FlowLength, queue_size::QueueSize};
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
@@ -36,6 +34,8 @@ pub(crate) struct Occupancy {
     active: [AtomicUsize; LEVELS],
     /// By priority: the weights of these flows together.
     shares: [AtomicU64; LEVELS],
+    /// By priority: the weight of the flows that are held, since they run as much as they may.
+    held: [AtomicU64; LEVELS],
     /// By priority: the longest flow, at most so long. As a word, see [`FlowLength`].
     longest: [AtomicU64; LEVELS],
     /// By priority: the longest flow, at least so long once all of [`Departed`] up to this number
@@ -66,28 +66,6 @@ pub(crate) struct DepartedBefore {
     pub(crate) gone: Gone,
 }
 
-/// A number of requests, and the weight: the sum of the costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct QueueSize {
-    pub(crate) requests: u64,
-    pub(crate) weight: u64,
-}
-
-impl Add for QueueSize {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        let (requests, weight) = (self.requests + other.requests, self.weight + other.weight);
-        Self { requests, weight }
-    }
-}
-
-impl Sum for QueueSize {
-    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        all.fold(Self::default(), Add::add)
-    }
-}
-
 /// The unit of the upper half. Weights fit below, since all places together number less than 2^32.
 const REQUEST: u64 = 1 << 32;
 
@@ -103,6 +81,7 @@ impl Occupancy {
             departed: Default::default(),
             active: Default::default(),
             shares: Default::default(),
+            held: Default::default(),
             longest: Default::default(),
             surely_longest: Default::default(),
         }
@@ -161,6 +140,7 @@ impl Occupancy {
         for (index, summary) in summaries.into_iter().enumerate() {
             self.active[index].store(summary.active, Relaxed);
             self.shares[index].store(summary.shares, Relaxed);
+            self.held[index].store(summary.held, Relaxed);
             let word = |weight| FlowLength::word(weight, summary.longest_share);
             self.longest[index].store(word(summary.longest), Relaxed);
             let [weight, departed] = &self.surely_longest[index];
@@ -276,11 +256,13 @@ impl Occupancy {
     /// Returns the work that is served before a newcomer: all requests of higher priorities, and of
     /// its own. If its flow takes turns with others, less of its own priority counts: what its flow
     /// has waiting, with the newcomer, and what the others get of the inner's time meanwhile.
+    /// Held flows do not count, if there are any.
     #[inline]
-    pub(crate) fn ahead_of(&self, rank: Rank) -> QueueSize {
+    pub(crate) fn ahead_of(&self, rank: Rank, has_held: bool) -> QueueSize {
         let index = rank.priority.index();
-        let higher: QueueSize = (0..index).map(|index| self.size_at(index)).sum();
-        let equal = self.size_at(index);
+        let size_at = |index| if has_held { self.eligible_at(index) } else { self.size_at(index) };
+        let higher: QueueSize = (0..index).map(size_at).sum();
+        let equal = size_at(index);
         let shares = self.shares[index].load(Relaxed);
         if rank.flow == NO_FLOW || shares == 0 {
             return higher + equal;
@@ -290,9 +272,25 @@ impl Occupancy {
         if share >= equal.weight {
             return higher + equal;
         }
-        // The number of requests with the weight `share`, at the mean cost of the priority.
-        let requests = (equal.requests * share).div_ceil(equal.weight);
-        higher + QueueSize { requests, weight: share }
+        higher + equal.part(share)
+    }
+
+    /// Returns the size of the newcomer's flow, with the newcomer.
+    pub(crate) fn size_of_flow(&self, rank: Rank) -> QueueSize {
+        let all = self.size_at(rank.priority.index());
+        let own = self.weight_of_flow(rank) + u64::from(rank.cost);
+        QueueSize { requests: all.requests.max(1), weight: all.weight.max(own) }.part(own)
+    }
+
+    /// Returns the number of requests that wait, and not since their flow is held.
+    pub(crate) fn eligible(&self) -> usize {
+        (0..LEVELS).map(|index| self.eligible_at(index)).sum::<QueueSize>().requests as usize
+    }
+
+    fn eligible_at(&self, index: usize) -> QueueSize {
+        let all = self.size_at(index);
+        let held = self.held[index].load(Relaxed).min(all.weight);
+        if held == 0 { all } else { all.part(all.weight - held) }
     }
 
     /// Returns the size of the whole queue.
@@ -326,7 +324,7 @@ mod tests {
     /// A queue of the default priority whose longest flow is known exactly.
     fn flows(active: usize, longest: u64) -> LevelSummary {
         let shares = active as u64;
-        LevelSummary { active, shares, longest, surely_longest: longest, longest_share: 1 }
+        LevelSummary { active, shares, longest, surely_longest: longest, longest_share: 1, held: 0 }
     }
 
     #[test]
@@ -382,7 +380,7 @@ mod tests {
         (0..100).for_each(|_| _ = occupancy.on_queued(long));
         occupancy.on_queued(Class::new().priority(Priority::High).rank);
         publish(&occupancy, flows(2, 100));
-        let ahead_of = |rank| occupancy.ahead_of(rank).requests;
+        let ahead_of = |rank| occupancy.ahead_of(rank, false).requests;
         assert_eq!(ahead_of(long), 101);
         assert_eq!(ahead_of(Class::new().flow("short").rank), 3);
         assert_eq!(ahead_of(Class::new().priority(Priority::High).rank), 1);

@@ -8,6 +8,7 @@ use super::{Admission, Grantor, bound::Slots, slot::Slot, unserved::Unserved, wo
 use crate::{
     class::{Priority, Rank},
     error::Reason,
+    queue::FlowRight,
 };
 
 /// The right of an admitted request to wait: as many places as the request costs.
@@ -91,15 +92,17 @@ impl<G: Grantor> Place<G> {
         is_first
     }
 
-    /// Takes slots for the cost `asked`, and adjusts the places to as many. Returns false if too
-    /// few slots are free, or dispatch is paused. For the drain task alone.
+    /// Takes slots for the cost `asked`, and adjusts the places to as many. The slots take over the
+    /// right to run in the flow. Returns false if too few slots are free, or dispatch is paused. For
+    /// the drain task alone.
     #[inline]
-    pub(crate) fn take_slot(&self, asked: usize) -> bool {
+    pub(crate) fn take_slot(&self, asked: usize, right: &mut Option<FlowRight>) -> bool {
         let Some(grantor) = &self.grantor else { return false };
         let admission = grantor.admission();
-        let Some(slots) = admission.bound.take_slots(self.rank.cost as usize, asked) else {
+        let Some(mut slots) = admission.bound.take_slots(self.rank.cost as usize, asked) else {
             return false;
         };
+        slots.right = right.take();
         if let Stage::Queued = self.stage.replace(Stage::Running(slots)) {
             admission.occupancy.on_dispatched(self.rank);
         }
@@ -161,6 +164,7 @@ impl<G: Grantor> Place<G> {
         let (listeners, places) = (&admission.listeners, &admission.bound);
         match self.stage.get() {
             Stage::Running(slots) => {
+                admission.flow_limit.give_back(slots);
                 let after = places.release_running(slots.taken);
                 listeners.on_slot_free(after, places.reserved());
                 return after;

@@ -95,7 +95,9 @@ impl<G: Grantor> Slot<G> {
     pub(super) fn into_grantor(mut self) -> Option<G> {
         let grantor = self.grantor.take();
         if let Some(grantor) = grantor.as_ref().filter(|_| self.is_live()) {
-            grantor.admission().bound.return_slots(self.slots.taken);
+            let admission = grantor.admission();
+            admission.flow_limit.give_back(self.slots);
+            admission.bound.return_slots(self.slots.taken);
         }
         grantor
     }
@@ -112,6 +114,8 @@ impl<G: Grantor> Slot<G> {
             admission.bypass.end();
             None
         } else {
+            // First, for the drain task, which is woken after.
+            admission.flow_limit.give_back(self.slots);
             Some(admission.bound.release_running(self.slots.taken))
         };
         Some(Released { admission, after })

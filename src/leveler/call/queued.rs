@@ -33,7 +33,7 @@ use crate::{
         runtime::RuntimeId,
     },
     options::Execution,
-    queue::{ChargeId, InnerId},
+    queue::{ChargeId, FlowRight, InnerId},
     traits::InnerService,
 };
 
@@ -229,7 +229,12 @@ where
         self.exchange.is_at(Stage::Gone)
     }
 
-    fn dispatch(self: Arc<Self>, now: Instant, charge: Option<ChargeId>) -> Dispatched {
+    fn dispatch(
+        self: Arc<Self>,
+        now: Instant,
+        charge: Option<ChargeId>,
+        right: &mut Option<FlowRight>,
+    ) -> Dispatched {
         let Some(parts) = self.exchange.take(Stage::InHand) else { return Dispatched::Ended };
         let unanswered = self.exchange.unanswered(Reply::broken_off);
         let CallParts { place, request, prepare, mut context, runtime } = parts;
@@ -241,7 +246,7 @@ where
             !inner.core.link.seat.is_at(here)
         });
         let entered = foreign.map(Handle::enter);
-        let take_slot = || place.take_slot(self.terms.asked as usize);
+        let take_slot = || place.take_slot(self.terms.asked as usize, right);
         let prepared = Prepared { request, prepare, waited: wait };
         let attempt = inner.call_if_ready(&mut context, prepared, take_slot);
         drop(entered);

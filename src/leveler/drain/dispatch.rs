@@ -79,7 +79,9 @@ impl<'a> Dispatcher<'a> {
         }
         let Entry { seq, inner, rank, admitted, item } = entry;
         let again = |item| Entry { seq, inner, rank, admitted, item };
-        match contain(|| item.dispatch(now, charge.id)) {
+        let mut charge = charge;
+        let started = contain(|| item.dispatch(now, charge.id, &mut charge.right));
+        match started {
             Some(Dispatched::Started) => self.on_called(core, now),
             Some(Dispatched::Panicked) => {
                 self.on_called(core, now);

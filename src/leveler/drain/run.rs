@@ -111,7 +111,8 @@ impl<'a> Drain<'a> {
         let Some(drained) = taken.get() else { return Poll::Pending };
         // Before any read of the state, so no later change goes unnoticed.
         core.admission.listeners.drain.register(cx.waker());
-        let found = intake::take(&core.link, &mut drained.settlements);
+        let flow_limit = &core.admission.flow_limit;
+        let found = intake::take(&core.link, flow_limit, &mut drained.settlements);
         // Before the dispatch, since a tick may raise the limit.
         let ticked = self.ticker.poll(core, &mut drained.limit_report, cx);
         bury(core);
@@ -145,6 +146,8 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
     let mut backlog = core.link.backlog();
     if let Some(summaries) = backlog.queue.summaries(&before.gone) {
         occupancy.publish(summaries, &before);
+        let flow_limit = &core.admission.flow_limit;
+        backlog.queue.take_flow_changes(|flow, is_full| flow_limit.on_changed(flow, is_full));
     }
     backlog.queue.purge(waiting);
     backlog.queue.look_for_oldest(waiting, drained.is_busy);

@@ -6,7 +6,7 @@ use crate::{
     class::Rank,
     error::Reason,
     leveler::admission::prediction::histories::Likeness,
-    queue::{ChargeId, InnerId, QueueItem},
+    queue::{ChargeId, FlowRight, InnerId, QueueItem},
 };
 
 /// A request in the queue, with the types of request and inner erased.
@@ -28,8 +28,14 @@ pub(crate) trait Job: Send + Sync {
     fn is_gone(&self) -> bool;
     /// Returns whether the request has gone for good: removed or cancelled.
     fn has_left(&self) -> bool;
-    /// Calls the inner, on the drain task. The charge stays open until the call ends.
-    fn dispatch(self: Arc<Self>, now: Instant, charge: Option<ChargeId>) -> Dispatched;
+    /// Calls the inner, on the drain task. The charge stays open until the call ends. The right to
+    /// run in the flow is taken with the slots; whatever happens, it is left if no slots are taken.
+    fn dispatch(
+        self: Arc<Self>,
+        now: Instant,
+        charge: Option<ChargeId>,
+        right: &mut Option<FlowRight>,
+    ) -> Dispatched;
     /// Answers `Rejected`. Returns whether the request was still waiting.
     fn remove(&self, why: Removal) -> bool;
 }
@@ -87,6 +93,11 @@ impl QueueItem for Arc<dyn Job> {
 
     fn has_left(&self) -> bool {
         (**self).has_left()
+    }
+
+    fn asked(&self) -> u32 {
+        // The cast is exact: a class has no greater cost.
+        (**self).cost() as u32
     }
 
     fn late(&self) -> Option<Instant> {

@@ -15,7 +15,7 @@ fn a_heavy_request_takes_as_many_places_and_slots_as_it_costs() {
     assert_eq!(admit(3), Err(Denied::Full), "two places are not");
     assert!(!bound.may_dispatch(2));
     bound.release_running(3);
-    assert_eq!(bound.take_slots(2, 2), Some(Slots { taken: 2, in_flight: 2 }));
+    assert_eq!(bound.take_slots(2, 2), Some(Slots::new(2, 2)));
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_limit_lowered_below_a_cost_does_not_hold_it_up() {
     let bound = Bound::new(4, 4.0);
     assert_eq!(bound.take(3, false, 0), Ok(Taken::Places));
     bound.set_limit(2.0);
-    assert_eq!(bound.take_slots(3, 3), Some(Slots { taken: 2, in_flight: 2 }));
+    assert_eq!(bound.take_slots(3, 3), Some(Slots::new(2, 2)));
     assert_eq!(bound.counts().waiting(), 0);
     assert_eq!(bound.release_running(2).held(), 0);
 }
@@ -51,7 +51,7 @@ fn a_direct_admission_needs_an_empty_queue_and_a_free_slot() {
 fn nobody_overtakes_a_request_that_is_being_dispatched() {
     let bound = Bound::new(4, 4.0);
     assert_eq!(bound.take(1, false, 0), Ok(Taken::Places));
-    assert_eq!(bound.take_slots(1, 1), Some(Slots { taken: 1, in_flight: 1 }));
+    assert_eq!(bound.take_slots(1, 1), Some(Slots::new(1, 1)));
     assert_eq!(bound.take(1, true, 0), Ok(Taken::Places));
     bound.release_waiting(1);
     bound.end_dispatching();

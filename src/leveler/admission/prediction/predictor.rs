@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     class::NO_KIND,
-    leveler::{admission::occupancy::QueueSize, budget::Budget, kind::Kind},
+    leveler::{admission::queue_size::QueueSize, budget::Budget, kind::Kind},
     retry_after::Estimate,
     stats::DrainRate,
 };
@@ -84,6 +84,12 @@ impl Predictor {
         if let Some(rate) = self.drain_rate.per_second() {
             return Estimate::by_rate(rate, waiting.requests.max(1));
         }
+        self.time_for_flow(waiting, limit)
+    }
+
+    /// Returns the time until the end of all `waiting` requests of a flow, which runs with `limit`
+    /// slots at most. The drain rate is that of all flows, and says nothing of one.
+    pub(crate) fn time_for_flow(&self, waiting: QueueSize, limit: f64) -> Estimate {
         let by_limit = |nanos| Estimate::by_limit(nanos, waiting.weight.max(1), limit);
         self.service_times.slot_nanos().map_or(Estimate::Unknown, by_limit)
     }

@@ -1,0 +1,96 @@
+use super::bound::Slots;
+use crate::{
+    class::{NO_FLOW, Rank},
+    leveler::link::inbox::Inbox,
+    queue::FlowRight,
+    rng::mix,
+    sync::{
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        figure::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+/// The limit on what each flow runs at once, as it is seen without the queue.
+///
+/// The queue counts what each flow runs with, and the drain task alone dispatches requests with a
+/// flow. The right to run in a flow belongs to the slots of a call. When they are given back, the
+/// right is left here for the drain task, which returns it to the queue.
+#[derive(Debug)]
+pub(crate) struct FlowLimit {
+    /// In slots, or `NONE`.
+    limit: AtomicUsize,
+    /// The rights of calls that have ended.
+    pub(crate) ended: Inbox<Vec<FlowRight>>,
+    /// The number of full flows in each cell. A flow has a cell in either row, and is full if both
+    /// are above zero: with 16 full flows, one of a thousand others looks full as well.
+    full: [[AtomicU32; CELLS]; 2],
+}
+
+const NONE: usize = usize::MAX;
+
+/// The number of cells in a row: 2 KiB.
+const CELLS: usize = 512;
+
+impl FlowLimit {
+    pub(super) fn new(limit: Option<usize>) -> Self {
+        Self {
+            limit: AtomicUsize::new(limit.unwrap_or(NONE)),
+            ended: Inbox::default(),
+            full: [const { [const { AtomicU32::new(0) }; CELLS] }; 2],
+        }
+    }
+
+    /// Returns the limit, if there is one.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<usize> {
+        let limit = self.limit.load(SeqCst);
+        (limit != NONE).then_some(limit)
+    }
+
+    /// Sets the limit. The queue is told by the caller.
+    pub(crate) fn set(&self, limit: Option<usize>) {
+        self.limit.store(limit.unwrap_or(NONE), SeqCst);
+    }
+
+    /// Returns whether a request is subject to the limit, and has to be dispatched by the drain
+    /// task.
+    #[inline]
+    pub(crate) fn concerns(&self, rank: Rank) -> bool {
+        rank.flow != NO_FLOW && self.get().is_some()
+    }
+
+    /// Leaves the right of slots that are about to be given back.
+    #[inline]
+    pub(super) fn give_back(&self, slots: Slots) {
+        if let Some(right) = slots.right {
+            self.leave(right);
+        }
+    }
+
+    #[cold]
+    fn leave(&self, right: FlowRight) {
+        self.ended.put(|ended| ended.push(right));
+    }
+
+    /// Takes note that a flow is full from now on, or not any more.
+    pub(crate) fn on_changed(&self, flow: u64, is_full: bool) {
+        for cell in self.cells(flow) {
+            if is_full {
+                cell.fetch_add(1, Relaxed);
+            } else {
+                cell.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+
+    /// Returns whether a flow runs as much as it may, as of the last turn of the drain task.
+    pub(crate) fn is_full(&self, rank: Rank) -> bool {
+        self.concerns(rank) && self.cells(rank.flow).all(|cell| cell.load(Relaxed) > 0)
+    }
+
+    fn cells(&self, flow: u64) -> impl Iterator<Item = &AtomicU32> {
+        let hash = mix(flow);
+        let cells = [hash as usize, (hash >> 32) as usize];
+        self.full.iter().zip(cells).filter_map(|(row, cell)| row.get(cell % CELLS))
+    }
+}

@@ -1,0 +1,192 @@
+//! The limit on what a flow runs at once.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    num::NonZeroU32,
+};
+
+use super::item::QueueId;
+
+/// The slots that each flow runs with, and the flows that are held back.
+///
+/// A request takes as many as its cost, and no more than the limit: a heavier one runs alone in its
+/// flow. The right to run is given back when the call ends, by whoever has it then.
+///
+/// A flow is *held* from the first request that does not fit until one of its calls ends, in all
+/// priorities: so a heavy request is not overtaken by lighter ones of its flow. Held requests wait
+/// and keep their places, and are passed over.
+#[derive(Debug, Default)]
+pub(super) struct FlowLimit {
+    limit: Option<NonZeroU32>,
+    /// The slots of each flow that runs anything.
+    running: HashMap<u64, u32>,
+    /// The rights given out, by id.
+    rights: Vec<Option<Right>>,
+    free: Vec<FlowRight>,
+    /// The flows held back, each with its queues, as level and id.
+    held: HashMap<u64, BTreeSet<(usize, QueueId)>>,
+    /// The flows that have reached the limit, or that have room again (`false`), until taken.
+    changes: Vec<(u64, bool)>,
+}
+
+/// Names the right of a request to run in its flow. Four bytes, since each running call has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlowRight(NonZeroU32);
+
+#[derive(Clone, Copy, Debug)]
+struct Right {
+    flow: u64,
+    slots: u32,
+}
+
+/// A flow that is not held any more, with its queues, as level and id.
+pub(super) type Woken = (u64, BTreeSet<(usize, QueueId)>);
+
+impl FlowLimit {
+    pub(super) fn new(limit: Option<usize>) -> Self {
+        Self { limit: limit.and_then(whole), ..Self::default() }
+    }
+
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        self.limit.is_some()
+    }
+
+    /// Returns whether a flow is held, or runs as much as it may.
+    pub(super) fn is_full(&self, flow: u64) -> bool {
+        self.held.contains_key(&flow) || !self.fits(flow, 1)
+    }
+
+    fn fits(&self, flow: u64, cost: u32) -> bool {
+        let Some(limit) = self.limit.map(NonZeroU32::get) else { return true };
+        let running = self.running.get(&flow).copied().unwrap_or(0);
+        running.saturating_add(cost.min(limit)) <= limit
+    }
+
+    /// Takes the right for a request to run; `None` if the flow has no room for it.
+    pub(super) fn take(&mut self, flow: u64, cost: u32) -> Option<FlowRight> {
+        if self.held.contains_key(&flow) || !self.fits(flow, cost) {
+            return None;
+        }
+        let limit = self.limit.map_or(u32::MAX, NonZeroU32::get);
+        let id = self.free.pop().or_else(|| {
+            let number = u32::try_from(self.rights.len() + 1).ok().and_then(NonZeroU32::new)?;
+            self.rights.push(None);
+            Some(FlowRight(number))
+        })?;
+        let slots = cost.min(limit);
+        self.rights[id.index()] = Some(Right { flow, slots });
+        let running = self.running.entry(flow).or_default();
+        *running += slots;
+        if *running >= limit {
+            self.changes.push((flow, true));
+        }
+        Some(id)
+    }
+
+    /// Gives a right back. Returns the flow if it was held and has room now.
+    pub(super) fn give_back(&mut self, right: FlowRight) -> Option<Woken> {
+        let Right { flow, slots } = self.rights.get_mut(right.index())?.take()?;
+        self.free.push(right);
+        let limit = self.limit.map_or(u32::MAX, NonZeroU32::get);
+        let before = self.running.get(&flow).copied().unwrap_or(0);
+        let after = before.saturating_sub(slots);
+        if after == 0 {
+            self.running.remove(&flow);
+        } else {
+            self.running.insert(flow, after);
+        }
+        if after >= limit {
+            return None;
+        }
+        if before >= limit {
+            self.changes.push((flow, false));
+        }
+        self.held.remove_entry(&flow)
+    }
+
+    /// Holds a queue of a flow, until one of its calls ends.
+    pub(super) fn hold(&mut self, flow: u64, level: usize, id: QueueId) {
+        self.held.entry(flow).or_default().insert((level, id));
+    }
+
+    /// Sets the limit. Calls that run keep their rights. Returns all flows that were held: they are
+    /// to be looked at again.
+    pub(super) fn set(&mut self, limit: Option<usize>) -> Vec<Woken> {
+        let before = std::mem::replace(&mut self.limit, limit.and_then(whole));
+        let is_full =
+            |limit: Option<NonZeroU32>, slots: u32| limit.is_some_and(|limit| slots >= limit.get());
+        for (flow, slots) in &self.running {
+            let now = is_full(self.limit, *slots);
+            if is_full(before, *slots) != now {
+                self.changes.push((*flow, now));
+            }
+        }
+        self.held.drain().collect()
+    }
+
+    /// Takes the flows that have reached the limit since the last call, and those that have room
+    /// again, in this order for each flow.
+    pub(super) fn take_changes(&mut self, mut take: impl FnMut(u64, bool)) {
+        self.changes.drain(..).for_each(|(flow, is_full)| take(flow, is_full));
+    }
+}
+
+impl FlowRight {
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
+
+/// Returns the limit in slots. Above the greatest limit of a leveler it changes nothing.
+fn whole(limit: usize) -> Option<NonZeroU32> {
+    NonZeroU32::new(u32::try_from(limit).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flow_runs_no_more_than_the_limit_and_a_heavier_request_alone() {
+        let mut limit = FlowLimit::new(Some(3));
+        let two = limit.take(7, 2).expect("room for 3");
+        assert!(limit.take(7, 2).is_none() && limit.take(8, 9).is_some());
+        let one = limit.take(7, 1).expect("room for 1");
+        assert!(limit.is_full(7) && limit.is_full(8) && !limit.is_full(9));
+        assert!(limit.take(7, 9).is_none());
+        limit.give_back(two);
+        limit.give_back(two);
+        assert!(limit.take(7, 9).is_none(), "a right is given back once");
+        limit.give_back(one);
+        assert!(limit.take(7, 9).is_some());
+    }
+
+    #[test]
+    fn a_held_flow_takes_nothing_until_one_of_its_calls_ends() {
+        let mut limit = FlowLimit::new(Some(3));
+        let first = limit.take(7, 1).expect("room");
+        limit.take(7, 1).expect("room");
+        assert!(limit.take(7, 2).is_none());
+        limit.hold(7, 2, QueueId::new(5));
+        assert!(limit.take(7, 1).is_none(), "the heavy one is before it");
+        assert_eq!(limit.give_back(first), Some((7, [(2, QueueId::new(5))].into())));
+        assert!(limit.take(7, 2).is_some());
+    }
+
+    #[test]
+    fn whoever_asks_is_told_each_change_once() {
+        let mut limit = FlowLimit::new(Some(2));
+        let rights: Vec<_> = (0..2).filter_map(|_| limit.take(7, 1)).collect();
+        let mut told = Vec::new();
+        limit.take_changes(|flow, is_full| told.push((flow, is_full)));
+        rights.iter().for_each(|right| drop(limit.give_back(*right)));
+        limit.take(7, 2).expect("room");
+        limit.set(Some(5));
+        limit.set(Some(1));
+        limit.set(None);
+        limit.take_changes(|flow, is_full| told.push((flow, is_full)));
+        let changes = [true, false, true, false, true, false];
+        assert_eq!(told, changes.map(|is_full| (7, is_full)));
+    }
+}
