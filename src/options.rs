@@ -37,8 +37,8 @@ pub enum Overflow {
     /// `poll_ready` does not know the coming request and waits for one place. A request of a higher
     /// [cost](crate::Class::cost) may still be refused, and a request that
     /// [bypasses](crate::Class::bypass) the queue has waited for a place without needing one. The
-    /// waiting requests of a flow that [runs as much as it may](crate::Builder::flow_limit) can hold
-    /// all places, and then every caller waits.
+    /// waiting requests of a flow at its [limit](crate::Builder::flow_limit) can hold all places,
+    /// and then every caller waits.
     Wait,
     /// The request is admitted, and the oldest waiting request is removed with
     /// [`Reason::Evicted`](crate::error::Reason::Evicted). If none waits, the new request is
