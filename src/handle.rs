@@ -255,8 +255,8 @@ impl Handle {
     /// Sets how much each flow may run at once, as
     /// [`Builder::flow_limit`](crate::Builder::flow_limit) does; `None` is no limit for flows.
     ///
-    /// A lower limit takes effect as calls of the flow finish. Calls that were dispatched while there
-    /// was no limit are not counted: a flow may run as many more.
+    /// A lower limit takes effect as calls of the flow finish. Calls dispatched while there was no
+    /// limit are not counted: a flow may run as many more.
     ///
     /// # Errors
     ///

@@ -87,6 +87,8 @@ struct Live {
     /// Places that it has, and slots when it runs.
     weight: usize,
     asked: usize,
+    /// The slots taken at its dispatch: more than places if the limit was raised before.
+    slots: usize,
     late: Option<Instant>,
     /// The flow, and the slots that count against the limit of flows: 0 if there was none.
     flow: Option<u8>,
@@ -176,8 +178,10 @@ impl Play {
         // One that costs more than the limit takes all there is.
         let weight = (ask.cost as usize).min(self.limit);
         let flow = ask.flow;
-        self.live
-            .insert(id, Live { call, weight, asked: ask.cost as usize, late, flow, counts: 0 });
+        self.live.insert(
+            id,
+            Live { call, weight, asked: ask.cost as usize, slots: 0, late, flow, counts: 0 },
+        );
     }
 
     /// Those in the inner that nobody has ended yet.
@@ -216,6 +220,7 @@ impl Play {
             for id in &called[self.called..] {
                 if let Some(live) = self.live.get_mut(id) {
                     live.weight = live.weight.min(self.limit);
+                    live.slots = live.asked.min(self.limit);
                 }
             }
             let slots: usize = running.iter().map(|id| self.live[id].weight).sum();
@@ -263,7 +268,7 @@ impl Play {
         for id in &called[self.called..] {
             let Some(flow) = self.live.get(id).and_then(|live| live.flow) else { continue };
             if let Some(live) = self.live.get_mut(id) {
-                live.counts = live.weight.min(limit);
+                live.counts = live.asked.min(limit);
             }
             let slots: usize = self.slots_of(flow);
             assert!(slots <= limit, "flow {flow} has {slots} of {limit} slots, after {after:?}");
@@ -276,7 +281,7 @@ impl Play {
 
     /// While slots are free, nothing waits but what needs more than are left, or whose flow does.
     fn check_waiting(&self, waiting: &[u32], running: &[u32], after: &Op) {
-        let taken: usize = running.iter().map(|id| self.live[id].weight).sum();
+        let taken: usize = running.iter().map(|id| self.live[id].slots).sum();
         let free = self.limit.saturating_sub(taken);
         let heaviest = |ids: &mut dyn Iterator<Item = &Live>| ids.map(|live| live.asked).max();
         // A heavy request is not overtaken by those of its priority that it holds up.

@@ -44,8 +44,8 @@ pub(crate) trait QueueItem {
         self.is_gone()
     }
 
-    /// The number of slots that the request asks for, if that may be more than the cost in its rank:
-    /// the limit may have risen since the request came.
+    /// The number of slots that the request asks for, if that may be more than the cost in its
+    /// rank: the limit may have risen since the request came.
     fn asked(&self) -> u32 {
         0
     }

@@ -175,9 +175,9 @@ impl Turns {
         heap.virtual_time = heap.virtual_time.saturating_add(nanos).saturating_sub(charged);
     }
 
-    /// The queue to evict from, and its weight: the longest dedicated queue, by its weight divided by
-    /// that of the flow. If the shared queues outweigh all dedicated queues together, the heaviest
-    /// shared queue, with the weight of the whole group.
+    /// The queue to evict from, and its weight: the longest dedicated queue, by its weight divided
+    /// by that of the flow. If the shared queues outweigh all dedicated queues together, the
+    /// heaviest shared queue, with the weight of the whole group.
     pub(super) fn longest<T: QueueItem>(&mut self, table: &FlowTable<T>) -> Option<(u64, QueueId)> {
         let is_shared = self.shared.weight > self.dedicated.weight;
         let heap = if is_shared { &mut self.shared } else { &mut self.dedicated };

@@ -33,9 +33,10 @@ pub(super) enum KeyState {
 /// while it has an eligible request.
 ///
 /// The virtual time of a queue is the sum of all charges, in nanoseconds of the inner's time, each
-/// divided by the weight of the flow. A key that is no longer true stays in the heap until it reaches the top. There a stale key is dropped,
-/// and the key of a queue with a higher virtual time is corrected in place. If a virtual time
-/// falls, the queue gets a second key. So the top is always true.
+/// divided by the weight of the flow. A key that is no longer true stays in the heap until it
+/// reaches the top. There a stale key is dropped, and the key of a queue with a higher virtual time
+/// is corrected in place. If a virtual time falls, the queue gets a second key. So the top is
+/// always true.
 #[derive(Debug, Default)]
 pub(super) struct VirtualTimeHeap {
     heap: BinaryHeap<Reverse<Key>>,
@@ -83,8 +84,9 @@ impl VirtualTimeHeap {
         self.virtual_clock = self.virtual_clock.max(virtual_time);
     }
 
-    /// Counts a queue of the weight `share` that becomes active. If the queue is the first, the group becomes active too,
-    /// and starts no earlier than the virtual clock of the groups: no group can save up idle time.
+    /// Counts a queue of the weight `share` that becomes active. If the queue is the first, the
+    /// group becomes active too, and starts no earlier than the virtual clock of the groups: no
+    /// group can save up idle time.
     pub(super) fn activate(&mut self, virtual_clock: u64, share: u16) {
         if self.active == 0 {
             self.virtual_time = self.virtual_time.max(virtual_clock);

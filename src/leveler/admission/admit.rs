@@ -84,8 +84,8 @@ fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Resu
     Ok(())
 }
 
-/// Returns the time that the work ahead of a newcomer takes. Held flows are not ahead of others: they
-/// run no more than they may.
+/// Returns the time that the work ahead of a newcomer takes. Held flows are not ahead of others:
+/// they run no more than they may.
 fn wait_of(admission: &Admission, rank: Rank) -> Duration {
     let Admission { occupancy, predictor, flow_limit, .. } = admission;
     let limit = admission.exact_limit();

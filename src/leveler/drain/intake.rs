@@ -14,8 +14,8 @@ pub(super) struct Found {
     pub(super) has_late: bool,
 }
 
-/// Takes in the measured times of finished calls, their rights to run in a flow, and the wake-ups of
-/// inner services. `settlements` is an empty buffer.
+/// Takes in the measured times of finished calls, their rights to run in a flow, and the wake-ups
+/// of inner services. `settlements` is an empty buffer.
 pub(super) fn take(
     link: &Link,
     flow_limit: &FlowLimit,
