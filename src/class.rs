@@ -186,10 +186,11 @@ impl Class {
     /// longer than the time left to the [deadline](Self::deadline), the request is rejected with
     /// [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline), whatever other kinds
     /// take. Now and then such a request runs as a probe, so that a kind that has become fast again
-    /// is served again: at most one a second, and for at most 0.05 % of the inner's time. Requests
-    /// without a kind are told apart by the time left only. While nothing waits, they are not
-    /// rejected for a learned time unless calls that are all late take more than an eighth of the
-    /// slots, and more than 8.
+    /// is served again: at most one a second, and for at most 0.05 % of the inner's time.
+    ///
+    /// Requests without a kind are told apart by the time left only. While nothing waits, they are
+    /// not rejected for a learned time unless calls that are all late take more than an eighth of
+    /// the slots, and more than 8. Then a probe runs every 100 ms, until calls are in time again.
     ///
     /// Each leveler tells 256 kinds apart, in order of first sight. For further kinds nothing is
     /// learned. So use the pattern of a route, and not a path with an id in it. Default is no kind.

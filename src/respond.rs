@@ -55,7 +55,7 @@ mod sealed {
     use std::time::Duration;
 
     #[cfg(feature = "http")]
-    use crate::http::body_limits::BodyLimits;
+    use crate::{http::body_limits::BodyLimits, leveler::nesting::LevelerId};
 
     /// A call that has returned.
     #[allow(unnameable_types, reason = "for this crate alone")]
@@ -73,6 +73,9 @@ mod sealed {
     /// The slot of a call that has returned.
     #[allow(unnameable_types, reason = "for this crate alone")]
     pub trait Kept: Send + Sync {
+        /// Returns the leveler among those of nested calls.
+        #[cfg(feature = "http")]
+        fn id(&self) -> Option<LevelerId>;
         /// Returns the name of the leveler.
         #[cfg(feature = "http")]
         fn leveler(&self) -> Option<&str>;

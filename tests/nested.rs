@@ -276,6 +276,105 @@ async fn a_nested_call_of_a_paused_leveler_is_refused_and_one_at_a_pace_waits() 
     assert_eq!(answer.expect("a slot is free"), 1);
 }
 
+/// Bodies that call their own leveler while they are read.
+#[cfg(feature = "http")]
+mod bodies {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use futures::{FutureExt, StreamExt, future::BoxFuture};
+    use http::Response;
+    use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+    use tower_load_leveling::http::{HeldBody, Hold};
+
+    use super::*;
+
+    type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+    /// A body that calls `next` with one less, down to 0, and passes on what its body says.
+    fn countdown(depth: u32, next: Arc<OnceLock<BoxCloneSyncService<u32, u32, BoxError>>>) -> Body {
+        let frame = async move {
+            if depth > 0 {
+                let mut next = next.get().expect("set").clone();
+                next.call(depth - 1).await.map_err(std::io::Error::other)?;
+            }
+            Ok(http_body::Frame::data(Bytes::from_static(b"end")))
+        };
+        StreamBody::new(frame.into_stream().boxed()).boxed_unsync()
+    }
+
+    /// Returns the error of the call that a body has made.
+    fn unwrap(error: BoxError) -> BoxError {
+        let error = error.downcast::<std::io::Error>().expect("the body's");
+        error.into_inner().expect("the call's")
+    }
+
+    /// A leveler whose bodies call it again, through `outside`.
+    fn nested(
+        layer: impl Fn() -> tower_load_leveling::Builder,
+        through_another: bool,
+    ) -> (tower_load_leveling::Handle, BoxCloneSyncService<u32, u32, BoxError>) {
+        let next = Arc::new(OnceLock::new());
+        let layer = layer().hold_until(Hold::BodyEnd).build().expect("valid");
+        let inner = service_fn({
+            let next = Arc::clone(&next);
+            move |depth| {
+                let body = countdown(depth, Arc::clone(&next));
+                async move { Ok::<_, Infallible>(Response::new(body)) }
+            }
+        });
+        let levelled = layer.layer(inner);
+        let read = service_fn(move |depth| -> Answer {
+            let call: BoxFuture<'_, Result<Response<HeldBody<Body>>, BoxError>> =
+                Box::pin(levelled.clone().oneshot(depth));
+            Box::pin(async move {
+                match call.await {
+                    Ok(response) => response.into_body().collect().await.map(|_| 0).map_err(unwrap),
+                    Err(error) => Err(error),
+                }
+            })
+        });
+        let service = match through_another {
+            false => BoxCloneSyncService::new(read),
+            true => BoxCloneSyncService::new(builder(10, 10).build().expect("valid").layer(read)),
+        };
+        next.set(service.clone()).expect("once");
+        (layer.handle(), service)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_a_body_makes_of_its_own_leveler_is_nested() {
+        let _t = support::trace_init();
+        for execution in EXECUTIONS {
+            for through_another in [false, true] {
+                let layer = || builder(10, 2).execution(execution);
+                let (handle, service) = nested(layer, through_another);
+                let when = format!("{execution:?}, through another: {through_another}");
+                let served = timeout(SOON, service.clone().oneshot(1)).await.expect("should end");
+                assert_eq!(served.expect("two slots"), 0, "{when}");
+                let refused = timeout(SOON, service.clone().oneshot(2)).await.expect("should end");
+                assert_eq!(reason(refused), Reason::Nested, "{when}");
+                settle().await;
+                let stats = handle.stats();
+                assert_eq!((stats.queued, stats.in_flight), (0, 0), "{when}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_made_after_a_body_has_ended_waits_like_any_other() {
+        let _t = support::trace_init();
+        let (handle, service) = nested(|| builder(10, 1), false);
+        service.clone().oneshot(0).await.expect("served");
+        handle.pause();
+        let waits = tokio::spawn(service.oneshot(0));
+        settle().await;
+        assert_eq!(handle.stats().queued, 1);
+        handle.resume();
+        waits.await.expect("no panic").expect("served");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_panic_of_a_nested_call_leaves_nothing_behind_on_the_thread() {
     let _t = support::trace_init();

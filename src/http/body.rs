@@ -21,7 +21,11 @@ use super::{
     body_limits::{BodyLimits, Cut},
     reader::Reader,
 };
-use crate::{respond::Kept, sync::UserMutex};
+use crate::{
+    leveler::nesting::{LevelerId, Lineage, Scope},
+    respond::Kept,
+    sync::UserMutex,
+};
 
 pin_project! {
     /// The body of a response under [`Builder::hold_until`](crate::Builder::hold_until). Passes all
@@ -62,6 +66,16 @@ struct Held<B> {
     watch: Option<Watch>,
     /// The limit for which the body was dropped, until the reader is told.
     cut: Option<Cut>,
+    /// For calls that the body makes while it is polled.
+    nesting: Option<Nesting>,
+}
+
+/// The part of a body in the chain of nested calls. A body that calls its own leveler holds a slot
+/// while it waits for another, as the inner's future does.
+struct Nesting {
+    leveler: LevelerId,
+    /// Made at the first poll, which may be within the body of another leveler.
+    lineage: Option<Lineage>,
 }
 
 /// The parts that a poll takes out of the lock: all at the end of the body, and the slot alone to
@@ -89,8 +103,9 @@ impl<B: Body + Send + 'static> HeldBody<B> {
         slot: Box<dyn Kept>,
         limits: BodyLimits,
     ) -> Self {
+        let nesting = slot.id().map(|leveler| Nesting { leveler, lineage: None });
         let (body, slot) = (Some(Box::pin(body)), Some(slot));
-        let held = Held { body, slot, is_begun: false, left, watch: None, cut: None };
+        let held = Held { body, slot, is_begun: false, left, watch: None, cut: None, nesting };
         let held = Arc::new(UserMutex::new(held));
         let watch = Watch::begin(&held, limits);
         let reader = watch.as_ref().map(|watch| Arc::clone(&watch.reader));
@@ -148,7 +163,7 @@ async fn watch<B>(
             };
             let Some(body) = held.body.take() else { return };
             held.break_off();
-            held.cut = Some(cut);
+            (held.cut, held.nesting) = (Some(cut), None);
             (body, held.slot.take(), cut)
         };
         let name = slot.as_ref().and_then(|slot| slot.leveler());
@@ -207,7 +222,13 @@ impl<B: Body> Held<B> {
         let nothing = Taken { _body: None, slot: None, _watch: None };
         let Some(body) = self.body.as_mut() else { return Poll::Ready((None, true, nothing)) };
         self.is_begun = true;
-        let frame = ready!(body.as_mut().poll_frame(cx));
+        let scope = self.nesting.as_mut().map(|Nesting { leveler, lineage }| {
+            let lineage = lineage.get_or_insert_with(|| Lineage::of_call(*leveler));
+            Scope::of_poll(*leveler, lineage)
+        });
+        let polled = body.as_mut().poll_frame(cx);
+        drop(scope);
+        let frame = ready!(polled);
         let (is_end, has_trailers) = match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
@@ -227,6 +248,9 @@ impl<B: Body> Held<B> {
         if has_trailers {
             // Nothing follows trailers.
             self.left = Some(0);
+        }
+        if is_end {
+            self.nesting = None;
         }
         let taken = match (is_end, has_trailers) {
             (true, _) => {

@@ -30,7 +30,8 @@ const ADDRESS: usize = !7;
 
 /// A leveler, by address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LevelerId(usize);
+#[allow(unnameable_types, unreachable_pub, reason = "part of a trait for this crate alone")]
+pub struct LevelerId(usize);
 
 impl LevelerId {
     #[inline]

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::in_flight::{End, InFlight};
+#[cfg(feature = "http")]
+use crate::leveler::nesting::LevelerId;
 use crate::{
     leveler::panics::contain,
     limit::Outcome,
@@ -59,6 +61,11 @@ struct HeldSlot<O, A> {
 }
 
 impl<O, A> Kept for HeldSlot<O, A> {
+    #[cfg(feature = "http")]
+    fn id(&self) -> Option<LevelerId> {
+        self.in_flight.judge().map(|judge| judge.core().id())
+    }
+
     #[cfg(feature = "http")]
     fn leveler(&self) -> Option<&str> {
         self.in_flight.judge().map(|judge| &*judge.core().settings.name)
