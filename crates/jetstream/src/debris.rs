@@ -7,7 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::atomic::Ordering::Relaxed,
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, SystemTime},
 };
 
@@ -31,14 +31,15 @@ const PASS: usize = 10_000;
 const REMEMBERED: usize = 20_000;
 
 /// What this worker has acked lately: sequences, and when their messages were stored.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Acked(BTreeMap<u64, SystemTime>);
+#[derive(Debug, Default)]
+pub(crate) struct Acked(Mutex<BTreeMap<u64, SystemTime>>);
 
 impl Acked {
-    pub(crate) fn add(&mut self, sequence: u64, stored_at: SystemTime) {
-        self.0.insert(sequence, stored_at);
-        if self.0.len() > REMEMBERED {
-            self.0.pop_first();
+    pub(crate) fn add(&self, sequence: u64, stored_at: SystemTime) {
+        let mut acked = self.acked();
+        acked.insert(sequence, stored_at);
+        if acked.len() > REMEMBERED {
+            acked.pop_first();
         }
     }
 
@@ -46,7 +47,11 @@ impl Acked {
     /// end of its stream gives sequences out again.
     fn has(&self, message: &StreamMessage) -> bool {
         let stored_at = time(message.time.unix_timestamp_nanos());
-        self.0.get(&message.sequence) == Some(&stored_at)
+        self.acked().get(&message.sequence) == Some(&stored_at)
+    }
+
+    fn acked(&self) -> MutexGuard<'_, BTreeMap<u64, SystemTime>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -59,7 +59,7 @@ pub(crate) struct Run {
     telling: Option<Boxed<()>>,
     sweeping: Option<Boxed<()>>,
     /// What this worker has acked lately.
-    acked: Acked,
+    acked: Arc<Acked>,
     /// Whether the leveler refused a message although it had room. It is asked again after a while.
     refused: bool,
 }
@@ -107,7 +107,7 @@ impl Run {
             opening: None,
             telling: None,
             sweeping: None,
-            acked: Acked::default(),
+            acked: Arc::default(),
             refused: false,
         }
     }
@@ -216,7 +216,7 @@ impl Run {
                 self.pulls = Some(generation);
                 // The first generation sweeps too: all workers may have died with the broker.
                 debug!(generations, "asking for messages");
-                let (counters, acked) = (Arc::clone(&self.counters), self.acked.clone());
+                let (counters, acked) = (Arc::clone(&self.counters), Arc::clone(&self.acked));
                 let queue = self.queue.clone();
                 self.sweeping = Some(Box::pin(async move {
                     clean(&queue, stream, consumer, &acked, &counters).await;
@@ -237,7 +237,10 @@ impl Run {
     /// Asks for as many messages as there is credit for.
     async fn ask(&mut self) {
         let (paused, prefetch) = (self.is_paused(), self.prefetch());
-        let Some(pulls) = self.pulls.as_mut() else { return };
+        let Some(pulls) = self.pulls.as_mut() else {
+            self.counters.asked_for.store(0, Relaxed);
+            return;
+        };
         let credit = Credit {
             limit: self.leveler.limit(),
             prefetch,
