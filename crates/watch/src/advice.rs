@@ -1,8 +1,8 @@
-//! What an operator can do about each reason: the table of `docs/watching.md`, in short.
+//! The advice for each reason: the table of `docs/watching.md`, in short.
 
 use tower_load_leveling::error::Reason;
 
-/// Returns the reason in some words, as the page calls it.
+/// Returns the name of the reason on the page.
 pub(crate) fn label(reason: Reason) -> &'static str {
     match reason {
         Reason::Full => "queue full",
@@ -20,7 +20,7 @@ pub(crate) fn label(reason: Reason) -> &'static str {
     }
 }
 
-/// Returns what helps if requests are turned away for the reason.
+/// Returns the advice for an operator whose requests are turned away for the reason.
 pub(crate) fn help(reason: Reason) -> &'static str {
     match reason {
         Reason::Full => {

@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use crate::events::Events;
 
 /// The body of a [`Dashboard`](crate::Dashboard)'s responses: a page or a document in one piece, or
-/// a stream of events. It never fails.
+/// a stream of events. Reading the body never fails.
 pub struct Body(Kind);
 
 enum Kind {

@@ -16,8 +16,8 @@ use crate::{
 
 /// A live page of levelers, as a service for HTTP requests.
 ///
-/// The [crate docs](crate) say how to mount it, and what it answers. Clones are of one dashboard: a
-/// leveler that one of them watches is on the page of all.
+/// The [crate docs](crate) describe mounting and endpoints. Clones are of one dashboard: a leveler
+/// added to a clone is on the page of all.
 ///
 /// A dashboard keeps the levelers alive, as every [`Handle`] does.
 #[derive(Clone)]
@@ -36,20 +36,20 @@ impl Dashboard {
     /// Adds a leveler to the page, under its [name](Handle::name). Of several with one name, the
     /// second is `name#2`.
     ///
-    /// On a Tokio runtime samples are taken from now on, one a second, by a task that ends with the
-    /// last clone. Elsewhere they begin with the first request.
+    /// On a Tokio runtime, a task takes a sample a second from now on, and ends with the last
+    /// clone. Elsewhere samples begin with the first request.
     pub fn watch(self, handle: Handle) -> Self {
         self.shared.add(handle);
         sampler::ensure(&self.shared);
         self
     }
 
-    /// Shows names of the flows that ask most. Without this, the page shows ids, which are the same
-    /// in no other process and lead to no tenant.
+    /// Sets a function that names the flows that ask most. Without a function, the page shows ids,
+    /// which differ in each process and lead to no tenant.
     ///
     /// Flows are watched with
-    /// [`Builder::watch_flows`](tower_load_leveling::Builder::watch_flows). The function is called
-    /// for up to ten of them whenever a page is told something.
+    /// [`Builder::watch_flows`](tower_load_leveling::Builder::watch_flows). Each document calls the
+    /// function for up to ten flows of each leveler.
     ///
     /// ```
     /// use std::collections::HashMap;
@@ -68,9 +68,10 @@ impl Dashboard {
         self
     }
 
-    /// Ends the streams of all open pages, and lets none begin: pages poll from now on. For a
-    /// graceful shutdown that does not close the levelers. If they are all closed, streams end by
-    /// themselves; otherwise each lives for ten seconds at most.
+    /// Ends the streams of all open pages, and lets no stream begin: pages poll from now on.
+    ///
+    /// For a graceful shutdown that does not close the levelers. If all levelers are closed,
+    /// streams end by themselves. Otherwise a stream lives for ten seconds at most.
     pub fn close(&self) {
         self.shared.close();
     }

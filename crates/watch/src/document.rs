@@ -1,5 +1,5 @@
-//! What a dashboard knows as JSON: `stats.json`, `history.json` and the events have one shape, and
-//! differ in how many samples they have.
+//! The knowledge of a dashboard as JSON: `stats.json`, `history.json` and the events have one
+//! shape, and differ in the number of samples.
 
 use std::sync::Arc;
 
@@ -17,13 +17,13 @@ use crate::{
     times::{Merged, Micros, Times, within},
 };
 
-/// The version of the shape. Additions do not change it.
+/// The version of the shape. Additions keep the version.
 const VERSION: u32 = 1;
 
 /// The samples in a document.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Samples {
-    /// Those after the one of this number; all with 0.
+    /// The samples after the sample of this number; all samples with 0.
     After(u64),
     Newest,
 }
@@ -96,7 +96,7 @@ fn of_view(view: View) -> Value {
 /// The sentence of a leveler without a queue.
 const OFF: &str = "Switched off: calls pass straight through, and nothing is counted.";
 
-/// The sums of the period that the state is judged by.
+/// The sums of the judged period.
 fn recent(history: &History, max_wait: Option<Micros>) -> Value {
     let mut seconds = 0.0;
     let [mut asked, mut succeeded, mut failed, mut cancelled] = [0_u64; 4];
@@ -180,7 +180,7 @@ fn of_times(times: &Times, longest: Option<Micros>) -> Value {
     })
 }
 
-/// The counts that are not 0, by the word of the reason.
+/// The counts above 0, by the word of the reason.
 fn by_reason<T: Into<u64> + Copy>(counts: [T; Reason::ALL.len()]) -> Value {
     let counts = Reason::ALL.iter().zip(counts);
     named(counts.map(|(reason, count)| {
@@ -189,7 +189,7 @@ fn by_reason<T: Into<u64> + Copy>(counts: [T; Reason::ALL.len()]) -> Value {
     }))
 }
 
-/// An object with the values that are there.
+/// An object of the values that are `Some`.
 fn named<'a>(values: impl Iterator<Item = (&'a str, Option<Value>)>) -> Value {
     let present = values.filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Value::Object(present.collect::<Map<_, _>>())

@@ -1,8 +1,8 @@
 //! The stream of server-sent events: a document for each sample.
 //!
 //! A stream ends by itself, so that an open page holds up no shutdown: at once when all levelers or
-//! the dashboard are closed, and else after ten seconds. The page comes back, and is told only what
-//! is newer.
+//! the dashboard are closed, and otherwise after ten seconds. The page comes back and gets only the
+//! newer samples.
 
 use std::{
     pin::Pin,
@@ -24,11 +24,11 @@ use crate::{
     viewers::Viewer,
 };
 
-/// The longest life of a stream: what a graceful shutdown waits for if nobody closes the levelers.
+/// The longest life of a stream, and so the longest wait of a graceful shutdown.
 pub(crate) const LIFE: Duration = Duration::from_secs(10);
 
-/// Tells the browser to come back a second after a connection that broke: a server that restarts is
-/// not hurried.
+/// Tells the browser to come back a second after a broken connection: a restarting server is not
+/// hurried.
 const RETRY: &str = "retry: 1000\n\n";
 
 /// Tells the browser to come back soon: the stream ends by itself.
@@ -37,7 +37,7 @@ const RETRY_SOON: &str = "retry: 100\n\n";
 pub(crate) struct Events {
     shared: Arc<Shared>,
     _viewer: Viewer,
-    /// The number of the newest sample that was sent.
+    /// The number of the newest sample sent.
     sent: u64,
     stage: Stage,
     news: Pin<Box<OwnedNotified>>,
@@ -94,7 +94,7 @@ impl Events {
         }
     }
 
-    /// An event with all samples that were not sent.
+    /// Makes an event of all samples not sent yet.
     fn event(&mut self) -> String {
         let newest = self.shared.newest();
         let data = document(&self.shared, Samples::After(self.sent));
@@ -103,8 +103,8 @@ impl Events {
     }
 }
 
-/// Reads the id of the last event that a browser has seen: the number of its newest sample, or 0 if
-/// it is of an earlier process.
+/// Reads the id of the last event that a browser has seen. Returns the number of the event's newest
+/// sample, or 0 for an event of another process.
 pub(crate) fn last_seen(id: &str, run: u64) -> u64 {
     let parts = id.split_once('-').filter(|(of, _)| u64::from_str_radix(of, 16) == Ok(run));
     parts.and_then(|(_, newest)| newest.parse().ok()).unwrap_or(0)

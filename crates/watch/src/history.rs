@@ -1,4 +1,4 @@
-//! The last five minutes of a leveler, second by second, and what the last ten seconds say.
+//! The last five minutes of a leveler, second by second, and the verdict on the last ten seconds.
 
 use std::{
     cmp::Reverse,
@@ -17,22 +17,22 @@ use crate::{
     times::{Fine, Merged},
 };
 
-/// The number of samples kept: five minutes. Whoever opens the page in an incident sees how it
-/// began.
+/// The number of samples kept: five minutes. A page that is opened in an incident shows its
+/// beginning.
 pub(crate) const KEPT: usize = 300;
 
-/// The period that the state is judged by, less half a sample: 10 s. Shorter, and the state changes
-/// with each burst.
+/// The judged period, less half a sample: 10 s. With a shorter period the state would change with
+/// each burst.
 const JUDGED: Duration = Duration::from_millis(9500);
 
-/// What is known of one leveler.
+/// The history of one leveler.
 #[derive(Debug)]
 pub(crate) struct History {
-    /// The snapshot that the next sample is counted from.
+    /// The snapshot from which the next sample counts.
     before: Stats,
     /// The oldest first.
     samples: VecDeque<Sample>,
-    /// Of as many of the newest samples as are judged, the oldest first.
+    /// The newest samples in full, as many as are judged, the oldest first.
     recent: VecDeque<Recent>,
     /// The verdict on the time since anything was dispatched or finished, from a second on.
     still: Option<Verdict>,
@@ -44,9 +44,9 @@ struct Recent {
     wait: Fine,
     removed_wait: Fine,
     service_time: Fine,
-    /// The waits of those dispatched, in the order of [`Priority::ALL`].
+    /// The waits of dispatched requests, in the order of [`Priority::ALL`].
     by_priority: [Fine; Priority::ALL.len()],
-    /// Those that asked most in this second.
+    /// The flows that asked most in this second.
     flows: Box<[OfFlow]>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct OfFlow {
     pub(crate) rejected: u64,
 }
 
-/// The most flows that are kept of a second, and shown: who floods is among the first.
+/// The number of flows kept of a second, and shown. A flow that floods is among the first.
 const FLOWS: usize = 10;
 
 impl History {
@@ -78,7 +78,7 @@ impl History {
         Self { before, samples, recent, still }
     }
 
-    /// Adds what happened from the last snapshot to `now`.
+    /// Adds a sample: the time from the last snapshot to `now`.
     pub(crate) fn add(&mut self, now: Stats, max_wait: Option<Duration>, id: u64, at: u64) {
         let stats = now.since(&self.before);
         self.before = now;
@@ -120,8 +120,8 @@ impl History {
         self.samples.iter().rev().take(self.recent.len())
     }
 
-    /// Returns the verdict on the last ten seconds; or on a stall, from five seconds on and however
-    /// long it lasts.
+    /// Returns the verdict on the last ten seconds. During a stall, from the fifth second on,
+    /// returns the verdict on the whole stall.
     pub(crate) fn verdict(&self) -> Verdict {
         if let Some(still) = self.still.as_ref().filter(|still| still.state == State::Stalled) {
             return still.clone();

@@ -1,4 +1,4 @@
-//! A leveler that is watched.
+//! A watched leveler.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,18 +15,18 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    /// Returns a leveler that is watched from the snapshot `before` on.
+    /// Returns a leveler watched from the snapshot `before` on.
     pub(crate) fn new(name: String, handle: Handle, before: Stats) -> Self {
         let history = Mutex::new(History::new(before));
         Self { name, handle, history }
     }
 
-    /// Returns the history. Only code of this crate runs while it is locked.
+    /// Locks the history. Only code of this crate runs under the lock.
     pub(crate) fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns what a change of is told at once, and not with the next second.
+    /// Returns the flags whose change makes a sample at once: closed, paused.
     pub(crate) fn switches(&self) -> (bool, bool) {
         (self.handle.is_closed(), self.handle.is_paused())
     }

@@ -14,9 +14,9 @@
 //! **Mount it on a port that only you reach, or behind your authentication.** The page says how
 //! loaded you are. It is read-only, and shows no name of a tenant, a route or an address.
 //!
-//! [`Dashboard`] is a service for requests of the crate [`http`], whatever their body is. Mount it
-//! outside of the layer, at any path, in axum, in hyper or in any other stack of tower. It answers
-//! `GET` and `HEAD`, by the last segment of the path:
+//! [`Dashboard`] is a service for requests of the crate [`http`] with any body. Mount the service
+//! outside of the layer, at any path, in axum, in hyper or in any other stack of tower. `GET` and
+//! `HEAD` are answered by the last segment of the path:
 //!
 //! | path | what |
 //! | --- | --- |

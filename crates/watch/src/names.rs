@@ -8,7 +8,8 @@ use std::{
 
 use tower_load_leveling::stats::FlowId;
 
-/// What gives names to flows. None by default: the page then shows ids, which lead to no tenant.
+/// The program's function for names of flows. None by default: the page then shows ids, which lead
+/// to no tenant.
 #[derive(Clone, Default)]
 pub(crate) struct Names(Option<Arc<Give>>);
 

@@ -1,7 +1,6 @@
-//! The page: one file, put together from parts that can be read one by one.
+//! The page: one file, put together from readable parts.
 
-/// The page as it is sent: HTML with its style and script, which asks for nothing else but the
-/// endpoints beside it.
+/// The page: HTML with style and script, which requests nothing but the endpoints beside the page.
 pub(crate) const PAGE: &str = concat!(
     "<!doctype html>\n<html lang=\"en\">\n<head>\n",
     include_str!("page/head.html"),
@@ -19,8 +18,8 @@ pub(crate) const PAGE: &str = concat!(
     "</script>\n</body>\n</html>\n",
 );
 
-/// The policy of the page: the one script and the one style with these hashes, data from where the
-/// page is, and nothing else. A test computes the hashes from the page.
+/// The policy of the page: one script and one style with these hashes, data from the page's own
+/// origin, and nothing else. A test computes the hashes from the page.
 pub(crate) const POLICY: &str = concat!(
     "default-src 'none'; ",
     "script-src 'sha256-2MH8siN3bdkAmEE8Fom978fTvNm/+dnc4ZgnSYxoEO4='; ",

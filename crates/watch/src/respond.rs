@@ -63,7 +63,7 @@ pub(crate) fn respond<B>(
     }
 }
 
-/// Returns the last segment of the path, whatever the dashboard is mounted at.
+/// Returns the last segment of the path, so that the dashboard can be mounted anywhere.
 fn endpoint(path: &str) -> &str {
     let path = path.strip_suffix('/').unwrap_or(path);
     path.rsplit('/').next().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What is kept of each second.
+//! One second of a leveler, as kept for five minutes.
 
 use std::time::Duration;
 
@@ -6,20 +6,20 @@ use tower_load_leveling::{Priority, Stats, error::Reason};
 
 use crate::times::{Micros, Times};
 
-/// A second of a leveler: the counts of the second, and the state at its end.
+/// A second of a leveler: the counts of the second, and the state at the end.
 #[derive(Debug)]
 pub(crate) struct Sample {
-    /// The number of the look that made this sample; the same for all levelers of a dashboard.
+    /// The number of the sample; the same for all levelers of a dashboard.
     pub(crate) id: u64,
     /// The end of the second, in milliseconds since 1970.
     pub(crate) at: u64,
     pub(crate) period: Micros,
     pub(crate) asked: u32,
     pub(crate) succeeded: u32,
-    /// With an error or a panic.
+    /// Calls that ended with an error or a panic.
     pub(crate) failed: u32,
     pub(crate) cancelled: u32,
-    /// Refused or removed, in the order of [`Reason::ALL`].
+    /// Requests refused or removed, in the order of [`Reason::ALL`].
     pub(crate) rejected: [u32; Reason::ALL.len()],
     pub(crate) queued: u32,
     pub(crate) in_flight: u32,
@@ -33,7 +33,7 @@ pub(crate) struct Sample {
     pub(crate) wait: Times,
     pub(crate) removed_wait: Times,
     pub(crate) service_time: Times,
-    /// In the order of [`Priority::ALL`].
+    /// The counts of each priority, in the order of [`Priority::ALL`].
     pub(crate) priorities: [OfPriority; Priority::ALL.len()],
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct OfPriority {
 }
 
 impl Sample {
-    /// Keeps what a page shows of `stats`, which are those of the second alone.
+    /// Keeps the part of `stats` that a page shows. `stats` are of the second alone.
     pub(crate) fn of(stats: &Stats, max_wait: Option<Duration>, id: u64, at: u64) -> Self {
         let rejected = Reason::ALL
             .iter()
@@ -86,12 +86,12 @@ impl Sample {
     }
 }
 
-/// Four bytes for each count keep five minutes small. A second has fewer than 2³² calls.
+/// Shortens a count to four bytes, to keep five minutes small. A second has fewer than 2³² calls.
 fn small(count: u64) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Fills an array in the order of the values. There are as many values as the array has places.
+/// Fills an array in the order of the values.
 fn filled<T: Default + Copy, const N: usize>(values: impl Iterator<Item = T>) -> [T; N] {
     let mut array = [T::default(); N];
     array.iter_mut().zip(values).for_each(|(place, value)| *place = value);

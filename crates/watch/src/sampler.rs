@@ -1,9 +1,9 @@
 //! The task that takes samples.
 //!
-//! [`ensure`] spawns it on the runtime of its caller. It holds the dashboard weakly: when the last
-//! clone is gone, the task is aborted. If its runtime ends, or is not driven any more, the next
-//! call spawns another. A call also looks itself, so that a program without such a task has samples
-//! as often as somebody asks.
+//! [`ensure`] spawns the task on the runtime of the caller. The task holds the dashboard weakly,
+//! and is aborted when the last clone is gone. If the runtime of the task ends, or is not driven
+//! any more, the next call spawns another task. A call also takes a due sample, so that a program
+//! without a task has samples too.
 
 use std::{
     sync::{
@@ -17,17 +17,17 @@ use tokio::{runtime, task::JoinHandle, time::Instant};
 
 use crate::{shared::Shared, timer::timer};
 
-/// How soon a closed or paused leveler is noticed. It bounds what an open page adds to a shutdown,
-/// and costs a load of two atomics for each leveler.
+/// The time after which a close or a pause is noticed at the latest: 200 ms. An open page adds as
+/// much to a shutdown. A look costs a load of two atomics for each leveler.
 const NOTICE: Duration = Duration::from_millis(200);
 
-/// How late a sample has to be for another task to take over. A busy runtime is late by less.
+/// The lateness of a sample at which another task takes over: 2 s. A busy runtime is late by less.
 const LATE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(crate) struct Sampler {
     task: Mutex<Option<JoinHandle<()>>>,
-    /// Set by a task on a runtime without timers. Others would end there as well.
+    /// Set by a task on a runtime without timers: another task would end there as well.
     lacks_timers: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ impl Drop for Sampler {
     }
 }
 
-/// Spawns the task if there is none that works, and if the caller is on a runtime.
+/// Spawns the task if no task works, and if the caller is on a runtime.
 pub(crate) fn ensure(shared: &Arc<Shared>) {
     let Ok(runtime) = runtime::Handle::try_current() else { return };
     let is_late = Instant::now() > shared.due() + LATE;

@@ -1,16 +1,15 @@
-//! The scale of times that the page draws by: two buckets for each doubling.
+//! The scale of times on the page: two buckets for each doubling.
 
 use std::time::Duration;
 
 /// The number of buckets of the scale.
 pub(crate) const BUCKETS: usize = 40;
 
-/// The end of the first bucket, in milliseconds: 1/16 ms. What is shorter is no wait to a person,
-/// and hardly a call.
+/// The end of the first bucket, in milliseconds: 1/16 ms. A shorter time is no wait to a person.
 const FIRST: f64 = 0.0625;
 
-/// Returns the longest time of a bucket, in milliseconds. The last bucket has the longer ones too:
-/// it begins at half a minute.
+/// Returns the longest time of a bucket, in milliseconds. The last bucket begins at half a minute,
+/// and has all longer times too.
 pub(crate) fn end_of(bucket: usize) -> f64 {
     FIRST * (bucket as f64 / 2.0).exp2()
 }

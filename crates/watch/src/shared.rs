@@ -1,4 +1,4 @@
-//! What the clones of a dashboard, its sampler and its streams share.
+//! The state shared by the clones of a dashboard, the sampler and the streams.
 
 use std::{
     collections::BTreeSet,
@@ -25,7 +25,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Tells this dashboard from one of an earlier process: the time when it was made.
+    /// Tells this dashboard from that of an earlier process: the time of its making.
     run: u64,
     levelers: Mutex<Vec<Arc<Watched>>>,
     names: Mutex<Names>,
@@ -33,12 +33,12 @@ pub(crate) struct Shared {
     /// The number of the newest sample.
     newest: AtomicU64,
     is_closed: AtomicBool,
-    /// Told of each sample, and of the close.
+    /// Notified of each sample, and of the close.
     news: Arc<Notify>,
     pub(crate) sampler: Sampler,
 }
 
-/// When to look again.
+/// The plan of samples.
 #[derive(Debug)]
 struct Schedule {
     is_looking: bool,
@@ -85,7 +85,7 @@ impl Shared {
         locked(&self.schedule).switches.push(switches);
     }
 
-    /// Sets what gives names. What did before is dropped outside of the lock.
+    /// Sets the function for names. The earlier function is dropped outside of the lock.
     pub(crate) fn set_names(&self, names: Names) {
         let earlier = std::mem::replace(&mut *locked(&self.names), names);
         drop(earlier);
@@ -113,7 +113,7 @@ impl Shared {
         self.news.notify_waiters();
     }
 
-    /// Returns the right to take a sample: `None` if none is due, or if another takes it.
+    /// Returns the right to take a sample; `None` if no sample is due, or another thread takes one.
     fn take_turn(&self, levelers: &[Arc<Watched>]) -> Option<Turn<'_>> {
         let mut schedule = locked(&self.schedule);
         let now = Instant::now();
@@ -138,7 +138,7 @@ impl Shared {
         self.newest.load(SeqCst)
     }
 
-    /// Returns when the next sample is due.
+    /// Returns the time at which the next sample is due.
     pub(crate) fn due(&self) -> Instant {
         locked(&self.schedule).due
     }
@@ -153,13 +153,13 @@ impl Shared {
         self.news.notify_waiters();
     }
 
-    /// Returns whether streams have to end: the dashboard is closed.
+    /// Returns whether the dashboard is closed, so that streams have to end.
     pub(crate) fn is_closed(&self) -> bool {
         self.is_closed.load(SeqCst)
     }
 
-    /// Returns whether all levelers are closed, and there is one. Nothing more is to be told then,
-    /// and the server may be about to stop.
+    /// Returns whether there are levelers, and all are closed. Streams have to end then, since the
+    /// server may be about to stop.
     pub(crate) fn is_over(&self) -> bool {
         let levelers = self.levelers();
         !levelers.is_empty() && levelers.iter().all(|leveler| leveler.handle.is_closed())

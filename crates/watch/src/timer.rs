@@ -1,4 +1,4 @@
-//! Timers that may not be there.
+//! Timers, on runtimes that may have none.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,8 +7,8 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Returns a timer, or `None` on a runtime without timers and outside of a runtime. Tokio says so
-/// by a panic.
+/// Returns a timer; `None` outside of a runtime, and on a runtime without timers. Tokio reports the
+/// latter by a panic.
 pub(crate) fn timer(at: Instant) -> Option<Pin<Box<Sleep>>> {
     tokio::runtime::Handle::try_current().ok()?;
     catch_unwind(AssertUnwindSafe(|| Box::pin(sleep_until(at)))).ok()

@@ -1,5 +1,5 @@
-//! Times as they are kept: in microseconds of four bytes, up to 71 minutes; coarse for each second
-//! of the last minutes, fine for the last seconds.
+//! Times in little memory: coarse buckets for each second of the last minutes, fine buckets for the
+//! last seconds.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,7 +7,7 @@ use tower_load_leveling::stats::Histogram;
 
 use crate::scale::bucket_of;
 
-/// A time as it is kept.
+/// A time in microseconds, in four bytes: up to 71 minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Micros(u32);
 
@@ -28,8 +28,8 @@ impl Micros {
 pub(crate) struct Times {
     pub(crate) p50: Option<Micros>,
     pub(crate) p99: Option<Micros>,
-    /// For each bucket with times in it: the bucket, and the count in seven bits a byte, the lowest
-    /// first. A second of a busy leveler has some ten buckets, so this takes a tenth of an array.
+    /// For each used bucket its number, and its count in seven bits a byte, the lowest first. A
+    /// second of a busy leveler uses some ten buckets: a tenth of the memory of an array.
     packed: Box<[u8]>,
 }
 
@@ -47,7 +47,7 @@ impl Times {
         Self { p50: quantile(0.5), p99: quantile(0.99), packed: packed.into() }
     }
 
-    /// Returns the buckets with times in them, and the number of times.
+    /// Returns the used buckets, and the number of times in each.
     pub(crate) fn buckets(&self) -> impl Iterator<Item = (usize, u64)> {
         let mut bytes = self.packed.iter().copied();
         std::iter::from_fn(move || {
@@ -74,7 +74,7 @@ fn pack(packed: &mut Vec<u8>, bucket: usize, mut count: u64) {
     packed.push(count as u8);
 }
 
-/// The times of a second as they were counted: for quantiles of several seconds.
+/// The times of a second in the buckets of [`Histogram`]: for quantiles of several seconds.
 #[derive(Debug)]
 pub(crate) struct Fine(Box<[(Micros, u32)]>);
 
@@ -110,8 +110,8 @@ impl Merged {
     }
 }
 
-/// Returns the wait as it is told beside the wait limit: the end of a bucket may lie above the
-/// limit by the bucket's width, a sixteenth, though no wait in it does.
+/// Returns the wait limit for a wait that exceeds the limit by rounding alone. The end of a bucket
+/// may lie above the limit by a sixteenth, the width of the bucket.
 pub(crate) fn within(wait: Option<Micros>, max_wait: Option<Micros>) -> Option<Micros> {
     let (wait, Some(max_wait)) = (wait?, max_wait) else { return wait };
     let is_rounding = wait > max_wait && f64::from(wait.0) * 16.0 / 17.0 <= f64::from(max_wait.0);

@@ -1,23 +1,23 @@
-//! How many streams are open.
+//! The count of open streams.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-/// The most streams at a time: what a page asks of the process stays small, whoever opens it. The
-/// page of one more polls.
+/// The highest number of streams at a time: 16. The cost of open pages stays small, and the 17th
+/// page polls.
 pub(crate) const MOST: usize = 16;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Viewers(Arc<AtomicUsize>);
 
-/// The right to a stream. Dropped, it makes room for another.
+/// The right to a stream. Dropping the right makes room for another stream.
 #[derive(Debug)]
 pub(crate) struct Viewer(Arc<AtomicUsize>);
 
 impl Viewers {
-    /// Returns `None` if there are as many as there may be.
+    /// Returns the right to a stream; `None` if 16 are open.
     pub(crate) fn join(&self) -> Option<Viewer> {
         let more = |open: usize| (open < MOST).then_some(open + 1);
         self.0.fetch_update(SeqCst, SeqCst, more).ok()?;
