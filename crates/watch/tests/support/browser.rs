@@ -6,7 +6,7 @@
 
 use std::{
     env,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -262,7 +262,14 @@ impl Driver {
 }
 
 impl Drop for Driver {
+    /// Tells the driver to end its browsers, which would live on if it were killed. Blocks, since a
+    /// test that has failed does not wait for anything else.
     fn drop(&mut self) {
+        if let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", self.port)) {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+            let ask = b"GET /shutdown HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(ask).and_then(|()| stream.read_to_end(&mut Vec::new()));
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
