@@ -40,6 +40,11 @@ pub enum Shape {
     /// The universal scalability law of Gunther: contention and, growing with the square,
     /// crosstalk.
     Contention { sigma: f64, kappa: f64 },
+    /// Takes up to so many at once, and the next when all of these are done.
+    Batches { size: f64 },
+    /// Begins no more than so many a second (a token bucket that holds a tenth of a second's), and
+    /// lets others wait.
+    Bucket { rate: f64 },
 }
 
 /// A backend as it is from some moment on.
@@ -60,14 +65,20 @@ impl Power {
         match self.shape {
             Shape::Pool { servers } | Shape::Cliff { servers, .. } => servers,
             Shape::Shared { cores } => cores,
+            // The one that takes the place of the last is too late for the next batch.
+            Shape::Batches { size } => size + 1.0,
+            Shape::Bucket { rate } => (rate * self.service).ceil(),
             Shape::Contention { sigma, kappa } => ((1.0 - sigma) / kappa).sqrt().floor(),
         }
     }
 
     /// Requests a second at the knee.
     pub fn capacity(&self) -> f64 {
-        let knee = self.knee();
-        knee * self.speed(knee)
+        match self.shape {
+            Shape::Batches { size } => size / self.service,
+            Shape::Bucket { rate } => rate,
+            _ => self.knee() * self.speed(self.knee()),
+        }
     }
 
     /// How fast each gets its work done that is served while `n` are there, in mean requests a
@@ -77,6 +88,7 @@ impl Power {
             Shape::Cliff { at, factor, .. } if n > at => factor,
             // As many as there are servers are served, and others wait.
             Shape::Pool { .. } | Shape::Cliff { .. } => 1.0,
+            Shape::Batches { .. } | Shape::Bucket { .. } => 1.0,
             Shape::Shared { cores } => (cores / n).min(1.0),
             Shape::Contention { sigma, kappa } => {
                 1.0 / (1.0 + sigma * (n - 1.0) + kappa * n * (n - 1.0))
@@ -96,6 +108,9 @@ pub struct Backend {
     updated: f64,
     served: BinaryHeap<Reverse<(Seconds, usize)>>,
     waiting: VecDeque<(usize, f64)>,
+    /// Of a bucket, when last looked at.
+    tokens: f64,
+    refilled: f64,
 }
 
 impl Backend {
@@ -107,6 +122,8 @@ impl Backend {
             updated: 0.0,
             served: BinaryHeap::new(),
             waiting: VecDeque::new(),
+            tokens: 0.0,
+            refilled: 0.0,
         }
     }
 
@@ -123,14 +140,32 @@ impl Backend {
 
     /// The next to be done, and when, unless something changes before.
     pub fn next(&self) -> Option<f64> {
+        match (self.next_end(), self.next_token()) {
+            (Some(end), Some(token)) => Some(end.min(token)),
+            (end, token) => end.or(token),
+        }
+    }
+
+    fn next_end(&self) -> Option<f64> {
         let Reverse((end, _)) = self.served.peek()?;
         let speed = self.speed();
         (speed > 0.0).then(|| self.updated + (end.0 - self.progress).max(0.0) / speed)
     }
 
-    /// Ends the request that is done now.
+    /// When the first of those that wait can begin, if they wait for a token.
+    fn next_token(&self) -> Option<f64> {
+        let Shape::Bucket { rate } = self.power.shape else { return None };
+        (!self.waiting.is_empty()).then(|| self.refilled + (1.0 - self.tokens).max(0.0) / rate)
+    }
+
+    /// Ends the request that is done now, if that is what happens next.
     pub fn finish(&mut self, now: f64) -> Option<usize> {
+        let is_token = self.next_end().is_none_or(|end| end > now);
         self.advance(now);
+        if is_token {
+            self.serve();
+            return None;
+        }
         let Reverse((_, id)) = self.served.pop()?;
         self.serve();
         Some(id)
@@ -159,11 +194,26 @@ impl Backend {
 
     fn serve(&mut self) {
         let places = match self.power.shape {
+            Shape::Batches { size } if self.served.is_empty() => size as usize,
+            Shape::Batches { .. } => 0,
+            Shape::Bucket { rate } => return self.serve_by_tokens(rate),
             Shape::Pool { servers } | Shape::Cliff { servers, .. } => servers as usize,
             _ => usize::MAX,
         };
         while self.served.len() < places {
             let Some((id, work)) = self.waiting.pop_front() else { return };
+            self.served.push(Reverse((Seconds(self.progress + work), id)));
+        }
+    }
+
+    fn serve_by_tokens(&mut self, rate: f64) {
+        let refill = rate * (self.updated - self.refilled);
+        self.tokens = (self.tokens + refill).min(0.1 * rate);
+        self.refilled = self.updated;
+        // What a token that is due lacks is rounding.
+        while self.tokens > 1.0 - 1e-9 {
+            let Some((id, work)) = self.waiting.pop_front() else { return };
+            self.tokens -= 1.0;
             self.served.push(Reverse((Seconds(self.progress + work), id)));
         }
     }

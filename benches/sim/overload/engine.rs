@@ -9,7 +9,7 @@ use crate::{
     backend::{Backend, Seconds},
     front::Front,
     report::Report,
-    scenario::{OUTAGE, Scenario},
+    scenario::{KEEP_ALIVE, OUTAGE, Scenario},
 };
 
 /// What happens at some moment; at the same moment, in the order in which it was planned.
@@ -20,6 +20,7 @@ enum Event {
     Thaw,
     Arrival(usize),
     Lull(usize),
+    Return,
     Reached(usize),
     Answer(usize),
     Failed(usize),
@@ -51,6 +52,8 @@ pub struct Engine<'a> {
     count: u64,
     backend: Backend,
     broken_until: f64,
+    /// Since when each of the connections is free that nothing uses.
+    connections: Vec<f64>,
     fronts: Vec<Box<dyn Front>>,
     /// By id, and the ids that can be given anew.
     requests: Vec<Request>,
@@ -69,6 +72,7 @@ pub fn run(scenario: &Scenario, fronts: Vec<Box<dyn Front>>, seed: u64) -> Repor
         count: 0,
         backend: Backend::new(scenario.power.at(0.0)),
         broken_until: 0.0,
+        connections: Vec::new(),
         report: Report::new(scenario, fronts.len()),
         fronts,
         requests: Vec::new(),
@@ -100,8 +104,12 @@ impl Engine<'_> {
                 self.at(at + length, Event::Thaw);
             }
         }
-        for (leveler, from) in scenario.joins.iter().enumerate() {
-            self.at(*from, Event::Lull(leveler));
+        if let Some((callers, pause)) = scenario.callers {
+            (0..callers).for_each(|_| self.return_after(pause));
+        } else {
+            for (leveler, from) in scenario.joins.iter().enumerate() {
+                self.at(*from, Event::Lull(leveler));
+            }
         }
         self.at(TICK, Event::Tick);
         self.at(LOOK, Event::Look);
@@ -133,6 +141,7 @@ impl Engine<'_> {
             Event::Thaw => self.backend.freeze(now, false),
             Event::Arrival(leveler) => self.arrive(leveler),
             Event::Lull(leveler) => self.await_next(leveler),
+            Event::Return => self.offer(0),
             Event::Reached(id) => self.reach(id),
             Event::Answer(id) => self.answer(id, None),
             Event::Failed(id) => self.answer(id, Some(Outcome::Ignore)),
@@ -162,8 +171,18 @@ impl Engine<'_> {
     }
 
     fn arrive(&mut self, leveler: usize) {
-        let now = self.now;
         self.await_next(leveler);
+        self.offer(leveler);
+    }
+
+    /// Lets a caller come back.
+    fn return_after(&mut self, pause: f64) {
+        let pause = -self.arrivals.uniform().ln() * pause;
+        self.at(self.now + pause, Event::Return);
+    }
+
+    fn offer(&mut self, leveler: usize) {
+        let now = self.now;
         let work = self.scenario.work.at(now).draw(&mut self.work);
         let id = self.remember(Request { arrived: now, dispatched: now, work, leveler });
         self.report.arrived(now);
@@ -182,7 +201,11 @@ impl Engine<'_> {
 
     /// Carries what a leveler has dispatched to the backend, and forgets what it has turned away.
     fn send(&mut self, leveler: usize) {
-        self.free.append(&mut self.fronts[leveler].turned_away());
+        let mut turned_away = self.fronts[leveler].turned_away();
+        if let Some((_, pause)) = self.scenario.callers {
+            turned_away.iter().for_each(|_| self.return_after(pause));
+        }
+        self.free.append(&mut turned_away);
         for id in self.fronts[leveler].calls() {
             self.requests[id].dispatched = self.now;
             if self.scenario.distance > 0.0 {
@@ -202,7 +225,19 @@ impl Engine<'_> {
         if full || now < self.broken_until {
             self.at(now + FAST_FAILURE, Event::Failed(id));
         } else {
-            self.backend.begin(now, id, self.requests[id].work);
+            let work = self.requests[id].work + self.connect();
+            self.backend.begin(now, id, work);
+        }
+    }
+
+    /// Returns the work of making a connection, unless there is a free one.
+    fn connect(&mut self) -> f64 {
+        let free_since = self.connections.pop();
+        let is_open = free_since.is_some_and(|since| self.now - since < KEEP_ALIVE);
+        if is_open {
+            0.0
+        } else {
+            self.scenario.connecting / self.scenario.power.at(self.now).service
         }
     }
 
@@ -214,6 +249,10 @@ impl Engine<'_> {
             self.report.answered(now, arrived, dispatched, in_time);
         }
         let outcome = failure.unwrap_or(if in_time { Outcome::Success } else { Outcome::Overload });
+        self.connections.push(now);
+        if let Some((_, pause)) = self.scenario.callers {
+            self.return_after(pause);
+        }
         self.fronts[leveler].end(now, id, outcome);
         self.free.push(id);
         self.send(leveler);

@@ -1,7 +1,7 @@
 //! Limits under overload, in virtual time: this crate's algorithms beside those of other projects.
 //!
 //! ```sh
-//! cargo bench -p sim --bench overload                       # all, in three minutes
+//! cargo bench -p sim --bench overload                       # all, in five minutes
 //! cargo bench -p sim --bench overload -- A7 E1              # these scenarios
 //! cargo bench -p sim --bench overload -- levels cost images # layer, cost of a sample, pictures
 //! cargo bench -p sim --bench overload -- --alone            # only what is judged
@@ -44,9 +44,11 @@ mod smoke;
 mod table;
 mod threads;
 mod traffic;
+mod unseen;
 
 use std::{env, path::Path, process::ExitCode};
 
+use contestants::Contestant;
 use table::Score;
 
 fn main() -> ExitCode {
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
         args.into_iter().partition(|arg| arg.starts_with("--"));
     let is_wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let mut score = Score::default();
-    let cases = catalog::all().into_iter().chain(kinds::all());
+    let cases = catalog::all().into_iter().chain(kinds::all()).chain(unseen::all());
     for mut case in cases.filter(|case| is_wanted(case.name)) {
         if let Some(seeds) = flags.iter().find_map(|flag| flag.strip_prefix("--seeds=")) {
             case.seeds = seeds.parse().expect("a number of seeds");
@@ -72,7 +74,9 @@ fn main() -> ExitCode {
     if is_wanted("random") {
         let count = flags.iter().find_map(|flag| flag.strip_prefix("--seeds="));
         let count = count.map_or(64, |count| count.parse().expect("a number of seeds"));
-        random_backends::print(&[contestants::Contestant::Bdp(None)], count);
+        let alone = flags.iter().any(|flag| flag == "--alone");
+        let field = Contestant::field();
+        random_backends::print(if alone { &field[..1] } else { &field }, count);
     }
     if is_wanted("levels") {
         levels::compare(&levels::cases(), levels::SEEDS);

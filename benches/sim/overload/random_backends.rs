@@ -18,19 +18,22 @@ use crate::{
 pub fn print(contestants: &[Contestant], count: u64) {
     println!("\nrandom backends: {count} of them, one seed each, from cold, a minute");
     let numbers: Vec<u64> = (1..=count).collect();
+    let yardsticks = threads::map(&numbers, |number| runs::yardsticks(&draw(*number), *number)[0]);
     for contestant in contestants {
         let goodput = |number: &u64| {
             let case = draw(*number);
-            let oracle = runs::yardsticks(&case, *number)[0];
+            let oracle = yardsticks[*number as usize - 1];
             let report = runs::run(&case.scenario, *contestant, *number);
             oracle.measure(&report, case.phases[0].span)[Goodput]
         };
         let mut all = threads::map(&numbers, goodput);
         all.sort_by(f64::total_cmp);
         let lost = all.iter().filter(|goodput| **goodput < 0.8).count();
+        let share = 100.0 * lost as f64 / all.len() as f64;
         let (tenth, median) = (all[all.len() / 10], all[all.len() / 2]);
         println!(
-            "    {:<24} median {median:.3}, tenth {tenth:.3}, worst {:.3}, below 0.8: {lost}",
+            "    {:<24} median {median:.3}, tenth {tenth:.3}, worst {:.3}, \
+             below 0.8: {lost} ({share:.1} %)",
             contestant.name(),
             all[0],
         );

@@ -24,7 +24,16 @@ pub struct Scenario {
     pub breaks_at: Option<usize>,
     /// On the way to the backend, and the same on the way back.
     pub distance: f64,
+    /// So many callers, each of whom asks again so long after an answer or a refusal, in place of
+    /// arrivals at a rate.
+    pub callers: Option<(usize, f64)>,
+    /// What a call takes longer that needs a new connection. A connection that nothing uses lasts
+    /// for ten seconds.
+    pub connecting: f64,
 }
+
+/// How long a connection lasts that nothing uses.
+pub const KEEP_ALIVE: f64 = 10.0;
 
 /// How long the backend is broken.
 pub const OUTAGE: f64 = 5.0;
@@ -49,6 +58,8 @@ impl Scenario {
             fails_beyond: None,
             breaks_at: None,
             distance: 0.0,
+            callers: None,
+            connecting: 0.0,
         }
     }
 

@@ -39,7 +39,7 @@ pub fn print(case: &Case, results: &Results, score: &mut Score) {
         print_oracle(case, phase, &results.oracle[place]);
         let columns = columns(case);
         let titles = columns.iter().map(|metric| format!("{:>19}", metric.title()));
-        println!("    {:<24}{}", "", titles.collect::<String>());
+        println!("    {:<24}{}{:>11}", "", titles.collect::<String>(), "below 0.8");
         if !phase.bars.is_empty() {
             let bars = columns.iter().map(|metric| format!("{:>19}", bar_of(phase, *metric)));
             println!("    {:<24}{}", "bars", bars.collect::<String>());
@@ -48,7 +48,8 @@ pub fn print(case: &Case, results: &Results, score: &mut Score) {
             let runs = &phases[place];
             let cells = columns.iter().map(|metric| cell(*metric, runs));
             let cells = cells.collect::<String>();
-            println!("    {:<24}{cells}   {}", contestant.name(), verdict(phase, runs));
+            let (name, lost) = (contestant.name(), lost(runs));
+            println!("    {name:<24}{cells}{lost:>9.0} %   {}", verdict(phase, runs));
             keep_score(case, phase, *contestant, runs, score);
         }
     }
@@ -84,6 +85,12 @@ fn bar_of(phase: &Phase, metric: Metric) -> String {
 fn cell(metric: Metric, runs: &[Figures]) -> String {
     let (median, worst) = (median(metric, runs), worst(metric, runs));
     format!("{:>9} {:<9}", metric.print(median), format!("({})", metric.print(worst)))
+}
+
+/// The share of runs below 0.8 of the oracle's goodput, in percent.
+fn lost(runs: &[Figures]) -> f64 {
+    let lost = runs.iter().filter(|run| run[Goodput] < 0.8).count();
+    100.0 * lost as f64 / runs.len() as f64
 }
 
 fn verdict(phase: &Phase, runs: &[Figures]) -> String {
