@@ -375,3 +375,25 @@ fn a_doubling_takes_one_latency() {
     let latencies = (inner.now - start).as_secs_f64() / 0.1;
     assert!(latencies <= 8.5, "{latencies}");
 }
+
+#[test]
+fn calls_that_end_in_waves_do_not_look_like_a_collapse() {
+    // A network of 250 ms, and servers enough: what is dispatched together ends together.
+    let mut bdp = Bdp::new();
+    let mut now = Instant::now();
+    let mut highest = 0.0_f64;
+    for _ in 0..12 {
+        let (dispatched, limit) = (now, bdp.limit() as usize);
+        now += Duration::from_millis(250);
+        for call in 0..limit {
+            let finished = now + Duration::from_micros(call as u64);
+            let mut sample = Sample::new(dispatched, finished, Outcome::Success);
+            sample.in_flight_at_dispatch = limit;
+            sample.in_flight = limit - 1;
+            sample.limit_reached = true;
+            bdp.on_sample(&sample);
+        }
+        highest = highest.max(bdp.limit());
+    }
+    assert!(highest >= 512.0, "{highest}");
+}

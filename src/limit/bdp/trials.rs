@@ -188,7 +188,7 @@ impl Trials {
     /// Returns whether the conclusion is clear before the end of an interval: of a cut, or that
     /// throughput has collapsed.
     fn is_decided(&self, now: f64) -> bool {
-        if self.meter.successes < MIN_SAMPLES || !self.meter.is_bound() {
+        if self.meter.successes < MIN_SAMPLES || !self.meter.is_bound() || !self.is_full(now) {
             return false;
         }
         let interval = self.meter.interval(now);
@@ -196,6 +196,14 @@ impl Trials {
             Phase::Backoff(cut) => cut.is_decided(&interval, self.search.calls.variation()),
             _ => self.collapsed_from(&interval).is_some(),
         }
+    }
+
+    /// Returns whether an interval is long enough to conclude from its middle. Calls that take
+    /// equally long, as behind a network, end in waves, and a part of a wave looks like a collapse.
+    fn is_full(&self, now: f64) -> bool {
+        let latency = self.search.calls.latency;
+        self.meter.successes >= self.meter.limit
+            || now - self.meter.since >= 2.0 * latency && self.meter.measured(now) >= latency
     }
 
     /// Returns whether a startup can go on before the end of an interval: calls take no longer.
