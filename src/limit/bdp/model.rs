@@ -19,6 +19,8 @@ pub(super) struct Model {
     sure: f64,
     /// The share of a push by which the target moves.
     gain: f64,
+    /// The mean elasticity of the last tries, by the inverse of their variance.
+    followed: Mean,
     /// The last push on the target, as a difference of logarithms.
     last_push: f64,
 }
@@ -39,6 +41,11 @@ const REPEATED_SURPRISE_ERRORS: f64 = 1.6;
 const RESUMED: f64 = 32.0;
 /// The latency of starved calls, as a multiple of the target.
 const STARVED: f64 = 1.3;
+/// The weight of a try in the mean elasticity after the next one.
+const FOLLOWED_DECAY: f64 = 0.7;
+/// The mean elasticity, less 1.5 standard errors, with which throughput follows the limit so well
+/// that the limit is far too low.
+const FOLLOWED: f64 = 0.4;
 /// The most calls from which a target is known.
 const MAX_SURE: f64 = 1000.0;
 /// The gain after a target was found. The gain grows while pushes go one way, and shrinks
@@ -98,6 +105,7 @@ impl Model {
         self.target = HEADROOM * service.value;
         self.sure = service.count;
         self.gain = INITIAL_GAIN;
+        self.followed = Mean::default();
         self.last_push = 0.0;
     }
 
@@ -119,10 +127,15 @@ impl Model {
             && interval.latency() < 0.95 * self.target
     }
 
-    /// Returns whether calls take longer than the target although throughput follows the limit: the
-    /// target is less than what calls take by nature.
-    pub(super) fn is_starved(&self, at: &Interval, above: &Interval, variation: f64) -> bool {
+    /// Returns whether throughput clearly follows the limit, over some tries, or in one while calls
+    /// take longer than the target: the target is less than what calls take by nature.
+    pub(super) fn is_starved(&mut self, at: &Interval, above: &Interval, variation: f64) -> bool {
         let (elasticity, error) = at.elasticity(above, variation);
+        self.followed.count *= FOLLOWED_DECAY;
+        self.followed.add(elasticity, error.powi(-2));
+        if self.followed.value - 1.5 / self.followed.count.sqrt() > FOLLOWED {
+            return true;
+        }
         elasticity - 1.5 * error > 0.5 && at.latency() > STARVED * self.target
     }
 
@@ -155,5 +168,25 @@ impl Model {
         self.gain = (factor * self.gain).clamp(MIN_GAIN, MAX_GAIN);
         self.last_push = push;
         self.sure = (self.sure + at.count + above.count).min(MAX_SURE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throughput_that_follows_in_three_tries_shows_that_the_limit_is_too_low() {
+        let state = LimitState::new(4.0, 40.0, Duration::from_secs_f64(0.1 / HEADROOM));
+        let mut model = Model::resume(&state);
+        // As far as 384 calls show: calls take as long as they should.
+        let at = Interval { limit: 4.0, rate: 40.0, count: 256.0 };
+        let above = Interval { limit: 5.0, rate: 50.0, count: 128.0 };
+        let starved = [(); 3].map(|()| model.is_starved(&at, &above, 1.0));
+        assert!(!starved[0] && starved[2], "{starved:?}");
+        // At the knee of a pool none of it follows.
+        let mut model = Model::resume(&state);
+        let above = Interval { rate: 41.0, ..above };
+        assert!(!(0..100).any(|_| model.is_starved(&at, &above, 1.0)));
     }
 }
