@@ -44,13 +44,39 @@
 //! cargo add tower-load-leveling --features grpc   # tonic
 //! ```
 //!
-//! Which [`Overflow`] is yours depends on who calls:
+//! 1. Build one [`LoadLevelLayer`] for each backend, and put clones of it before every service that
+//!    uses the backend. With axum, one `Router::layer` is enough.
+//! 2. Say how many calls the backend bears at once: [`concurrency`](Builder::concurrency) if you
+//!    know (connections of a pool, writers), and otherwise
+//!    [`adaptive_concurrency`](Builder::adaptive_concurrency).
+//! 3. Say how long a wait is still worth it: [`max_wait`](Builder::max_wait), or a
+//!    [deadline](Class::deadline) of each request. Without either, an outage of the backend leaves
+//!    a queue of requests whose callers have gone.
+//! 4. Turn refusals into responses: [below](#turning-errors-into-responses).
+//! 5. Keep the [`Handle`]. [`Stats::verdict`] says in a word how the leveler is, and
+//!    [`Handle::drain`] shuts down.
 //!
-//! - A **server** has to answer, and at once: [`Overflow::Reject`], the default. Set
-//!   [`max_wait`](Builder::max_wait) to the longest wait that is still worth it.
-//! - A **client**, or a worker that pulls from a queue, can slow down: [`Overflow::Wait`] makes
-//!   `poll_ready` wait for a place. [`Handle::room`] and [`Handle::changed`] tell how much to pull.
-//! - If the **newest** matters most (positions, prices): [`Overflow::EvictOldest`].
+//! # Which mode is mine
+//!
+//! | you have | write |
+//! | --- | --- |
+//! | a server, which has to answer, and at once | [`Overflow::Reject`], the default |
+//! | a client or a worker, which can slow down | [`Overflow::Wait`]: `poll_ready` waits |
+//! | data of which the newest matters most (positions, prices) | [`Overflow::EvictOldest`] |
+//! | requests that build on each other, or must all be served | [`Order::Fifo`], the default |
+//! | requests worth nothing when late | [`Order::AdaptiveLifo`], and `max_wait` or deadlines |
+//! | several tenants | [`Class::flow`], from a verified claim |
+//! | payments and thumbnails | [`Class::priority`] |
+//! | a health check that tells a busy server from a dead one | [`Class::bypass`] |
+//! | exports beside small requests | [`Class::cost`], or a leveler of their own |
+//! | work in a thread or process, which a drop does not stop | [`Abandon::Finish`] |
+//! | work that nobody waits for | [`Abandon::Finish`]; call and drop |
+//! | a call of some 100 ns, for which a task is too much | [`Execution::Caller`] |
+//! | a backend that polices by rate | [`rate`](Builder::rate), beside the limit |
+//! | one backend behind many processes | [`limit::LatencyTarget`] in each |
+//! | a bulk call | an inner that gathers: [docs/tuning.md][tuning] |
+//!
+//! [`Handle::room`] and [`Handle::changed`] tell a worker how much to pull.
 //!
 //! # Example
 //!
@@ -266,7 +292,7 @@ pub use self::{
     stats::Stats,
 };
 
-#[cfg(all(doctest, feature = "http"))]
+#[cfg(all(doctest, feature = "http", feature = "prometheus"))]
 #[doc = include_str!("../README.md")]
 mod readme {}
 

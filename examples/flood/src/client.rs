@@ -14,7 +14,7 @@ use crate::{
     plan::{BUDGET, PATIENCE, Plan},
 };
 
-const CONNECTIONS: usize = 8;
+const CONNECTIONS: usize = 2;
 /// A run sends no more than so many orders, whatever the rate: it is to end, and fit into memory.
 const MAX_ORDERS: usize = 200_000;
 

@@ -21,9 +21,9 @@ use crate::{Result, store::Store};
 
 /// How many orders may wait, with either queue.
 const CAPACITY: usize = 1024;
-/// How many orders may be in the database at once: what pools of connections have by default. For
+/// How many orders may be in the database at once: a small pool, since SQLite has one writer. For
 /// the stock layers it is the limit; ours finds how many of them are of use.
-const MOST_WRITERS: usize = 10;
+const MOST_WRITERS: usize = 4;
 
 /// The header by which a client says for how long it waits.
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");

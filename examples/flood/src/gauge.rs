@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::{Result, store::Store};
 
-/// The time that one order shall take. It makes 125 orders a second, so that ten times as many are
-/// 1250 requests: little work for the client and the server, which share the machine with the
+/// The time that one order shall take. It makes 100 orders a second, so that ten times as many are
+/// 1000 requests: little work for the client and the server, which share the machine with the
 /// database.
-const ORDER: f64 = 0.008;
+const ORDER: f64 = 0.010;
 
 /// Returns how many lines an order must have to take `ORDER` here: more on a fast disk.
 pub(crate) fn lines(time: Duration) -> Result<u64> {

@@ -21,7 +21,7 @@ impl Plan {
         let scale = if smoke { 0.15 } else { 1.0 };
         let seconds = |seconds: f64| Duration::from_secs_f64(seconds * scale);
         Self {
-            phases: [(0.5, seconds(5.0)), (10.0, seconds(5.0)), (0.5, seconds(6.0))],
+            phases: [(0.5, seconds(5.0)), (10.0, seconds(8.0)), (0.5, seconds(6.0))],
             gauge: seconds(2.0),
         }
     }
