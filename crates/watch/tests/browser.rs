@@ -223,9 +223,8 @@ async fn five_minutes_are_drawn_and_redrawn_without_a_long_task() {
     let server = Server::start(app).await;
     browser.open(&server.url()).await;
     browser.run("document.querySelectorAll('#spans button')[2].click()").await;
-    browser.until("levelers[0] && levelers[0].samples.length === 300").await;
-    browser.until("levelers[0].samples[299].id > 325").await;
-    sleep(2 * SECOND).await;
+    // Few looks, since each is a task of the trace: ten redraws.
+    browser.until("levelers[0] && levelers[0].samples[299].id > 310").await;
     let longest = browser.longest_task().await;
     assert!(longest > MS && longest < 50 * MS, "{longest:?}");
     let drawn = "const pen = document.getElementById('waits').getContext('2d'); \
