@@ -184,6 +184,27 @@ async fn without_capacity_the_excess_of_a_flow_gives_way_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_excess_of_a_flow_gives_way_to_a_lower_priority_and_the_rest_does_not() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(4, 3).flow_limit(1));
+    let mut service = layer.layer(gate.service());
+    let mut high: Vec<_> = (2100..2107).map(|id| tokio::spawn(service.call(id))).collect();
+    settle().await;
+    let _low = [5200, 5000].map(|id| tokio::spawn(service.call(id)));
+    settle().await;
+    assert_eq!(gate.called(), [2100, 5200, 5000]);
+    let evicted = rejection(high.remove(1).await.expect("no panic"));
+    assert_eq!((evicted.reason(), evicted.is_over_share()), (Reason::Evicted, true));
+    // No slot is free. The low ones may still have as much waiting as the flow.
+    let waiting: Vec<_> = (5201..5206).map(|id| tokio::spawn(service.call(id))).collect();
+    settle().await;
+    let refused = waiting.iter().filter(|call| call.is_finished()).count();
+    let stats = layer.handle().stats();
+    assert_eq!((refused, stats.queued, stats.removed.evicted), (3, 4, 4), "{stats:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn held_requests_are_late_when_others_are_and_are_removed_by_a_drain() {
     let _t = support::trace_init();
     let gate = Gate::new();

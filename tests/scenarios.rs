@@ -11,7 +11,7 @@ use scenario::{
     report::Report,
     traffic::SERVERS,
 };
-use tower_load_leveling::Order;
+use tower_load_leveling::{Order, Priority};
 
 const SEED: u64 = 1;
 const LENGTH: Duration = Duration::from_secs(15);
@@ -98,6 +98,31 @@ fn flows_with_weights_get_time_in_their_ratio_whatever_they_ask_for() {
         assert!(off <= 0.01, "{work:?} ms, capacity {capacity}: off by {off}");
         assert!(report.goodput(SERVERS) >= 0.99, "{}", report.goodput(SERVERS));
     }
+}
+
+#[test]
+fn a_flow_at_its_limit_costs_others_no_goodput() {
+    use Priority::{Background, High, Normal};
+    for priorities in [[Normal, Normal], [High, Background]] {
+        let report = catalog::slow_tenant(true, priorities, 64, SEED, LENGTH);
+        let others = report.first(10);
+        let case = format!("{priorities:?}: {} ms", others.p99());
+        let why: Vec<_> = report.rejected.iter().map(|(why, of)| (why, of.len())).collect();
+        assert!(others.share_served() >= 0.9999, "{}, {case}, {why:?}", others.share_served());
+        // They have twelve servers to themselves, and need six and a half.
+        assert!(others.p99() <= 1.1 * FLOOR, "{case}");
+        let slow = report.part_of(10, catalog::FLOW_LIMIT);
+        // Calls of a second, of which some began before the time that counts.
+        assert!((0.9..=1.05).contains(&slow), "{slow} of its own, {case}");
+    }
+}
+
+/// The negative control.
+#[test]
+fn a_slow_flow_without_a_limit_makes_others_wait_for_its_calls() {
+    let priorities = [Priority::Normal; 2];
+    let report = catalog::slow_tenant(false, priorities, 64, SEED, LENGTH);
+    assert!(report.first(10).p99() > 2.0 * FLOOR, "{} ms", report.first(10).p99());
 }
 
 #[test]

@@ -19,7 +19,7 @@ use scenario::{
     report::Report,
     traffic::SERVERS,
 };
-use tower_load_leveling::Order;
+use tower_load_leveling::{Order, Priority};
 
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
@@ -129,6 +129,22 @@ fn main() {
                 ("goodput", Shown, goodput),
             ],
             |seed| catalog::weights(work, capacity, seed, length),
+        );
+    }
+    for (name, limited, tenant, others) in [
+        ("slow flow at 5 ×, ten at 4 %, flow limit 4", true, Priority::Normal, Priority::Normal),
+        ("   … the slow one of a higher priority", true, Priority::High, Priority::Background),
+        ("   … no flow limit", false, Priority::Normal, Priority::Normal),
+    ] {
+        let bar = |bar: f64| if limited { AtLeast(bar) } else { Shown };
+        let p99 = if limited { AtMost(1.1) } else { Shown };
+        table.row(
+            name,
+            [
+                ("the ten served", bar(0.9999), |report| report.first(10).share_served()),
+                ("their p99 ÷ 92.1 ms", p99, |report| report.first(10).p99() / FLOOR),
+            ],
+            |seed| catalog::slow_tenant(limited, [tenant, others], 64, seed, length),
         );
     }
     table.row(

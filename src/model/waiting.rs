@@ -12,7 +12,9 @@ use crate::{
     class::{Priority, Rank},
     error::Reason,
     options::Order,
-    queue::{Charge, ChargeId, Entry, FlowRight, Gone, Next, Queue, QueueItem, Rules, Times},
+    queue::{
+        Charge, ChargeId, Entry, FlowRight, Gone, LongestFlow, Next, Queue, QueueItem, Rules, Times,
+    },
     sync::figure::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -131,10 +133,15 @@ impl Waiting {
         let own = self.flows.get(&(rank.priority, rank.flow)).unwrap_or(&0) + rank.cost as usize;
         lower.map(|(_, places)| places).sum::<usize>() >= missing
             || self.queue.summaries(&self.gone).is_some_and(|levels| {
-                let longest = &levels[rank.priority.index()];
-                // Each for the weight of its flow.
-                own as u64 * u64::from(longest.longest_share)
-                    < longest.surely_longest * u64::from(rank.share)
+                let index = rank.priority.index();
+                let mut upper = levels[..=index].iter().enumerate();
+                upper.any(|(at, level)| {
+                    let LongestFlow { share, is_held, .. } = level.longest;
+                    // Each for the weight of its flow.
+                    let (own, share) = (own as u64, u64::from(share));
+                    (at == index || is_held)
+                        && own * share < level.surely_longest * u64::from(rank.share)
+                })
             })
     }
 

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::{
     arrival_order::ArrivalOrder,
     charge::{Charge, ChargeId},
+    eviction::evict,
     flow_limit::{FlowLimit, FlowRight, Woken},
     guaranteed_share::{GuaranteedShare, LEVELS},
     heavy_hitters::HeavyHitters,
@@ -330,27 +331,10 @@ impl<T: QueueItem> FairQueue<T> {
         taken
     }
 
-    /// Makes room for a request admitted over the bound. Takes the oldest request of the longest
-    /// queue in the lowest level. If no request should give way any more (two newcomers counted on
-    /// the same victim), takes the newest.
+    /// Makes room for a request admitted over the bound.
     pub(crate) fn evict(&mut self, gone: &Gone) -> Option<Victim<T>> {
         self.end_arrival_order();
-        loop {
-            let levels = self.levels.iter_mut().zip(gone).rev();
-            let mut waiting = levels.filter(|(level, _)| level.len() > 0);
-            let (lowest, gone) = waiting.next()?;
-            let for_higher = waiting.next().is_some();
-            let over_share = !for_higher && lowest.is_uneven();
-            let gives_way = for_higher || lowest.has_several();
-            let victim =
-                if gives_way { lowest.pop_oldest(*gone) } else { lowest.pop_newest(*gone) };
-            // Without a victim, the level held only tombstones, all dropped now.
-            if let Some(entry) = victim {
-                let reason = if gives_way { Reason::Evicted } else { Reason::Full };
-                let over_share = over_share && entry.rank.flow != NO_FLOW;
-                return Some(Victim { entry, reason, over_share });
-            }
-        }
+        evict(&mut self.levels, gone, &self.flow_limit)
     }
 
     /// The oldest request.
@@ -362,7 +346,7 @@ impl<T: QueueItem> FairQueue<T> {
     /// The state of each level, once a request with a flow has come.
     pub(crate) fn summaries(&mut self, gone: &Gone) -> Option<[LevelSummary; LEVELS]> {
         let mut levels = self.levels.iter_mut().zip(gone);
-        let mut next = || levels.next().map(|(level, gone)| level.summary(*gone));
+        let mut next = || levels.next().map(|(level, gone)| level.summary(*gone, &self.flow_limit));
         self.has_flows.then(|| std::array::from_fn(|_| next().unwrap_or_default()))
     }
 

@@ -57,6 +57,11 @@ impl FlowLimit {
         self.held.contains_key(&flow) || !self.fits(flow, 1)
     }
 
+    /// Returns whether a flow, if any, has requests beyond its limit as soon as it has any.
+    pub(super) fn holds(&self, flow: Option<u64>) -> bool {
+        self.is_on() && flow.is_some_and(|flow| self.is_full(flow))
+    }
+
     fn fits(&self, flow: u64, cost: u32) -> bool {
         let Some(limit) = self.limit.map(NonZeroU32::get) else { return true };
         let running = self.running.get(&flow).copied().unwrap_or(0);

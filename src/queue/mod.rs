@@ -34,6 +34,7 @@ mod adaptive_lifo;
 mod arrival_order;
 mod charge;
 mod controlled_delay;
+mod eviction;
 mod expiry;
 mod fair_queue;
 mod flow_limit;
@@ -66,7 +67,7 @@ pub(crate) use self::{
     charge::{Charge, ChargeId},
     flow_limit::FlowRight,
     item::{Entry, InnerId, QueueItem},
-    level_summary::{Gone, LevelSummary},
+    level_summary::{Gone, LevelSummary, LongestFlow},
     next::{Next, Times, Victim},
     queue::Queue,
     rules::Rules,

@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use super::{
     charge::{Charge, Estimate},
+    flow_limit::FlowLimit,
     flow_queue::FlowQueue,
     flow_table::FlowTable,
     in_use::InUse,
     item::{Entry, Hold, InnerId, QueueId, QueueItem},
-    level_summary::LevelSummary,
+    level_summary::{LevelSummary, LongestFlow},
     request_deque::{RequestDeque, Taken},
     rules::Rules,
     turns::Turns,
@@ -32,8 +33,7 @@ pub(super) struct PriorityLevel<T> {
     shared_purged_at: u64,
 }
 
-/// The number of entries that are looked at for each request that has gone. More costs time, and
-/// with fewer a flow is known to be long the later.
+/// The number of entries that are looked at for each request that has gone. More costs time.
 const LOOKS_PER_GONE: u64 = 32;
 
 /// The number of entries that are looked at however few have gone.
@@ -81,25 +81,25 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// Returns whether the longest queue weighs more than its share.
     pub(super) fn is_uneven(&mut self) -> bool {
         let Some((longest, id)) = self.turns.longest(&self.table) else { return false };
-        longest * self.in_use.shares > self.turns.weight() * u64::from(self.share_of(id))
+        let share = self.table.get(id).map_or(1, |queue| queue.share);
+        longest * self.in_use.shares > self.turns.weight() * u64::from(share)
     }
 
-    /// The weight of the flow of a queue.
-    fn share_of(&self, id: QueueId) -> u16 {
-        self.table.get(id).map_or(1, |queue| queue.share)
-    }
-
-    pub(super) fn summary(&mut self, gone: u64) -> LevelSummary {
-        let (longest, surely_longest, longest_share) = match self.longest(gone) {
-            Some((longest, id)) => {
-                let surely = longest.saturating_sub(self.gone_since(id, gone));
-                (longest, surely, self.share_of(id))
-            }
-            None => (0, 0, 1),
-        };
+    pub(super) fn summary(&mut self, gone: u64, limit: &FlowLimit) -> LevelSummary {
+        let found = self.longest(gone);
+        let longest = self.longest_flow(gone, limit).unwrap_or_default();
+        let since = found.map_or(0, |(_, id)| self.gone_since(id, gone));
+        let surely_longest = longest.weight.saturating_sub(since);
         let (active, shares) = (self.turns.active(), self.turns.shares());
         let held = self.turns.held();
-        LevelSummary { active, shares, held, longest, surely_longest, longest_share }
+        LevelSummary { active, shares, held, longest, surely_longest }
+    }
+
+    /// Returns the first flow to evict from.
+    pub(super) fn longest_flow(&mut self, gone: u64, limit: &FlowLimit) -> Option<LongestFlow> {
+        let (weight, id) = self.longest(gone)?;
+        let FlowQueue { share, kind, .. } = *self.table.get(id)?;
+        Some(LongestFlow { weight, share, is_held: limit.holds(kind.flow()) })
     }
 
     /// Returns the queue to evict from, and its weight. Drops its tombstones first, since a queue

@@ -1,4 +1,4 @@
-use crate::class::Rank;
+use crate::{class::Rank, queue::LongestFlow};
 
 /// The length of a flow: what it has waiting, and the weight by which it is due a share.
 #[derive(Clone, Copy, Debug)]
@@ -7,25 +7,30 @@ pub(super) struct FlowLength {
     pub(super) weight: u64,
     /// The weight of the flow.
     pub(super) share: u64,
+    /// Whether the flow is held: it runs as much as it may.
+    pub(super) is_held: bool,
 }
 
 impl FlowLength {
-    /// The bits of the share in a word. Weights fit beside them, since all places together number
-    /// less than 2^32.
+    /// The bits of the share in a word, with the uppermost for `is_held`. Weights fit beside them,
+    /// since all places together number less than 2^32.
     const SHARE: u32 = 16;
+    const HELD: u64 = 1 << 15;
 
     /// Returns the length of the newcomer's flow, of which `own` waits, with the newcomer.
     pub(super) fn with_newcomer(rank: Rank, own: u64) -> Self {
-        Self { weight: own + u64::from(rank.cost), share: rank.share.into() }
+        Self { weight: own + u64::from(rank.cost), share: rank.share.into(), is_held: false }
     }
 
     /// Returns the word for a flow: 0 if nothing of it waits.
-    pub(super) fn word(weight: u64, share: u16) -> u64 {
-        if weight == 0 { 0 } else { weight << Self::SHARE | u64::from(share) }
+    pub(super) fn word(weight: u64, flow: LongestFlow) -> u64 {
+        let held = if flow.is_held { Self::HELD } else { 0 };
+        if weight == 0 { 0 } else { weight << Self::SHARE | u64::from(flow.share) | held }
     }
 
     pub(super) fn of(word: u64) -> Self {
-        Self { weight: word >> Self::SHARE, share: word % (1 << Self::SHARE) }
+        let (share, is_held) = (word % Self::HELD, word & Self::HELD != 0);
+        Self { weight: word >> Self::SHARE, share, is_held }
     }
 
     /// Returns whether a flow is shorter than another, each for its share.

@@ -141,8 +141,8 @@ impl Occupancy {
             self.active[index].store(summary.active, Relaxed);
             self.shares[index].store(summary.shares, Relaxed);
             self.held[index].store(summary.held, Relaxed);
-            let word = |weight| FlowLength::word(weight, summary.longest_share);
-            self.longest[index].store(word(summary.longest), Relaxed);
+            let word = |weight| FlowLength::word(weight, summary.longest);
+            self.longest[index].store(word(summary.longest.weight), Relaxed);
             let [weight, departed] = &self.surely_longest[index];
             // The new weight holds for the new number. Whoever reads one of them old and one new
             // must not take the flow for longer than it is.
@@ -156,20 +156,24 @@ impl Occupancy {
     /// waits that surely gives way to them.
     ///
     /// These are all lower priorities, and of the longest flow of the same priority what it has
-    /// more than the newcomer's, each for its share. Under `EvictOldest` it is everything.
+    /// more than the newcomer's, each for its share; and as much of the longest flow of a higher
+    /// priority, if that is held: what a flow has beyond its limit has no priority. Under
+    /// `EvictOldest` it is everything.
     pub(crate) fn yields_to(&self, rank: Rank, overflow: Overflow) -> usize {
         let from = match overflow {
             Overflow::EvictOldest => 0,
             _ => rank.priority.index() + 1,
         };
         let weight: u64 = (from..LEVELS).map(|index| self.weight_at(index)).sum();
-        usize::try_from(weight + self.is_longer_by(rank)).unwrap_or(usize::MAX)
+        let longer: u64 =
+            (0..=rank.priority.index()).map(|index| self.is_longer_by(index, rank)).sum();
+        usize::try_from(weight + longer).unwrap_or(usize::MAX)
     }
 
-    /// Returns by how much the longest flow of the priority surely exceeds the newcomer's, by the
-    /// time that the newcomer waits: 0 if it may not be longer.
-    fn is_longer_by(&self, rank: Rank) -> u64 {
-        let index = rank.priority.index();
+    /// Returns by how much the longest flow of a priority, which is that of the newcomer or higher,
+    /// surely exceeds the newcomer's, by the time that the newcomer waits: 0 if it may not be
+    /// longer, or is not held and of a higher priority.
+    fn is_longer_by(&self, index: usize, rank: Rank) -> u64 {
         let [weight, departed] = &self.surely_longest[index];
         let published = weight.load(SeqCst);
         if published == 0 {
@@ -181,9 +185,12 @@ impl Occupancy {
             // The number may be that of the next weight.
             return 0;
         }
-        let FlowLength { weight, share } = FlowLength::of(published);
+        let FlowLength { weight, share, is_held } = FlowLength::of(published);
+        if index < rank.priority.index() && !is_held {
+            return 0;
+        }
         let weight = weight.saturating_sub(since).min(self.weight_at(index));
-        let (longest, own) = (FlowLength { weight, share }, self.own(rank));
+        let (longest, own) = (FlowLength { weight, share, is_held }, self.own(rank));
         if !FlowLength::with_newcomer(rank, own).is_below(longest) {
             return 0;
         }
@@ -307,7 +314,7 @@ impl Occupancy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::class::Class;
+    use crate::{class::Class, queue::LongestFlow};
 
     /// Returns summaries with `normal` at the default priority, and the others empty.
     fn only(normal: LevelSummary) -> [LevelSummary; LEVELS] {
@@ -324,7 +331,8 @@ mod tests {
     /// A queue of the default priority whose longest flow is known exactly.
     fn flows(active: usize, longest: u64) -> LevelSummary {
         let shares = active as u64;
-        LevelSummary { active, shares, longest, surely_longest: longest, longest_share: 1, held: 0 }
+        let of_one = LongestFlow { weight: longest, ..LongestFlow::default() };
+        LevelSummary { active, shares, longest: of_one, surely_longest: longest, held: 0 }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    leveler::{admission::flow_limit::FlowLimit, link::Link},
+    leveler::{core::Core, link::Link},
     queue::ChargeId,
 };
 
@@ -14,24 +14,28 @@ pub(super) struct Found {
     pub(super) has_late: bool,
 }
 
-/// Takes in the measured times of finished calls, their rights to run in a flow, and the wake-ups
-/// of inner services. `settlements` is an empty buffer.
-pub(super) fn take(
-    link: &Link,
-    flow_limit: &FlowLimit,
-    settlements: &mut Vec<(ChargeId, Duration)>,
-) -> Found {
+/// Takes in the measured times of finished calls, and the wake-ups of inner services. `settlements`
+/// is an empty buffer.
+pub(super) fn take(link: &Link, settlements: &mut Vec<(ChargeId, Duration)>) -> Found {
     // Before the look at the queue.
     let is_closed = link.is_orphaned();
     let mut woken = BTreeSet::new();
     link.woken.swap(&mut woken);
     link.settlements.swap(settlements);
-    let mut rights = Vec::new();
-    flow_limit.ended.swap(&mut rights);
     let mut backlog = link.backlog();
     settlements.drain(..).for_each(|(charge, time)| backlog.queue.settle(charge, time));
-    rights.into_iter().for_each(|right| backlog.queue.give_back(right));
     woken.into_iter().for_each(|inner| backlog.queue.wake(inner));
     let has_late = backlog.queue.next_late().is_some();
     Found { is_closed, has_late }
+}
+
+/// Returns the rights to run in a flow, of calls that have ended, to the queue. After evictions:
+/// until then a held flow is one that gives way.
+pub(super) fn take_rights(core: &Core) {
+    let mut rights = Vec::new();
+    core.admission.flow_limit.ended.swap(&mut rights);
+    if !rights.is_empty() {
+        let mut backlog = core.link.backlog();
+        rights.into_iter().for_each(|right| backlog.queue.give_back(right));
+    }
 }

@@ -111,12 +111,12 @@ impl<'a> Drain<'a> {
         let Some(drained) = taken.get() else { return Poll::Pending };
         // Before any read of the state, so no later change goes unnoticed.
         core.admission.listeners.drain.register(cx.waker());
-        let flow_limit = &core.admission.flow_limit;
-        let found = intake::take(&core.link, flow_limit, &mut drained.settlements);
+        let found = intake::take(&core.link, &mut drained.settlements);
         // Before the dispatch, since a tick may raise the limit.
         let ticked = self.ticker.poll(core, &mut drained.limit_report, cx);
         bury(core);
         evict(core);
+        intake::take_rights(core);
         if found.has_late && expire(core, &mut drained.now) {
             cx.waker().wake_by_ref();
         }

@@ -111,6 +111,30 @@ pub fn weights(work: [u64; 3], capacity: usize, seed: u64, length: Duration) -> 
     play(&scenario, seed, || layer_with(Order::AdaptiveLifo, SERVERS, capacity))
 }
 
+/// The flow limit of [`slow_tenant`].
+pub const FLOW_LIMIT: usize = 4;
+
+/// A tenant whose calls take 50 times as long, and who asks for five times the capacity of the
+/// servers, beside ten flows that ask for 4 % each. The tenant has the first priority given, the
+/// others the second. With `limited`, no flow runs more than [`FLOW_LIMIT`] at once.
+pub fn slow_tenant(
+    limited: bool,
+    [tenant, others]: [Priority; 2],
+    capacity: usize,
+    seed: u64,
+    length: Duration,
+) -> Report {
+    let small = small_flows(10, 0.04).map(|source| source.priority(others));
+    let slow = Source::load(5.0).work(MS * 1000).named("slow").flow(Flow::One(99));
+    let sources = small.chain([slow.priority(tenant)]).collect();
+    let scenario = Scenario::steady(sources, Patience::of(MS * 5000), length);
+    play(&scenario, seed, || {
+        let builder = repeatable().capacity(capacity).concurrency(SERVERS);
+        let builder = if limited { builder.flow_limit(FLOW_LIMIT) } else { builder };
+        builder.request_classifier(classify as Classify).build().expect("valid settings")
+    })
+}
+
 /// Four flows that together ask for four times the capacity, and 200 that ask for a thousandth
 /// each.
 pub fn many_small(seed: u64, length: Duration) -> Report {
