@@ -267,12 +267,12 @@ async fn what_lies_below_the_ack_floor_is_stored_again_or_removed_if_it_was_acke
     // The broker would not deliver the first ten any more.
     until("all are done", || done.len() == 20).await;
     until("ten were rescued", || handle.stats().rescued == 10).await;
-    // This stream keeps what was acked. The worker removes what it knows to have acked itself, first
-    // the last ten, and after a restart their copies.
-    until("ten were removed", || handle.stats().debris == 10).await;
+    // This stream keeps what was acked. The worker removes what it knows to have acked itself: the
+    // last ten, and the ten copies, at the latest after a restart.
+    until("ten were removed", || handle.stats().debris >= 10).await;
     assert_eq!(done.repeated(), 0);
     broker.restart().await;
-    until("their copies were removed", || handle.stats().debris == 20).await;
+    until("all were removed", || handle.stats().debris == 20).await;
     until_async("none is left", || async { state(&client, "orders").await.messages == 0 }).await;
     assert_eq!(handle.stats().rescued, 10);
 }
