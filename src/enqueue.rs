@@ -75,7 +75,7 @@ where
     // Made before anything that may panic: its drop cancels the call.
     let future = ResponseFuture::sent(Arc::clone(&call) as _, gives_up);
     tracing::trace!(name = %inner.core.settings.name, "request queued");
-    leveler.send(call.into_newcomer(is_first), caller);
+    leveler.send(call.into_newcomer(inner.id(), is_first), caller);
     // The death may have been told before the request was sent.
     if inner.dead().is_some() {
         inner.fail_waiting();

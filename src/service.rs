@@ -39,7 +39,7 @@ use crate::{
             running::Running,
             task::{self, Started},
         },
-        drain::{spawn::ensure_drained, standby::ensure_standby},
+        drain::{runner::spawn_direct, spawn::ensure_drained, standby::ensure_standby},
         front::Front,
         inline_polling::FirstPoll,
         panics::contain,
@@ -296,7 +296,10 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Execution::Caller => ResponseFuture::running(running),
             Execution::Spawn => match task::start(core, running, first) {
                 Started::Ended(reply) => ResponseFuture::answered(reply),
-                Started::Spawned(call) => ResponseFuture::sent(call, core.settings.gives_up()),
+                Started::ToSpawn(call, progress) => {
+                    spawn_direct(core, Arc::clone(&call) as _, progress);
+                    ResponseFuture::sent(call, core.settings.gives_up())
+                }
             },
         })
     }

@@ -160,7 +160,9 @@ impl Core {
     /// Returns the runtime of the drain task, for user code to run in if the calling thread has no
     /// runtime.
     pub(crate) fn runtime_outside(&self) -> Option<Handle> {
-        if Handle::try_current().is_ok() { None } else { self.link.seat.host() }
+        // In a model, all threads are one, and would be inside of the runtime.
+        let is_inside = cfg!(shuttle) || Handle::try_current().is_ok();
+        if is_inside { None } else { self.link.seat.host() }
     }
 
     /// Sets the limit by hand, and removes the algorithm.

@@ -37,7 +37,7 @@ pub(crate) struct RuntimeId(pub(super) u64);
 
 impl RuntimeId {
     /// No runtime: tokio counts from 1.
-    pub(super) const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
     /// Returns the number of a runtime.
     #[inline]
@@ -106,6 +106,11 @@ impl Runtime {
     #[inline]
     pub(crate) fn of_caller(&self) -> Option<Handle> {
         if self.given().is_some() { None } else { Handle::try_current().ok() }
+    }
+
+    /// Returns the number of the runtime of [`of_caller`](Self::of_caller).
+    pub(crate) fn home_of_caller(&self) -> RuntimeId {
+        self.of_caller().map_or(RuntimeId::NONE, |runtime| RuntimeId::of(&runtime))
     }
 
     /// Returns whether a call from a thread with the runtime `caller` has none to go by: neither

@@ -71,6 +71,20 @@ impl<T: QueueItem> ArrivalOrder<T> {
         }
     }
 
+    /// Takes the oldest live request, if `is_mine` returns true for it. It was put into this order,
+    /// so nothing is taken while this is off.
+    #[inline]
+    pub(super) fn pop_if(&mut self, is_mine: impl FnOnce(&T) -> bool) -> Option<Entry<T>> {
+        while self.entries.front().is_some_and(|entry| entry.item.is_gone()) {
+            self.entries.pop_front();
+        }
+        let Some(first) = self.entries.front() else {
+            self.entries.shrink_to(KEPT_CAPACITY);
+            return None;
+        };
+        if is_mine(&first.item) { self.entries.pop_front() } else { None }
+    }
+
     /// The oldest live request.
     pub(super) fn oldest(&self) -> Option<&Entry<T>> {
         self.entries.iter().find(|entry| !entry.item.is_gone())
@@ -96,9 +110,24 @@ impl<T: QueueItem> ArrivalOrder<T> {
         self.is_on = false;
         mem::take(&mut self.entries)
     }
+}
 
-    #[cfg(test)]
-    pub(super) fn capacity(&self) -> usize {
-        self.entries.capacity()
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::queue::testing::Item;
+
+    #[test]
+    fn the_memory_of_a_burst_is_freed() {
+        let mut order = ArrivalOrder::new(&Rules::default());
+        let (now, rank) = (Instant::now(), Rank::default());
+        for id in 0..100_000 {
+            let item = Item::new(id);
+            order.push(Entry { seq: id.into(), inner: 1, rank, admitted: now, item });
+        }
+        assert_eq!(std::iter::from_fn(|| order.pop()).count(), 100_000);
+        assert!(order.entries.capacity() <= 2 * KEPT_CAPACITY);
     }
 }

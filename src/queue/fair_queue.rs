@@ -111,8 +111,7 @@ impl<T: QueueItem> FairQueue<T> {
         }
     }
 
-    /// Returns to the order of arrival if nothing waits, and nothing is left that matters to the
-    /// order of others.
+    /// Returns to the order of arrival if nothing waits, and nothing is left that decides an order.
     fn begin_arrival_order(&mut self) {
         let is_even = !self.has_flows && !self.guaranteed_share.is_owing();
         if is_even && self.levels.iter().all(|level| level.len() == 0) {
@@ -130,6 +129,11 @@ impl<T: QueueItem> FairQueue<T> {
             return next.map(|entry| Next::Dispatch(entry, Charge::default()));
         }
         self.pop_ranked(now, times)
+    }
+
+    /// Takes the next request in the order of arrival, if that decides, and `is_mine` returns true.
+    pub(crate) fn pop_in_order(&mut self, is_mine: impl FnOnce(&T) -> bool) -> Option<Entry<T>> {
+        self.arrival_order.pop_if(is_mine)
     }
 
     fn pop_ranked(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
@@ -373,11 +377,5 @@ impl<T: QueueItem> FairQueue<T> {
     /// The number of entries, tombstones included.
     pub(super) fn len(&self) -> usize {
         self.arrival_order.len() + self.levels.iter().map(PriorityLevel::len).sum::<usize>()
-    }
-
-    /// The number of entries that would fit without more memory, in the order of arrival.
-    #[cfg(test)]
-    pub(super) fn spare(&self) -> usize {
-        self.arrival_order.capacity()
     }
 }

@@ -55,6 +55,22 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.pop(now, times)
     }
 
+    /// Takes the next request, if nothing but the order of arrival decides which is next, and
+    /// `is_mine` returns true for it. Nothing is charged.
+    pub(crate) fn pop_in_order(&mut self, is_mine: impl FnOnce(&T) -> bool) -> Option<Entry<T>> {
+        self.order.pop_in_order(is_mine)
+    }
+
+    /// Puts back a request of [`pop_in_order`](Self::pop_in_order) as the next, after others may
+    /// have looked for late requests: it looked gone to them. Registers the expiry again.
+    pub(crate) fn put_back_late(&mut self, entry: Entry<T>) {
+        if let Some(at) = entry.item.late() {
+            self.expiry.push(at, entry.item.clone());
+        }
+        self.oldest.forget();
+        self.order.put_back(entry);
+    }
+
     /// Puts back a popped request for want of slots, as the next of its flow, even if lighter
     /// requests come. Refunds the charge.
     pub(crate) fn put_back(&mut self, entry: Entry<T>, charge: &Charge) {

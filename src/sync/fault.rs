@@ -25,6 +25,10 @@ pub(crate) enum Fault {
     MovedWhilePolled,
     /// A standby that leaves does not look again whether a request has come.
     StandbyLooksOnce,
+    /// A task that finds the turn to dispatch taken leaves no mark for the holder.
+    TurnMissed,
+    /// A task whose call has ended neither makes the next call nor wakes the drain task.
+    HandedToNobody,
     /// A drain task that dies answers those who wait before it says that it is gone.
     DeathToldLate,
 }

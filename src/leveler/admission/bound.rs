@@ -280,7 +280,7 @@ impl Bound {
 
     /// Takes slots for a request with `held` places, and changes the places to as many: more than
     /// `held` if the limit was raised since, fewer if the limit was lowered below the cost. For the
-    /// drain task alone, which keeps direct admissions away until `end_dispatching`.
+    /// holder of the turn alone. Keeps direct admissions away until `end_dispatching`.
     pub(super) fn take_slots(&self, held: usize, cost: usize) -> Option<Slots> {
         let mut word = self.word.0.load(SeqCst);
         loop {
@@ -325,8 +325,13 @@ impl Bound {
         !counts.is_paused() && counts.in_flight() + cost.min(limit) <= limit
     }
 
+    /// Lets direct admissions through again: no queued request is on the way to the inner. For the
+    /// holder of the turn alone.
+    #[inline]
     pub(super) fn end_dispatching(&self) {
-        self.word.0.fetch_and(!DISPATCHING, SeqCst);
+        if self.word.0.load(SeqCst) & DISPATCHING != 0 {
+            self.word.0.fetch_and(!DISPATCHING, SeqCst);
+        }
     }
 
     /// Gives slots back and keeps the places.

@@ -19,10 +19,11 @@ impl Listeners {
         Self { drain, waitlist, watchers: Watchers::default(), overflow }
     }
 
-    /// Notifies the listeners of free slots, and of the places with them.
+    /// Notifies the listeners of free slots, and of the places with them. The drain task is not
+    /// told if the slots `are_taken`: the caller sees to them.
     #[inline]
-    pub(super) fn on_slot_free(&self, after: Counts, reserved: usize) {
-        if after.waiting() > 0 {
+    pub(super) fn on_slot_free(&self, after: Counts, reserved: usize, are_taken: bool) {
+        if after.waiting() > 0 && !are_taken {
             self.drain.wake();
         }
         self.on_place_free(after, reserved);

@@ -16,6 +16,7 @@ mod flow_length;
 pub(crate) mod flow_limit;
 pub(crate) mod listeners;
 pub(crate) mod occupancy;
+pub(crate) mod on_turn;
 pub(crate) mod overrun;
 pub(crate) mod place;
 pub(crate) mod prediction;
@@ -24,6 +25,7 @@ pub(crate) mod refusal;
 pub(crate) mod reservation;
 pub(crate) mod shedding;
 pub(crate) mod slot;
+mod turn;
 pub(crate) mod unserved;
 pub(crate) mod waiter;
 pub(crate) mod waitlist;
@@ -46,6 +48,7 @@ use self::{
         predictor::{Load, Prediction, Predictor},
     },
     shedding::shedder::Shedder,
+    turn::Turn,
     watched_flows::WatchedFlows,
     word::Counts,
 };
@@ -62,6 +65,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Admission {
     bound: Bound,
+    turn: Turn,
     pub(crate) occupancy: Occupancy,
     pub(crate) shedder: Shedder,
     /// The secret function applied to flows before a table sees them.
@@ -89,6 +93,7 @@ impl Admission {
         let now = Instant::now();
         Self {
             bound: Bound::new(settings.capacity, settings.limit),
+            turn: Turn::default(),
             occupancy: Occupancy::new(),
             flow_key: settings.flow_key.unwrap_or_else(FlowKey::random),
             shedder: Shedder::new(now, settings.cohort_key.unwrap_or_else(FlowKey::random)),
@@ -197,9 +202,10 @@ impl Admission {
         self.bound.needs_drain()
     }
 
-    /// Lets direct admissions through again: no queued request is on the way to the inner.
-    pub(crate) fn end_dispatching(&self) {
-        self.bound.end_dispatching();
+    /// Returns whether requests were admitted over the bound.
+    #[inline]
+    pub(crate) fn is_over_bound(&self) -> bool {
+        self.counts().held() > self.total()
     }
 
     /// Sets the capacity.

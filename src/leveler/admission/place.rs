@@ -166,7 +166,7 @@ impl<G: Grantor> Place<G> {
             Stage::Running(slots) => {
                 admission.flow_limit.give_back(slots);
                 let after = places.release_running(slots.taken);
-                listeners.on_slot_free(after, places.reserved());
+                listeners.on_slot_free(after, places.reserved(), false);
                 return after;
             }
             Stage::Queued => admission.occupancy.on_gone(self.rank),

@@ -102,9 +102,10 @@ impl<G: Grantor> Slot<G> {
         grantor
     }
 
-    /// Gives the slots and places back. Dropping the result notifies the listeners.
+    /// Gives the slots and places back. Dropping the result notifies the listeners, but not the
+    /// drain task of the slots if `hands_on`: the caller sees to them.
     #[inline]
-    pub(crate) fn release(&self) -> Option<Released<'_>> {
+    pub(crate) fn release(&self, hands_on: bool) -> Option<Released<'_>> {
         if !self.end() {
             return None;
         }
@@ -118,7 +119,7 @@ impl<G: Grantor> Slot<G> {
             admission.flow_limit.give_back(self.slots);
             Some(admission.bound.release_running(self.slots.taken))
         };
-        Some(Released { admission, after })
+        Some(Released { admission, after, hands_on })
     }
 
     /// Gives back after an end without a response: the request is counted as admitted, and as
@@ -149,7 +150,7 @@ impl<G: Grantor> Slot<G> {
 impl<G: Grantor> Drop for Slot<G> {
     #[inline]
     fn drop(&mut self) {
-        drop(self.release());
+        drop(self.release(false));
     }
 }
 
@@ -158,6 +159,7 @@ impl<G: Grantor> Drop for Slot<G> {
 pub(crate) struct Released<'a> {
     admission: &'a Admission,
     after: Option<Counts>,
+    hands_on: bool,
 }
 
 impl Released<'_> {
@@ -173,7 +175,7 @@ impl Drop for Released<'_> {
     fn drop(&mut self) {
         if let Some(after) = self.after {
             let reserved = self.admission.bound.reserved();
-            self.admission.listeners.on_slot_free(after, reserved);
+            self.admission.listeners.on_slot_free(after, reserved, self.hands_on);
         }
     }
 }

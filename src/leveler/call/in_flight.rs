@@ -192,24 +192,30 @@ impl<O, A> InFlight<O, A> {
     /// Ends the call: counts the end, and gives the slot back.
     #[inline]
     pub(super) fn end(&self, end: End) {
-        self.end_at(end, None);
+        self.end_with(end, None, false);
     }
 
     /// Ends a call. `returned` is the time of the return, if the slot was kept since.
     pub(super) fn end_at(&self, end: End, returned: Option<Instant>) {
+        self.end_with(end, returned, false);
+    }
+
+    /// Ends a call. If it `hands_on`, the drain task is not told of the free slot: the caller sees
+    /// to it.
+    pub(super) fn end_with(&self, end: End, returned: Option<Instant>, hands_on: bool) {
         if !self.slot.is_live() {
             return;
         }
         if let Some(judge) = self.judge().filter(|_| !self.slot.is_bypass()) {
-            self.end_limited(judge.core(), end, returned);
+            self.end_limited(judge.core(), end, returned, hands_on);
         } else {
-            drop(self.slot.release());
+            drop(self.slot.release(hands_on));
         }
         let name = || self.judge().map(|judge| &*judge.core().settings.name);
         tracing::trace!(name = name(), ?end, "request finished");
     }
 
-    fn end_limited(&self, core: &Core, end: End, returned: Option<Instant>) {
+    fn end_limited(&self, core: &Core, end: End, returned: Option<Instant>, hands_on: bool) {
         let Self { at, charge, budget, marks, .. } = *self;
         let like = Likeness { kind: marks.kind(), priority: marks.priority(), budget };
         let predictor = &core.admission.predictor;
@@ -231,7 +237,7 @@ impl<O, A> InFlight<O, A> {
             core.settle(charge, now.saturating_duration_since(at));
         }
         // Notifies the listeners when dropped at the end, after the sample has changed the limit.
-        let Some(released) = self.slot.release() else { return };
+        let Some(released) = self.slot.release(hands_on) else { return };
         let Some(after) = released.after() else { return };
         if core.limiter.is_adaptive() {
             // Other requests wait for a slot, and not for the pace, an inner or the end of a pause.

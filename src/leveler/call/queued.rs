@@ -14,7 +14,7 @@ use super::{
     inner::{Inner, Judge},
     reply::{Reply, ReplyChannel, TaskChannel, Work},
     running::Running,
-    task::{CallExchange, Task, end, give_up},
+    task::{CallExchange, end, give_up},
 };
 use crate::{
     class::Rank,
@@ -27,7 +27,10 @@ use crate::{
         budget::Budget,
         core::Core,
         kind::Kind,
-        link::job::{Dispatched, Job, Late, Newcomer, Removal},
+        link::{
+            job::{Dispatched, Job, Late, Newcomer, Removal},
+            task_call::ToRun,
+        },
         max_wait::After,
         panics::contain,
         runtime::RuntimeId,
@@ -42,7 +45,8 @@ use crate::{
 /// When queue or caller ends the request, everything in [`CallParts`] is dropped on the spot. A
 /// tombstone stays in the queue.
 pub(crate) struct QueuedCall<S: InnerService<Req>, Req, R, A> {
-    inner: InnerId,
+    /// The runtime of the caller, where the call runs.
+    home: RuntimeId,
     terms: Terms,
     exchange: CallExchange<CallParts<S, Req, R>, S::Future, A>,
 }
@@ -114,13 +118,14 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         arrival: &mut Arrival,
     ) -> Self {
         let terms = Terms::new(arrival, inner.core.admission.max_wait.get());
-        Self { inner: inner.id(), terms, exchange: Exchange::new(parts) }
+        let home = parts.runtime.as_ref().map_or(RuntimeId::NONE, RuntimeId::of);
+        Self { home, terms, exchange: Exchange::new(parts) }
     }
 
-    /// Returns the call as the item for the queue. `is_first` says whether no request of the
-    /// priority waited before.
+    /// Returns the call for `inner` as the item for the queue. `is_first` says whether no request
+    /// of the priority waited before.
     #[inline(always)]
-    pub(crate) fn into_newcomer(self: Arc<Self>, is_first: bool) -> Newcomer
+    pub(crate) fn into_newcomer(self: Arc<Self>, inner: InnerId, is_first: bool) -> Newcomer
     where
         Req: Send + 'static,
         R: Send + Sync + 'static,
@@ -129,11 +134,16 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     {
         let Terms { rank, admitted, .. } = self.terms;
         let late = self.terms.late();
-        Newcomer { inner: self.inner, rank, admitted, late, is_first, job: self }
+        Newcomer { inner, rank, admitted, late, is_first, job: self }
     }
 
-    /// Runs the call as a task on `runtime`, or else on the runtime of the drain task.
-    fn run(self: Arc<Self>, work: Work<S::Future, A>, runtime: Option<Handle>)
+    /// Returns the call for a task to run on `runtime`, or else on the runtime of the drain task.
+    /// `None` if the caller has given up.
+    fn into_task(
+        self: Arc<Self>,
+        work: Work<S::Future, A>,
+        runtime: Option<Handle>,
+    ) -> Option<ToRun>
     where
         Req: Send + 'static,
         R: Send + Sync + 'static,
@@ -143,13 +153,9 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         // polls the task.
         if let Err(work) = self.exchange.put_work(work, None) {
             end(work);
-            return;
+            return None;
         }
-        let task = Task::new(self, false);
-        drop(match runtime {
-            Some(runtime) => runtime.spawn(task),
-            None => tokio::spawn(task),
-        });
+        Some(ToRun { call: self, runtime })
     }
 
     /// Returns whether a request must not wait for its inner: it is nested, and nothing bounds the
@@ -219,6 +225,10 @@ where
     fn predicted_by(&self) -> Option<Likeness> {
         let Terms { rank: Rank { priority, .. }, kind, budget, is_probe, .. } = self.terms;
         (!is_probe).then_some(Likeness { kind, priority, budget })
+    }
+
+    fn home(&self) -> RuntimeId {
+        self.home
     }
 
     fn is_gone(&self) -> bool {
@@ -293,11 +303,13 @@ where
         let running = Running::new(future, in_flight, context);
         unanswered.end();
         match execution {
-            Execution::Spawn => self.run(Box::pin(running), runtime),
-            // If the caller has gone, this drops the call and frees the slot.
-            Execution::Caller => drop(contain(|| self.send(Reply::Run(Box::new(running))))),
+            Execution::Spawn => Dispatched::Started(self.into_task(Box::pin(running), runtime)),
+            Execution::Caller => {
+                // If the caller has gone, this drops the call and frees the slot.
+                contain(|| self.send(Reply::Run(Box::new(running))));
+                Dispatched::Started(None)
+            }
         }
-        Dispatched::Started
     }
 
     fn remove(&self, why: Removal) -> bool {
@@ -341,13 +353,16 @@ where
     }
 }
 
-impl<S, Req, R, A> TaskChannel<S::Future, A> for QueuedCall<S, Req, R, A>
+impl<S, Req, R, A> TaskChannel for QueuedCall<S, Req, R, A>
 where
     S: InnerService<Req>,
     Req: Send,
     R: Send + Sync,
-    A: Send,
+    A: Send + 'static,
 {
+    type Future = S::Future;
+    type Answer = A;
+
     fn take_work(&self) -> Option<Work<S::Future, A>> {
         self.exchange.take_work()
     }

@@ -55,14 +55,21 @@ pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
 }
 
 /// The other end of a [`ReplyChannel`], for the task that runs the call.
-pub(crate) trait TaskChannel<F: Future, A>: Send + Sync {
+pub(crate) trait TaskChannel: Send + Sync {
+    type Future: Future;
+    type Answer: 'static;
+
     /// Takes the work out, to be polled. `None` if the caller has given up.
-    fn take_work(&self) -> Option<Work<F, A>>;
+    fn take_work(&self) -> Option<Work<Self::Future, Self::Answer>>;
     /// Puts the work back, within reach of the caller. A `worker` is woken if the caller gives up.
     /// `Err` if the caller has given up meanwhile.
-    fn put_work(&self, work: Work<F, A>, worker: Option<Waker>) -> Result<(), Work<F, A>>;
+    fn put_work(
+        &self,
+        work: Work<Self::Future, Self::Answer>,
+        worker: Option<Waker>,
+    ) -> Result<(), Work<Self::Future, Self::Answer>>;
     /// Sends the reply. If the caller has just gone, drops the reply.
-    fn send(&self, reply: Reply<F, A>);
+    fn send(&self, reply: Reply<Self::Future, Self::Answer>);
     /// Returns whether nobody waits for the reply.
     fn is_closed(&self) -> bool;
     /// Returns whether the caller has given up, and the work is to be ended.

@@ -63,19 +63,18 @@ impl<F: Future, A> Running<F, A> {
             this.in_flight.end(end);
         });
     }
-}
 
-/// Resolves at the end of the call; the slot is free, or goes with the response. `Err` carries the
-/// panic of the inner's future, of the response classifier or of the hand-on.
-impl<F, A> Future for Running<F, A>
-where
-    F: Future,
-    F::Output: 'static,
-    A: 'static,
-{
-    type Output = thread::Result<A>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    /// Polls like the future itself. If it `hands_on`, the drain task is not told of the slot that
+    /// the end frees, also if that panics: the caller sees to it.
+    pub(super) fn poll_call(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        hands_on: bool,
+    ) -> Poll<thread::Result<A>>
+    where
+        F::Output: 'static,
+        A: 'static,
+    {
         let mut this = self.project();
         let in_flight = this.in_flight;
         let Some(judge) = in_flight.judge() else { return Poll::Pending };
@@ -102,7 +101,7 @@ where
         let (output, (outcome, ok)) = match returned {
             Ok(returned) => returned,
             Err(panic) => {
-                in_flight.end(End::Panicked);
+                in_flight.end_with(End::Panicked, None, hands_on);
                 return Poll::Ready(Err(panic));
             }
         };
@@ -110,7 +109,24 @@ where
         let answer = catch_unwind(AssertUnwindSafe(|| judge.hand_on(output, &call)));
         let panicked = answer.is_err();
         // Unless the slot goes with the response.
-        in_flight.end(if panicked { End::Panicked } else { End::Returned { ok, outcome } });
+        let end = if panicked { End::Panicked } else { End::Returned { ok, outcome } };
+        in_flight.end_with(end, None, hands_on);
         Poll::Ready(answer)
+    }
+}
+
+/// Resolves at the end of the call; the slot is free, or goes with the response. `Err` carries the
+/// panic of the inner's future, of the response classifier or of the hand-on.
+impl<F, A> Future for Running<F, A>
+where
+    F: Future,
+    F::Output: 'static,
+    A: 'static,
+{
+    type Output = thread::Result<A>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_call(cx, false)
     }
 }

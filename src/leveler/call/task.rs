@@ -2,8 +2,8 @@
 
 use std::{
     convert::Infallible,
-    marker::PhantomData,
     mem,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -20,17 +20,23 @@ use super::{
 };
 use crate::{
     error::ServiceError,
-    leveler::{core::Core, inline_polling::FirstPoll, nesting::NoInline, panics::contain},
+    leveler::{
+        core::Core,
+        inline_polling::FirstPoll,
+        link::task_call::{AfterEnd, Progress, TaskCall},
+        nesting::NoInline,
+        panics::contain,
+    },
 };
 
 /// The state of a started call.
 pub(crate) enum Started<F: Future, A> {
     Ended(Reply<F, A>),
-    Spawned(Arc<dyn ReplyChannel<F, A>>),
+    /// For a task to run.
+    ToSpawn(Arc<SpawnedCall<F, A>>, Progress),
 }
 
-/// Starts a call just made, on the thread of the caller. Requires
-/// [`can_spawn`](crate::leveler::runtime::Runtime::can_spawn) to have returned true.
+/// Starts a call just made, on the thread of the caller: perhaps with an inline first poll.
 pub(crate) fn start<F, A>(core: &Core, running: Running<F, A>, first: FirstPoll) -> Started<F, A>
 where
     F: Future<Output: Send> + Send + 'static,
@@ -43,32 +49,33 @@ where
         // If unready, the call is polled again by a task, with a real waker.
         let mut cx = Context::from_waker(Waker::noop());
         let _no_inline = NoInline::begin();
-        let first = first_poll(work.as_mut(), &mut cx, mem::take(&mut is_measured));
+        let first = first_poll(work.as_mut(), &mut cx, mem::take(&mut is_measured), false);
         if let Poll::Ready(result) = first {
             return Started::Ended(Reply::from_result(result));
         }
     }
     let call = Arc::new(SpawnedCall(Exchange::running(work)));
-    core.runtime.spawn(Task::new(Arc::clone(&call), is_measured));
-    Started::Spawned(call)
+    Started::ToSpawn(call, Progress { is_measured, is_noted: false })
 }
 
-/// Polls a call for the first time, and records the poll if `is_measured`.
+/// Polls a call, perhaps for the first time, and records the poll if `is_measured`. With `hands_on`
+/// as for [`Running::poll_call`].
 fn first_poll<F, A>(
     running: Pin<&mut Running<F, A>>,
     cx: &mut Context<'_>,
     is_measured: bool,
+    hands_on: bool,
 ) -> Poll<thread::Result<A>>
 where
     F: Future<Output: 'static>,
     A: 'static,
 {
     if !is_measured {
-        return running.poll(cx);
+        return running.poll_call(cx, hands_on);
     }
     let mut running = running;
     let began = Instant::now();
-    let polled = running.as_mut().poll(cx);
+    let polled = running.as_mut().poll_call(cx, hands_on);
     if let Some(core) = running.core() {
         core.inline_polling.record(polled.is_ready(), began.elapsed());
     }
@@ -79,7 +86,7 @@ where
 pub(super) type CallExchange<Q, F, A> = Exchange<Q, Work<F, A>, Reply<F, A>>;
 
 /// A call made directly, shared by its task and its caller.
-struct SpawnedCall<F: Future, A>(CallExchange<Infallible, F, A>);
+pub(crate) struct SpawnedCall<F: Future, A>(CallExchange<Infallible, F, A>);
 
 impl<F, A> ReplyChannel<F, A> for SpawnedCall<F, A>
 where
@@ -97,11 +104,14 @@ where
     }
 }
 
-impl<F, A> TaskChannel<F, A> for SpawnedCall<F, A>
+impl<F, A> TaskChannel for SpawnedCall<F, A>
 where
-    F: Future<Output: Send> + Send,
-    A: Send,
+    F: Future<Output: Send + 'static> + Send,
+    A: Send + 'static,
 {
+    type Future = F;
+    type Answer = A;
+
     fn take_work(&self) -> Option<Work<F, A>> {
         self.0.take_work()
     }
@@ -160,75 +170,64 @@ pub(super) fn end<F: Future, A>(work: Work<F, A>) {
     contain(|| drop(work));
 }
 
-/// The task of a call. The work is in the channel, within reach of the caller, and in the hand of
-/// the task while polled.
-pub(crate) struct Task<C: TaskChannel<F, A>, F: Future, A> {
-    /// `None` after the end.
-    call: Option<Arc<C>>,
-    /// Set if the next poll is the first, and measured.
-    is_measured: bool,
-    /// Set once the channel has the waker of this task, which never changes.
-    is_noted: bool,
-    types: PhantomData<fn() -> (F, A)>,
-}
-
-impl<C: TaskChannel<F, A>, F: Future, A> Task<C, F, A> {
-    pub(crate) fn new(call: Arc<C>, is_measured: bool) -> Self {
-        Self { call: Some(call), is_measured, is_noted: false, types: PhantomData }
-    }
-}
-
-impl<C, F, A> Future for Task<C, F, A>
+impl<C> TaskCall for C
 where
-    C: TaskChannel<F, A>,
-    F: Future<Output: 'static>,
-    A: 'static,
+    C: TaskChannel<Future: Future<Output: 'static>>,
 {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let Some(call) = &this.call else { return Poll::Ready(()) };
-        let Some(mut work) = call.take_work() else {
-            // The caller has given up, and has ended the work.
-            this.call = None;
-            return Poll::Ready(());
-        };
-        if call.is_given_up() {
-            this.call = None;
+    #[inline]
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        progress: &mut Progress,
+        after_end: AfterEnd<'_>,
+    ) -> Poll<()> {
+        // If the caller has given up, it has ended the work.
+        let Some(mut work) = self.take_work() else { return Poll::Ready(()) };
+        if self.is_given_up() {
             end(work);
             return Poll::Ready(());
         }
-        match first_poll(work.as_mut(), cx, mem::take(&mut this.is_measured)) {
-            Poll::Ready(result) => {
-                if let Some(call) = this.call.take() {
-                    contain(|| call.send(Reply::from_result(result)));
+        let is_measured = mem::take(&mut progress.is_measured);
+        let poll = || first_poll(work.as_mut(), cx, is_measured, true);
+        let polled = match catch_unwind(AssertUnwindSafe(poll)) {
+            Ok(polled) => polled,
+            Err(panic) => {
+                // A subscriber, or a waker. The slot may be free, and nobody was told.
+                if let Some(core) = work.core() {
+                    core.wake();
                 }
+                resume_unwind(panic);
+            }
+        };
+        match polled {
+            Poll::Ready(result) => {
+                contain(|| self.send(Reply::from_result(result)));
+                if let Some(core) = work.core() {
+                    after_end(core);
+                }
+                // The span of the call is closed by now, and may panic.
+                contain(|| drop(work));
                 Poll::Ready(())
             }
             Poll::Pending => {
-                let worker = (!mem::replace(&mut this.is_noted, true)).then(|| cx.waker().clone());
-                let Err(work) = call.put_work(work, worker) else { return Poll::Pending };
+                let is_noted = mem::replace(&mut progress.is_noted, true);
+                let worker = (!is_noted).then(|| cx.waker().clone());
+                let Err(work) = self.put_work(work, worker) else { return Poll::Pending };
                 // The caller has given up during the poll.
-                this.call = None;
                 end(work);
                 Poll::Ready(())
             }
         }
     }
-}
 
-impl<C: TaskChannel<F, A>, F: Future, A> Drop for Task<C, F, A> {
-    fn drop(&mut self) {
-        // Dropped before the end: the runtime is going down.
-        let Some(call) = self.call.take() else { return };
-        if let Some(mut work) = call.take_work() {
+    fn on_runtime_lost(&self) {
+        if let Some(mut work) = self.take_work() {
             // If nobody waits for the answer, the drop counts the call as cancelled.
-            if !call.is_closed() {
+            if !self.is_closed() {
                 work.as_mut().stop(End::RuntimeLost);
             }
             contain(|| drop(work));
         }
-        contain(|| call.send(Reply::error(ServiceError::runtime_ended())));
+        contain(|| self.send(Reply::error(ServiceError::runtime_ended())));
     }
 }

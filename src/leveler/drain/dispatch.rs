@@ -2,16 +2,19 @@ use std::{task::Context, time::Duration};
 
 use tokio::time::Instant;
 
-use super::BATCH;
+use super::{
+    BATCH,
+    attempt::{Tried, attempt},
+    runner::spawn_queued,
+};
 use crate::{
-    error::Reason,
     leveler::{
-        admission::prediction::predictor::Prediction,
+        admission::on_turn::OnTurn,
         core::Core,
-        link::{backlog::Queued, drained::Drained, job::Dispatched},
+        link::{backlog::Queued, drained::Drained},
         panics::contain,
     },
-    queue::{Charge, Entry, Next},
+    queue::{Charge, Next},
     rng::draw,
 };
 
@@ -24,9 +27,14 @@ impl<'a> Dispatcher<'a> {
         Self(drained)
     }
 
-    /// Dispatches as many requests as fit. Returns the time of the next dispatch, if the pace
-    /// delays it. The clock is read anew for each request.
-    pub(super) fn dispatch(&mut self, core: &Core, cx: &mut Context<'_>) -> Option<Instant> {
+    /// Dispatches as many requests as fit, after `handed_on` were called by others. Returns the
+    /// time of the next dispatch, if the pace delays it. The clock is read anew for each request.
+    pub(super) fn dispatch(
+        &mut self,
+        core: &Core,
+        handed_on: u32,
+        cx: &mut Context<'_>,
+    ) -> Option<Instant> {
         let admission = &core.admission;
         let mut is_changed = false;
         core.link.pacing_changed.swap(&mut is_changed);
@@ -35,7 +43,9 @@ impl<'a> Dispatcher<'a> {
         }
         let (mut left, mut due) = (BATCH, None);
         let times = admission.predictor.service_times.by_priority();
-        while left > 0 && admission.may_dispatch(1) {
+        self.0.window.on_dispatched(handed_on);
+        let turn = if admission.may_dispatch(1) { OnTurn::take(admission) } else { None };
+        while turn.is_some() && left > 0 && admission.may_dispatch(1) {
             let now = Instant::now();
             self.0.now = now;
             due = self.0.pace.wait_until(now, gap(core));
@@ -54,10 +64,13 @@ impl<'a> Dispatcher<'a> {
                 }
             }
         }
-        self.0.is_busy = left < BATCH;
+        drop(turn);
+        self.0.is_busy = left < BATCH || handed_on > 0;
         if self.0.is_busy {
+            if left == BATCH {
+                self.0.now = Instant::now();
+            }
             core.measure_rate(self.0.now);
-            admission.end_dispatching();
         }
         if left == 0 {
             cx.waker().wake_by_ref();
@@ -68,52 +81,32 @@ impl<'a> Dispatcher<'a> {
     /// Dispatches or removes a request. Returns false if the request, and thus all others, has to
     /// wait for a slot.
     fn try_dispatch(&mut self, core: &Core, entry: Queued, charge: Charge, now: Instant) -> bool {
-        if let Some(reason) = too_late(core, &entry, now) {
-            core.link.backlog().queue.refund(&charge);
-            contain(|| entry.item.remove(reason.into()));
-            return true;
-        }
-        if !core.admission.may_dispatch(entry.item.cost()) {
-            core.link.backlog().queue.put_back(entry, &charge);
-            return false;
-        }
-        let Entry { seq, inner, rank, admitted, item } = entry;
-        let again = |item| Entry { seq, inner, rank, admitted, item };
         let mut charge = charge;
-        let started = contain(|| item.dispatch(now, charge.id, &mut charge.right));
-        match started {
-            Some(Dispatched::Started) => self.on_called(core, now),
-            Some(Dispatched::Panicked) => {
+        match attempt(core, entry, &mut charge, now) {
+            Tried::Called(to_run) => {
+                self.on_called(core, now);
+                to_run.map(spawn_queued);
+            }
+            Tried::Panicked => {
                 self.on_called(core, now);
                 core.link.backlog().queue.keep_charge(&charge);
             }
-            Some(Dispatched::Unready(item)) => core.link.backlog().queue.park(again(item), &charge),
-            Some(Dispatched::NoSlot(item)) => {
-                core.link.backlog().queue.put_back(again(item), &charge);
+            Tried::Unready(entry) => core.link.backlog().queue.park(entry, &charge),
+            Tried::NoSlot(entry) => {
+                core.link.backlog().queue.put_back(entry, &charge);
                 return false;
             }
-            Some(Dispatched::Ended) | None => core.link.backlog().queue.refund(&charge),
+            Tried::Removed | Tried::Ended => core.link.backlog().queue.refund(&charge),
         }
         true
     }
 
     fn on_called(&mut self, core: &Core, now: Instant) {
-        self.0.window.on_dispatched();
+        self.0.window.on_dispatched(1);
         let is_spaced = core.admission.exact_limit() < 1.0;
         let spread = if is_spaced { 0.75 + draw() / 2.0 } else { 1.0 };
         self.0.pace.on_dispatched(now, spread);
     }
-}
-
-/// Returns the reason not to dispatch a request at its turn, if any.
-fn too_late(core: &Core, entry: &Queued, now: Instant) -> Option<Reason> {
-    let job = &entry.item;
-    if let Some(late) = job.late().filter(|late| late.at <= now) {
-        return Some(late.reason);
-    }
-    let left = job.deadline()?.saturating_duration_since(now);
-    let prediction = core.admission.predict(job.predicted_by()?, left, now);
-    matches!(prediction, Prediction::TooLate { .. }).then_some(Reason::WouldMissDeadline)
 }
 
 /// Returns the spacing of a limit below 1: by Little's law, the mean service time divided by the

@@ -12,6 +12,8 @@ pub(super) struct Found {
     pub(super) is_closed: bool,
     /// Set if any request may be late.
     pub(super) has_late: bool,
+    /// The number of requests handed on since the last intake.
+    pub(super) handed_on: u32,
 }
 
 /// Takes in the measured times of finished calls, and the wake-ups of inner services. `settlements`
@@ -26,7 +28,8 @@ pub(super) fn take(link: &Link, settlements: &mut Vec<(ChargeId, Duration)>) -> 
     settlements.drain(..).for_each(|(charge, time)| backlog.queue.settle(charge, time));
     woken.into_iter().for_each(|inner| backlog.queue.wake(inner));
     let has_late = backlog.queue.next_late().is_some();
-    Found { is_closed, has_late }
+    let handed_on = backlog.take_handed_on();
+    Found { is_closed, has_late, handed_on }
 }
 
 /// Returns the rights to run in a flow, of calls that have ended, to the queue. After evictions:

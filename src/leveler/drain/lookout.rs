@@ -77,6 +77,7 @@ impl Lookout {
         }
         if let Some(event) = stall.look(vitals) {
             contain(|| tell_stall(core, event));
+            core.link.set_stalled(stall.is_told());
         }
         let soon = vitals.now + LOOK;
         self.next = if overload.needs_look() || refuses {

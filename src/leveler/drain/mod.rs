@@ -8,16 +8,22 @@
 //! is for the looks at what an operator should know ([`lookout`], [`tell`]). On each other runtime
 //! with requests that wait, a [`standby`] watches the task, and takes over if its runtime is not
 //! driven.
+//!
+//! Under `Execution::Spawn`, the task of a call is a [`runner`]. When the call ends, the runner may
+//! make the next one itself ([`hand_on`]), in the turn of the drain task.
 
 mod alarm;
+mod attempt;
 mod bury;
 mod dispatch;
 mod evict;
 mod expire;
+mod hand_on;
 mod intake;
 mod lookout;
 mod offers;
 mod run;
+pub(crate) mod runner;
 pub(crate) mod spawn;
 pub(crate) mod standby;
 mod tell;

@@ -67,7 +67,6 @@ impl Drop for Seated {
             // The next generation drains.
             return;
         }
-        core.admission.end_dispatching();
         let is_late = is_planted(Fault::DeathToldLate);
         if !is_late && !core.link.seat.end(*generation) {
             return;
@@ -120,7 +119,7 @@ impl<'a> Drain<'a> {
         if found.has_late && expire(core, &mut drained.now) {
             cx.waker().wake_by_ref();
         }
-        let due = Dispatcher::new(drained).dispatch(core, cx);
+        let due = Dispatcher::new(drained).dispatch(core, found.handed_on, cx);
         if ticked {
             self.ticker.on_dispatched(core, drained, waits_for_slots(core, due));
         }

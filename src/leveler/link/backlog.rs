@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::job::{Job, Newcomer};
-use crate::queue::{Entry, Gone, InnerId, Queue, Rules};
+use crate::{
+    leveler::runtime::RuntimeId,
+    queue::{Entry, Gone, InnerId, Queue, Rules},
+};
 
 /// The most by which requests that displace others may exceed the bound, in all: what the drain
 /// task evicts when it next runs.
@@ -21,11 +24,25 @@ pub(crate) type Queued = Entry<Arc<dyn Job>>;
 pub(crate) struct Backlog {
     pub(crate) queue: Queue<Arc<dyn Job>>,
     newcomers: usize,
+    /// The requests called by tasks of ended calls, since the drain task last looked.
+    handed_on: u32,
 }
+
+/// The next request, for a task on a given runtime.
+pub(crate) enum Head {
+    /// Also set if the drain task is to look at what was handed on.
+    Mine(Queued, bool),
+    /// None, one of another runtime, or one that the drain task has to choose.
+    NotMine,
+}
+
+/// The number of requests handed on after which the drain task is woken: for the rate, the oldest
+/// request, tombstones, and for runtimes whose requests wait meanwhile. As many as half of a batch.
+const DUE: u32 = 64;
 
 impl Backlog {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { queue: Queue::new(rules), newcomers: 0 }
+        Self { queue: Queue::new(rules), newcomers: 0, handed_on: 0 }
     }
 
     /// Puts a request into the queue. Returns whether it is the next to be late. `live` returns the
@@ -45,6 +62,32 @@ impl Backlog {
             self.queue.purge_left(live());
         }
         is_next_late
+    }
+
+    /// Takes the next request for a task on the runtime `home`, if nothing but the order of arrival
+    /// decides which is next.
+    pub(crate) fn pop_for(&mut self, home: RuntimeId) -> Head {
+        // A model has no runtimes.
+        let is_mine = |job: &Arc<dyn Job>| cfg!(shuttle) || job.home() == home;
+        let Some(entry) = self.queue.pop_in_order(is_mine) else { return Head::NotMine };
+        self.handed_on += 1;
+        Head::Mine(entry, self.handed_on >= DUE)
+    }
+
+    /// Takes note that the last request of [`pop_for`](Self::pop_for) was not called.
+    pub(crate) fn not_handed_on(&mut self) {
+        self.handed_on = self.handed_on.saturating_sub(1);
+    }
+
+    /// Puts back a request of [`pop_for`](Self::pop_for), as the next.
+    pub(crate) fn put_back_handed_on(&mut self, entry: Queued) {
+        self.not_handed_on();
+        self.queue.put_back_late(entry);
+    }
+
+    /// Returns the number of requests handed on since the last call.
+    pub(crate) fn take_handed_on(&mut self) -> u32 {
+        std::mem::take(&mut self.handed_on)
     }
 
     /// Takes the oldest request of the longest flow of the lowest priority. `gone` as for

@@ -5,7 +5,9 @@ use tokio::time::Instant;
 use crate::{
     class::Rank,
     error::Reason,
-    leveler::admission::prediction::histories::Likeness,
+    leveler::{
+        admission::prediction::histories::Likeness, link::task_call::ToRun, runtime::RuntimeId,
+    },
     queue::{ChargeId, FlowRight, InnerId, QueueItem},
 };
 
@@ -24,6 +26,8 @@ pub(crate) trait Job: Send + Sync {
     /// Returns the facts for a prediction at the request's turn. A probe was admitted against a
     /// prediction, and is not predicted again.
     fn predicted_by(&self) -> Option<Likeness>;
+    /// Returns the runtime of the caller, where the call runs.
+    fn home(&self) -> RuntimeId;
     /// Returns whether the request no longer waits: ended, or taken up by the drain task.
     fn is_gone(&self) -> bool;
     /// Returns whether the request has gone for good: removed or cancelled.
@@ -74,8 +78,8 @@ impl From<Reason> for Removal {
 
 /// The result of an attempt to dispatch.
 pub(crate) enum Dispatched {
-    /// The call runs.
-    Started,
+    /// The call runs, or is to be run by a task, under `Execution::Spawn`.
+    Started(Option<ToRun>),
     /// The request had gone, or has been answered, and was not called.
     Ended,
     /// The inner was called, and panicked.

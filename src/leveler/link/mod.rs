@@ -12,6 +12,7 @@ pub(crate) mod inbox;
 pub(crate) mod job;
 pub(crate) mod seat;
 pub(crate) mod standbys;
+pub(crate) mod task_call;
 pub(crate) mod ticked;
 pub(crate) mod wakeup;
 
@@ -52,6 +53,8 @@ pub(crate) struct Link {
     is_dismissed: AtomicBool,
     /// Set once the last layer, handle and service have gone: no request comes any more.
     is_orphaned: AtomicBool,
+    /// Set while nothing finishes, and an operator was told. The end of a call is news then.
+    is_stalled: AtomicBool,
 }
 
 impl Link {
@@ -67,6 +70,7 @@ impl Link {
             ticked: Ticked::new(),
             is_dismissed: AtomicBool::new(false),
             is_orphaned: AtomicBool::new(false),
+            is_stalled: AtomicBool::new(false),
         }
     }
 
@@ -98,6 +102,15 @@ impl Link {
 
     pub(crate) fn is_orphaned(&self) -> bool {
         self.is_orphaned.load(SeqCst)
+    }
+
+    /// Takes note whether a stall was told.
+    pub(crate) fn set_stalled(&self, is_stalled: bool) {
+        self.is_stalled.store(is_stalled, SeqCst);
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.is_stalled.load(SeqCst)
     }
 
     pub(crate) fn is_dismissed(&self) -> bool {

@@ -68,11 +68,3 @@ fn without_flows_the_highest_priority_goes_first_and_of_equals_the_oldest() {
         assert_eq!(rig.queue.len(), waiting.len(), "seed {seed}");
     }
 }
-
-#[test]
-fn the_memory_of_a_burst_is_freed() {
-    let mut rig = Rig::new(Rules::default());
-    rig.push_many(100_000, &Class::new());
-    assert_eq!(rig.drain().len(), 100_000);
-    assert!(rig.queue.spare() <= 2048);
-}

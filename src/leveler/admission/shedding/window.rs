@@ -24,8 +24,8 @@ impl Window {
         Self { cutoff: Cutoff::new(), began: now, served: 0, stood: false, remembered: 0.0 }
     }
 
-    pub(crate) fn on_dispatched(&mut self) {
-        self.served += 1;
+    pub(crate) fn on_dispatched(&mut self, count: u32) {
+        self.served += u64::from(count);
     }
 
     /// Takes note of the number of waiting requests and, at the end of a window, moves the cutoff.

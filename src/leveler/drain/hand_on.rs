@@ -1,0 +1,150 @@
+//! Hand-on: the task of a call that has ended makes the next call itself.
+
+use std::sync::Arc;
+
+use tokio::{task::coop::has_budget_remaining, time::Instant};
+
+use super::attempt::{Tried, attempt};
+use crate::{
+    error::Reason,
+    leveler::{
+        admission::{Admission, on_turn::OnTurn},
+        core::Core,
+        link::{
+            backlog::{Head, Queued},
+            task_call::TaskCall,
+        },
+        runtime::RuntimeId,
+    },
+    queue::Charge,
+    sync::{
+        fault::{Fault, is_planted},
+        spin_loop,
+    },
+};
+
+/// The number of calls that a task makes before it leaves the rest to the drain task.
+const MAX_ROW: u8 = 32;
+
+/// The number of requests that a task looks at for one that it can call. The others have gone, or
+/// are too late.
+const TRIES: usize = 4;
+
+/// The number of looks for the turn. Whoever has it makes a call, some hundred nanoseconds, and to
+/// wake the drain task costs more than waiting.
+const SPINS: usize = if cfg!(shuttle) { 1 } else { 32 };
+
+/// A task that makes calls, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    /// The runtime of the task, once asked for.
+    home: Option<RuntimeId>,
+    /// The calls made so far.
+    row: u8,
+}
+
+impl Hand {
+    /// Makes the next call, after a call of this task has ended, and told the drain task nothing of
+    /// its free slot. Returns the call, which is then the task's to run; `None` if nothing is to be
+    /// called, or the drain task is told.
+    ///
+    /// Only a request of the same runtime is called (law 1), only while requests are called in the
+    /// order of arrival, and only if nothing has a say that the drain task alone knows: a pace, an
+    /// eviction. Everything of the ended call has been left: its span, its dispatcher, its scope
+    /// (law 18).
+    pub(super) fn next(&mut self, core: &Core) -> Option<Arc<dyn TaskCall>> {
+        if is_planted(Fault::HandedToNobody) {
+            return None;
+        }
+        // If no request waits now, the next one finds the slot, or wakes the drain task. If no slot
+        // is free, whoever frees one looks.
+        if core.counts().waiting() == 0 || !core.admission.may_dispatch(1) {
+            return None;
+        }
+        if !self.may_call(core) {
+            core.wake();
+            return None;
+        }
+        // Whoever has the turn lets the drain task look at the free slot.
+        let turn = take_turn(&core.admission)?;
+        let (next, is_due) = self.call_next(core);
+        drop(turn);
+        if next.is_none() || is_due || leaves_work(core) {
+            core.wake();
+        }
+        next
+    }
+
+    fn may_call(&mut self, core: &Core) -> bool {
+        // A model has no runtimes.
+        let is_home =
+            cfg!(shuttle) || core.runtime.is_given() || self.home(core) != RuntimeId::NONE;
+        // With its budget used up, a ready inner would look unready.
+        is_home && self.row < MAX_ROW && has_budget_remaining() && !core.admission.is_paced()
+    }
+
+    fn home(&mut self, core: &Core) -> RuntimeId {
+        *self.home.get_or_insert_with(|| core.runtime.home_of_caller())
+    }
+
+    /// Calls the next request. Also returns whether the drain task is to look at what was handed
+    /// on.
+    fn call_next(&mut self, core: &Core) -> (Option<Arc<dyn TaskCall>>, bool) {
+        let home = self.home(core);
+        for _ in 0..TRIES {
+            // Requests that were admitted over the bound come with evictions.
+            if core.admission.is_over_bound() {
+                break;
+            }
+            let head = core.link.backlog().pop_for(home);
+            let Head::Mine(entry, is_due) = head else { break };
+            match attempt(core, entry, &mut Charge::default(), Instant::now()) {
+                Tried::Called(Some(to_run)) => {
+                    self.row += 1;
+                    return (Some(to_run.call), is_due);
+                }
+                Tried::Called(None) | Tried::Panicked => break,
+                Tried::Removed | Tried::Ended => core.link.backlog().not_handed_on(),
+                Tried::Unready(entry) | Tried::NoSlot(entry) => {
+                    put_back(core, entry);
+                    break;
+                }
+            }
+        }
+        (None, false)
+    }
+}
+
+/// Takes the turn to dispatch. `None` if another has it for longer, who lets the drain task look
+/// after it.
+fn take_turn(admission: &Admission) -> Option<OnTurn<'_>> {
+    for _ in 0..SPINS {
+        match OnTurn::try_take(admission) {
+            None => spin_loop(),
+            turn => return turn,
+        }
+    }
+    OnTurn::take(admission)
+}
+
+/// Returns whether the drain task has something to do after a call that another task has made.
+fn leaves_work(core: &Core) -> bool {
+    let counts = core.counts();
+    counts.is_closed()
+        || core.link.is_stalled()
+        || counts.waiting() > 0 && core.admission.may_dispatch(1)
+}
+
+/// Puts back a request that could not be called. The drain task is woken afterwards, and parks the
+/// request if its inner is not ready. To park it here, an inner that is ready meanwhile would have
+/// woken nobody.
+fn put_back(core: &Core, entry: Queued) {
+    core.link.backlog().put_back_handed_on(entry);
+    // As for a newcomer: a drain task that dies meanwhile has not seen the request.
+    if !core.link.seat.is_taken() {
+        core.link.remove_all(Reason::Closed);
+    }
+}
+
+#[cfg(all(test, shuttle))]
+mod models;

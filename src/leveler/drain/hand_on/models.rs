@@ -1,0 +1,116 @@
+//! Calls that end, and hand on, beside the drain task, newcomers and a change of the limit.
+//!
+//! - Every call is answered (law 1): no free slot is left to nobody.
+//! - In flight ≤ limit (law 2), and calls are made one at a time (law 7).
+//! - At rest nothing is held.
+
+use std::{
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+};
+
+use shuttle::{
+    future::{block_on, spawn},
+    thread,
+};
+use tokio::runtime;
+use tower::Layer;
+use tower_service::Service;
+
+use super::super::run::run;
+use crate::{
+    LoadLevelLayer,
+    options::Execution,
+    sync::{
+        explore::{finds, holds},
+        fault::Fault,
+    },
+};
+
+const LIMIT: usize = 2;
+
+/// An inner service whose calls come back once.
+#[derive(Clone, Default)]
+struct Counting {
+    running: Arc<AtomicUsize>,
+}
+
+impl Service<()> for Counting {
+    type Response = ();
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<(), Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, (): ()) -> Self::Future {
+        let running = Arc::clone(&self.running);
+        assert!(running.fetch_add(1, SeqCst) < LIMIT, "over the limit");
+        Box::pin(async move {
+            shuttle::future::yield_now().await;
+            running.fetch_sub(1, SeqCst);
+            Ok(())
+        })
+    }
+}
+
+fn model(callers: usize, limit: usize, changes: Option<usize>, given_up: bool) {
+    let layer = LoadLevelLayer::builder().capacity(3).concurrency(limit);
+    let layer = layer.execution(Execution::Spawn).build().expect("the settings make sense");
+    let service = layer.layer(Counting::default());
+    let core = Arc::clone(service.core());
+    // Never driven: a name for the seat.
+    let runtime = runtime::Builder::new_current_thread().build().expect("a runtime");
+    let generation = core.link.seat.begin(runtime.handle()).expect("none is alive");
+    let drain = spawn(run(Arc::clone(&core), generation));
+    let callers: Vec<_> = (0..callers)
+        .map(|nth| {
+            let mut service = service.clone();
+            thread::spawn(move || {
+                let mut call = service.call(());
+                let gives_up = given_up && nth == 0;
+                let answered = block_on(poll_fn(|cx| match Pin::new(&mut call).poll(cx) {
+                    Poll::Pending if gives_up => Poll::Ready(None),
+                    polled => polled.map(Some),
+                }));
+                assert!(answered.is_none_or(|answer| answer.is_ok()), "nothing is rejected");
+            })
+        })
+        .collect();
+    if let Some(limit) = changes {
+        layer.handle().set_limit(limit);
+    }
+    callers.into_iter().for_each(|thread| thread.join().expect("no law is broken"));
+    drop((service, layer));
+    // All that was admitted ends, and then the drain task.
+    assert!(block_on(drain).is_ok());
+    // A call that was given up in the hand of its task ends with the task.
+    assert!(given_up || core.counts().held() == 0, "a place is lost");
+}
+
+#[test]
+fn a_call_that_ends_hands_on_and_nothing_is_left_to_nobody() {
+    holds(|| model(3, 1, None, false));
+}
+
+#[test]
+fn two_that_hand_on_at_once_leave_no_slot_free_while_a_limit_is_raised() {
+    holds(|| model(3, 1, Some(2), false));
+}
+
+#[test]
+fn a_call_that_is_given_up_at_its_turn_passes_the_slot_on() {
+    holds(|| model(2, 1, None, true));
+}
+
+#[test]
+fn a_slot_that_is_handed_to_nobody_is_found() {
+    finds(Fault::HandedToNobody, || model(3, 1, None, false));
+}

@@ -1,0 +1,87 @@
+//! The task of a call under `Execution::Spawn`, and of those that it makes next.
+
+use std::{
+    any::Any,
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use super::hand_on::Hand;
+use crate::leveler::{
+    core::Core,
+    link::task_call::{Progress, TaskCall, ToRun},
+    panics::contain,
+};
+
+/// Runs a call, and then the calls that it makes itself, as long as there are any.
+///
+/// A task of its own costs a call more than everything else. A task that has nothing to do ends:
+/// none is kept for later, so none is given a call while it is busy, or on a runtime that is not
+/// driven, and none takes memory after a burst.
+struct Runner {
+    /// `None` after the end.
+    call: Option<Arc<dyn TaskCall>>,
+    progress: Progress,
+    hand: Hand,
+}
+
+/// Runs a call made directly, on the given runtime or on that of the calling thread.
+#[inline]
+pub(crate) fn spawn_direct(core: &Core, call: Arc<dyn TaskCall>, progress: Progress) {
+    core.runtime.spawn(Runner { call: Some(call), progress, hand: Hand::default() });
+}
+
+/// Runs a call made by the drain task, on the runtime of its caller if it has one.
+pub(super) fn spawn_queued(to_run: ToRun) {
+    let ToRun { call, runtime } = to_run;
+    let progress = Progress::default();
+    let runner = Runner { call: Some(call), progress, hand: Hand::default() };
+    contain(|| spawn_on(runtime, runner));
+}
+
+#[cfg(not(shuttle))]
+fn spawn_on(runtime: Option<tokio::runtime::Handle>, runner: Runner) {
+    drop(match runtime {
+        Some(runtime) => runtime.spawn(runner),
+        None => tokio::spawn(runner),
+    });
+}
+
+#[cfg(shuttle)]
+fn spawn_on(_: Option<tokio::runtime::Handle>, runner: Runner) {
+    drop(shuttle::future::spawn(runner));
+}
+
+impl Future for Runner {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Self { call, progress, hand } = self.get_mut();
+        let Some(current) = call else { return Poll::Ready(()) };
+        let mut next = None;
+        let mut after_end = |core: &dyn Any| {
+            next = core.downcast_ref().and_then(|core: &Core| hand.next(core));
+        };
+        ready!(current.poll(cx, progress, &mut after_end));
+        let ended = mem::replace(call, next);
+        contain(|| drop(ended));
+        if call.is_none() {
+            return Poll::Ready(());
+        }
+        *progress = Progress::default();
+        // Others on the same thread get a turn before the call is polled, with a budget of its own.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // Dropped before the end: the runtime is going down.
+        if let Some(call) = self.call.take() {
+            call.on_runtime_lost();
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Calls made by the task of the call that has just ended, under `Execution::Spawn`.
+
+mod support;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use support::{builder, settle};
+use tokio::{
+    runtime::{self, Handle, Runtime},
+    time::{Instant, sleep},
+};
+use tower::{BoxError, Layer, Service, service_fn};
+
+/// A runtime on this thread, driven while it is entered by `block_on` only. Its clock goes on when
+/// nothing else can.
+fn runtime() -> Runtime {
+    let mut builder = runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().expect("a runtime")
+}
+
+fn id() -> String {
+    Handle::current().id().to_string()
+}
+
+#[test]
+fn calls_follow_each_other_although_the_drain_task_is_not_driven() {
+    let layer = builder(100, 1).build().expect("valid");
+    let mut service = layer.layer(service_fn(|id: u64| async move {
+        tokio::task::yield_now().await;
+        Ok::<_, BoxError>(id)
+    }));
+    let idle = runtime();
+    idle.block_on(service.call(0)).expect("served");
+    runtime().block_on(async {
+        let began = Instant::now();
+        let calls: Vec<_> = (1..20).map(|id| tokio::spawn(service.call(id))).collect();
+        for call in calls {
+            call.await.expect("no panic").expect("served");
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO, "nobody has to find out that it sleeps");
+    });
+}
+
+#[test]
+fn each_call_is_made_and_runs_on_the_runtime_of_its_caller() {
+    let layer = builder(1000, 2).build().expect("valid");
+    let service = layer.layer(service_fn(|home: String| {
+        assert_eq!(id(), home, "the call");
+        async move {
+            tokio::task::yield_now().await;
+            assert_eq!(id(), home, "its future");
+            Ok::<_, BoxError>(())
+        }
+    }));
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let service = service.clone();
+            std::thread::spawn(move || {
+                let runtime = runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("a runtime").block_on(async {
+                    for _ in 0..50 {
+                        let mut service = service.clone();
+                        let calls: Vec<_> =
+                            (0..8).map(|_| tokio::spawn(service.call(id()))).collect();
+                        for call in calls {
+                            call.await.expect("no panic").expect("served");
+                        }
+                    }
+                });
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("no law is broken"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_burst_no_task_is_left_but_the_drain_task() {
+    let layer = builder(10_000, 8).build().expect("valid");
+    let mut service = layer.layer(service_fn(|(): ()| async {
+        tokio::task::yield_now().await;
+        Ok::<_, BoxError>(())
+    }));
+    let calls: Vec<_> = (0..5000).map(|_| service.call(())).collect();
+    for call in calls {
+        call.await.expect("served");
+    }
+    settle().await;
+    assert!(Handle::current().metrics().num_alive_tasks() <= 1);
+}
+
+#[test]
+fn every_caller_is_answered_when_the_runtime_dies_while_calls_are_handed_on() {
+    for polls in 0..40 {
+        let layer = builder(100, 2).build().expect("valid");
+        let service = layer.layer(service_fn(|(): ()| async {
+            tokio::task::yield_now().await;
+            Ok::<_, BoxError>(())
+        }));
+        let dying = runtime();
+        let calls: Vec<_> = {
+            let mut service = service.clone();
+            let _entered = dying.enter();
+            (0..20).map(|_| service.call(())).collect()
+        };
+        dying.block_on(async {
+            for _ in 0..polls {
+                tokio::task::yield_now().await;
+            }
+        });
+        drop(dying);
+        let answered = runtime().block_on(async {
+            let mut answered = 0;
+            for call in calls {
+                // A response, or an error. Either will do.
+                let _ = tokio::time::timeout(Duration::from_secs(1), call).await.expect("answered");
+                answered += 1;
+            }
+            answered
+        });
+        assert_eq!(answered, 20);
+        assert_eq!(layer.handle().room(), 102, "after {polls} polls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_limit_holds_for_requests_while_others_are_handed_on() {
+    let layer = builder(100, 1).max_wait(Duration::from_millis(55)).build().expect("valid");
+    let called = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&called);
+    let mut service = layer.layer(service_fn(move |(): ()| {
+        counted.fetch_add(1, SeqCst);
+        async {
+            sleep(Duration::from_millis(10)).await;
+            Ok::<_, BoxError>(())
+        }
+    }));
+    let calls: Vec<_> = (0..20).map(|_| tokio::spawn(service.call(()))).collect();
+    let mut served = 0;
+    for call in calls {
+        served += usize::from(call.await.expect("no panic").is_ok());
+    }
+    assert_eq!((served, called.load(SeqCst)), (6, 6));
+}
