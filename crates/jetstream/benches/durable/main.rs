@@ -1,9 +1,9 @@
 //! The worker of this crate beside the loop that the client's documentation shows, in one run.
 //!
 //! ```sh
-//! cargo bench -p tower-load-leveling-jetstream                 # all, some minutes
-//! cargo bench -p tower-load-leveling-jetstream -- short        # short, long, slow, fragile
-//! cargo bench -p tower-load-leveling-jetstream -- --test       # each once, small
+//! cargo bench -p tower-load-leveling-jetstream --bench durable           # all, some minutes
+//! cargo bench -p tower-load-leveling-jetstream --bench durable -- short  # long, slow, fragile
+//! cargo bench -p tower-load-leveling-jetstream --bench durable -- --test # each once, small
 //! ```
 //!
 //! Every line has the median of the rounds, as a ratio to the loop with as many calls at once, and
