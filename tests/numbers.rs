@@ -136,6 +136,31 @@ async fn the_oldest_wait_is_that_of_the_oldest_who_still_waits() {
     assert_eq!(handle.stats().oldest_wait, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_a_long_queue_the_oldest_wait_is_one_turn_late_at_most() {
+    let layer = LoadLevelLayer::builder()
+        .capacity(10_000)
+        .concurrency(1)
+        .classify_request(|id: &u32| Class::new().flow(id % 100))
+        .build()
+        .expect("valid");
+    let handle = layer.handle();
+    let mut service = layer.layer(Gate::new().service());
+    let _running = tokio::spawn(service.call(0));
+    let mut early: Vec<_> = (1..=2000).map(|id| service.call(id)).collect();
+    sleep(30 * MS).await;
+    let late: Vec<_> = (1..=2000).map(|id| service.call(id)).collect();
+    sleep(10 * MS).await;
+    drop(early.split_off(1));
+    assert_eq!(handle.stats().oldest_wait, Some(40 * MS), "the oldest still waits");
+    drop(early);
+    assert_eq!(handle.stats().oldest_wait, Some(40 * MS), "as of the last turn");
+    settle().await;
+    assert_eq!(handle.stats().oldest_wait, Some(10 * MS), "the look has let it have a turn");
+    drop(late);
+    assert_eq!(handle.stats().oldest_wait, None);
+}
+
 /// Lets `seconds` pass, with a call every 10 ms, and judges them.
 async fn judged(
     handle: &Handle,

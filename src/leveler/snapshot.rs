@@ -10,7 +10,11 @@ use crate::{
 pub(crate) fn stats(core: &Core) -> Stats {
     let now = Instant::now();
     let Admission { occupancy, predictor, flows, .. } = &core.admission;
-    let oldest = core.link.backlog().oldest_admitted(occupancy.queued());
+    let (oldest, is_stale) = core.link.backlog().oldest_admitted(occupancy.queued());
+    if is_stale {
+        // The drain task looks for the oldest request.
+        core.wake();
+    }
     let counts = core.counts();
     let (waiting_for_place, since) = core.admission.listeners.waitlist.longest_wait();
     let priorities = Priority::EACH.map(|priority| of_priority(core, priority));

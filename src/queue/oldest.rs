@@ -7,14 +7,25 @@ use super::{fair_queue::FairQueue, item::QueueItem};
 /// The oldest live request of a [`FairQueue`], for those who ask how long it has waited.
 ///
 /// A request stays the oldest until it has gone: all others came later. So the queue is searched
-/// only then: by the drain task at the end of its turn, or by a reader that comes before it. A
-/// request that was in hand and is put back may be older, so the memory is dropped then.
+/// only then, by the drain task at the end of its turn. A reader that comes before it searches a
+/// short queue. Of a long one it is told the time of the request that was the oldest before, and
+/// the drain task searches in its next turn, however busy it is. A request that was in hand and is
+/// put back may be older, so the memory is dropped then.
 #[derive(Debug)]
 pub(super) struct Oldest<T> {
     known: Option<(T, Instant)>,
+    /// A time at which the oldest request was admitted, or earlier: of the last search, or of the
+    /// first request of an empty queue. `None` if nothing has come since the queue was empty.
+    since: Option<Instant>,
+    /// Set if a reader has found no request known.
+    is_wanted: bool,
     /// Counts the turns of the drain task since the last search.
     turns: u8,
 }
+
+/// The number of entries, tombstones included, up to which a reader searches: they take less than
+/// all the rest of a look at the stats. More would make looks long, under the lock of dispatch.
+const SHORT: usize = 256;
 
 /// A busy drain task searches in one turn of 16: a search looks at the front of every flow, and a
 /// turn may be as short as a single dispatch.
@@ -30,18 +41,42 @@ const KEPT_TOMBSTONES: usize = 1024;
 
 impl<T: QueueItem + Clone> Oldest<T> {
     pub(super) fn new() -> Self {
-        Self { known: None, turns: 0 }
+        Self { known: None, since: None, is_wanted: false, turns: 0 }
     }
 
-    pub(super) fn forget(&mut self) {
+    /// Takes note of a new request.
+    #[inline]
+    pub(super) fn on_push(&mut self, admitted: Instant) {
+        if self.since.is_none() {
+            self.since = Some(admitted);
+        }
+    }
+
+    /// Takes note of a request that comes back, and may be older than all others.
+    pub(super) fn on_back(&mut self, admitted: Instant) {
         self.known = None;
+        self.since = Some(self.since.map_or(admitted, |since| since.min(admitted)));
     }
 
-    /// Returns the admission time of the oldest of `live` requests.
-    pub(super) fn get(&mut self, queue: &mut FairQueue<T>, live: usize) -> Option<Instant> {
+    /// Returns the admission time of the oldest of `live` requests, as of this instant or of the
+    /// last turn of the drain task. In the second case also returns true: the drain task is to have
+    /// a turn.
+    pub(super) fn read(&mut self, queue: &FairQueue<T>, live: usize) -> (Option<Instant>, bool) {
+        let is_lost = self.known.as_ref().is_none_or(|(item, _)| item.is_gone());
+        if is_lost && live > 0 && queue.len() > SHORT {
+            self.is_wanted = true;
+            return (self.since, true);
+        }
+        (self.get(queue, live), false)
+    }
+
+    /// Returns the admission time of the oldest of `live` requests. Searches for it if the last
+    /// answer has gone.
+    fn get(&mut self, queue: &FairQueue<T>, live: usize) -> Option<Instant> {
         self.known.take_if(|(item, _)| item.is_gone());
         if self.known.is_none() && live > 0 {
             self.known = queue.oldest().map(|entry| (entry.item.clone(), entry.admitted));
+            self.since = self.known.as_ref().map_or(self.since, |(_, admitted)| Some(*admitted));
             self.turns = 0;
         }
         self.known.as_ref().map(|(_, admitted)| *admitted)
@@ -51,8 +86,9 @@ impl<T: QueueItem + Clone> Oldest<T> {
     pub(super) fn look(&mut self, queue: &mut FairQueue<T>, live: usize, is_busy: bool) {
         self.turns = self.turns.wrapping_add(1);
         if live == 0 {
-            self.forget();
-        } else if !is_busy || self.turns >= TURNS {
+            (self.known, self.since) = (None, None);
+        } else if !is_busy || self.turns >= TURNS || self.is_wanted {
+            self.is_wanted = false;
             let is_lost = self.known.as_ref().is_none_or(|(item, _)| item.is_gone());
             let entries = queue.len();
             let tombstones = entries.saturating_sub(live);
@@ -88,22 +124,48 @@ mod tests {
     #[test]
     fn the_oldest_is_the_first_that_has_not_gone() {
         let start = Instant::now();
-        let (mut queue, items) = full(start, 1000);
+        let (queue, items) = full(start, 200);
         let mut oldest = Oldest::new();
-        for first in [0, 1, 7, 100, 550, 999] {
+        for first in [0, 1, 7, 100, 150, 199] {
             items[..first].iter().for_each(|item| item.gone.set(true));
             let expected = start + Duration::from_millis(first as u64);
-            assert_eq!(oldest.get(&mut queue, 1000 - first), Some(expected));
+            assert_eq!(oldest.read(&queue, 200 - first), (Some(expected), false));
         }
-        items[999].gone.set(true);
-        assert_eq!(oldest.get(&mut queue, 0), None);
+        items[199].gone.set(true);
+        assert_eq!(oldest.read(&queue, 0), (None, false));
+    }
+
+    #[test]
+    fn a_reader_of_a_long_queue_searches_nothing_and_is_a_turn_late_at_most() {
+        let start = Instant::now();
+        let at = |ms| Some(start + Duration::from_millis(ms));
+        let (mut queue, items) = full(start, 10_000);
+        let mut oldest = Oldest::new();
+        oldest.on_push(start);
+        // Nobody has looked yet, half have gone, and it is the first look.
+        items[..5_000].iter().for_each(|item| item.gone.set(true));
+        let before = Item::looks();
+        assert_eq!(oldest.read(&queue, 5_000), (at(0), true));
+        assert_eq!(Item::looks(), before, "at no request");
+        oldest.look(&mut queue, 5_000, true);
+        assert_eq!(oldest.read(&queue, 5_000), (at(5_000), false), "now it is known");
+        items[5_000].gone.set(true);
+        let before = Item::looks();
+        assert_eq!(oldest.read(&queue, 4_999), (at(5_000), true), "as of the last turn");
+        assert!(Item::looks() - before <= 1, "at the one that was the oldest");
+        // Another comes back that is older.
+        oldest.look(&mut queue, 4_999, true);
+        oldest.on_back(start + Duration::from_millis(7));
+        assert_eq!(oldest.read(&queue, 5_000), (at(7), true));
+        oldest.look(&mut queue, 0, true);
+        assert_eq!(oldest.read(&queue, 0), (None, false));
     }
 
     #[test]
     fn a_search_of_the_drain_task_leaves_no_tombstones_for_the_next() {
         let (mut queue, items) = full(Instant::now(), 4000);
         items.iter().step_by(2).for_each(|item| item.gone.set(true));
-        Oldest::new().get(&mut queue, 2000);
+        Oldest::new().get(&queue, 2000);
         assert_eq!(queue.len(), 4000, "a reader drops nothing");
         Oldest::new().look(&mut queue, 2000, false);
         assert_eq!(queue.len(), 2000);

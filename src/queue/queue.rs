@@ -41,6 +41,7 @@ impl<T: QueueItem + Clone> Queue<T> {
         if let Some(at) = item.late() {
             self.expiry.push(at, item.clone());
         }
+        self.oldest.on_push(admitted);
         self.order.push(inner, rank, admitted, item);
     }
 
@@ -74,7 +75,7 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// Puts back a popped request for want of slots, as the next of its flow, even if lighter
     /// requests come. Refunds the charge.
     pub(crate) fn put_back(&mut self, entry: Entry<T>, charge: &Charge) {
-        self.oldest.forget();
+        self.oldest.on_back(entry.admitted);
         self.order.refund(charge);
         self.order.put_back(entry);
     }
@@ -82,7 +83,7 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// Parks a popped request of an unready inner. The queue passes over all requests of the inner
     /// until [`wake`](Self::wake). Refunds the charge.
     pub(crate) fn park(&mut self, entry: Entry<T>, charge: &Charge) {
-        self.oldest.forget();
+        self.oldest.on_back(entry.admitted);
         self.order.refund(charge);
         self.order.park(entry);
     }
@@ -155,10 +156,10 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.evict(gone)
     }
 
-    /// The admission time of the oldest of `live` requests. Searched for only if the last answer
-    /// has gone.
-    pub(crate) fn oldest(&mut self, live: usize) -> Option<Instant> {
-        self.oldest.get(&mut self.order, live)
+    /// Returns the admission time of the oldest of `live` requests, one turn of the drain task late
+    /// at most, and whether the drain task is to have a turn. In constant time.
+    pub(crate) fn oldest(&mut self, live: usize) -> (Option<Instant>, bool) {
+        self.oldest.read(&self.order, live)
     }
 
     /// Ends a turn of the drain task: looks for the oldest request if it has gone. `is_busy` says

@@ -19,10 +19,20 @@ impl Item {
     pub(crate) fn new(id: u32) -> Self {
         Self { id, gone: Rc::default(), left: Rc::default(), late: None }
     }
+
+    /// Returns how often this thread has looked whether a request has gone.
+    pub(crate) fn looks() -> u64 {
+        LOOKS.get()
+    }
+}
+
+thread_local! {
+    static LOOKS: Cell<u64> = const { Cell::new(0) };
 }
 
 impl QueueItem for Item {
     fn is_gone(&self) -> bool {
+        LOOKS.set(LOOKS.get() + 1);
         self.gone.get()
     }
 

@@ -53,7 +53,8 @@ pub struct Stats {
     /// The number of requests that may wait beyond those that the limit lets run. A request counts
     /// as its [cost](crate::Class::cost).
     pub capacity: usize,
-    /// The time that the oldest waiting request has waited; `None` if no request waits.
+    /// The time that the oldest waiting request has waited; `None` if no request waits. If that
+    /// request has just gone from a long queue, the time may be one turn of the drain task late.
     pub oldest_wait: Option<Duration>,
     /// Requests admitted since the leveler was built.
     pub admitted: u64,

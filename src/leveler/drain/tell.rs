@@ -55,7 +55,7 @@ pub(super) fn tell_stall(core: &Core, event: StallEvent) {
 
 /// Returns the time that the oldest request has waited, in seconds; 0 if none waits.
 fn oldest_wait(core: &Core) -> f64 {
-    let oldest = core.link.backlog().oldest_admitted(core.admission.occupancy.queued());
+    let (oldest, _) = core.link.backlog().oldest_admitted(core.admission.occupancy.queued());
     oldest.map_or(0.0, |admitted| Instant::now().saturating_duration_since(admitted).as_secs_f64())
 }
 

@@ -101,8 +101,9 @@ impl Backlog {
         self.queue.take_all_of(inner).into_iter().map(|entry| entry.item).collect()
     }
 
-    /// Returns the admission time of the oldest of `live` requests.
-    pub(crate) fn oldest_admitted(&mut self, live: usize) -> Option<Instant> {
+    /// Returns the admission time of the oldest of `live` requests, and whether the drain task is
+    /// to have a turn, as for [`Queue::oldest`].
+    pub(crate) fn oldest_admitted(&mut self, live: usize) -> (Option<Instant>, bool) {
         self.queue.oldest(live)
     }
 }
