@@ -2,22 +2,28 @@
 //!
 //! Shows fair shares between tenants, from claims that were verified; priorities; deadlines from a
 //! header; refusals as `application/problem+json`; a health check and a readiness check beside the
-//! queue; and a graceful shutdown in the right order: stop admitting, drain, exit.
+//! queue; metrics for Prometheus on a port of their own; and a graceful shutdown in the right order:
+//! stop admitting, drain, exit.
 //!
 //! ```sh
-//! cargo run --features http --example axum              # floods itself, and ends
-//! cargo run --features http --example axum -- --serve   # serves on port 3000 until SIGTERM
+//! cargo run --features http,prometheus --example axum              # floods itself, and ends
+//! cargo run --features http,prometheus --example axum -- --serve   # serves until SIGTERM
 //! ```
+//!
+//! It serves on port 3000, with the metrics on 3001, or on the addresses in `ORDERS` and `METRICS`.
 
 mod flood;
 
-use std::{env, time::Duration};
+use std::{env, future::IntoFuture, time::Duration};
 
 use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderName, StatusCode, header::AUTHORIZATION},
+    http::{
+        HeaderName, StatusCode,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+    },
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -28,6 +34,7 @@ use tower_load_leveling::{
     Class, Handle, LoadLevelLayer, Order, Priority,
     error::BuildError,
     http::{ByStatus, HeaderDeadline, ProblemJson, ReadAheadBody, ReadAheadLayer, RejectionLayer},
+    prometheus,
 };
 
 /// What is known of the sender of a request, once its key was verified.
@@ -43,11 +50,14 @@ async fn main() -> Result<(), BoxError> {
     let (app, handle) = app()?;
 
     if env::args().any(|arg| arg == "--serve") {
-        let listener = TcpListener::bind("127.0.0.1:3000").await?;
+        let listener = listen("ORDERS", "127.0.0.1:3000").await?;
+        let monitored = listen("METRICS", "127.0.0.1:3001").await?;
         let address = listener.local_addr()?;
         println!(
             "try: curl -i -X POST -H 'Authorization: Bearer acme-key' http://{address}/orders"
         );
+        println!("and: curl http://{}/metrics", monitored.local_addr()?);
+        tokio::spawn(axum::serve(monitored, monitoring(handle.clone())).into_future());
         return serve(listener, app, handle, told_to_stop()).await;
     }
 
@@ -131,6 +141,20 @@ async fn ready(State(handle): State<Handle>) -> (StatusCode, String) {
     let stats = handle.stats();
     let status = if stats.closed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, format!("{} wait, {} run\n", stats.queued, stats.in_flight))
+}
+
+/// For a port that only the monitoring reaches: the text says how loaded the service is.
+fn monitoring(handle: Handle) -> Router {
+    let metrics = move || {
+        let text = prometheus::render(&[handle]);
+        async { ([(CONTENT_TYPE, prometheus::CONTENT_TYPE)], text) }
+    };
+    Router::new().route("/metrics", get(metrics))
+}
+
+async fn listen(variable: &str, default: &str) -> Result<TcpListener, BoxError> {
+    let address = env::var(variable).unwrap_or_else(|_| default.to_owned());
+    Ok(TcpListener::bind(address).await?)
 }
 
 async fn serve(
