@@ -4,7 +4,7 @@ use std::{
     hint::black_box,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::Poll,
     time::Duration,
@@ -25,7 +25,7 @@ use crate::drive::{CALLERS, CAPACITY, LIMIT, come_back, many, never, one, ready,
 pub(crate) type Case = (&'static str, fn(usize));
 
 /// The first ones are what one would use instead.
-pub(crate) const CASES: [Case; 16] = [
+pub(crate) const CASES: [Case; 18] = [
     ("ConcurrencyLimit", limit),
     ("Buffer + ConcurrencyLimit", buffer),
     ("Buffer + ConcurrencyLimit, inner yields", buffer_yields),
@@ -39,6 +39,8 @@ pub(crate) const CASES: [Case; 16] = [
     ("queued, Spawn", |calls| queued(Spawn, calls)),
     ("queued, Caller, with a class", |calls| queued_with_a_class(Caller, calls)),
     ("queued, Spawn, with a class", |calls| queued_with_a_class(Spawn, calls)),
+    ("direct, Caller, of 300 flows", |calls| flows(0, calls)),
+    ("direct, Caller, of 300 flows, 64 watched", |calls| flows(64, calls)),
     ("refusal", refusal),
     ("queued and cancelled", cancelled),
     ("layer(), made and dropped", made_and_dropped),
@@ -104,6 +106,17 @@ fn queued_with_a_class(execution: Execution, calls: usize) {
     };
     let layer = builder(execution).classify_request(classify).build().expect("valid");
     runtime.block_on(many(layer.layer(service_fn(come_back)), calls));
+}
+
+/// Three hundred flows, some of which ask more often than others, and so many watched.
+fn flows(watched: usize, calls: usize) {
+    let nth = AtomicUsize::new(0);
+    let classify = move |(): &()| {
+        let nth = nth.fetch_add(1, Relaxed);
+        Class::new().flow(nth * nth % 300)
+    };
+    let layer = builder(Caller).watch_flows(watched).classify_request(classify);
+    runtime().block_on(one(layer.build().expect("valid").layer(service_fn(ready)), calls));
 }
 
 /// Some calls have ended before, so that there is a time after which to come back.
