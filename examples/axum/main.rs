@@ -2,8 +2,8 @@
 //!
 //! Shows fair shares between tenants, from claims that were verified; priorities; deadlines from a
 //! header; refusals as `application/problem+json`; a health check and a readiness check beside the
-//! queue; metrics for Prometheus on a port of their own; and a graceful shutdown in the right order:
-//! stop admitting, drain, exit.
+//! queue; metrics for Prometheus on a port of their own; and a graceful shutdown in the right
+//! order: stop admitting, drain, exit.
 //!
 //! ```sh
 //! cargo run --features http,prometheus --example axum              # floods itself, and ends
