@@ -12,7 +12,8 @@ use crate::sync::figure::{AtomicUsize, Ordering::Relaxed};
 pub(super) struct Striped<T>([Stripe<T>; STRIPES]);
 
 /// The number of stripes; with more threads, some share a stripe. Four cut the contention of a
-/// large machine to a quarter, and a histogram takes 17 kB once threads of all stripes have used it.
+/// large machine to a quarter, and a histogram takes 17 kB once threads of all stripes have used
+/// it.
 const STRIPES: usize = 4;
 
 #[derive(Debug, Default)]
