@@ -68,7 +68,7 @@ impl<T: QueueItem + Clone> Queue<T> {
         if let Some(at) = entry.item.late() {
             self.expiry.push(at, entry.item.clone());
         }
-        self.oldest.forget();
+        self.oldest.on_back(entry.admitted);
         self.order.put_back(entry);
     }
 
