@@ -340,8 +340,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Useful to keep all work on one runtime. Without this setting, calls run on the runtimes of
     /// their callers. The drain task begins on the runtime of the call that first needs it, and
     /// moves to that of another caller within about 100 ms if its runtime is not driven any more.
-    /// Runtimes that share a layer need timers enabled. A given runtime has to be driven for as
-    /// long as calls wait. Default is the callers' runtimes.
+    /// Runtimes that share a layer need timers enabled, as do all where a panic aborts. A given one
+    /// has to be driven for as long as calls wait. Default is the callers' runtimes.
     pub fn runtime(mut self, runtime: runtime::Handle) -> Self {
         self.config.runtime = Some(runtime);
         self

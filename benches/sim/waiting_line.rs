@@ -71,10 +71,14 @@ fn main() {
         table.row(
             "   … oldest first",
             [
-                ("goodput", Shown, goodput),
+                // The two seconds of a smoke test say it less well.
+                ("goodput", AtLeast(if test { 0.99 } else { 0.995 }), goodput),
                 ("p99 ÷ 92.1 ms", Shown, |report| report.all().p99() / FLOOR),
-                // The wait is an estimate from the recent drain rate.
-                ("wasted work", AtMost(0.04), Report::waste),
+                // A thousandth is out of reach. A call is sent if the longest of some thousand
+                // calls would be in time, which is 8 to 9 means. Of exponential times e⁻⁸·⁵ are
+                // longer, and cost 8.5 means each: 0.2 %. The rest is what changes from one
+                // thousand to the next.
+                ("wasted work", AtMost(0.006), Report::waste),
             ],
             |seed| catalog::overload(load, Order::Fifo, true, seed, length),
         );

@@ -292,7 +292,12 @@ impl Admission {
         let others_wait = self.occupancy.queued() > 1;
         let limit = self.exact_limit();
         let load = Load { others_wait, is_newcomer: false, in_flight, limit, now };
-        self.predictor.predict(like, Duration::ZERO, left, load)
+        // The time that it has waited counts like the wait foreseen for a newcomer. Only where
+        // nothing overtakes: those behind it have waited less, and use the slot better.
+        let is_overtaken = self.order != Order::Fifo || !others_wait;
+        let whole = like.budget.time().filter(|whole| !is_overtaken && *whole > left);
+        let waited = whole.map_or(Duration::ZERO, |whole| whole - left);
+        self.predictor.predict(like, waited, waited + left, load)
     }
 }
 
