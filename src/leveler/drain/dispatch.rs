@@ -85,7 +85,9 @@ impl<'a> Dispatcher<'a> {
         match attempt(core, entry, &mut charge, now) {
             Tried::Called(to_run) => {
                 self.on_called(core, now);
-                to_run.map(spawn_queued);
+                if let Some(call) = to_run {
+                    spawn_queued(call);
+                }
             }
             Tried::Panicked => {
                 self.on_called(core, now);
