@@ -124,7 +124,8 @@ fn take<G: Grantor>(
 
 /// Admits over the bound, if requests in the full queue have to give way.
 fn take_over_bound(admission: &Admission, rank: Rank, direct: bool) -> Result<Taken, Denied> {
-    match admission.occupancy.yields_to(rank, admission.overflow) {
+    let has_held = admission.flow_limit.get().is_some();
+    match admission.occupancy.yields_to(rank, admission.overflow, has_held) {
         0 => Err(Denied::Full),
         cost => admission.bound.take(rank.cost as usize, direct, cost.min(MAX_OVERRUN)),
     }

@@ -159,14 +159,15 @@ impl Occupancy {
     /// more than the newcomer's, each for its share; and as much of the longest flow of a higher
     /// priority, if that is held: what a flow has beyond its limit has no priority. Under
     /// `EvictOldest` it is everything.
-    pub(crate) fn yields_to(&self, rank: Rank, overflow: Overflow) -> usize {
+    pub(crate) fn yields_to(&self, rank: Rank, overflow: Overflow, has_held: bool) -> usize {
         let from = match overflow {
             Overflow::EvictOldest => 0,
             _ => rank.priority.index() + 1,
         };
         let weight: u64 = (from..LEVELS).map(|index| self.weight_at(index)).sum();
-        let longer: u64 =
-            (0..=rank.priority.index()).map(|index| self.is_longer_by(index, rank)).sum();
+        let own = rank.priority.index();
+        let highest = if has_held { 0 } else { own };
+        let longer: u64 = (highest..=own).map(|index| self.is_longer_by(index, rank)).sum();
         usize::try_from(weight + longer).unwrap_or(usize::MAX)
     }
 
@@ -338,7 +339,8 @@ mod tests {
     #[test]
     fn a_higher_priority_and_a_shorter_flow_are_let_in_when_others_can_give_way() {
         let occupancy = Occupancy::new();
-        let gives_way = |class: Class| occupancy.yields_to(class.rank, Overflow::Reject) >= 1;
+        let gives_way =
+            |class: Class| occupancy.yields_to(class.rank, Overflow::Reject, false) >= 1;
         let low = Class::new().priority(Priority::Low).rank;
         assert!(!gives_way(Class::new()));
         occupancy.on_queued(low);
@@ -365,7 +367,7 @@ mod tests {
         (0..100).for_each(|_| _ = occupancy.on_queued(long));
         (0..30).for_each(|_| _ = occupancy.on_queued(other));
         publish(&occupancy, flows(2, 100));
-        let allowance = |class: Class| occupancy.yields_to(class.rank, Overflow::Reject);
+        let allowance = |class: Class| occupancy.yields_to(class.rank, Overflow::Reject, false);
         let short = || Class::new().flow("short");
         assert_eq!(allowance(short()), 99, "the last of them would be as many as are left");
         assert_eq!(allowance(Class::new().flow("other")), 69);
