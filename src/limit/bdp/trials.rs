@@ -188,18 +188,20 @@ impl Trials {
     /// Returns whether the conclusion is clear before the end of an interval: of a cut, or that
     /// throughput has collapsed.
     fn is_decided(&self, now: f64) -> bool {
-        if self.meter.successes < MIN_SAMPLES || !self.meter.is_bound() || !self.is_full(now) {
+        if self.meter.successes < MIN_SAMPLES || !self.meter.is_bound() {
             return false;
         }
         let interval = self.meter.interval(now);
         match &self.phase {
             Phase::Backoff(cut) => cut.is_decided(&interval, self.search.calls.variation()),
-            _ => self.collapsed_from(&interval).is_some(),
+            _ => self.is_full(now) && self.collapsed_from(&interval).is_some(),
         }
     }
 
-    /// Returns whether an interval is long enough to conclude from its middle. Calls that take
+    /// Returns whether an interval is long enough to see a collapse from its middle. Calls that take
     /// equally long, as behind a network, end in waves, and a part of a wave looks like a collapse.
+    /// A cut is judged without: to wait would double the time in which the limit follows a backend
+    /// that loses servers.
     fn is_full(&self, now: f64) -> bool {
         let latency = self.search.calls.latency;
         self.meter.successes >= self.meter.limit
