@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -63,7 +64,8 @@ fn each_call_is_made_and_runs_on_the_runtime_of_its_caller() {
             let service = service.clone();
             std::thread::spawn(move || {
                 let runtime = runtime::Builder::new_current_thread().enable_all().build();
-                runtime.expect("a runtime").block_on(async {
+                let runtime = runtime.expect("a runtime");
+                runtime.block_on(async {
                     for _ in 0..50 {
                         let mut service = service.clone();
                         let calls: Vec<_> =
@@ -73,10 +75,13 @@ fn each_call_is_made_and_runs_on_the_runtime_of_its_caller() {
                         }
                     }
                 });
+                runtime
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().expect("no law is broken"));
+    // All runtimes live until then: one that dies with the drain task closes what waits (law 1).
+    let join = |thread: JoinHandle<Runtime>| thread.join().expect("no law is broken");
+    let _runtimes: Vec<_> = threads.into_iter().map(join).collect();
 }
 
 #[tokio::test(start_paused = true)]
