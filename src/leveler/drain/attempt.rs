@@ -27,13 +27,37 @@ pub(super) enum Tried {
     Unready(Queued),
     /// The request waits on, since too few slots are free.
     NoSlot(Queued),
+    /// The request waits on, since it would miss its deadline and the drain task is to look.
+    Foreseen(Queued),
+}
+
+/// The maker of an attempt.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    DrainTask,
+    /// The task of a call that has ended. Calls that end with it count as running until their tasks
+    /// are polled, so it foresees too much: the drain task looks at what it would skip.
+    EndedCall,
 }
 
 /// Calls the inner of a request, unless it is too late or has to wait on.
 #[inline(always)]
-pub(super) fn attempt(core: &Core, entry: Queued, charge: &mut Charge, now: Instant) -> Tried {
-    if let Some(reason) = too_late(core, &entry, now) {
+pub(super) fn attempt(
+    core: &Core,
+    entry: Queued,
+    charge: &mut Charge,
+    now: Instant,
+    by: By,
+) -> Tried {
+    if let Some(reason) = is_late(&entry, now) {
         contain(|| entry.item.remove(reason.into()));
+        return Tried::Removed;
+    }
+    if would_be_late(core, &entry, now) {
+        if by == By::EndedCall {
+            return Tried::Foreseen(entry);
+        }
+        contain(|| entry.item.remove(Reason::WouldMissDeadline.into()));
         return Tried::Removed;
     }
     if !core.admission.may_dispatch(entry.item.cost()) {
@@ -50,13 +74,15 @@ pub(super) fn attempt(core: &Core, entry: Queued, charge: &mut Charge, now: Inst
     }
 }
 
-/// Returns the reason not to dispatch a request at its turn, if any.
-fn too_late(core: &Core, entry: &Queued, now: Instant) -> Option<Reason> {
+/// Returns the reason, if the time of a request is over.
+fn is_late(entry: &Queued, now: Instant) -> Option<Reason> {
+    entry.item.late().filter(|late| late.at <= now).map(|late| late.reason)
+}
+
+/// Returns whether a request would miss its deadline if it were called now.
+fn would_be_late(core: &Core, entry: &Queued, now: Instant) -> bool {
     let job = &entry.item;
-    if let Some(late) = job.late().filter(|late| late.at <= now) {
-        return Some(late.reason);
-    }
-    let left = job.deadline()?.saturating_duration_since(now);
-    let prediction = core.admission.predict(job.predicted_by()?, left, now);
-    matches!(prediction, Prediction::TooLate { .. }).then_some(Reason::WouldMissDeadline)
+    let Some((deadline, like)) = job.deadline().zip(job.predicted_by()) else { return false };
+    let left = deadline.saturating_duration_since(now);
+    matches!(core.admission.predict(like, left, now), Prediction::TooLate { .. })
 }

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{
     BATCH,
-    attempt::{Tried, attempt},
+    attempt::{By, Tried, attempt},
     runner::spawn_queued,
 };
 use crate::{
@@ -82,7 +82,7 @@ impl<'a> Dispatcher<'a> {
     /// wait for a slot.
     fn try_dispatch(&mut self, core: &Core, entry: Queued, charge: Charge, now: Instant) -> bool {
         let mut charge = charge;
-        match attempt(core, entry, &mut charge, now) {
+        match attempt(core, entry, &mut charge, now, By::DrainTask) {
             Tried::Called(to_run) => {
                 self.on_called(core, now);
                 if let Some(call) = to_run {
@@ -94,7 +94,7 @@ impl<'a> Dispatcher<'a> {
                 core.link.backlog().queue.keep_charge(&charge);
             }
             Tried::Unready(entry) => core.link.backlog().queue.park(entry, &charge),
-            Tried::NoSlot(entry) => {
+            Tried::NoSlot(entry) | Tried::Foreseen(entry) => {
                 core.link.backlog().queue.put_back(entry, &charge);
                 return false;
             }

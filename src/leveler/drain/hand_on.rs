@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::{task::coop::has_budget_remaining, time::Instant};
 
-use super::attempt::{Tried, attempt};
+use super::attempt::{By, Tried, attempt};
 use crate::{
     error::Reason,
     leveler::{
@@ -98,14 +98,15 @@ impl Hand {
             }
             let head = core.link.backlog().pop_for(home);
             let Head::Mine(entry, is_due) = head else { break };
-            match attempt(core, entry, &mut Charge::default(), Instant::now()) {
+            let now = Instant::now();
+            match attempt(core, entry, &mut Charge::default(), now, By::EndedCall) {
                 Tried::Called(Some(to_run)) => {
                     self.row += 1;
                     return (Some(to_run.call), is_due);
                 }
                 Tried::Called(None) | Tried::Panicked => break,
                 Tried::Removed | Tried::Ended => core.link.backlog().not_handed_on(),
-                Tried::Unready(entry) | Tried::NoSlot(entry) => {
+                Tried::Unready(entry) | Tried::NoSlot(entry) | Tried::Foreseen(entry) => {
                     put_back(core, entry);
                     break;
                 }
