@@ -198,10 +198,10 @@ impl Trials {
         }
     }
 
-    /// Returns whether an interval is long enough to see a collapse from its middle. Calls that take
-    /// equally long, as behind a network, end in waves, and a part of a wave looks like a collapse.
-    /// A cut is judged without: to wait would double the time in which the limit follows a backend
-    /// that loses servers.
+    /// Returns whether an interval is long enough to see a collapse from its middle. Calls that
+    /// take equally long, as behind a network, end in waves, and a part of a wave looks like a
+    /// collapse. A cut is judged without: to wait would double the time in which the limit follows
+    /// a backend that loses servers.
     fn is_full(&self, now: f64) -> bool {
         let latency = self.search.calls.latency;
         self.meter.successes >= self.meter.limit
