@@ -85,7 +85,7 @@ fn model(callers: usize, limit: usize, changes: Option<usize>, given_up: bool) {
         })
         .collect();
     if let Some(limit) = changes {
-        layer.handle().set_limit(limit);
+        layer.handle().set_limit(limit).expect("not 0");
     }
     callers.into_iter().for_each(|thread| thread.join().expect("no law is broken"));
     drop((service, layer));
