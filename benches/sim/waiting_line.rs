@@ -135,6 +135,8 @@ fn main() {
             |seed| catalog::weights(work, capacity, seed, length),
         );
     }
+    // Its callers wait for 5 s.
+    let length = length.max(Duration::from_secs(20));
     for (name, limited, tenant, others) in [
         ("slow flow at 5 ×, ten at 4 %, flow limit 4", true, Priority::Normal, Priority::Normal),
         ("   … the slow one of a higher priority", true, Priority::High, Priority::Background),
