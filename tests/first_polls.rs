@@ -198,7 +198,7 @@ async fn its_panic_reaches_the_future_and_nobody_else() {
 
 #[tokio::test(start_paused = true)]
 async fn it_sees_the_span_of_its_caller() {
-    let _t = tracing::subscriber::set_default(tracing_subscriber::registry());
+    let _t = support::scoped::subscriber(tracing_subscriber::registry());
     let mut service = layer().layer(service_fn(async |()| {
         Ok::<_, Infallible>(tracing::Span::current().metadata().map(|span| span.name()))
     }));

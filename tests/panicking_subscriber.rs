@@ -21,9 +21,9 @@ use tower::{Layer, Service};
 use tower_load_leveling::{
     Class, Execution, Handle, LoadLevelLayer, error::ServiceError, limit::Aimd,
 };
-use tracing::{Event, Id, Metadata, Subscriber, info_span, span};
+use tracing::{Dispatch, Event, Id, Metadata, Subscriber, info_span, span};
 use tracing_core::span::Current;
-use tracing_subscriber::{layer::Context, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{layer::Context, layer::SubscriberExt};
 
 /// Panics once, after so many calls of the subscriber; never at `NEVER`.
 #[derive(Clone)]
@@ -64,6 +64,7 @@ impl<S: Subscriber> tracing_subscriber::Layer<S> for PanicsAfter {
 }
 
 fn layer(execution: Execution, adaptive: bool) -> LoadLevelLayer {
+    support::scoped::keep_two();
     let builder = LoadLevelLayer::builder().capacity(4).execution(execution);
     let builder = match adaptive {
         true => builder.adaptive(Aimd::new().initial(1)),
@@ -91,7 +92,7 @@ async fn wherever_a_subscriber_panics_nothing_is_lost() {
                 let when = format!("{execution:?}, queued: {queued}, warm: {warm}, panic {nth}");
                 let panics = PanicsAfter(Arc::new(AtomicUsize::new(NEVER)));
                 let all = tracing_subscriber::registry().with(panics.clone());
-                let _guard = all.set_default();
+                let _guard = support::scoped::subscriber(all);
                 let layer = layer(execution, adaptive);
                 let handle = layer.handle();
                 let mut service = layer.layer(Gate::open().service());
@@ -154,7 +155,7 @@ async fn wherever_a_subscriber_panics_no_work_outlives_its_slot() {
             for nth in 0..40 {
                 let panics = PanicsAfter(Arc::new(AtomicUsize::new(NEVER)));
                 let all = tracing_subscriber::registry().with(panics.clone());
-                let _guard = all.set_default();
+                let _guard = support::scoped::subscriber(all);
                 let layer = layer(execution, false);
                 let handle = layer.handle();
                 let outlived = Arc::new(AtomicUsize::new(0));
@@ -200,7 +201,7 @@ impl PanicsAt {
 
     /// Makes it the subscriber of this thread, for all spans and events.
     fn set(at: &'static str) -> tracing::subscriber::DefaultGuard {
-        tracing_subscriber::registry().with(Self(at)).set_default()
+        support::scoped::subscriber(tracing_subscriber::registry().with(Self(at)))
     }
 }
 
@@ -359,7 +360,7 @@ async fn a_subscriber_that_panics_when_a_span_is_closed_leaks_no_request() {
         let layer = layer.build().expect("valid");
         let mut service = layer.layer(NeverReady);
         let request = Arc::new(());
-        let guard = tracing::subscriber::set_default(PanicsAtClose);
+        let guard = support::scoped::subscriber(Dispatch::new(PanicsAtClose));
         let span = info_span!("caller");
         let mut call = None;
         let _ = catch_unwind(AssertUnwindSafe(|| call = Some(service.call(Arc::clone(&request)))));

@@ -25,7 +25,7 @@ use tower_load_leveling::{
     limit,
 };
 use tracing::{Instrument, Level, Metadata, Span, info_span};
-use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::layer::SubscriberExt;
 
 /// The steps of an inner, each with the name of the span it was taken in.
 type Steps = Arc<Mutex<Vec<(&'static str, Option<&'static str>)>>>;
@@ -238,7 +238,8 @@ async fn a_subscriber_that_panics_costs_a_caller_no_more_than_its_answer() {
     let panics = Panics::default();
     // Without the span of the drain task, which is at `debug`.
     let quiet = tracing_subscriber::filter::LevelFilter::INFO;
-    let _t = tracing_subscriber::registry().with(quiet).with(panics.clone()).set_default();
+    let all = tracing_subscriber::registry().with(quiet).with(panics.clone());
+    let _t = support::scoped::subscriber(all);
     let layer = LoadLevelLayer::new(10, 1);
     let mut service = layer.layer(Gate::open().service());
     layer.handle().pause();

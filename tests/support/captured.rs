@@ -11,7 +11,7 @@ use tracing::{
     field::{Field, Visit},
     subscriber::DefaultGuard,
 };
-use tracing_subscriber::{layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::layer::SubscriberExt;
 
 /// The level of an event, and its fields with their values.
 pub type Event = (Level, BTreeMap<&'static str, String>);
@@ -29,7 +29,8 @@ struct State {
 impl Captured {
     pub fn init() -> (DefaultGuard, Self) {
         let captured = Self::default();
-        (tracing_subscriber::registry().with(captured.clone()).set_default(), captured)
+        let all = tracing_subscriber::registry().with(captured.clone());
+        (super::scoped::subscriber(all), captured)
     }
 
     /// Returns all events so far.

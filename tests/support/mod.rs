@@ -3,6 +3,7 @@
 
 pub mod captured;
 pub mod gate;
+pub mod scoped;
 #[cfg(feature = "grpc")]
 pub mod sockets;
 
@@ -11,17 +12,15 @@ use tower_load_leveling::{
     Builder, Execution, LoadLevelLayer,
     error::{Reason, Rejected},
 };
-use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+use tracing_subscriber::EnvFilter;
 
 pub const EXECUTIONS: [Execution; 2] = [Execution::Spawn, Execution::Caller];
 
 /// Prints events of a failing test, as `RUST_LOG` asks for.
 pub fn trace_init() -> tracing::subscriber::DefaultGuard {
-    tracing_subscriber::fmt()
-        .with_test_writer()
-        .with_env_filter(EnvFilter::from_default_env())
-        .finish()
-        .set_default()
+    let events =
+        tracing_subscriber::fmt().with_test_writer().with_env_filter(EnvFilter::from_default_env());
+    scoped::subscriber(events.finish())
 }
 
 /// Lets everything that can run on this thread run, without time passing.
