@@ -1,11 +1,10 @@
 //! The metrics of levelers for the facade [`metrics`](https://docs.rs/metrics) (feature `metrics`).
 //!
-//! A [`Sampler`] looks at the levelers once a second, and tells the recorder of the process what
-//! has changed. Nothing is added to the path of a call. The metrics are those of
-//! `docs/watching.md`.
+//! A [`Sampler`] looks at the levelers once a second, and passes all changes to the recorder of the
+//! process. Calls do no extra work. The metrics are those of `docs/watching.md`.
 //!
 //! Set buckets for `load_leveling_wait_seconds` and `load_leveling_service_seconds` in the
-//! exporter, or quantiles are all that it shows.
+//! exporter. Otherwise the exporter shows quantiles only.
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,10 +31,10 @@ use crate::{
     stats::Histogram,
 };
 
-/// Tells the recorder of the facade the numbers of levelers, again and again.
+/// Passes the numbers of levelers to the recorder of the facade, again and again.
 ///
-/// Counters are set to their totals. Histograms are told what came since the last look, each time
-/// as the middle of its bucket: within 3.2 %.
+/// Counters are set to their totals. A histogram gets the times since the last look, each as the
+/// middle of its bucket: within 3.2 %.
 #[must_use = "a sampler does nothing until `spawn` or `sample` is called"]
 pub struct Sampler {
     levelers: Vec<Watched>,
@@ -43,7 +42,7 @@ pub struct Sampler {
     every: Duration,
 }
 
-/// A leveler that is looked at, and not kept alive by that.
+/// A leveler to look at. The sampler does not keep the leveler alive.
 struct Watched {
     name: String,
     leveler: Weak<Leveler>,
@@ -58,17 +57,17 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// Returns a sampler that watches no leveler yet, every second.
+    /// Returns a sampler without levelers, with a look every second.
     pub fn new() -> Self {
         let (levelers, names) = Default::default();
         Self { levelers, names, every: Duration::from_secs(1) }
     }
 
-    /// Adds a leveler. The sampler does not keep it alive.
+    /// Adds a leveler. The sampler does not keep the leveler alive.
     ///
     /// The label `leveler` is the [name](crate::Builder::name). Of several levelers with one name,
-    /// the second is `name#2`; a `warn` event says so once. A leveler that is watched already is
-    /// not added again.
+    /// the second is `name#2`; a `warn` event reports the first clash. If the sampler watches the
+    /// leveler already, nothing is added.
     pub fn watch(mut self, handle: Handle) -> Self {
         let mut known = self.levelers.iter().filter_map(|watched| watched.leveler.upgrade());
         if !known.any(|leveler| Handle::new(leveler).is_same(&handle)) {
@@ -84,8 +83,8 @@ impl Sampler {
         self
     }
 
-    /// Looks on in a task of its own, until all watched levelers are gone: the last layer, handle
-    /// and service of each. To end it earlier, run [`sample`](Self::sample) in a task of yours.
+    /// Spawns a task that looks until all watched levelers are gone: the last layer, handle and
+    /// service of each. To stop earlier, run [`sample`](Self::sample) in a task of your own.
     ///
     /// # Panics
     ///
@@ -103,7 +102,8 @@ impl Sampler {
         });
     }
 
-    /// Looks once, and tells the recorder. Returns whether any watched leveler is left.
+    /// Looks once, and passes the changes to the recorder. Returns whether any watched leveler is
+    /// left.
     #[allow(clippy::must_use_candidate, reason = "the look is the point, the answer is news")]
     pub fn sample(&mut self) -> bool {
         self.levelers.retain_mut(Watched::sample);
@@ -164,13 +164,14 @@ fn find<'a, T>(all: &'a [Series<T>], labels: &[(&str, &str)]) -> Option<&'a Seri
     all.iter().find(|series| series.labels == labels)
 }
 
-/// Returns the value of a gauge that is left out. The facade cannot forget a gauge, which would
-/// keep its last value for good. One of several is 0, and one that is the only one is unknown.
+/// Returns the value for a series that a gauge no longer has. The facade cannot forget a series and
+/// would keep its last value for good. A series with labels becomes 0; a series without labels
+/// becomes unknown (NaN).
 fn absent(gone: &Series<f64>) -> f64 {
     if gone.labels.is_empty() { f64::NAN } else { 0.0 }
 }
 
-/// Returns what came since an earlier look.
+/// Returns the times since an earlier look.
 fn news(now: &Histogram, earlier: Option<&Histogram>) -> Histogram {
     earlier.map_or_else(|| now.clone(), |earlier| now.since(earlier))
 }

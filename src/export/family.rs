@@ -4,7 +4,7 @@ use crate::{
     stats::{Histogram, Stats},
 };
 
-/// All that is known of a leveler at an instant.
+/// All numbers and settings of a leveler at an instant.
 #[derive(Debug)]
 pub(crate) struct Look {
     pub(crate) stats: Stats,

@@ -1,9 +1,8 @@
-//! The metrics of a leveler, as one table for all that export them.
+//! The metrics of a leveler, as one table for all exporters.
 //!
-//! A look at the numbers of a leveler ([`Look`]) becomes series by
-//! [`FAMILIES`]. Nothing here is on
-//! the path of a call: exporters look once per scrape or second. No series is named by a flow, a
-//! route or an address, so their number is fixed by the enums of the crate.
+//! A look at the numbers of a leveler ([`Look`]) becomes series by [`FAMILIES`]. No code here runs
+//! in a call: exporters look once per scrape or second. No series is named by a flow, a route or an
+//! address, so the enums of the crate fix the number of series.
 
 mod family;
 mod names;

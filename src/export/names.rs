@@ -5,12 +5,12 @@ use crate::{
     sync::figure::{AtomicBool, Ordering::Relaxed},
 };
 
-/// Gives levelers names to be told apart by: of several with one name, the second is `name#2`.
+/// Gives levelers different names: of several with one name, the second is `name#2`.
 #[derive(Debug, Default)]
 pub(crate) struct Names(BTreeSet<String>);
 
 impl Names {
-    /// Returns the name of a leveler, or the next that is free. Warns of the first clash in the
+    /// Returns the name of a leveler, or the next free name. Warns of the first clash in the
     /// process.
     pub(crate) fn give(&mut self, handle: &Handle) -> String {
         static WARNED: AtomicBool = AtomicBool::new(false);

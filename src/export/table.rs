@@ -145,7 +145,7 @@ fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
 }
 
-/// A series of each priority. Those of 0 are left out, but for `normal`.
+/// Returns a series for each priority. Series of 0 are left out, but for `normal`.
 fn by_priority(look: &Look, count: fn(&PriorityStats) -> u64) -> Vec<Series<u64>> {
     let levels = Priority::EACH.into_iter();
     let all = levels.map(|priority| (priority, count(look.stats.priority(priority))));
@@ -153,8 +153,9 @@ fn by_priority(look: &Look, count: fn(&PriorityStats) -> u64) -> Vec<Series<u64>
     shown.map(|(priority, count)| Series::new([("priority", priority.as_str())], count)).collect()
 }
 
-/// A series of each priority, reason and stage. Those of 0 are left out, but for a full queue at
-/// normal priority: with no series at all, a rate of rejections would be unknown instead of 0.
+/// Returns a series for each priority, reason and stage. Series of 0 are left out, but for a full
+/// queue at normal priority: without any series, a rate of rejections would be unknown instead of
+/// 0.
 fn rejected(look: &Look) -> Vec<Series<u64>> {
     let mut found = Vec::new();
     for priority in Priority::EACH {
@@ -181,7 +182,7 @@ fn finished(look: &Look) -> Vec<Series<u64>> {
     counts.map(|(outcome, count)| Series::new([("outcome", outcome)], count)).into()
 }
 
-/// A series of each priority and outcome. Those of 0 are left out.
+/// Returns a series for each priority and outcome. Series of 0 are left out.
 fn finished_by_priority(look: &Look) -> Vec<Series<u64>> {
     let of = |priority: Priority| {
         let level = look.stats.priority(priority);
@@ -194,7 +195,7 @@ fn finished_by_priority(look: &Look) -> Vec<Series<u64>> {
     Priority::EACH.into_iter().flat_map(of).collect()
 }
 
-/// Returns the counts by the word of their outcome.
+/// Returns the counts by the word of the outcome.
 fn outcomes(
     [succeeded, failed, overloaded, cancelled, panicked]: [u64; 5],
 ) -> [(&'static str, u64); 5] {
@@ -207,7 +208,7 @@ fn outcomes(
     ]
 }
 
-/// A series of each priority and result. Those without a time are left out.
+/// Returns a series for each priority and result. Series without a recorded time are left out.
 fn wait_by_priority(look: &Look) -> Vec<Series<&Histogram>> {
     let of = |priority: Priority| {
         let level = look.stats.priority(priority);

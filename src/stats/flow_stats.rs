@@ -5,7 +5,7 @@ use crate::{
     flow_key::FlowKey,
 };
 
-/// The numbers of one of the flows that ask most, in [`Stats::flows`](crate::Stats::flows).
+/// The numbers of one of the busiest flows, in [`Stats::flows`](crate::Stats::flows).
 ///
 /// The numbers are estimates: one call in eight is looked at, and counts for eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,18 +17,18 @@ pub struct FlowStats {
     pub asked: u64,
     /// Requests refused on arrival or removed from the queue, since the flow is on the list.
     pub rejected: u64,
-    /// The most by which `asked` may be too high, chance apart: what the flow that was here before
-    /// had asked.
+    /// The most by which `asked` may be too high, chance apart: the count inherited from the flow
+    /// that this flow displaced from the list.
     pub error: u64,
 }
 
 impl FlowStats {
     pub(crate) fn new(id: FlowId, asked: u64, rejected: u64, error: u64) -> Self {
-        // Sampled apart, so by chance more may seem to be rejected than have asked.
+        // Both numbers are sampled separately, so by chance more may seem rejected than asked.
         Self { id, asked, rejected: rejected.min(asked), error }
     }
 
-    /// Returns what the flows asked since an earlier snapshot: those that ask most first.
+    /// Returns the requests of each flow since an earlier snapshot, the busiest flow first.
     pub(super) fn since(now: &[Self], earlier: &[Self]) -> Vec<Self> {
         let since = |now: &Self| {
             let same = |before: &&Self| before.id == now.id && before.error == now.error;
@@ -38,7 +38,7 @@ impl FlowStats {
                     let rejected = now.rejected.saturating_sub(before.rejected);
                     Self::new(now.id, asked, rejected, 0)
                 }
-                // On the list since then: that it asked before is the error.
+                // The flow joined the list since then. The requests before count as the error.
                 None => Self::new(now.id, now.asked.saturating_sub(now.error), now.rejected, 0),
             }
         };
@@ -48,13 +48,13 @@ impl FlowStats {
     }
 }
 
-/// A flow, without its name: a number that is the same in all levelers of a process, and another in
-/// every process.
+/// A flow without its name: a number, the same in all levelers of a process and different in every
+/// process.
 ///
-/// [`Class::flow`](crate::Class::flow) keeps a hash that is the same in all processes. From that,
-/// whoever has a list of tenants could find out names. An id is the hash mapped by a secret of the
-/// process. `Display` prints six hex digits, of which two flows may have the same by chance: among
-/// 64 flows once in 8000 processes.
+/// [`Class::flow`](crate::Class::flow) keeps a hash, the same in all processes. Anybody with a list
+/// of tenants could find names from the hash. An id is the hash mapped by a secret of the process.
+/// `Display` prints six hex digits. Two flows may print the same digits by chance: among 64 flows
+/// once in 8000 processes.
 ///
 /// ```
 /// use tower_load_leveling::stats::FlowId;
@@ -66,14 +66,14 @@ impl FlowStats {
 pub struct FlowId(u64);
 
 impl FlowId {
-    /// Returns the id of the flow, given as to [`Class::flow`](crate::Class::flow): for a program
-    /// that knows its flows, and shows their names.
+    /// Returns the id of the flow, given as to [`Class::flow`](crate::Class::flow), so that a
+    /// program can show its own names of the flows.
     #[must_use]
     pub fn of(flow: impl Hash) -> Self {
         Self::salted(Class::new().flow(flow).rank.flow)
     }
 
-    /// Returns the id for the hash that a class keeps.
+    /// Returns the id for the hash in a class.
     pub(crate) fn salted(flow: u64) -> Self {
         static SALT: OnceLock<FlowKey> = OnceLock::new();
         debug_assert_ne!(flow, NO_FLOW, "requests without a flow have no id");

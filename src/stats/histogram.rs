@@ -15,9 +15,9 @@ const BUCKETS: usize = (SUB as usize) * 33;
 
 /// A histogram recorded while calls run.
 ///
-/// No histogram crate is used: recording is on the path of every call, from many threads, and has
-/// to be one relaxed addition; `hdrhistogram` records through `&mut self`. The layout is the one
-/// known from `hdrhistogram`: linear buckets within powers of two.
+/// No histogram crate is used: every call records times, from many threads, so recording has to be
+/// one relaxed addition. `hdrhistogram` records through `&mut self`. The layout is that of
+/// `hdrhistogram`: linear buckets within powers of two.
 #[derive(Default)]
 pub(crate) struct Recorder(Striped<Buckets>);
 
@@ -54,7 +54,7 @@ impl PriorityRecorder {
     }
 }
 
-/// The buckets of one stripe: 4.1 KiB, made at the first time that is recorded. Most levelers use
+/// The buckets of one stripe: 4.1 KiB, allocated when the first time is recorded. Most levelers use
 /// one priority, and never remove a request.
 #[derive(Default)]
 struct Buckets(OnceLock<Box<[AtomicU64; BUCKETS]>>);
@@ -100,7 +100,7 @@ impl fmt::Debug for PriorityRecorder {
 pub struct Histogram {
     /// The counts. Empty if nothing was recorded but zeros.
     buckets: Vec<u64>,
-    /// Times that are known to be exactly zero, beside those in `buckets`.
+    /// Times known to be exactly zero, beside the times in `buckets`.
     zeros: u64,
 }
 
@@ -120,7 +120,7 @@ impl Histogram {
         self.with_zeros(other.zeros)
     }
 
-    /// Returns the number of times that are known to be exactly zero.
+    /// Returns the number of times known to be exactly zero.
     pub(super) fn zeros(&self) -> u64 {
         self.zeros
     }
@@ -133,8 +133,8 @@ impl Histogram {
         Self { buckets, zeros: self.zeros.saturating_sub(earlier.zeros) }
     }
 
-    /// Returns the buckets with times in them, the shortest first: the longest time of each, and
-    /// the number of times.
+    /// Returns the non-empty buckets, the shortest first: the longest time of each, and the number
+    /// of times.
     ///
     /// Times are counted in whole microseconds, rounded down.
     pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> {
@@ -142,14 +142,14 @@ impl Histogram {
         all.filter(|(_, count)| *count > 0).map(|(bucket, count)| (end_of(bucket), count))
     }
 
-    /// Returns the counts of the buckets, zeros included, up to the last that may have some.
+    /// Returns the counts of the buckets, zeros included, up to the last recorded bucket.
     fn counts(&self) -> impl Iterator<Item = u64> {
         let (first, others) = self.buckets.split_first().unwrap_or((&0, &[]));
         std::iter::once(first + self.zeros).chain(others.iter().copied())
     }
 
-    /// Returns the middle of each bucket with times in it, and the number of times. Times that are
-    /// known to be zero come by themselves.
+    /// Returns the middle of each bucket with its number of times. Times known to be zero come
+    /// separately.
     #[cfg(feature = "metrics")]
     pub(crate) fn middles(&self) -> impl Iterator<Item = (Duration, u64)> {
         let all = self.buckets.iter().enumerate();
@@ -186,8 +186,8 @@ impl Histogram {
         self.counts().sum()
     }
 
-    /// Returns the time that a share `q` of all recorded times does not exceed: `quantile(0.99)` is
-    /// the 99th percentile, rounded up to the end of its bucket.
+    /// Returns the time not exceeded by a share `q` of all recorded times: `quantile(0.99)` is the
+    /// 99th percentile, rounded up to the end of the bucket.
     ///
     /// `q` is clamped to 0…1. Returns `None` if nothing was recorded or `q` is not a number.
     #[must_use]
@@ -234,8 +234,8 @@ fn end_of(bucket: usize) -> Duration {
     Duration::from_micros(micros_of(bucket))
 }
 
-/// Returns the middle of a bucket, in half microseconds. It reaches from its start to just below
-/// the next.
+/// Returns the middle of a bucket, in half microseconds. The bucket reaches from its start to just
+/// below the next.
 fn twice_the_middle(bucket: usize) -> u64 {
     let start = bucket.checked_sub(1).map_or(0, |before| micros_of(before) + 1);
     start + micros_of(bucket) + 1

@@ -1,4 +1,4 @@
-//! A snapshot of a leveler: what waits and runs, and the counts since it was built.
+//! A snapshot of a leveler: the waiting and running requests, and the counts since it was built.
 //!
 //! [`Handle::stats`](crate::Handle::stats) takes a [`Stats`].
 
@@ -36,8 +36,8 @@ use crate::{class::Priority, error::Reason, limit::View};
 ///
 /// A snapshot is taken while calls go on: each count is right, but counts may be an instant apart.
 /// At rest the books balance: `admitted` is the sum of `succeeded`, `failed`, `cancelled`,
-/// `panicked`, `removed.total()`, `queued` and `in_flight`. `Display` prints these and the bounds
-/// in one line for a log.
+/// `panicked`, `removed.total()`, `queued` and `in_flight`. `Display` prints the counts and the
+/// bounds in one line for a log.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -47,14 +47,15 @@ pub struct Stats {
     pub queued: usize,
     /// Requests dispatched and not finished.
     pub in_flight: usize,
-    /// The number of requests that may be in flight. A request counts as its
+    /// The number of requests allowed in flight. A request counts as its
     /// [cost](crate::Class::cost).
     pub limit: usize,
-    /// The number of requests that may wait beyond those that the limit lets run. A request counts
-    /// as its [cost](crate::Class::cost).
+    /// The number of requests that may wait, in addition to the limit. A request counts as its
+    /// [cost](crate::Class::cost).
     pub capacity: usize,
-    /// The time that the oldest waiting request has waited; `None` if no request waits. If that
-    /// request has just gone from a long queue, the time may be one turn of the drain task late.
+    /// The time since admission of the oldest waiting request; `None` if no request waits. If a
+    /// request has just left a long queue from the head, the time may be one turn of the drain task
+    /// late.
     pub oldest_wait: Option<Duration>,
     /// Requests admitted since the leveler was built.
     pub admitted: u64,
@@ -69,7 +70,7 @@ pub struct Stats {
     /// `failed`.
     pub overloaded: u64,
     /// Requests dropped by the caller: while waiting, while running, or half way through a response
-    /// that keeps its slot.
+    /// with a slot.
     pub cancelled: u64,
     /// Calls that panicked.
     pub panicked: u64,
@@ -78,48 +79,50 @@ pub struct Stats {
     /// Requests removed from the queue before dispatch, by reason.
     pub removed: ReasonCounts,
     /// Running requests of [`Class::bypass`](crate::Class::bypass). No other number in the stats
-    /// counts them.
+    /// counts bypassing requests.
     pub bypassing: usize,
     /// Slots of the limit in use: the sum of the [costs](crate::Class::cost) of the requests in
     /// flight.
     pub slots_taken: usize,
-    /// Calls that end per second, as recently measured while there was work; `None` until measured.
+    /// Calls ended per second, as recently measured while calls ran; `None` until measured.
     pub drain_rate: Option<f64>,
     /// Time from admission to dispatch, of all dispatched requests.
     pub wait: Histogram,
-    /// Time from admission to removal, of all requests that were removed or given up while waiting.
-    /// Beside `wait`, which is of the survivors: if everybody waits 50 ms and is removed then, only
-    /// this histogram shows it. Of very many requests given up, one in 16 is measured and counts
+    /// Time from admission to removal, of all requests removed or given up while waiting. `wait`
+    /// knows only the survivors: if every request waits 50 ms and is then removed, only this
+    /// histogram shows the 50 ms. Of very many requests given up, one in 16 is measured and counts
     /// for 16.
     pub removed_wait: Histogram,
-    /// Services that wait for a place in `poll_ready`, under
-    /// [`Overflow::Wait`](crate::Overflow::Wait). They are not admitted, hold no place, and are in
-    /// no other number. A clone that was polled and then left alone counts until it is dropped.
+    /// Services waiting for a place in `poll_ready`, under
+    /// [`Overflow::Wait`](crate::Overflow::Wait). Such services are not admitted, hold no place,
+    /// and are in no other number. A clone that was polled and then forgotten counts until it is
+    /// dropped.
     pub waiting_for_place: usize,
-    /// Places that services have reserved in `poll_ready`, under
-    /// [`Overflow::Wait`](crate::Overflow::Wait), and not used yet. They are taken, though no
-    /// request waits or runs there.
+    /// Places reserved by services in `poll_ready`, under
+    /// [`Overflow::Wait`](crate::Overflow::Wait), and not used yet. A reserved place is taken,
+    /// though no request waits or runs in it.
     pub reserved: usize,
-    /// The time that the longest waiting service has waited for a place; `None` if none waits.
+    /// The time since the longest waiting service began to wait for a place; `None` if none waits.
     pub longest_wait_for_place: Option<Duration>,
-    /// Time in `poll_ready` until there was a place, or until the
-    /// [`max_wait`](crate::Builder::max_wait) was over, of all services that had to wait for one.
+    /// Time in `poll_ready` until a place was free, or until the
+    /// [`max_wait`](crate::Builder::max_wait) was over, of all services that had to wait for a
+    /// place.
     pub wait_for_place: Histogram,
     /// Time from dispatch to finish, of all calls that returned.
     pub service_time: Histogram,
-    /// A look into the algorithm that finds the limit; `None` while the limit is fixed.
+    /// A look into the algorithm of the limit; `None` while the limit is fixed.
     pub limit_view: Option<View>,
-    /// The flows that ask most, the most first: as many as
-    /// [`Builder::watch_flows`](crate::Builder::watch_flows) says, none by default. Every flow
-    /// that asked for more than its share of all (1/n of n flows) is among them. Requests without
-    /// a flow are left out.
+    /// The busiest flows, the busiest first: as many as
+    /// [`Builder::watch_flows`](crate::Builder::watch_flows) says, none by default. The list
+    /// includes every flow that asked for more than 1/n of all requests, with room for n flows.
+    /// Requests without a flow are left out.
     pub flows: Vec<FlowStats>,
-    /// Whether dispatch is [paused](crate::Handle::pause).
+    /// Set while dispatch is [paused](crate::Handle::pause).
     pub paused: bool,
-    /// Whether the leveler is [closed](crate::Handle::close).
+    /// Set once the leveler is [closed](crate::Handle::close).
     pub closed: bool,
-    /// The time in which the counters counted: since the leveler was built, or between the two
-    /// snapshots of [`since`](Self::since).
+    /// The time covered by the counters: since the leveler was built, or between the two snapshots
+    /// of [`since`](Self::since).
     pub period: Duration,
     pub(crate) taken: Instant,
     pub(crate) priorities: [PriorityStats; Priority::ALL.len()],
@@ -132,14 +135,14 @@ impl Stats {
         &self.priorities[priority.index()]
     }
 
-    /// Returns the requests that arrived: admitted or refused.
+    /// Returns the number of arrivals: requests admitted or refused.
     #[must_use]
     pub fn arrived(&self) -> u64 {
         self.admitted + self.refused.total()
     }
 
-    /// Returns what happened since an earlier snapshot of the same leveler: counters and histograms
-    /// as differences, all else as it is now.
+    /// Returns the changes since an earlier snapshot of the same leveler: counters and histograms
+    /// as differences, all else as now.
     ///
     /// A total since the start says nothing about now.
     ///
@@ -179,11 +182,11 @@ impl Stats {
         }
     }
 
-    /// Returns the counts of the period as a state, with the sentence and the numbers that it rests
-    /// on. See [`Verdict`].
+    /// Returns the counts of the period as a state, with the sentence and the numbers behind the
+    /// state. See [`Verdict`].
     ///
-    /// Judge a period of some seconds: `now.since(&ten_seconds_ago).verdict()`. The state of a
-    /// snapshot on its own is that of the whole life of the leveler.
+    /// Judge a period of some seconds: `now.since(&ten_seconds_ago).verdict()`. The verdict of a
+    /// snapshot without `since` covers the whole life of the leveler.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         let finished = self.succeeded + self.failed + self.panicked;
@@ -217,8 +220,8 @@ impl Stats {
     }
 }
 
-/// One line of `key=value` pairs for a log: the current state, the counts that balance, and the
-/// numbers that say how long requests wait and why they are turned away.
+/// One line of `key=value` pairs for a log: the current state, the counts of the balance, the
+/// waits, and the reasons of rejections.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

@@ -1,7 +1,7 @@
 use super::{histogram::Histogram, reason_counts::ReasonCounts};
 
 /// The numbers of [`Stats`](crate::Stats) for one [`Priority`](crate::Priority). Summed over all
-/// priorities, they equal those of `Stats`.
+/// priorities, the numbers equal the numbers of `Stats`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PriorityStats {
@@ -13,7 +13,7 @@ pub struct PriorityStats {
     pub succeeded: u64,
     /// Calls that failed, as in [`Stats::failed`](crate::Stats::failed).
     pub failed: u64,
-    /// Failed calls that said the inner is overloaded; a part of `failed`.
+    /// Failed calls with an outcome of overload; a part of `failed`.
     pub overloaded: u64,
     /// Requests dropped by the caller, as in [`Stats::cancelled`](crate::Stats::cancelled).
     pub cancelled: u64,
@@ -25,19 +25,19 @@ pub struct PriorityStats {
     pub removed: ReasonCounts,
     /// Time from admission to dispatch, of all dispatched requests.
     pub wait: Histogram,
-    /// Time from admission to removal, of all requests that were removed or given up while waiting,
-    /// as in [`Stats::removed_wait`](crate::Stats::removed_wait).
+    /// Time from admission to removal, of all requests removed or given up while waiting, as in
+    /// [`Stats::removed_wait`](crate::Stats::removed_wait).
     pub removed_wait: Histogram,
 }
 
 impl PriorityStats {
-    /// Returns the requests that arrived: admitted or refused.
+    /// Returns the number of arrivals: requests admitted or refused.
     #[must_use]
     pub fn arrived(&self) -> u64 {
         self.admitted + self.refused.total()
     }
 
-    /// Returns what happened since an earlier snapshot: all but `queued`, which is as it is now.
+    /// Returns the changes since an earlier snapshot. `queued` stays as now.
     pub(super) fn since(&self, earlier: &Self) -> Self {
         let count = |of: fn(&Self) -> u64| of(self).saturating_sub(of(earlier));
         Self {

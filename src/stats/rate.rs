@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
 
-/// The rate at which calls end, measured over windows in which there was work.
+/// The rate at which calls end, measured over windows while a queue existed.
 ///
 /// Ending a call costs nothing here. The drain task, or a caller being refused, already has the
 /// time and the count of ended calls, and [`look`](Self::look)s now and then. Each window is at
@@ -27,12 +27,12 @@ pub(crate) struct DrainRate {
 const MIN_WINDOW: Duration = Duration::from_millis(100);
 /// The fewest ends in a window.
 const MIN_ENDS: u64 = 8;
-/// The shortest life of a queue for a window to begin. A queue that is gone sooner costs no count
-/// of the ended calls, which is a sum of some eighty counters.
+/// The shortest life of a queue for a window to begin. A shorter queue costs no count of the ended
+/// calls, which is a sum of some eighty counters.
 const MIN_AGE: Duration = Duration::from_millis(1);
 const UNCOUNTED: u64 = u64::MAX;
-/// The longest window. After this long without a look there was no queue, and the window says
-/// nothing about the inner's rate.
+/// The longest window. After this long without a look no queue existed, and the window says nothing
+/// about the inner's rate.
 const MAX_WINDOW: Duration = Duration::from_secs(10);
 
 impl DrainRate {
@@ -45,8 +45,8 @@ impl DrainRate {
         }
     }
 
-    /// Takes note that a queue forms. A new window starts at the first look that finds the queue
-    /// [`MIN_AGE`] old. Earlier ends must not count.
+    /// Takes note that a queue forms. A new window starts at the first look at least [`MIN_AGE`]
+    /// later. Earlier ends must not count.
     #[inline]
     pub(crate) fn begin(&self, now: Instant) {
         self.began.store(self.micros(now), Relaxed);
@@ -58,8 +58,8 @@ impl DrainRate {
         self.ended.store(ended, Relaxed);
     }
 
-    /// Updates the rate if the window has ended. Calls `ended`, the count of ended calls, only in
-    /// this case.
+    /// Updates the rate if the window has ended. Only then calls `ended` for the count of ended
+    /// calls.
     pub(crate) fn look(&self, now: Instant, ended: impl FnOnce() -> u64) {
         let (began, micros) = (self.began.load(Relaxed), self.micros(now));
         let window = Duration::from_micros(micros.saturating_sub(began));

@@ -69,7 +69,7 @@ impl ReasonCounts {
         Self::from_counts(Reason::EACH.map(|reason| self.get(reason) + other.get(reason)))
     }
 
-    /// Returns the counts that came after `earlier`.
+    /// Returns the counts since `earlier`.
     pub(crate) fn minus(self, earlier: Self) -> Self {
         let count = |reason: Reason| self.get(reason).saturating_sub(earlier.get(reason));
         Self::from_counts(Reason::EACH.map(count))

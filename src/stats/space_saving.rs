@@ -5,19 +5,19 @@ use std::{
 
 use super::flow_stats::{FlowId, FlowStats};
 
-/// The flows that ask most, found with room for a fixed number of flows (*space saving*: Metwally,
+/// The busiest flows, found with room for a fixed number of flows (*space saving*: Metwally,
 /// Agrawal and El Abbadi, "Efficient computation of frequent and top-k elements in data streams",
 /// 2005).
 ///
-/// A flow that is not on the list takes the place of the flow that has asked least, and goes on
-/// from its count. So every flow that asked more than a share of 1/n of everything is on the list,
-/// and a count is too high by at most the count of the flow before. A step takes time that grows
-/// with log n, and allocates nothing.
+/// A flow not on the list takes the place of the least busy flow on the list, and counts on from
+/// the count found there. So every flow that asked more than a share of 1/n of everything is on the
+/// list. A count is too high by at most the count of the displaced flow. A step takes time in
+/// proportion to log n, and allocates nothing.
 #[derive(Debug)]
 pub(crate) struct SpaceSaving {
     room: usize,
     flows: Vec<Flow>,
-    /// The places in `flows`, as a heap: the flow that has asked least is the first.
+    /// The places in `flows`, as a heap: the least busy flow is first.
     heap: Vec<u32>,
     /// From a key to the place in `flows`.
     places: HashMap<u64, u32, BuildHasherDefault<AsIs>>,
@@ -42,12 +42,12 @@ impl SpaceSaving {
             room,
             flows: Vec::with_capacity(room),
             heap: Vec::with_capacity(room),
-            // With half of it unused, a table cleans itself up without growing.
+            // A table with one half unused cleans itself up without growing.
             places: HashMap::with_capacity_and_hasher(2 * room, BuildHasherDefault::default()),
         }
     }
 
-    /// Counts requests of a flow. `key` spreads flows as a hash does, and `id` returns the id.
+    /// Counts requests of a flow. `key` must be spread like a hash. `id` returns the id.
     pub(crate) fn ask(&mut self, key: u64, count: u64, id: impl FnOnce() -> FlowId) {
         let place = match self.places.get(&key) {
             Some(place) => *place,
@@ -60,14 +60,14 @@ impl SpaceSaving {
         self.sink(at);
     }
 
-    /// Counts rejections of a flow, if it is on the list.
+    /// Counts rejections of a flow on the list; ignores other flows.
     pub(crate) fn reject(&mut self, key: u64, count: u64) {
         if let Some(place) = self.places.get(&key) {
             self.flows[*place as usize].rejected += count;
         }
     }
 
-    /// Returns the flows on the list, those that ask most first.
+    /// Returns the flows on the list, the busiest first.
     pub(crate) fn flows(&self) -> Vec<FlowStats> {
         let stats = |flow: &Flow| FlowStats::new(flow.id, flow.asked, flow.rejected, flow.error);
         let mut flows: Vec<_> = self.flows.iter().map(stats).collect();
@@ -94,7 +94,7 @@ impl SpaceSaving {
         place
     }
 
-    /// Moves a flow that has asked more down the heap.
+    /// Moves a flow with a grown count down the heap.
     fn sink(&mut self, mut at: usize) {
         loop {
             let (left, right) = (2 * at + 1, 2 * at + 2);
@@ -112,7 +112,7 @@ impl SpaceSaving {
         }
     }
 
-    /// Moves a new flow, which has asked nothing, up the heap.
+    /// Moves a new flow, with a count of 0, up the heap.
     fn rise(&mut self, mut at: usize) {
         while at > 0 && self.asked(at) < self.asked((at - 1) / 2) {
             self.swap(at, (at - 1) / 2);
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::rng::mix;
 
-    /// Asks for flows of a list, and returns what each asked.
+    /// Asks for flows of a list, and returns the number of requests of each.
     fn ask(list: &mut SpaceSaving, flows: impl IntoIterator<Item = u64>) -> BTreeMap<FlowId, u64> {
         let mut asked = BTreeMap::new();
         for flow in flows {

@@ -12,8 +12,7 @@ use crate::sync::figure::{AtomicUsize, Ordering::Relaxed};
 pub(super) struct Striped<T>([Stripe<T>; STRIPES]);
 
 /// The number of stripes; with more threads, some share a stripe. Four cut the contention of a
-/// large machine to a quarter, and a histogram takes 17 kB once threads of all stripes have used
-/// it.
+/// large machine to a quarter. A histogram used by threads of all stripes takes 17 kB.
 const STRIPES: usize = 4;
 
 #[derive(Debug, Default)]

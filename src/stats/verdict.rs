@@ -8,7 +8,7 @@ use crate::{
     words::{display_words, words},
 };
 
-/// The state of a leveler over a period, with the numbers that it rests on. From
+/// The state of a leveler over a period, with the numbers behind the state. From
 /// [`Stats::verdict`](crate::Stats::verdict).
 ///
 /// For readiness probes, logs and pages alike. `Display` prints the sentence:
@@ -33,19 +33,19 @@ use crate::{
 pub struct Verdict {
     /// The state in a word.
     pub state: State,
-    /// The period that was judged.
+    /// The judged period.
     pub period: Duration,
-    /// The requests that arrived in the period.
+    /// The requests asked for in the period: admitted or refused.
     pub asked: u64,
-    /// The calls that finished in the period: with a response, an error or a panic.
+    /// The calls finished in the period: with a response, an error or a panic.
     pub done: u64,
     /// The requests refused on arrival or removed from the queue in the period.
     pub turned_away: u64,
-    /// The reason for which most were turned away.
+    /// The most frequent reason of rejection.
     pub main_reason: Option<Reason>,
-    /// The requests that wait now.
+    /// The requests waiting now.
     pub queued: usize,
-    /// The time that the oldest request has waited.
+    /// The time since admission of the oldest waiting request.
     pub oldest_wait: Option<Duration>,
     /// The slots in use now.
     pub slots_taken: usize,
@@ -54,7 +54,7 @@ pub struct Verdict {
     pub(super) signs: Signs,
 }
 
-/// The state of a leveler in a word. Of several that hold, the first of this list counts.
+/// The state of a leveler in a word. If several apply, the first of this list counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
@@ -67,7 +67,7 @@ pub enum State {
     /// For 5 s or longer nothing was dispatched and nothing has finished, while requests wait and
     /// all slots are taken.
     Stalled,
-    /// More than 1 % of the requests that arrived were turned away.
+    /// More than 1 % of the arrived requests were turned away.
     Overloaded,
     /// Some requests wait, or had to.
     Leveling,
@@ -90,14 +90,14 @@ words!(State, "state", {
 display_words!(State);
 
 /// The shortest period without an end that counts as a stall: 5 s. Longer than the slowest calls of
-/// most services, and short beside the time that an operator takes to look.
+/// most services, and short beside an operator's time to look.
 const STALL: Duration = Duration::from_secs(5);
 
-/// The share of requests turned away above which a leveler is overloaded: 1 %. Fewer are refused
-/// by a burst now and then.
+/// The share of requests turned away above which a leveler is overloaded: 1 %. An occasional burst
+/// has a smaller share refused.
 const OVERLOAD: f64 = 0.01;
 
-/// What the state follows from, beside the numbers of the verdict.
+/// The other facts behind the state, beside the numbers of the verdict.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Signs {
     /// The requests turned away in the period, by reason.
@@ -107,12 +107,12 @@ pub(super) struct Signs {
     pub(super) in_flight: usize,
     /// The requests dispatched in the period.
     pub(super) dispatched: u64,
-    /// The part of them that came through the queue.
+    /// The part of the dispatched requests that came through the queue.
     pub(super) leveled: u64,
 }
 
 impl Verdict {
-    /// Finds the state that follows from the numbers.
+    /// Derives the state from the numbers.
     pub(super) fn with_state(mut self) -> Self {
         let Signs { closed, paused, in_flight, dispatched, leveled, .. } = self.signs;
         let is_busy = self.queued > 0 || in_flight > 0;
@@ -136,7 +136,7 @@ impl Verdict {
         self
     }
 
-    /// Returns the verdict on this period and the one that followed it.
+    /// Returns the verdict on this period and the following period together.
     ///
     /// A program that keeps a verdict a second can judge the last ten seconds. Ten snapshots take a
     /// hundred times the memory.
@@ -169,20 +169,20 @@ impl Verdict {
         joined.with_state()
     }
 
-    /// Returns the requests that arrived per second; 0 for a period of no length.
+    /// Returns the arrivals per second; 0 for a period of no length.
     #[must_use]
     pub fn asked_per_second(&self) -> f64 {
         self.per_second(self.asked)
     }
 
-    /// Returns the calls that finished per second; 0 for a period of no length.
+    /// Returns the finished calls per second; 0 for a period of no length.
     #[must_use]
     pub fn done_per_second(&self) -> f64 {
         self.per_second(self.done)
     }
 
     /// Returns the share of the requests turned away, from 0 to 1. Requests removed in the period
-    /// may have arrived before it.
+    /// may have arrived earlier.
     #[must_use]
     pub fn turned_away_share(&self) -> f64 {
         match (self.turned_away, self.asked) {
@@ -195,7 +195,7 @@ impl Verdict {
         if self.period.is_zero() { 0.0 } else { count as f64 / self.period.as_secs_f64() }
     }
 
-    /// Writes how much is asked for, beside what is done.
+    /// Writes the requests asked for per second, beside the calls done per second.
     fn write_demand(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (asked, done) = (self.asked_per_second(), self.done_per_second());
         write!(f, "Asked for {asked:.0} a second, ")?;
@@ -249,7 +249,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Returns the reason as what follows on "because".
+/// Returns the reason in words to follow "because".
 fn because(reason: Reason) -> String {
     match reason {
         Reason::Evicted => "another request took the place".to_owned(),

@@ -1,17 +1,17 @@
-//! Faults on purpose: a model has to find each.
+//! Planted faults: a model has to find each.
 
-/// A mistake in the order of steps, at one place of the code. Nothing is planted but by a model.
+/// A mistake in the order of steps, at one place of the code. Only models plant faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Places and slots are taken by a load and a store.
+    /// The caller takes a place or a slot by a load and a store.
     TakenInTwoSteps,
-    /// The limit is not looked at again after a slot was taken.
+    /// The caller does not look at the limit again after taking a slot.
     LimitSeenOnce,
     /// A newcomer runs although a queued request is on the way to its inner.
     Overtaken,
-    /// A reservation that was used still counts as one.
+    /// A used reservation still counts as a reservation.
     ReservationStays,
-    /// A caller that leaves its waker does not look again whether the answer came meanwhile.
+    /// A caller registers a waker and does not look again for an answer sent meanwhile.
     AnswerSeenOnce,
     /// A request is put back although its caller has gone.
     PutBackForNobody,
@@ -19,17 +19,17 @@ pub(crate) enum Fault {
     WorkerNotTold,
     /// The wake-up flag is set after the wake-up.
     FlagSetLate,
-    /// A place that a woken service leaves free is offered to nobody else.
+    /// A woken service that leaves a place free offers the place to no other service.
     OfferedOnce,
-    /// The drain task moves to another runtime while it is polled.
+    /// The drain task moves to another runtime while being polled.
     MovedWhilePolled,
-    /// A standby that leaves does not look again whether a request has come.
+    /// A standby leaves without looking again for a new request.
     StandbyLooksOnce,
     /// A task that finds the turn to dispatch taken leaves no mark for the holder.
     TurnMissed,
     /// A task whose call has ended neither makes the next call nor wakes the drain task.
     HandedToNobody,
-    /// A drain task that dies answers those who wait before it says that it is gone.
+    /// A dying drain task answers the waiting callers before saying that it is gone.
     DeathToldLate,
 }
 
@@ -42,7 +42,7 @@ pub(crate) const fn is_planted(_: Fault) -> bool {
 
 #[cfg(shuttle)]
 std::thread_local! {
-    /// The planted fault. A scheduler plays all threads of a model on one.
+    /// The planted fault. The scheduler plays all threads of a model on one thread.
     static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
 }
 

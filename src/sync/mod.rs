@@ -1,8 +1,8 @@
 //! The primitives that threads share.
 //!
-//! All code of the crate takes them from here. In the workspace member `models`, which sets
-//! `cfg(shuttle)`, they are those of `shuttle`: its scheduler decides at each operation which
-//! thread goes on. `Arc` and `Weak` are those of `std` in both.
+//! All code of the crate uses the primitives of this module. In the workspace member `models`,
+//! which sets `cfg(shuttle)`, the primitives come from `shuttle`. The scheduler of `shuttle`
+//! decides at each operation which thread goes on. `Arc` and `Weak` come from `std` in both.
 
 pub(crate) mod atomic;
 #[cfg(all(test, shuttle))]
@@ -25,8 +25,8 @@ pub(crate) use self::mutex::{Mutex, MutexGuard, UserMutex, UserMutexGuard};
 #[cfg(shuttle)]
 pub(crate) use self::waker::AtomicWaker;
 
-/// Atomics of figures: counters, means, histograms, seeds. No thread waits for one, so a scheduler
-/// has no order of theirs to try. Those of `std` also with `cfg(shuttle)`.
+/// Atomics of figures: counters, means, histograms, seeds. No thread waits for a figure, so a
+/// scheduler has no orders to try. Always from `std`, even with `cfg(shuttle)`.
 pub(crate) mod figure {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,

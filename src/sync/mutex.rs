@@ -1,4 +1,4 @@
-//! The two kinds of locks: for data of ours, and for a value of the user's.
+//! The two kinds of locks: for the crate's own data, and for a value of the user's.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -7,14 +7,15 @@ use std::{
 
 use super::primitives;
 
-/// A mutex for data of the crate's own. No code of the user's runs while it is locked, and no waker
-/// is cloned, woken or dropped (law 19): each may call the leveler, and would find it locked.
+/// A mutex for the crate's own data. While a thread holds the mutex, no code of the user's runs,
+/// and no waker is cloned, woken or dropped (law 19): user code and wakers may call the leveler,
+/// which would find the mutex locked.
 ///
-/// [`with`](Self::with) returns the parts to be woken or dropped, and they meet their end after the
-/// unlock. Builds with debug assertions panic when a thread locks a second one, or a
-/// [`UserMutex`]: the code that does so is the user's.
+/// [`with`](Self::with) returns the parts to wake or drop, and the caller wakes or drops them after
+/// the unlock. Builds with debug assertions panic when a thread locks a second mutex, or a
+/// [`UserMutex`]: only code of the user's could have led there.
 ///
-/// A panic does not poison it, since the data is whole at every step.
+/// A panic does not poison the mutex, since the data is whole at every step.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(primitives::Mutex<T>);
 
@@ -26,8 +27,8 @@ pub(crate) struct MutexGuard<'a, T> {
     _held: Held,
 }
 
-/// A mutex around a value of the user's, whose methods run while it is locked. A panic does not
-/// poison it.
+/// A mutex around a value of the user's. The methods of the value run under the lock. A panic does
+/// not poison the mutex.
 #[derive(Debug, Default)]
 pub(crate) struct UserMutex<T>(primitives::Mutex<T>);
 
@@ -39,8 +40,8 @@ impl<T> Mutex<T> {
         Self(primitives::Mutex::new(content))
     }
 
-    /// Runs `run` under the lock. Its result outlives the lock: it takes along what is to be woken
-    /// or dropped.
+    /// Runs `run` under the lock. The result outlives the lock: put everything to be woken or
+    /// dropped into the result.
     #[inline]
     pub(crate) fn with<R>(&self, run: impl FnOnce(&mut T) -> R) -> R {
         run(&mut self.lock())
@@ -103,8 +104,9 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// The fact that this thread holds a [`Mutex`]. Nothing without debug assertions, and nothing with
-/// `cfg(shuttle)`, where one thread plays all and the scheduler itself finds who waits for ever.
+/// A guard for the time in which this thread holds a [`Mutex`]. Does nothing without debug
+/// assertions. Does nothing with `cfg(shuttle)` either: one thread plays all, and the scheduler
+/// itself finds deadlocks.
 #[derive(Debug)]
 struct Held;
 

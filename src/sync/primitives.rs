@@ -1,4 +1,4 @@
-//! The primitives of `std`, or those of `shuttle` with `cfg(shuttle)`.
+//! The primitives of `std`, or of `shuttle` with `cfg(shuttle)`.
 
 #[cfg(shuttle)]
 pub(super) use shuttle::sync::{Mutex, MutexGuard, atomic};

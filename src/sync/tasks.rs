@@ -1,5 +1,5 @@
-//! Tasks on runtimes, and the time that they let pass: those of tokio, or tasks of the scheduler of
-//! `shuttle`, which has no clock.
+//! Tasks on runtimes, and the passing of time. From tokio, or, with `cfg(shuttle)`, from the
+//! scheduler of `shuttle`, which has no clock.
 
 #[cfg(shuttle)]
 pub(crate) use self::models::*;
@@ -19,7 +19,7 @@ mod runtimes {
         drop(runtime.spawn(task));
     }
 
-    /// Waits for the bell, or until the instant `until`. Returns the time then.
+    /// Waits for the bell, or until the instant `until`. Returns the current time.
     pub(crate) async fn rest(until: Instant, bell: &Notify) -> Instant {
         // Either way: go on.
         let _ = timeout_at(until, bell.notified()).await;
@@ -45,14 +45,14 @@ mod models {
     };
 
     thread_local! {
-        /// The runtime that is not driven. A scheduler plays all threads of a model on one.
+        /// The stopped runtime. The scheduler plays all threads of a model on one thread.
         static STOPPED: Cell<Option<Id>> = const { Cell::new(None) };
-        /// The tasks of it that would run.
+        /// The wakers of tasks to run once the stopped runtime is driven again.
         static WOKEN: RefCell<Vec<Waker>> = const { RefCell::new(Vec::new()) };
         static SPAWNED: RefCell<Vec<JoinHandle<()>>> = const { RefCell::new(Vec::new()) };
     }
 
-    /// Spawns a task that is not polled while its runtime is not driven.
+    /// Spawns a task. The task is not polled while its runtime is stopped.
     pub(crate) fn spawn(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
         let (id, mut task) = (runtime.id(), Box::pin(task));
         let spawned = shuttle::future::spawn(poll_fn(move |cx| {
@@ -65,7 +65,7 @@ mod models {
         SPAWNED.with_borrow_mut(|all| all.push(spawned));
     }
 
-    /// Lets others run. As far as the caller can tell, all the time goes by.
+    /// Lets other tasks run. To the caller, all the time until `until` has passed.
     pub(crate) async fn rest(until: Instant, _: &Notify) -> Instant {
         shuttle::future::yield_now().await;
         until
