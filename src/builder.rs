@@ -39,8 +39,8 @@ use crate::{
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct Builder<Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
     pub(crate) config: Config,
-    /// No field is named like a setter: rustc would say "field, not a method" of a setter that is
-    /// called twice.
+    /// No field is named like a setter: if a user called the setter twice, rustc would say "field,
+    /// not a method".
     pub(crate) requests: Q,
     pub(crate) responder: Responder<R, H>,
 }
@@ -80,9 +80,9 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Sets whether the leveler does anything. With `false` calls pass straight through, and all
     /// types stay the same: a switch for the configuration.
     ///
-    /// A leveler that is switched off limits, refuses and classifies nothing, and holds no slot for
-    /// a body. Calls run in their callers, as with [`Execution::Caller`], and wait only for an
-    /// unready inner. The stats count calls, and show the maximum as limit and capacity.
+    /// A switched-off leveler limits, refuses and classifies nothing, and holds no slot for a body.
+    /// Calls run in their callers, as with [`Execution::Caller`], and wait only for an unready
+    /// inner. The stats count calls, and show the maximum as limit and capacity.
     /// [`Handle::close`](crate::Handle::close) and [`drain`](crate::Handle::drain) work, for a
     /// shutdown. `pause`, `apply` and the setters of the handle change nothing.
     ///
@@ -108,9 +108,9 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
-    /// Sets how many requests may wait beyond those that the limit lets run. With 0 a request runs
-    /// at once or is refused; if its inner is not ready yet, it waits for that in the place that
-    /// its slot gives. A request counts as its [cost](crate::Class::cost).
+    /// Sets how many requests may wait, in addition to the limit. With 0 a request runs at once or
+    /// is refused; if the inner is not ready yet, the request waits for the inner in the place that
+    /// comes with a slot. A request counts as its [cost](crate::Class::cost).
     ///
     /// Size the capacity by time: at least (arrival rate − drain rate) × length of the longest
     /// burst, at most drain rate × the longest wait still worth it. Default is `1024`.
@@ -140,7 +140,7 @@ impl<Q, R, H> Builder<Q, R, H> {
         self.adaptive(Bdp::new())
     }
 
-    /// Sets the algorithm that finds the limit, from [`limit`](crate::limit) or your own.
+    /// Sets the algorithm of the limit, from [`limit`](crate::limit) or your own.
     ///
     /// [`Stats::limit`](crate::stats::Stats::limit) shows the limit in force, and
     /// [`Handle::set_limit`](crate::Handle::set_limit) overrides the algorithm for good. Needs a
@@ -177,9 +177,8 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets the age of the head request at which `Order::AdaptiveLifo` switches to newest first.
     /// The order switches back when the oldest request has waited less than half this age.
-    ///
-    /// Default is three measured mean service times, at most a quarter of the time that the head
-    /// request may wait, and at least 5 ms.
+    /// Default is three measured mean service times, at least 5 ms, and at most a quarter of the
+    /// time for which the head request may wait.
     pub fn lifo_after(mut self, age: Duration) -> Self {
         self.config.line.lifo_after = Some(age);
         self
@@ -197,8 +196,7 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
-    /// Sets the share of the inner's time that each priority keeps while higher priorities wait
-    /// too.
+    /// Sets the share of the inner's time for each priority while higher priorities wait too.
     ///
     /// At most 0.25, to leave a share for the highest priority. At 0 a lower priority is dispatched
     /// only if no higher priority waits. Default is `0.05`: hardly noticeable to higher priorities,
@@ -220,7 +218,7 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
-    /// Sets how many of the flows that ask most [`Stats::flows`](crate::Stats::flows) shows.
+    /// Sets how many of the busiest flows [`Stats::flows`](crate::Stats::flows) shows.
     ///
     /// One call in eight is counted, for eight, and about 130 bytes are kept for each flow. Default
     /// is `0`, at no cost.
@@ -229,11 +227,11 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
-    /// Limits the slots that each [flow](crate::Class::flow) holds at once, in all priorities: a
-    /// bulkhead for each tenant. Requests beyond that wait, although slots are free, and hold up
-    /// their own flow only. If they find the queue full, they are refused with
+    /// Limits the slots of each [flow](crate::Class::flow) at once, in all priorities: a bulkhead
+    /// for each tenant. Requests beyond the limit wait, although slots are free, and hold up their
+    /// own flow only. If the queue is full, they are refused with
     /// [`Reason::Full`](crate::error::Reason::Full), and
-    /// [`is_over_share`](crate::error::Rejected::is_over_share) says so.
+    /// [`is_over_share`](crate::error::Rejected::is_over_share) returns true.
     ///
     /// A request of a greater [cost](crate::Class::cost) than `limit` runs alone in its flow. Flows
     /// alone are limited, and not [bypassing](crate::Class::bypass) requests. Requests with a flow
@@ -259,11 +257,11 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
-    /// Sets how many requests of [`Class::bypass`](crate::Class::bypass) may run at once. Beyond
-    /// that, they are refused with [`Reason::Bypass`](crate::error::Reason::Bypass). 0 means none.
+    /// Sets how many requests of [`Class::bypass`](crate::Class::bypass) may run at once. Further
+    /// ones are refused with [`Reason::Bypass`](crate::error::Reason::Bypass). 0 means none.
     ///
-    /// They run beside the limit. If both use one pool of 8 connections, set `concurrency` to 8
-    /// less this limit.
+    /// Bypassing requests run beside the limit. If both use one pool of 8 connections, set
+    /// `concurrency` to 8 less this limit.
     ///
     /// Default is `8`.
     pub fn bypass_limit(mut self, limit: usize) -> Self {
@@ -293,7 +291,7 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets how long a request may wait, from admission to dispatch.
     ///
-    /// A request that waits longer is answered with
+    /// A request with a longer wait is answered with
     /// [`Reason::MaxWait`](crate::error::Reason::MaxWait), within 2 ms of `max_wait` unless the
     /// runtime is starved. The setting bounds the wait only; put a `timeout` outside to bound wait
     /// and service time together. Under [`Overflow::Wait`](crate::Overflow::Wait) the wait for a
@@ -318,15 +316,15 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets who polls the inner's futures.
     ///
-    /// Default is `Execution::Spawn`, with which no caller can block others.
+    /// Default is `Execution::Spawn`: no caller can block others.
     pub fn execution(mut self, execution: Execution) -> Self {
         self.config.execution = execution;
         self
     }
 
-    /// Sets all settings that [`Settings`] has, as read from a file: each replaces what was set
-    /// before, and a later method replaces it again. Classifiers, the runtime and the settings of
-    /// the feature `http` stay.
+    /// Sets all settings of [`Settings`], as read from a file: each replaces the earlier value, and
+    /// a later method replaces it again. Classifiers, the runtime and the settings of the feature
+    /// `http` stay.
     ///
     /// Default is [`Settings::default`], which has no limit.
     pub fn settings(mut self, settings: Settings) -> Self {
@@ -338,10 +336,11 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Sets the runtime for the drain task and, under `Execution::Spawn`, for the calls.
     ///
     /// Useful to keep all work on one runtime. Without this setting, calls run on the runtimes of
-    /// their callers. The drain task begins on the runtime of the call that first needs it, and
-    /// moves to that of another caller within about 100 ms if its runtime is not driven any more.
-    /// Runtimes that share a layer need timers enabled, as do all where a panic aborts. A given one
-    /// has to be driven for as long as calls wait. Default is the callers' runtimes.
+    /// their callers. The drain task begins on the runtime of the first call that needs the task.
+    /// If the runtime is not driven any more, the drain task moves to another caller's runtime
+    /// within about 100 ms. Runtimes with a shared layer need timers enabled, as do all runtimes
+    /// where a panic aborts. Drive a given runtime for as long as calls wait. Default is the
+    /// callers' runtimes.
     pub fn runtime(mut self, runtime: runtime::Handle) -> Self {
         self.config.runtime = Some(runtime);
         self
@@ -351,10 +350,10 @@ impl<Q, R, H> Builder<Q, R, H> {
     ///
     /// A caller may have a scoped dispatcher, by `tracing::subscriber::with_default` or
     /// [`WithSubscriber`](tracing::instrument::WithSubscriber). The drain task and, under
-    /// `Execution::Spawn`, the task of a call run outside of it, so that events of the inner go to
-    /// the global one; its spans are carried all the same. Costs an allocation for each call, and a
-    /// change of a thread-local for each poll. Default is not to carry the dispatcher, as programs
-    /// with a global dispatcher alone lose nothing.
+    /// `Execution::Spawn`, the task of a call run outside of the scope, and events of the inner go
+    /// to the global dispatcher; the caller's spans are carried all the same. Costs an allocation
+    /// for each call, and a change of a thread-local for each poll. Default is not to carry the
+    /// dispatcher: programs with a global dispatcher alone lose nothing.
     pub fn carry_dispatcher(mut self) -> Self {
         self.config.carry_dispatcher = true;
         self
@@ -375,8 +374,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// - a `rate_burst` of 0
     /// - `exact_flows` or `flow_limit` of 0, or `watch_flows` above 65 536
     /// - `Execution::Caller` with `Abandon::Finish`
-    /// - an algorithm of [`Settings`] that is `custom`, that lacks its target or has a parameter of
-    ///   another algorithm, or with bounds of 0 or in the wrong order
+    /// - an algorithm of [`Settings`] with the name `custom`, without its target, with a parameter
+    ///   of another algorithm, or with bounds of 0 or in the wrong order
     pub fn build(self) -> Result<LoadLevelLayer<Q, R, H>, BuildError> {
         let Self { config, requests, responder } = self;
         let (settings, algorithm) = config.check()?;

@@ -14,9 +14,9 @@ use crate::{
 ///
 /// Errors known to mean overload are those of `tower::timeout`, `tokio::time::timeout` and
 /// `tower::load_shed`, and a [`Rejected`] from a leveler further in, except
-/// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and
-/// [`Nested`](Reason::Nested). They are found as the error itself, in a [`BoxError`], and among the
-/// sources of a [`BoxError`].
+/// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and [`Nested`](Reason::Nested). The
+/// classifier finds such an error as the error itself, in a [`BoxError`], and among the sources of
+/// a [`BoxError`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ByResult;
@@ -39,8 +39,8 @@ impl<T, E: 'static> ClassifyResponse<T, E> for ByResult {
     }
 }
 
-/// Returns whether an error is known to mean overload. A macro, since `Any` and `Error` have the
-/// same methods for this and no common trait.
+/// Returns whether an error is known to mean overload. A macro: `Any` and `Error` have the same
+/// methods, and no common trait.
 macro_rules! is_known {
     ($error:expr) => {
         $error.is::<timeout::error::Elapsed>()

@@ -33,8 +33,8 @@ pub struct Class {
     pub(crate) bypass: bool,
     /// The hash of the request's kind, or [`NO_KIND`].
     pub(crate) kind: u64,
-    /// Whether the call keeps the slot until the end of the response body; `None` as the builder
-    /// says.
+    /// Says to keep the slot until the end of the response body. `None` leaves the choice to the
+    /// builder.
     pub(crate) holds_body: Option<bool>,
 }
 
@@ -45,19 +45,19 @@ pub(crate) struct Rank {
     /// The hash of the request's flow, or [`NO_FLOW`].
     pub(crate) flow: u64,
     pub(crate) cost: u32,
-    /// The weight of the flow: its share of the inner's time beside those of other flows, from 1 to
-    /// [`MAX_SHARE`]. (In code that counts costs, *weight* is a sum of costs.)
+    /// The weight of the flow: the flow's share of the inner's time relative to other flows, from 1
+    /// to [`MAX_SHARE`]. (In code for costs, *weight* is a sum of costs.)
     pub(crate) share: u16,
 }
 
 /// The highest weight of a flow. A flow of this weight gets 99 % of the inner's time beside ten
-/// others: more tells nothing apart.
+/// flows of weight 1. Higher weights would make no difference.
 pub(crate) const MAX_SHARE: u16 = 1000;
 
 /// The flow shared by all requests without a flow.
 pub(crate) const NO_FLOW: u64 = 0;
 
-/// The kind of requests whose class says none.
+/// The kind of requests without a kind in the class.
 pub(crate) const NO_KIND: u64 = 0;
 
 impl Default for Rank {
@@ -87,13 +87,13 @@ impl Class {
     ///
     /// A bypassing request is dispatched at once, however many wait or run, even while the leveler
     /// is paused. Bypassing requests have a separate budget,
-    /// [`Builder::bypass_limit`](crate::Builder::bypass_limit); beyond the budget they are refused
-    /// with [`Reason::Bypass`](crate::error::Reason::Bypass). A closed leveler refuses bypassing
-    /// requests too. No rate delays them.
+    /// [`Builder::bypass_limit`](crate::Builder::bypass_limit). Beyond the budget, bypassing
+    /// requests are refused with [`Reason::Bypass`](crate::error::Reason::Bypass). A closed leveler
+    /// refuses bypassing requests too. No rate delays them.
     ///
-    /// Running bypassing requests are counted by
-    /// [`Stats::bypassing`](crate::Stats::bypassing) alone, and no limit algorithm sees
-    /// them. Refused ones are counted by [`Stats::refused`](crate::Stats::refused).
+    /// Running bypassing requests are counted by [`Stats::bypassing`](crate::Stats::bypassing)
+    /// alone, and no limit algorithm sees them. Refused ones are counted by
+    /// [`Stats::refused`](crate::Stats::refused).
     ///
     /// If the inner service is not ready at the time of the call, the request is treated as a
     /// request of [`Priority::Critical`]. Priority, flow, weight, deadline and cost set on this
@@ -117,18 +117,18 @@ impl Class {
     /// Sets the flow of the request, the key for fair shares: a tenant, a user, an address.
     ///
     /// Within a priority, the flow with the least use of the inner's time goes next. A flow with
-    /// too many requests therefore delays only its own, and when the queue is full the longest flow
+    /// too many requests therefore delays only its own. When the queue is full, the longest flow
     /// gives way. All requests without a flow are together one flow; `None` as a flow is a
     /// different one. Under lasting overload, whole flows of a lower priority are refused, except
     /// flows below their fair share: see [`Priority`]. Default is no flow.
     ///
-    /// Use a verified identity: a claim of a token whose signature was checked, the name in a
-    /// client certificate, the address of the connection. An unauthenticated header is no flow:
-    /// callers would invent a new flow for each request, or write another tenant's.
+    /// Use a verified identity: a claim of a token with a checked signature, the name in a client
+    /// certificate, the address of the connection. An unauthenticated header is no flow: callers
+    /// would invent a new flow for each request, or write another tenant's.
     ///
     /// Only a hash of `flow` is kept, the same in every process built with the same standard
     /// library. Each leveler maps the hash by a secret function, so callers can't search for flows
-    /// that share a place in its tables.
+    /// with the same place in a table.
     pub fn flow(mut self, flow: impl Hash) -> Self {
         self.rank.flow = hash_of(flow);
         self
@@ -137,25 +137,24 @@ impl Class {
     /// Sets the weight of the request's [flow](Self::flow), from 1 to 1000: its share relative to
     /// the flows of the same priority.
     ///
-    /// While flows with the weights 1, 2 and 4 all have requests waiting, they get a seventh, two
-    /// sevenths and four sevenths of the inner's time. A flow that asks for less than its share
-    /// leaves the rest to the others, in the ratio of their weights. A full queue is shared in the
-    /// same ratio: the flow with the most waiting *for its weight* gives way, so a flow of weight 4
-    /// may have four times as much waiting as a flow of weight 1 before it is the longest. Under
-    /// lasting overload, the fair share up to which a flow is never cut off follows the weight as
-    /// well. A weight does not change the cost of a request, and says nothing about how much a flow
-    /// may run at once.
+    /// While flows with the weights 1, 2 and 4 all have requests waiting, the flows get a seventh,
+    /// two sevenths and four sevenths of the inner's time. A flow that asks for less than its share
+    /// leaves the rest to the other flows, in the ratio of their weights. A full queue is shared in
+    /// the same ratio: the flow with the most waiting *for its weight* gives way. A flow of weight
+    /// 4 may have four times as much waiting as a flow of weight 1. Under lasting overload, the
+    /// fair share up to which a flow is never cut off follows the weight as well. A weight does not
+    /// change the cost of a request, and says nothing about how much a flow may run at once.
     ///
     /// The weight belongs to the flow and not to the request: the newest queued request sets the
     /// weight of its flow, for earlier requests too, at its priority. Requests without a flow are
     /// together one flow, with a weight of the same kind.
     ///
     /// Shares are exact for flows with a queue of their own. Flows beyond
-    /// [`Builder::exact_flows`](crate::Builder::exact_flows), and flows hardly seen before if they
-    /// are many, share queues. There a request is charged by the weight that it brings along. This
-    /// favours heavier flows, and also the flows that happen to share their queues, and no ratio is
-    /// exact. A full queue then counts all requests in shared queues as those of weight 1. Flows
-    /// that share queues get half of the inner's time at most, whatever their weights.
+    /// [`Builder::exact_flows`](crate::Builder::exact_flows) share queues. So do flows hardly seen
+    /// before, if there are many. In a shared queue, each request is charged by its own weight.
+    /// Heavier flows gain, and so do the flows in the same queues; no ratio is exact. A full queue
+    /// then counts all requests in shared queues with weight 1. Flows in shared queues get half of
+    /// the inner's time at most, whatever the weights.
     ///
     /// Derive the weight from what the server knows (the plan of an account), not from a wish of
     /// the caller. 0 counts as 1, and more than 1000 as 1000. Default is 1.
@@ -185,15 +184,17 @@ impl Class {
     /// Requests of one kind take similar times. If the kind, at this priority, is known to take
     /// longer than the time left to the [deadline](Self::deadline), the request is rejected with
     /// [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline), whatever other kinds
-    /// take. Now and then such a request runs as a probe, so that a kind that has become fast again
-    /// is served again: at most one a second, and for at most 0.05 % of the inner's time.
+    /// take. Now and then a late request runs as a probe, to notice when the kind has become fast
+    /// again: at most one a second, and for at most 0.05 % of the inner's time.
     ///
-    /// Requests without a kind are told apart by the time left only. While nothing waits, they are
-    /// not rejected for a learned time unless calls that are all late take more than an eighth of
-    /// the slots, and more than 8. Then a probe runs every 100 ms, until calls are in time again.
+    /// Requests without a kind are told apart by the time left only. While nothing waits, requests
+    /// without a kind are not rejected for a learned time, unless calls that are late without
+    /// exception take more than an eighth of the slots, and more than 8. Then a probe runs every
+    /// 100 ms, until calls are in time again.
     ///
-    /// Each leveler tells 256 kinds apart, in order of first sight. For further kinds nothing is
-    /// learned. So use the pattern of a route, and not a path with an id in it. Default is no kind.
+    /// Each leveler tells 256 kinds apart, in order of first sight, and learns nothing of further
+    /// kinds. Use the pattern of a route, and not a path with an id in the path. Default is no
+    /// kind.
     pub fn kind(mut self, kind: impl Hash) -> Self {
         self.kind = hash_of(kind);
         self
@@ -203,8 +204,8 @@ impl Class {
     ///
     /// A request not dispatched by then is rejected with
     /// [`Reason::Deadline`](crate::error::Reason::Deadline); a deadline of exactly now has passed.
-    /// If the measured wait and service time say that the deadline cannot be met, the request is
-    /// rejected early, with [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline).
+    /// If the deadline cannot be met by the measured wait and service time, the request is rejected
+    /// early, with [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline).
     ///
     /// The layer never cancels a running call. If the caller drops a running call after the
     /// deadline, an [adaptive limit](crate::Builder::adaptive_concurrency) takes the drop as a sign
@@ -236,12 +237,12 @@ impl Class {
     }
 
     /// Sets until when the call keeps its slot. Has an effect only if the builder sets
-    /// [`hold_until`](crate::Builder::hold_until). Default is the value set there.
+    /// [`hold_until`](crate::Builder::hold_until). Default is the value of the builder.
     ///
     /// For calls without an end: a bidirectional gRPC stream, server-sent events. Under
-    /// [`Hold::BodyEnd`], as many of them as the limit has slots keep every slot for good, and all
-    /// other calls wait. With `Hold::Response` such a call is limited until its response only, and
-    /// the layer does not limit how many streams are open.
+    /// [`Hold::BodyEnd`], as many endless streams as the limit has slots keep every slot for good,
+    /// and all other calls wait. With `Hold::Response`, a stream keeps its slot until the response
+    /// only, and the layer does not limit how many streams are open.
     ///
     /// ```
     /// use http::Request;
@@ -278,7 +279,7 @@ impl Class {
     }
 }
 
-/// Returns a hash that is neither [`NO_FLOW`] nor [`NO_KIND`].
+/// Returns a hash, never [`NO_FLOW`] or [`NO_KIND`].
 fn hash_of(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);

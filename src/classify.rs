@@ -2,7 +2,7 @@
 //!
 //! # Several request classifiers
 //!
-//! A tuple of two to four classifiers is a classifier. [`Class::or`] merges their classes, and the
+//! A tuple of two to four classifiers is a classifier. [`Class::or`] merges the classes, and the
 //! first takes precedence. Tuples can be nested.
 //!
 //! ```
@@ -26,9 +26,9 @@
 //!
 //! # One type for several classifiers
 //!
-//! The type of a [`Builder`](crate::Builder) includes the classifiers, so the two branches of an
-//! `if` that set different ones have different types (`E0308`). Boxed classifiers have one type,
-//! which a struct field can name too:
+//! The type of a [`Builder`](crate::Builder) includes the classifiers. If the two branches of an
+//! `if` set different classifiers, their types differ (`E0308`). Boxed classifiers have one type,
+//! with a name for struct fields too:
 //!
 //! ```
 //! use tower_load_leveling::{Class, ClassifyRequest, LoadLevelLayer, Unclassified};
@@ -59,7 +59,7 @@ use crate::{class::Class, limit::Outcome};
 ///
 /// Implemented for closures `Fn(&Req) -> Class`, and for [tuples](crate::classify) of classifiers.
 /// A classifier runs in `call`, on the caller's thread, before the request is admitted. A panic in
-/// it reaches that caller and changes nothing for others.
+/// a classifier reaches the caller and changes nothing for others.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not classify requests of the type `{Req}`",
     label = "not a request classifier for `{Req}`",
@@ -78,7 +78,7 @@ pub trait ClassifyRequest<Req> {
         None
     }
 
-    /// Puts this classifier into a box, so that different classifiers have the same type.
+    /// Puts this classifier into a box, to give different classifiers the same type.
     ///
     /// If a classifier of your own implements this trait for several request types, name the type:
     /// `BoxClassifyRequest::<Request<Body>>::new(mine)`. For the classifiers of this crate, the
@@ -91,7 +91,7 @@ pub trait ClassifyRequest<Req> {
     }
 }
 
-/// What [`ClassifyRequest::prepare`] returns: it is given the request, and the wait.
+/// The function from [`ClassifyRequest::prepare`]. The arguments are the request and its wait.
 pub(crate) type Prepare<Req> = fn(&mut Req, Duration);
 
 #[diagnostic::do_not_recommend]
@@ -125,8 +125,8 @@ impl<Req> ClassifyRequest<Req> for Unclassified {
 
 /// Judges from a finished call how the inner service is doing.
 ///
-/// Implemented for closures `Fn(Result<&T, &E>) -> Outcome`. A classifier runs where the call was
-/// running. A panic in it reaches the caller of that call alone.
+/// Implemented for closures `Fn(Result<&T, &E>) -> Outcome`. A classifier runs in place of the
+/// call, as the call ends. A panic in a classifier reaches the caller of the call alone.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not judge responses of the type `{T}` with errors of the type `{E}`",
     label = "not a response classifier for `{T}` and `{E}`",
@@ -146,7 +146,7 @@ pub trait ClassifyResponse<T, E> {
         None
     }
 
-    /// Puts this classifier into a box, so that different classifiers have the same type.
+    /// Puts this classifier into a box, to give different classifiers the same type.
     ///
     /// If a classifier of your own implements this trait for several types, name the types:
     /// `BoxClassifyResponse::<Response<Body>, BoxError>::new(mine)`. See

@@ -1,4 +1,4 @@
-//! The settings of a builder, and the validation of them.
+//! The settings of a builder, and their validation.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -49,9 +49,9 @@ pub(crate) struct Config {
 /// The limit, fixed or found by an algorithm.
 pub(crate) enum Limit {
     Fixed(usize),
-    /// An algorithm, and what is known of it.
+    /// An algorithm, and the known facts about the algorithm.
     Found(Adaptive, Box<dyn Algorithm>),
-    /// An algorithm to be made.
+    /// An algorithm to be made from its settings.
     Loaded(Adaptive),
 }
 
@@ -239,7 +239,7 @@ pub(crate) fn is_flow_limit(limit: usize) -> bool {
     (1..=MAX_COUNT).contains(&limit)
 }
 
-/// Returns the error of a limit for flows that makes no sense.
+/// Returns the error for an impossible limit for flows.
 pub(crate) fn flow_limit_error(setting: &'static str, limit: usize) -> BuildError {
     BuildError::new(setting, limit, format!("1 to {MAX_COUNT}"))
 }

@@ -44,14 +44,14 @@ pub(crate) type QueuedFuture<S, Req, R> = ResponseFuture<
     >,
 >;
 
-/// A request on its way to the queue, with what goes along.
+/// A request on the way to the queue, with the parts that travel along.
 pub(crate) struct Outgoing<Req> {
     pub(crate) request: Req,
     pub(crate) prepare: Option<Prepare<Req>>,
     pub(crate) context: CallContext,
 }
 
-/// Puts an admitted request into the queue. `runtime` is that of the calling thread.
+/// Puts an admitted request into the queue. `runtime` is the runtime of the calling thread.
 #[inline(always)]
 pub(crate) fn enqueue<S, Req, R>(
     (inner, leveler): (&Arc<Inner<S, R>>, &Leveler),
@@ -76,15 +76,15 @@ where
     let future = ResponseFuture::sent(Arc::clone(&call) as _, gives_up);
     tracing::trace!(name = %inner.core.settings.name, "request queued");
     leveler.send(call.into_newcomer(inner.id(), is_first), caller);
-    // The death may have been told before the request was sent.
+    // The inner's death may have been announced before this request joined the waiting requests.
     if inner.dead().is_some() {
         inner.fail_waiting();
     }
     future
 }
 
-/// A call made on a thread without a runtime. It is admitted when its future is first polled, which
-/// mostly is on a thread with one: `runtime.block_on(service.call(request))`.
+/// A call made on a thread without a runtime. The first poll of the future admits the call, mostly
+/// on a thread with a runtime: `runtime.block_on(service.call(request))`.
 pub(crate) struct Unplaced<Req> {
     pub(crate) request: Req,
     pub(crate) class: Class,
@@ -157,8 +157,8 @@ impl<Req> NotSent<Req> {
     }
 }
 
-/// Returns whether an admitted request must not wait: it is nested, nothing bounds the wait, and
-/// the slots, or the inner, may be held up by calls that wait for this one.
+/// Returns whether an admitted request must not wait: the request is nested, nothing bounds the
+/// wait, and the slots, or the inner, may be held up by calls that wait for the nested call.
 #[inline]
 pub(crate) fn may_not_wait<S, Req, R>(inner: &Arc<Inner<S, R>>, arrival: &Arrival) -> bool
 where

@@ -9,12 +9,12 @@ use crate::class::NO_FLOW;
 
 /// A secret function of the hashes of flows.
 ///
-/// [`Class::flow`](crate::Class::flow) keeps a hash that is the same in all processes, so callers
-/// can search for flows that share the cells of a table. A leveler therefore maps the hash by this
-/// function before any table sees it. For two flows chosen without the secret, the results are
-/// independent and uniform (Dietzfelbinger's multiply-shift with two words): they share a cell as
-/// often as random numbers do, however they were chosen. The second round hides the linearity of
-/// the first from callers who can tell that two of their flows share a cell.
+/// [`Class::flow`](crate::Class::flow) keeps a hash, the same in all processes. Callers can
+/// therefore search for flows with the same cells of a table. A leveler maps the hash by this
+/// secret function before any table sees it. For two flows chosen without the secret, the results
+/// are independent and uniform (Dietzfelbinger's multiply-shift with two words): however chosen,
+/// the flows share a cell as often as random numbers do. The second round hides the linearity of
+/// the first from callers who can tell whether two of their flows share a cell.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FlowKey([Round; 2]);
 
@@ -39,8 +39,8 @@ impl FlowKey {
         Self::from_words(|nth| random.hash_one(nth))
     }
 
-    /// Returns the secret that follows from `secret`, the same in every process built with the same
-    /// standard library.
+    /// Returns the secret for `secret`, the same in every process built with the same standard
+    /// library.
     pub(crate) fn of(secret: impl Hash) -> Self {
         Self::from_words(|nth| {
             let mut hasher = DefaultHasher::new();
@@ -56,8 +56,8 @@ impl FlowKey {
         Self([round(0), round(4)])
     }
 
-    /// Returns the flow for the tables of a leveler. [`NO_FLOW`] stays, and nothing else becomes
-    /// it.
+    /// Returns the flow for the tables of a leveler. [`NO_FLOW`] stays, and no other flow becomes
+    /// [`NO_FLOW`].
     #[inline]
     pub(crate) fn map(&self, flow: u64) -> u64 {
         if flow == NO_FLOW {

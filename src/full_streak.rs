@@ -1,20 +1,20 @@
-//! Notices a service that is driven as fast as it accepts, although the queue is full.
+//! Notices a service driven as fast as it accepts, although the queue is full.
 
 use crate::{
     leveler::{admission::refusal::Refusal, core::Core},
     options::Overflow,
 };
 
-/// The calls in a row that one service made, and the full queue refused.
+/// The consecutive calls of one service refused by the full queue.
 ///
-/// What pulls work from a queue of its own calls one service value again and again, and expects
+/// A worker that pulls work from another queue calls one service value again and again, and expects
 /// `poll_ready` to hold it back. Servers clone the service for each request, and a clone starts at
 /// zero.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FullStreak(u32);
 
-/// The length of the streak that is told. Less: told to callers that share a value and would have
-/// been admitted soon. More: more work is refused before anybody is told.
+/// The length of the streak to report. Less: reports also for callers that share a value and would
+/// have been admitted soon. More: more work is refused before the report.
 const TOLD_AT: u32 = 100;
 
 impl FullStreak {
@@ -24,7 +24,7 @@ impl FullStreak {
         self.0 = 0;
     }
 
-    /// Takes note of a refusal. The first streak of a leveler is told, once.
+    /// Takes note of a refusal. The first streak of a leveler is reported, once.
     pub(crate) fn add(&mut self, why: Refusal, core: &Core) {
         if why != Refusal::Full || core.settings.overflow != Overflow::Reject {
             return;

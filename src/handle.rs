@@ -35,9 +35,8 @@ pub struct DrainReport {
     /// Requests removed from the queue: at the deadline of the drain, or earlier for another
     /// reason.
     pub removed: u64,
-    /// Calls still running: they had not ended by the deadline, and may never end. A server waiting
-    /// for all connections waits for these calls too, and needs a hard stop if the number is above
-    /// 0.
+    /// Calls still running: not ended by the deadline, and possibly never. A server waiting for all
+    /// connections waits for these calls too, and needs a hard stop if the number is above 0.
     pub in_flight: usize,
 }
 
@@ -52,7 +51,7 @@ impl Handle {
         Arc::ptr_eq(&self.leveler, &other.leveler)
     }
 
-    /// Returns a reference that does not keep the leveler alive.
+    /// Returns a weak reference to the leveler.
     #[cfg(feature = "metrics")]
     pub(crate) fn downgrade(&self) -> Weak<Leveler> {
         Arc::downgrade(&self.leveler)
@@ -77,13 +76,13 @@ impl Handle {
         self.leveler.core.admission.max_wait.get().get()
     }
 
-    /// Returns the settings in force: those of the builder, with every change made through a handle
-    /// since.
+    /// Returns the settings in force: those of the builder, with every later change through a
+    /// handle.
     ///
-    /// A limit that was [set by hand](Self::set_limit) over an algorithm reads as this limit, and
-    /// so does the last limit of an algorithm that has panicked. An algorithm that this crate does
-    /// not have reads as `custom`. Given to [`Builder::settings`](crate::Builder::settings), the
-    /// settings make another leveler like this one, except that `custom` is refused.
+    /// A limit [set by hand](Self::set_limit) over an algorithm reads as this limit. So does the
+    /// last limit of an algorithm that has panicked. An algorithm from outside of this crate reads
+    /// as `custom`. Given to [`Builder::settings`](crate::Builder::settings), the settings make
+    /// another leveler like this one, except that `custom` is refused.
     #[must_use]
     pub fn settings(&self) -> Settings {
         reload::settings(&self.leveler.core)
@@ -91,13 +90,13 @@ impl Handle {
 
     /// Applies settings to the running leveler, as after a change of a file. All are checked first.
     ///
-    /// With immediate effect, each as by the method of its name: `capacity`, `max_wait`,
+    /// With immediate effect, each as by the method of the same name: `capacity`, `max_wait`,
     /// `bypass_limit`, `flow_limit`, `rate`, `rate_burst` and `concurrency`. A limit in numbers is
     /// [set](Self::set_limit). The algorithm of the builder, with the same parameters, gets the
     /// limit [back](Self::resume_adaptive); another algorithm needs a new layer.
     ///
-    /// Returns the names of the settings that differ and need a new layer, such as `order`: they
-    /// stay as they are. `custom` matches an algorithm of another crate, whatever it is.
+    /// Returns the names of the changed settings that need a new layer, such as `order`, and does
+    /// not change these settings. `custom` matches any algorithm of another crate.
     ///
     /// # Errors
     ///
@@ -142,11 +141,11 @@ impl Handle {
         self.leveler.core.admission.limit()
     }
 
-    /// Returns how many requests of cost 1 would find a free place now: capacity + limit, less what
-    /// is admitted and not finished. 0 after [`close`](Self::close). Cheap: from atomics.
+    /// Returns how many requests of cost 1 would find a free place now: capacity + limit, less the
+    /// requests admitted and not finished. 0 after [`close`](Self::close). Cheap: from atomics.
     ///
-    /// For those who pull work only when there is room for it. A place may be taken between this
-    /// look and a call; that call is refused.
+    /// For workers that pull work only when there is room. If another call takes the place between
+    /// this look and a call, the call is refused.
     ///
     /// ```
     /// # use tower_load_leveling::LoadLevelLayer;
@@ -172,10 +171,11 @@ impl Handle {
     }
 
     /// Returns a future that resolves when [`room`](Self::room) or [`limit`](Self::limit) may have
-    /// grown since this call, or when the leveler was closed. It may also resolve without that.
+    /// grown since this call, or when the leveler was closed. The future may also resolve without a
+    /// change.
     ///
-    /// Every change after this call counts, whether the future has been polled or not. Calls pay
-    /// nothing for it but the look at a counter while no such future exists.
+    /// Every change after this call counts, whether the future has been polled or not. While no
+    /// such future exists, calls pay only for a look at a counter.
     ///
     /// # Cancel safety
     ///
@@ -189,7 +189,7 @@ impl Handle {
     /// after raising the limit, as many requests as now fit are dispatched. An
     /// [adaptive](crate::Builder::adaptive) limit stays at the value set with this method.
     ///
-    /// A limit above 536 869 887 (2²⁹ − 1025) counts as that.
+    /// A limit above 536 869 887 (2²⁹ − 1025) counts as 536 869 887.
     ///
     /// # Errors
     ///
@@ -205,8 +205,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Returns what the algorithm of an adaptive limit has learned: to be kept across a restart,
-    /// and given to [`Bdp::resume`](crate::limit::Bdp::resume).
+    /// Returns the state learned by the algorithm of an adaptive limit: keep the state across a
+    /// restart, and give it to [`Bdp::resume`](crate::limit::Bdp::resume).
     ///
     /// `None` with a fixed limit, with an algorithm that keeps no state, and before anything is
     /// known.
@@ -227,8 +227,8 @@ impl Handle {
     }
 
     /// Sets the rate of dispatches, as [`Builder::rate`](crate::Builder::rate) does, with immediate
-    /// effect. The burst stays the one of [`Builder::rate_burst`](crate::Builder::rate_burst).
-    /// `None` ends the pace.
+    /// effect. The burst of [`Builder::rate_burst`](crate::Builder::rate_burst) stays. `None` ends
+    /// the pace.
     ///
     /// # Errors
     ///
@@ -272,8 +272,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Sets the capacity, with immediate effect. After lowering the capacity, waiting requests
-    /// stay, and no request is admitted until there is room again. Under
+    /// Sets the capacity, with immediate effect. If the capacity is lowered, waiting requests stay,
+    /// and new requests are admitted only when there is room again. Under
     /// [`Overflow::EvictOldest`](crate::Overflow::EvictOldest) the oldest requests are evicted.
     pub fn set_capacity(&self, capacity: usize) {
         if self.is_enabled() {
@@ -352,8 +352,8 @@ impl Handle {
     /// Removes all waiting requests with [`Reason::Closed`], and returns their number. The leveler
     /// stays open.
     ///
-    /// A request that is just being dispatched is not waiting any more, and is not removed or
-    /// counted, even if it goes back to the queue since its inner is not ready.
+    /// A request in the middle of its dispatch is not removed or counted, even if the request goes
+    /// back to the queue because its inner is not ready.
     #[allow(clippy::must_use_candidate, reason = "the removal is the point, the count is news")]
     pub fn abort_queued(&self) -> usize {
         self.leveler.core.link.remove_all(Reason::Closed)

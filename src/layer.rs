@@ -18,7 +18,7 @@ use crate::{
 /// **this value**: all services made by the layer share them, and so do all clones of the layer.
 ///
 /// One limit therefore holds over all routes, connections and clones, however often `layer` is
-/// called. For two backends make two layers; [`fresh`](Self::fresh) makes an independent one with
+/// called. For two backends make two layers; [`fresh`](Self::fresh) makes an independent layer with
 /// the same settings.
 ///
 /// Neither making a layer nor calling `layer()` needs a runtime: the first call spawns the drain

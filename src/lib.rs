@@ -13,20 +13,20 @@
 //! # Why
 //!
 //! A backend with more work at hand than it can do at once does less, not more. A database with a
-//! single writer spends the time on locks, a connection pool queues out of sight, and by the time a
-//! response comes the caller has gone. This layer keeps the queue where it can be bounded,
-//! ordered, watched and emptied. Bursts wait a little. Requests that cannot be served in time are
-//! refused at once, with a reason and a time to retry. Nothing is lost and nothing hangs.
+//! single writer spends the time on locks. A connection pool queues out of sight, and when the
+//! response comes, the caller has gone. This layer keeps the queue where the queue can be bounded,
+//! ordered, watched and emptied. Bursts wait a little. Requests that would be late are refused at
+//! once, with a reason and a time to retry. Nothing is lost and nothing hangs.
 //!
-//! Leveling trades latency for fewer failures. It helps while (arrival rate − drain rate) × length
-//! of the burst fits into the queue, and the resulting wait is still worth it. Under lasting
+//! Leveling trades latency for fewer failures. Leveling helps while (arrival rate − drain rate) ×
+//! length of the burst fits into the queue, and the resulting wait is still worth it. Under lasting
 //! overload every queue is full, and immediate, cheap refusals matter most.
 //!
 //! # How it differs
 //!
 //! From `load_shed().buffer(n).concurrency_limit(c)`:
 //!
-//! - The queue and the limit belong to the **layer**, so they hold over all routes, connections and
+//! - The queue and the limit belong to the **layer**, and hold over all routes, connections and
 //!   clones. axum calls `Layer::layer` for each route, and for each connection under `axum::serve`;
 //!   a queue made inside `layer()` would be a queue per connection.
 //! - The bound is exact, and 0 is legal. A refusal depends on the queue alone, never on the
@@ -44,8 +44,8 @@
 //! cargo add tower-load-leveling --features grpc   # tonic
 //! ```
 //!
-//! 1. Build one [`LoadLevelLayer`] for each backend, and put clones of it before every service that
-//!    uses the backend. With axum, one `Router::layer` is enough.
+//! 1. Build one [`LoadLevelLayer`] for each backend, and put clones of the layer before every
+//!    service that uses the backend. With axum, one `Router::layer` is enough.
 //! 2. Say how many calls the backend bears at once: [`concurrency`](Builder::concurrency) if you
 //!    know (connections of a pool, writers), and otherwise
 //!    [`adaptive_concurrency`](Builder::adaptive_concurrency).
@@ -129,26 +129,27 @@
 //! - The inner **fails**: the error passes through unwrapped. If `poll_ready` fails, later calls
 //!   get a [`ServiceError`](error::ServiceError).
 //! - The inner **panics**: the panic goes on in the caller, as without the layer, and nowhere else.
-//! - The inner **calls its own leveler**: a free slot serves the nested call. If it would have to
-//!   wait with no bound, it is refused with [`Nested`](error::Reason::Nested), since all outer
-//!   calls may be waiting so. In tasks that the inner spawns, and over a network, nesting is not
-//!   seen: set [`max_wait`](Builder::max_wait).
-//! - A caller has a **scoped `tracing` dispatcher**: the inner's events go there with
+//! - The inner **calls its own leveler**: a free slot serves the nested call. If the nested call
+//!   would have to wait with no bound, it is refused with [`Nested`](error::Reason::Nested): all
+//!   outer calls may be waiting in the same way. Nesting is not seen in tasks spawned by the inner,
+//!   or over a network: set [`max_wait`](Builder::max_wait).
+//! - A caller has a **scoped `tracing` dispatcher**: the inner's events go to the dispatcher with
 //!   [`carry_dispatcher`](Builder::carry_dispatcher), and otherwise, under [`Execution::Spawn`], to
-//!   the global one. Its span is entered either way.
+//!   the global one. The caller's span is entered either way.
 //! - A caller **drops** the future: a waiting request is removed, a running call is dropped. With
-//!   [`Abandon::Finish`] both finish instead. A server drops the future when it sees its client
-//!   leave. Over HTTP/1, hyper sees that only after the whole request body was read: up to its
-//!   budget, `http::ReadAheadLayer` reads the body of a waiting request.
-//! - The **settings** change: [`Handle`] has a method for each that a running leveler can change,
-//!   and [`Handle::apply`] takes all from a file. See [`settings`].
-//! - You **shut down**: [`Handle::close`] refuses new requests and lets the others finish;
+//!   [`Abandon::Finish`] both finish instead. A server drops the future when the client leaves.
+//!   Over HTTP/1, hyper notices only after reading the whole request body: up to its budget,
+//!   `http::ReadAheadLayer` reads the body of a waiting request.
+//! - The **settings** change: [`Handle`] has a method for each setting of a running leveler, and
+//!   [`Handle::apply`] takes all from a file. See [`settings`].
+//! - You **shut down**: [`Handle::close`] refuses new requests and lets admitted ones finish;
 //!   [`Handle::drain`] waits for them, up to a deadline.
 //! - The **runtime** of the drain task ends: waiting requests are answered with
 //!   [`Closed`](error::Reason::Closed). The next call starts a new drain task on its own runtime.
-//! - That runtime lives, but is **not driven** any more, as after
+//! - The runtime of the drain task lives, but is **not driven** any more, as after
 //!   [`block_on`](tokio::runtime::Runtime::block_on): the drain task moves to the runtime of
-//!   another caller. A call that runs there keeps its slot until its caller gives up.
+//!   another caller. A call on a runtime that is not driven keeps its slot until the caller gives
+//!   up.
 //! - **Everything is dropped**: admitted requests finish first.
 //!
 //! The order, the wait limit, the capacity, and priorities and flows under overload:
@@ -159,9 +160,9 @@
 //!
 //! In a [`ServiceBuilder`](tower::ServiceBuilder) the first layer is the outermost.
 //!
-//! - A **timeout** outside bounds wait and service time together, and frees the place when it
-//!   fires. Inside, it bounds the service time alone, and [`max_wait`](Builder::max_wait) bounds
-//!   the wait:
+//! - A **timeout** outside bounds wait and service time together, and frees the place when the
+//!   timeout fires. A timeout inside bounds the service time alone, and
+//!   [`max_wait`](Builder::max_wait) bounds the wait:
 //!
 //!   ```
 //!   # use std::time::Duration;
@@ -178,22 +179,22 @@
 //!       .service(inner());
 //!   # drop((both, running_only));
 //!   ```
-//! - A **retry** goes outside. It then holds no slot while backing off, and can obey
+//! - A **retry** goes outside. A retry outside holds no slot while backing off, and can obey
 //!   [`retry_after`](error::Rejected::retry_after), as `retry::RetryPolicy` of the feature `retry`
 //!   does. A rejected request was never started, so a retry is safe. Inside, a retry keeps its slot
 //!   for all attempts.
 //! - **Tracing** goes outside, to see the wait. Spans are carried through the queue either way.
 //! - **Cheap checks** (authentication, size limits) go outside, to turn requests away before they
 //!   take a place. Expensive checks go inside.
-//! - **Health checks** go beside the layer, on a route without it; or through the layer, as
+//! - **Health checks** go beside the layer, on a route without the layer; or through the layer, as
 //!   [`Class::bypass`].
-//! - Put the layer **before bodies are read**: a request waits as it came, and its body is not
+//! - Put the layer **before bodies are read**: a request waits as it came, and the body is not
 //!   touched. Bodies of waiting requests fill the flow-control window of an HTTP/2 connection: set
 //!   the windows, or read ahead, as [docs/web.md][web] says.
 //!
 //! With [`Overflow::Wait`] the layers outside must pass `poll_ready` through, for the wait to
-//! happen there. A `timeout` layer outside starts at `call`, so it does not bound the wait for a
-//! place; [`max_wait`](Builder::max_wait) does.
+//! happen in `poll_ready`. A `timeout` layer outside starts at `call`, and does not bound the wait
+//! for a place; [`max_wait`](Builder::max_wait) does.
 //!
 //! # Turning errors into responses
 //!
@@ -203,11 +204,11 @@
 //!
 //! In a handler, or in a framework with a response type of its own, `http::Refusal::new(&rejected)`
 //! makes the response. Without the features, use `HandleErrorLayer` in axum. Elsewhere put a
-//! `service_fn` around the stack, which gets the error of each call:
+//! `service_fn` around the stack, and handle the error of each call:
 //! `service.clone().oneshot(request).await.unwrap_or_else(refuse)`.
 //!
-//! If a stack is in the wrong order or lacks a layer, the compiler may say so in the words of
-//! another crate. What it says, and what to write:
+//! If a stack is in the wrong order or lacks a layer, the compiler may report an error in the words
+//! of another crate. The errors, and the remedies:
 //!
 //! - E0277, `the trait bound Infallible: From<Box<dyn Error …>> is not satisfied`, and E0271,
 //!   `expected Infallible, found Box<dyn Error + Send + Sync>`: the stack can fail. Write
@@ -218,16 +219,16 @@
 //! - E0308, `if and else have incompatible types`: the two builders have different classifiers.
 //!   Write `.boxed()` after the classifier, in both branches: see [`classify`].
 //! - E0599, `the method oneshot exists …, but its trait bounds were not satisfied`: the compiler
-//!   does not say which. Write `ServiceExt::<Req>::oneshot(service, request)` with the type of your
-//!   request, and it does.
+//!   does not name the bound. Write `ServiceExt::<Req>::oneshot(service, request)` with the type of
+//!   your request, and the compiler names it.
 //!
 //! # What is not promised
 //!
 //! The defaults with a number, the text of events and errors, the types to which [`Error::source`]
-//! of this crate's errors can be downcast, the `Debug` output, and the `Display` of
-//! [`Stats`] may change in any release. A limit holds per layer value and per
-//! process. A call ends when its future resolves to a response. A body streaming afterwards is not
-//! counted, except with `Builder::hold_until` of the feature `http`.
+//! of this crate's errors can be downcast, the `Debug` output, and the `Display` of [`Stats`] may
+//! change in any release. A limit holds per layer value and per process. A call ends when its
+//! future resolves to a response. A body that streams afterwards is not counted, except with
+//! `Builder::hold_until` of the feature `http`.
 //!
 //! [`Error::source`]: std::error::Error::source
 //! [tuning]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/tuning.md
@@ -235,7 +236,7 @@
 //! [web]: https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/web.md
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// What is pasted from the docs compiles without a warning. Unused values are left to the reader.
+// Code pasted from the docs compiles without a warning. Unused values are left to the reader.
 #![doc(test(attr(deny(warnings), allow(unused))))]
 
 mod builder;

@@ -16,14 +16,14 @@ use crate::{
     sync::atomic::{Ordering::SeqCst, fence},
 };
 
-/// The place for the next call of a service. One value, since every service has it and few use it:
-/// there is one thing to look at when a service is made, cloned and dropped.
+/// The place for the next call of a service. A single value, since every service has a next place
+/// and few use it: making, cloning and dropping a service looks at one value.
 #[derive(Debug, Default)]
 pub(crate) enum NextPlace {
     #[default]
     Unasked,
-    /// Waited for, as an entry in the wait list. In an `Arc` of one owner, since its drop is out of
-    /// line: it is part of the drop of every service.
+    /// Waited for, as an entry in the wait list. In an `Arc` of one owner: the drop of an `Arc` is
+    /// out of line, and every drop of a service includes the drop of this value.
     Awaited(Arc<Waiter<Arc<Core>>>),
     /// Taken by `poll_ready`.
     Reserved(Reserved<Arc<Core>>),

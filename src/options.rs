@@ -7,28 +7,30 @@ use crate::words::{display_words, words};
 #[non_exhaustive]
 pub enum Overflow {
     /// The request is refused at once, with [`Reason::Full`](crate::error::Reason::Full). For
-    /// servers. A worker that takes work from a queue of its own needs [`Wait`](Self::Wait):
-    /// nothing else holds it back.
+    /// servers. A worker with a work queue of its own needs [`Wait`](Self::Wait): nothing else
+    /// holds the worker back.
     #[default]
     Reject,
     /// `poll_ready` waits for a place, and reserves the place until `call` or until the service is
     /// dropped. For clients that can slow down. A `call` without `poll_ready` is still decided at
     /// once.
     ///
-    /// - A service that waits for a place is not admitted yet. [`Stats::waiting_for_place`] counts
-    ///   it, and [`Stats::longest_wait_for_place`] tells for how long the first has waited.
-    /// - [`max_wait`](crate::Builder::max_wait) holds for this wait too, and then again for the
-    ///   wait in the queue. When it is over, `poll_ready` is ready without a place, and `call`
-    ///   answers [`Reason::MaxWait`](crate::error::Reason::MaxWait): an error of `poll_ready` would
-    ///   make tower discard the service. Off any runtime no time can be kept, so with a `max_wait`
-    ///   nobody waits there, unless a [`runtime`](crate::Builder::runtime) was set.
+    /// - A service waiting for a place is not admitted yet. [`Stats::waiting_for_place`] counts
+    ///   such services, and [`Stats::longest_wait_for_place`] tells for how long the first has
+    ///   waited.
+    /// - [`max_wait`](crate::Builder::max_wait) holds for the wait for a place too, and then again
+    ///   for the wait in the queue. After `max_wait`, `poll_ready` is ready without a place, and
+    ///   `call` answers [`Reason::MaxWait`](crate::error::Reason::MaxWait): an error of
+    ///   `poll_ready` would make tower discard the service. Outside of any runtime there are no
+    ///   timers. With a `max_wait` nobody waits there, unless a
+    ///   [`runtime`](crate::Builder::runtime) was set.
     /// - Places are given in the order of waiting. The [class](crate::Class) of a request is known
-    ///   in `call`, so priorities and flows order only the requests that have a place. A consumer
-    ///   whose requests have priorities takes a [`capacity`](crate::Builder::capacity) of at least
-    ///   as many as it has in hand, or pulls by [`Handle::room`](crate::Handle::room).
-    /// - A ready service keeps its place until it is called or dropped
-    ///   ([`Stats::reserved`]). Receive the next piece of work first, and then wait with `ready()`:
-    ///   the other way round idle workers hold the places.
+    ///   in `call`, so priorities and flows order only the requests with a place. A consumer of
+    ///   requests with priorities takes a [`capacity`](crate::Builder::capacity) of at least the
+    ///   number of requests in hand, or pulls by [`Handle::room`](crate::Handle::room).
+    /// - A ready service keeps its place until it is called or dropped ([`Stats::reserved`]).
+    ///   Receive the next piece of work first, and then wait with `ready()`: the other way round
+    ///   idle workers hold the places.
     ///
     /// [`Stats::waiting_for_place`]: crate::Stats::waiting_for_place
     /// [`Stats::longest_wait_for_place`]: crate::Stats::longest_wait_for_place
@@ -37,8 +39,8 @@ pub enum Overflow {
     /// `poll_ready` does not know the coming request and waits for one place. A request of a higher
     /// [cost](crate::Class::cost) may still be refused, and a request that
     /// [bypasses](crate::Class::bypass) the queue has waited for a place without needing one. The
-    /// waiting requests of a flow at its [limit](crate::Builder::flow_limit) can hold all places,
-    /// and then every caller waits.
+    /// waiting requests of a flow at its [limit](crate::Builder::flow_limit) can hold all places.
+    /// Then every caller waits.
     Wait,
     /// The request is admitted, and the oldest waiting request is removed with
     /// [`Reason::Evicted`](crate::error::Reason::Evicted). If none waits, the new request is
@@ -68,9 +70,9 @@ pub enum Order {
 #[non_exhaustive]
 pub enum Abandon {
     /// The work is dropped too: a waiting request never reaches the inner, and the future of a
-    /// running call is dropped. Work that a drop does not stop, such as `spawn_blocking`, goes on
-    /// beyond its slot: use `Finish` for it. A call that need not wait may already have finished
-    /// when `call` returns: see [`Execution::Spawn`].
+    /// running call is dropped. Work not stopped by a drop, such as `spawn_blocking`, goes on
+    /// beyond its slot: use `Finish` for such work. If a call need not wait, it may already have
+    /// finished when `call` returns: see [`Execution::Spawn`].
     #[default]
     Cancel,
     /// The work continues. For work that must not stop half way, and for fire-and-forget.
@@ -86,8 +88,8 @@ pub enum Execution {
     ///
     /// One direct call in sixteen is measured. While at least a quarter of the calls are ready at
     /// the first poll, and first polls take no more than 10 µs on average, direct calls are polled
-    /// once in [`LoadLevel::call`](crate::LoadLevel), and become a task only if not ready. For such
-    /// calls:
+    /// once in [`LoadLevel::call`](crate::LoadLevel). If not ready, the call becomes a task. For
+    /// calls polled in `call`:
     ///
     /// - The first poll runs in the task of the caller, and sees the caller's task-locals.
     /// - Of several calls made together, the first polls run one after the other.

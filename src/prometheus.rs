@@ -1,8 +1,8 @@
 //! The metrics of levelers as text for Prometheus (feature `prometheus`).
 //!
-//! Serve [`render`] under `/metrics`, on a port that only your monitoring reaches: the text says
-//! how loaded you are. `docs/watching.md` has every metric, and what to ask of it. No dependency,
-//! and nothing on the path of a call: a scrape takes a snapshot of each leveler.
+//! Serve [`render`] under `/metrics`, on a port for your monitoring only: the text tells your load.
+//! `docs/watching.md` explains every metric, with queries. No dependency, and no work in a call: a
+//! scrape takes a snapshot of each leveler.
 //!
 //! ```
 //! use tower_load_leveling::{LoadLevelLayer, prometheus};
@@ -30,8 +30,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Returns the metrics of levelers in the text format of Prometheus, version 0.0.4.
 ///
 /// The label `leveler` is the [name](crate::Builder::name). Of several levelers with one name, the
-/// second of the list is `name#2`; a `warn` event says so once. Several handles of one leveler
-/// count as one.
+/// second of the list is `name#2`; a `warn` event reports the first clash. Several handles of one
+/// leveler count as one.
 #[must_use]
 pub fn render(handles: &[Handle]) -> String {
     let mut names = Names::default();
@@ -118,8 +118,9 @@ impl Text {
     }
 }
 
-/// The upper bounds of the buckets of the histograms. From 5 ms to 10 s those of the semantic
-/// conventions of OpenTelemetry for the durations of HTTP; below them two for fast services.
+/// The upper bounds of the buckets of the histograms. From 5 ms to 10 s the bounds are from the
+/// semantic conventions of OpenTelemetry for the durations of HTTP; two smaller bounds serve fast
+/// services.
 const BOUNDS: [Duration; 16] = [
     Duration::from_millis(1),
     Duration::from_micros(2500),

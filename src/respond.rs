@@ -1,15 +1,15 @@
-//! When a call completes, and what the caller gets as the response.
+//! The moment at which a call completes, and the response for the caller.
 //!
 //! The third type parameter of [`LoadLevelLayer`](crate::LoadLevelLayer),
-//! [`LoadLevel`](crate::LoadLevel) and [`Builder`](crate::Builder) is a [`TrackCompletion`]. A type
-//! that names the service leaves it out if the builder sets neither `hold_until` nor
-//! `server_timing`.
+//! [`LoadLevel`](crate::LoadLevel) and [`Builder`](crate::Builder) is a [`TrackCompletion`]. If the
+//! builder sets neither `hold_until` nor `server_timing`, the name of a service type omits the
+//! third parameter.
 
 pub(crate) use self::sealed::{Call, Kept, Sealed};
 
 /// Passes the responses of the inner service on to callers. Made by the builder, and sealed.
 ///
-/// The name is that of tower's trait for the same: `tower::load::TrackCompletion`.
+/// Named after tower's trait for the same purpose: `tower::load::TrackCompletion`.
 #[diagnostic::on_unimplemented(
     message = "a leveler with `hold_until` or `server_timing` cannot pass on responses of the \
                type `{T}`",
@@ -24,13 +24,12 @@ pub trait TrackCompletion<T>: Sealed {
     /// The response type of the layer, for an inner response of type `T`.
     type Response;
 
-    /// Passes a response on. The call's slot becomes free on return, unless it is kept.
+    /// Passes a response on. The call's slot becomes free on return, unless kept.
     #[doc(hidden)]
     fn track_completion(&self, response: T, call: &dyn Call) -> Self::Response;
 }
 
-/// The default [`TrackCompletion`]: a call completes with its response, which is passed on
-/// unchanged.
+/// The default [`TrackCompletion`]: a call completes with its response, passed on unchanged.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct CompleteOnResponse;
@@ -57,23 +56,23 @@ mod sealed {
     #[cfg(feature = "http")]
     use crate::{http::body_limits::BodyLimits, leveler::nesting::LevelerId};
 
-    /// A call that has returned.
+    /// A call whose inner future has returned.
     #[allow(unnameable_types, reason = "for this crate alone")]
     pub trait Call {
         /// Returns the time from admission to dispatch.
         fn waited(&self) -> Duration;
-        /// Returns whether to keep the slot until the end of the response body, if the request's
-        /// class said.
+        /// Returns the request class's choice of whether to keep the slot until the end of the
+        /// response body, if the class has one.
         #[cfg(feature = "http")]
         fn holds_body(&self) -> Option<bool>;
         /// Keeps the call's slot until the returned value is dropped.
         fn keep(&self) -> Box<dyn Kept>;
     }
 
-    /// The slot of a call that has returned.
+    /// The slot of a call whose inner future has returned.
     #[allow(unnameable_types, reason = "for this crate alone")]
     pub trait Kept: Send + Sync {
-        /// Returns the leveler among those of nested calls.
+        /// Returns the id of the leveler, for the detection of nested calls.
         #[cfg(feature = "http")]
         fn id(&self) -> Option<LevelerId>;
         /// Returns the name of the leveler.

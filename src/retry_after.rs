@@ -1,5 +1,5 @@
-//! The time after which to retry. Computed on demand: every refusal has one, and few callers read
-//! it.
+//! The time after which to retry. Computed on demand: every refusal has a time, and few callers
+//! read it.
 
 use std::{fmt, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::rng::mix;
 pub(crate) enum Estimate {
     Unknown,
     Seconds(f32),
-    /// A time given by the user, which is returned as given.
+    /// A time given by the user, returned unchanged.
     Exact {
         seconds: u32,
         nanos: u32,

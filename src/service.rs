@@ -65,9 +65,9 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 ///
 /// By default `poll_ready` is always ready and reserves nothing, and `call` needs no `poll_ready`:
 /// `call` decides at once whether the request is admitted, and the future says so. Only with
-/// [`Overflow::Wait`] does `poll_ready` wait for a place. Once `S` has died, which is when its
-/// `poll_ready` has failed, `poll_ready` of all its services fails too, for tower's `Balance` and
-/// `Reconnect` to discard them.
+/// [`Overflow::Wait`] does `poll_ready` wait for a place. If the `poll_ready` of `S` fails, `S` is
+/// dead, and `poll_ready` of all services around `S` fails too, for tower's `Balance` and
+/// `Reconnect` to discard the services.
 ///
 /// # Errors
 ///
@@ -86,7 +86,7 @@ type Call<S, Req, H> = ResponseFuture<<S as Service<Req>>::Future, Answer<S, Req
 /// call drops the inner's future. With [`Abandon::Finish`](crate::Abandon::Finish) the work is done
 /// all the same.
 pub struct LoadLevel<S, Q = Unclassified, R = ByResult, H = CompleteOnResponse> {
-    // Dropped first: what the last service holds is given back before the leveler closes.
+    // Dropped first: the last service gives back its place before the leveler closes.
     /// The place for the next call, under `Overflow::Wait`.
     next_place: NextPlace,
     inner: Arc<Inner<S, Responder<R, H>>>,
@@ -105,7 +105,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         &self.inner.core
     }
 
-    /// Returns the handle of the leveler behind this service, which is that of its layer.
+    /// Returns the handle of the leveler behind this service, the same as the layer's.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.front.leveler))
@@ -166,7 +166,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             |why, arrival: &Arrival, request| Err(NotSent::Refused(why, arrival.rank, request));
         let is_drained = ensure_drained(&self.inner.core).is_ok();
         if !is_drained && tokio::runtime::Handle::try_current().is_ok() {
-            // A runtime that shuts down: the first poll would find no other.
+            // A runtime in shutdown: the first poll would find no other runtime.
             return refuse(Refusal::NoRuntime, &arrival, request);
         }
         if !is_drained
@@ -260,7 +260,8 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         if execution == Execution::Spawn && !core.runtime.can_spawn() {
             return Err(NotRun { context, request, slot });
         }
-        // The clock is read before the inner is called: the service time includes its `call`.
+        // The clock is read before the inner is called: the service time includes the inner's
+        // `call`.
         let start = Start::at_once(arrival);
         let prepare = self.front.request_classifier.prepare();
         let prepared = Prepared { request, prepare, waited: Duration::ZERO };
@@ -341,7 +342,7 @@ where
                 future
             }
             Err(NotSent::Refused(why, rank, request)) => {
-                // Its drop may panic, and the future would be leaked.
+                // Dropped before the future is made: a panic of the drop would leak the future.
                 drop(request);
                 self.streak.add(why, &self.inner.core);
                 ResponseFuture::failed(self.inner.core.refuse(why, rank).into())

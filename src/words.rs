@@ -6,8 +6,8 @@ macro_rules! words {
         impl $type {
             const WORDS: &'static [&'static str] = &[$($word),+];
 
-            /// Returns the word for this value: the word in settings, logs and metrics, which
-            /// `FromStr` reads.
+            /// Returns the word for this value in settings, logs and metrics. `FromStr` reads the
+            /// same word.
             #[must_use]
             pub fn as_str(&self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }
