@@ -24,7 +24,7 @@ use crate::{
 
 /// The queue, the limit and the expiry of a leveler, without a clock, a runtime or a lock.
 ///
-/// The caller brings the time and the inner service. Each arrival of a request is told by
+/// The caller brings the time and the inner service. Report each arrival of a request by
 /// [`arrive`](Self::arrive), each end of a call by [`finish`](Self::finish), and the time by
 /// [`tick`](Self::tick). After each of the three, take the consequences from the model: first the
 /// removed requests, by [`remove`](Self::remove) until `None`, and then the started ones, by
@@ -80,7 +80,7 @@ pub struct Model {
     /// The mean service time in seconds, and the mean of each priority.
     service: Option<f64>,
     services: [Option<f64>; Priority::ALL.len()],
-    /// When the next call may start while the limit is below 1.
+    /// The earliest time for the next call while the limit is below 1.
     due: Option<Instant>,
 }
 
@@ -252,7 +252,7 @@ impl Model {
         }
     }
 
-    /// Tells the limit algorithm the time. The layer does so every 10 ms while calls run or wait.
+    /// Tells the limit algorithm the time. The layer ticks every 10 ms while calls run or wait.
     pub fn tick(&mut self, now: Instant) {
         let queued = match self.flow_limit {
             None => self.queued(),

@@ -6,7 +6,7 @@
 //!
 //! - [`Rejected`]: the layer refused or removed the request *before* the inner service saw it.
 //!   Nothing was started; a retry is safe.
-//! - [`ServiceError`]: the inner service has died, or the runtime of the call has.
+//! - [`ServiceError`]: the inner service has died, or the runtime of the call has ended.
 //!
 //! [`Refused`] is the error of [`LoadLevel::try_call`](crate::LoadLevel::try_call) and hands the
 //! request back. [`BuildError`] names an invalid setting of the [`Builder`](crate::Builder), and
@@ -70,15 +70,15 @@ impl Rejected {
         Self { reason, retry_after, waited, queued: 0, limit: 0, over_share: false }
     }
 
-    /// Sets the time after which a retry makes sense. [`retry_after`](Self::retry_after) returns it
-    /// as set, without spread or upper bound. Default is unknown.
+    /// Sets the time after which a retry makes sense. [`retry_after`](Self::retry_after) returns
+    /// exactly this time, without spread or upper bound. Default is unknown.
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
         self.retry_after = RetryAfter::exactly(after);
         self
     }
 
-    /// Sets the time that the request waited. Default is zero.
+    /// Sets the wait of the request. Default is zero.
     #[must_use]
     pub fn with_waited(mut self, waited: Duration) -> Self {
         self.waited = waited;
@@ -115,10 +115,10 @@ impl Rejected {
     /// Returns the time after which a retry makes sense: the time until the present queue has
     /// drained.
     ///
-    /// The drain time comes from the recent rate of finished calls. Until a rate is known, it comes
-    /// from the limit and the mean time for which calls keep their slots. The result is spread by
-    /// ±20 %, to keep rejected callers from returning all together. The upper bound is a minute. If
-    /// the priority is cut off, the lower bound is about a second.
+    /// The drain time comes from the recent rate of finished calls. Until a rate is known, the
+    /// limit and the mean time for which calls keep their slots give the drain time. The result is
+    /// spread by ±20 %, to keep rejected callers from returning all together. The upper bound is a
+    /// minute. If the priority is cut off, the lower bound is about a second.
     ///
     /// Returns `None` until a call has finished, and if a retry is pointless: for
     /// [`Reason::Closed`], for [`Reason::NoRuntime`], and for [`Reason::WouldMissDeadline`] with a
@@ -128,7 +128,7 @@ impl Rejected {
         self.retry_after.get()
     }
 
-    /// Returns the time that the request waited; zero if it was refused on arrival.
+    /// Returns the wait of the request; zero if the request was refused on arrival.
     #[must_use]
     pub fn waited(&self) -> Duration {
         self.waited
@@ -221,12 +221,12 @@ impl<Req> Error for Refused<Req> {
     }
 }
 
-/// The error of a call if the inner service has died, or the runtime of the call has.
+/// The error of a call if the inner service has died, or the runtime of the call has ended.
 ///
-/// The first request that meets a failing `poll_ready` gets the inner's own error. Every later
-/// request through the same service gets a `ServiceError`, with the text of the inner's error as
-/// the [`source`](Error::source). Unlike [`Rejected`], a `ServiceError` promises nothing about
-/// retries: a call cut short by the end of its runtime had been started.
+/// The first request to meet a failing `poll_ready` gets the inner's own error. Every later request
+/// through the same service gets a `ServiceError`, with the text of the inner's error as the
+/// [`source`](Error::source). Unlike [`Rejected`], a `ServiceError` promises nothing about retries:
+/// a call cut short by the end of its runtime had been started.
 #[derive(Clone, Debug)]
 pub struct ServiceError {
     cause: Cause,
@@ -258,7 +258,7 @@ impl Error for ServiceError {
     }
 }
 
-/// The text of the inner's fatal error. The error itself went to the request that met it.
+/// The text of the inner's fatal error. The error itself went to the request that met the error.
 #[derive(Clone)]
 struct Cause(Arc<str>);
 

@@ -23,7 +23,7 @@ impl ParseError {
         &self.word
     }
 
-    /// Returns the words that would have been understood.
+    /// Returns the allowed words.
     #[must_use]
     pub fn allowed(&self) -> &'static [&'static str] {
         self.allowed

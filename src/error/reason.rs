@@ -4,8 +4,8 @@ use crate::words::words;
 
 /// The reason why a request was refused on arrival or removed from the queue.
 ///
-/// `Display` prints a sentence for logs and responses; [`as_str`](Self::as_str) returns a word for
-/// fields, which `FromStr` reads. Later releases may add reasons.
+/// `Display` prints a sentence for logs and responses. [`as_str`](Self::as_str) returns a word for
+/// fields, and `FromStr` reads the word. Later releases may add reasons.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
@@ -36,14 +36,14 @@ pub enum Reason {
     Closed,
     /// No Tokio runtime was running to spawn the drain task on.
     NoRuntime,
-    /// The call was made by the inner service, on behalf of a call of the same leveler, and would
-    /// have had to wait with no bound. The outer call holds a slot meanwhile: if all slots are held
-    /// so, none of the calls ever ends.
+    /// The inner service made the call on behalf of a call of the same leveler, and the nested call
+    /// would have had to wait with no bound. The outer call holds a slot meanwhile: if outer calls
+    /// hold all slots, no call ever ends.
     ///
-    /// With [`Builder::max_wait`](crate::Builder::max_wait) or a
-    /// [deadline](crate::Class::deadline) a nested call waits like any other. Nesting is seen in
-    /// the task of the outer call, and through other levelers. Elsewhere, as in a task that the
-    /// inner spawns or over a network, it is not: set `max_wait` there.
+    /// With [`Builder::max_wait`](crate::Builder::max_wait) or a [deadline](crate::Class::deadline)
+    /// a nested call waits like any other. Nesting is seen in the task of the outer call, and
+    /// through other levelers. Nesting is not seen elsewhere, as in a task spawned by the inner or
+    /// over a network: set `max_wait` there.
     Nested,
 }
 

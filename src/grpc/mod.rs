@@ -19,8 +19,8 @@
 //!
 //! **Set the windows of HTTP/2**: a connection window of at least streams × stream window. With the
 //! defaults, messages of waiting calls fill the window of their connection, and running calls get
-//! no more of their own. An [`http::ReadAheadLayer`](crate::http::ReadAheadLayer) outside cures
-//! calls with messages within its budget.
+//! no more messages. An [`http::ReadAheadLayer`](crate::http::ReadAheadLayer) outside helps calls
+//! with messages within its budget.
 //!
 //! ```
 //! use std::time::Duration;

@@ -13,15 +13,15 @@ use crate::{
 /// Reads the deadline of a request from `grpc-timeout`: a [`ClassifyRequest`].
 ///
 /// The time counts from arrival and includes the wait. As in the gRPC protocol, the value is up to
-/// eight digits and a unit, `H`, `M`, `S`, `m`, `u` or `n`. Clients send zero if their own deadline
-/// has passed, so zero is a deadline that has passed. A malformed value is ignored, with an event
-/// at `debug`. Without a valid value, [`by_default`](Self::by_default) applies.
+/// eight digits and a unit, `H`, `M`, `S`, `m`, `u` or `n`. Clients with a passed deadline send
+/// zero, so zero is a passed deadline. A malformed value is ignored, with an event at `debug`.
+/// Without a valid value, [`by_default`](Self::by_default) applies.
 ///
 /// A tonic server enforces `grpc-timeout` itself, outside of all layers, and drops the call at the
 /// deadline. Requests that waited in vain are then mostly
 /// [`cancelled`](crate::stats::Stats::cancelled) in the stats instead of removed for their
-/// deadline. With a tonic server, this classifier adds two things: no call is started that would be
-/// late, and the default.
+/// deadline. With a tonic server, this classifier adds two things: late calls are not started, and
+/// there is a default.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TimeoutDeadline {
     limits: TimeLimits,

@@ -53,7 +53,8 @@ pub(crate) use self::sealed::Sealed;
 /// [`RejectionLayer`](super::RejectionLayer).
 ///
 /// The service never fails. If the inner `poll_ready` fails, the next call is answered with the
-/// response to this error. A rejection is found anywhere in the chain of sources of an error.
+/// response to the error of `poll_ready`. A rejection is found anywhere in the chain of sources of
+/// an error.
 ///
 /// # Cancel safety
 ///

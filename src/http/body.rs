@@ -1,4 +1,4 @@
-//! A response body that holds the slot of its call.
+//! A response body with the slot of its call.
 
 use std::{
     fmt,
@@ -51,35 +51,35 @@ pin_project! {
 
 /// State shared with the watch, which drops a body beyond its limits.
 ///
-/// The methods of the body run under the lock. Its drop, the end of the call and the waker of the
-/// reader are for outside.
+/// The methods of the body run under the lock. The body's drop, the end of the call and the waker
+/// of the reader run outside of the lock.
 struct Held<B> {
     /// `None` after the end.
     body: Option<Pin<Box<B>>>,
     slot: Option<Box<dyn Kept>>,
-    /// Whether any frame has been asked for.
+    /// Set once the reader has asked for a frame.
     is_begun: bool,
-    /// The number of bytes still to come, if known. A reader that has all of them need not ask for
-    /// the end: hyper does not.
+    /// The number of bytes still to come, if known. A reader with all bytes need not ask for the
+    /// end: hyper does not.
     left: Option<u64>,
     /// The watch, if the body has limits.
     watch: Option<Watch>,
     /// The limit for which the body was dropped, until the reader is told.
     cut: Option<Cut>,
-    /// For calls that the body makes while it is polled.
+    /// The nesting of calls made by the body while polled.
     nesting: Option<Nesting>,
 }
 
 /// The part of a body in the chain of nested calls. A body that calls its own leveler holds a slot
-/// while it waits for another, as the inner's future does.
+/// while waiting for another slot, as the inner's future does.
 struct Nesting {
     leveler: LevelerId,
-    /// Made at the first poll, which may be within the body of another leveler.
+    /// Made at the first poll, possibly within the body of another leveler.
     lineage: Option<Lineage>,
 }
 
-/// The parts that a poll takes out of the lock: all at the end of the body, and the slot alone to
-/// judge trailers. Dropped in this order: the slot is released after the work has ended.
+/// The parts to take out of the lock after a poll: all at the end of the body, and the slot alone
+/// to judge trailers. Dropped in this order: the slot is released after the work has ended.
 struct Taken<B> {
     _body: Option<Pin<Box<B>>>,
     slot: Option<Box<dyn Kept>>,
@@ -168,11 +168,11 @@ async fn watch<B>(
         };
         let name = slot.as_ref().and_then(|slot| slot.leveler());
         tracing::warn!(name, why = %cut.error(), "response body dropped");
-        // Outside of the lock, since this is user code. The slot is released after the work has
+        // Outside of the lock, since the drop is user code. The slot is released after the work has
         // ended.
         drop(body);
         drop(slot);
-        // A reader that waits for data has to be told, too.
+        // Also tell a reader that waits for data.
         reader.wake_by_ref();
         return;
     }
@@ -216,8 +216,8 @@ fn poll_held<B: Body<Error: Into<BoxError>>>(
 }
 
 impl<B: Body> Held<B> {
-    /// Polls for a frame. With it comes whether the body has ended, and what is taken out of the
-    /// lock.
+    /// Polls for a frame. Returns the frame, whether the body has ended, and the parts for outside
+    /// of the lock.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<(FrameOf<B>, bool, Taken<B>)> {
         let nothing = Taken { _body: None, slot: None, _watch: None };
         let Some(body) = self.body.as_mut() else { return Poll::Ready((None, true, nothing)) };
@@ -264,8 +264,8 @@ impl<B: Body> Held<B> {
 }
 
 impl<B> Held<B> {
-    /// Records that the body was abandoned half way. A reader that never began had no use for a
-    /// body, as with `HEAD`.
+    /// Records a body abandoned half way. A reader that never began had no use for a body, as with
+    /// `HEAD`.
     fn break_off(&mut self) {
         let is_half_way = self.is_begun && self.left != Some(0);
         if let Some(slot) = self.slot.as_mut().filter(|_| is_half_way) {

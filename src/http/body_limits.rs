@@ -1,4 +1,4 @@
-//! The limits of a body that keeps a slot. Pure.
+//! The limits of a body with a slot. Pure.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -56,11 +56,11 @@ impl BodyLimits {
         is_zero(self.time).then(|| error("body_time", "0ns"))
     }
 
-    /// Returns the earliest time at which a limit can be exceeded. `None` if never.
+    /// Returns the earliest time at which the body can exceed a limit. `None` if never.
     ///
     /// # Errors
     ///
-    /// The limit that is exceeded.
+    /// The exceeded limit.
     pub(super) fn check(&self, progress: &Progress, now: Instant) -> Result<Option<Instant>, Cut> {
         let pace = match (self.rate, self.idle) {
             (Some(rate), idle) => {
@@ -95,13 +95,13 @@ impl Progress {
         Self { opened: now, unread_since: Some(now), unread: Duration::ZERO, taken: 0 }
     }
 
-    /// Takes note that the reader asks for data.
+    /// Takes note of a reader asking for data.
     pub(super) fn on_asked(&mut self, now: Instant) {
         self.unread = self.unread_until(now);
         self.unread_since = None;
     }
 
-    /// Takes note of data that is ready, or of `bytes` handed to the reader.
+    /// Takes note of ready data, or of `bytes` handed to the reader.
     pub(super) fn on_data(&mut self, bytes: u64, now: Instant) {
         self.taken = self.taken.saturating_add(bytes);
         self.unread_since.get_or_insert(now);
@@ -140,21 +140,21 @@ macro_rules! body_error {
 }
 
 body_error!(
-    /// The error of a response body dropped because nobody read it for as long as
+    /// The error of a response body dropped because nobody read the body for as long as
     /// [`Builder::body_idle`](crate::Builder::body_idle) allows.
     BodyIdle,
     "response body was left unread for too long"
 );
 
 body_error!(
-    /// The error of a response body dropped because its reader was slower than
+    /// The error of a response body dropped because the reader was slower than
     /// [`Builder::body_rate`](crate::Builder::body_rate) allows.
     BodyTooSlow,
     "response body was read too slowly"
 );
 
 body_error!(
-    /// The error of a response body dropped because it took longer than
+    /// The error of a response body dropped because the body took longer than
     /// [`Builder::body_time`](crate::Builder::body_time) allows.
     BodyTooLong,
     "response body took too long"
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn an_honest_reader_passes_though_buffers_show_its_progress_in_bursts_only() {
-        // A socket is written to again when a third of its buffer is free.
+        // The kernel asks for more data once a third of the buffer of a socket is free.
         for pieces in [1, 4, 13, 26] {
             assert_eq!(read(rate(64 * KIB), 2560 * KIB, 64 * KIB, pieces), None);
             assert_eq!(read(rate(64 * KIB), 2560 * KIB, 256 * KIB, pieces), None);

@@ -12,8 +12,8 @@ impl<Q, R, H> Builder<Q, R, H> {
     /// Puts the wait of each request into the request's extensions before dispatch, as
     /// [`Waited`](crate::http::Waited).
     ///
-    /// Set the request classifier first: it cannot be set any more after this method. Default is
-    /// not to record the wait.
+    /// Set the request classifier first: this method fixes the classifier. Default is not to record
+    /// the wait.
     pub fn record_wait(self) -> Builder<RecordWait<Q>, R, H> {
         let Self { config, requests, responder } = self;
         Builder { config, requests: RecordWait(requests), responder }
@@ -53,14 +53,14 @@ impl<Q, R, H> Builder<Q, R, H> {
 }
 
 impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
-    /// Sets how long a body that keeps a slot may lie unread. After this time the body is dropped,
-    /// and a reader that comes back gets the error [`BodyIdle`](crate::http::BodyIdle).
+    /// Sets how long a body with a slot may lie unread. After this time the body is dropped, and a
+    /// returning reader gets the error [`BodyIdle`](crate::http::BodyIdle).
     ///
-    /// A body is unread while it has data that nobody asks for. A slow body with a reader waiting
-    /// for data is not unread. Over HTTP/1, hyper asks again when a third of the send buffer of the
-    /// socket is free: on Linux up to 1.3 MB, or 20 s at 64 KiB/s. So a short time cuts honest slow
-    /// readers. With [`body_rate`](Self::body_rate) they pass: `idle` is then the time for which a
-    /// body may fall behind the rate.
+    /// A body is unread while it has data and nobody asks for the data. A slow body is not unread
+    /// while a reader waits for data. Over HTTP/1, hyper asks again when a third of the send buffer
+    /// of the socket is free: on Linux up to 1.3 MB, or 20 s at 64 KiB/s. A short time therefore
+    /// cuts honest slow readers. With [`body_rate`](Self::body_rate) honest slow readers pass:
+    /// `idle` is then the time for which a body may fall behind the rate.
     ///
     /// Needs a runtime with timers enabled. An unread body is found within twice the time. Default
     /// is no limit: a client that never reads keeps its slot.
@@ -68,17 +68,17 @@ impl<Q, R, H> Builder<Q, R, HoldBody<H>> {
         self.map_limits(|limits| limits.idle = Some(idle))
     }
 
-    /// Sets the rate at which a body that keeps a slot has to be read, on average. A slower body is
-    /// dropped, and the reader gets the error [`BodyTooSlow`](crate::http::BodyTooSlow).
+    /// Sets the average rate at which a body with a slot has to be read. A slower body is dropped,
+    /// and the reader gets the error [`BodyTooSlow`](crate::http::BodyTooSlow).
     ///
     /// A body is dropped once its data has lain unread, in all, for longer than grace + bytes taken
     /// ÷ rate. The grace is the time of [`body_idle`](Self::body_idle), or 5 s. Time without data
-    /// does not count, as between server-sent events. Bytes count when hyper takes them. So a
-    /// reader that stops is found after the grace, and the time for the bytes in the buffers of the
-    /// connection: over HTTP/1 several MB on Linux, over HTTP/2 the window of the stream.
+    /// does not count, as between server-sent events. Bytes count when hyper takes them. If a
+    /// reader stops, the layer notices after the grace and the time for the bytes in the buffers of
+    /// the connection: over HTTP/1 several MB on Linux, over HTTP/2 the window of the stream.
     ///
-    /// Needs a runtime with timers enabled. Default is no such limit: a client that takes a byte
-    /// now and then keeps its slot.
+    /// Needs a runtime with timers enabled. Default is no rate: a client that takes a byte now and
+    /// then keeps its slot.
     pub fn body_rate(self, bytes_per_second: u64) -> Self {
         self.map_limits(|limits| limits.rate = Some(bytes_per_second))
     }

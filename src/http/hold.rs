@@ -33,7 +33,7 @@ display_words!(Hold);
 #[derive(Clone, Copy, Debug)]
 pub struct HoldBody<H> {
     pub(crate) inner: H,
-    /// `None` if a later `hold_until` has replaced this one.
+    /// `None` if a later `hold_until` has replaced this value.
     pub(crate) hold: Option<Hold>,
     pub(crate) limits: BodyLimits,
 }
@@ -59,7 +59,7 @@ where
         let length = response.headers().get(CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let holds = self.hold.is_some_and(|hold| {
-            // What the class says takes precedence.
+            // The choice of the class takes precedence.
             call.holds_body().unwrap_or(hold == Hold::BodyEnd)
         });
         response.map(|body| match holds && !body.is_end_stream() {

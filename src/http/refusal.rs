@@ -16,7 +16,8 @@ use crate::{
 /// A rejection on its way to the client: the status, the time after which to retry, and the text.
 ///
 /// Given to the closure of [`RejectionLayer::body`](super::RejectionLayer::body). Without the
-/// layer, in a handler or another framework, [`new`](Self::new) makes one from a [`Rejected`]:
+/// layer, in a handler or another framework, [`new`](Self::new) makes a refusal from a
+/// [`Rejected`]:
 ///
 /// ```
 /// use http::{Response, StatusCode};
@@ -42,7 +43,7 @@ use crate::{
 pub struct Refusal<'a> {
     rejected: &'a Rejected,
     status: StatusCode,
-    /// In seconds, as the header says.
+    /// In seconds, as in the header.
     retry_after: u64,
     tells_reason: bool,
     reason_header: Option<&'a HeaderName>,
@@ -125,7 +126,7 @@ impl<'a> Refusal<'a> {
     pub fn problem_json(&self, instance: Option<&str>) -> Response<String> {
         let title = self.status.canonical_reason().unwrap_or("Rejected");
         let (status, detail, after) = (self.status.as_u16(), self.detail(), self.retry_after);
-        // No text has a character that JSON would escape, but the instance.
+        // Only the instance can have a character to escape in JSON.
         let mut problem = format!(
             concat!(
                 r#"{{"type":"about:blank","title":"{title}","status":{status},"#,
@@ -187,7 +188,7 @@ impl<'a> Refusal<'a> {
     }
 }
 
-/// Returns a text as it stands within quotes in JSON (RFC 8259).
+/// Returns a text escaped for use within quotes in JSON (RFC 8259).
 fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -203,7 +204,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// Returns whole seconds, at least 1. Rounds up or down at random, in proportion to the fraction:
-/// many callers told the same second would all return in it.
+/// many callers told the same second would all return within that second.
 fn retry_after(rejected: &Rejected) -> u64 {
     static DRAWS: AtomicU64 = AtomicU64::new(0);
     let draw = || mix(DRAWS.fetch_add(1, Relaxed)) as f64 / u64::MAX as f64;

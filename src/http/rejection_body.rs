@@ -48,7 +48,7 @@ impl<B> RejectionBody<B> {
         Self { kind: Kind::Inner { body } }
     }
 
-    /// Returns a body of another type than the inner's, in a box.
+    /// Returns a body of any type, in a box.
     ///
     /// For responses of layers outside. A `String` is a body too.
     #[must_use]

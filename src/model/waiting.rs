@@ -27,7 +27,7 @@ pub(super) struct Waiting {
     flows: HashMap<(Priority, u64), usize>,
     /// The removed requests, until `take_removed`.
     removed: VecDeque<(u64, Reason)>,
-    /// The places of all that were removed.
+    /// The places of all removed requests.
     gone: Gone,
 }
 
@@ -71,7 +71,7 @@ impl Waiting {
         self.queue.set_flow_limit(limit);
     }
 
-    /// Takes back the right of a call that has ended, to run in its flow.
+    /// Takes back an ended call's right to run in its flow.
     pub(super) fn give_back(&mut self, right: FlowRight) {
         self.queue.give_back(right);
     }
@@ -137,7 +137,7 @@ impl Waiting {
                 let mut upper = levels[..=index].iter().enumerate();
                 upper.any(|(at, level)| {
                     let LongestFlow { share, is_held, .. } = level.longest;
-                    // Each for the weight of its flow.
+                    // The lengths are compared in proportion to the weights of the flows.
                     let (own, share) = (own as u64, u64::from(share));
                     (at == index || is_held)
                         && own * share < level.surely_longest * u64::from(rank.share)
@@ -161,8 +161,8 @@ impl Waiting {
         self.removed.pop_front()
     }
 
-    /// The number of requests that wait, and not since their flow is held, as the layer counts
-    /// them: by their weight.
+    /// The number of waiting requests, without those that wait because their flow is held. Counted
+    /// by weight, as in the layer.
     pub(super) fn eligible(&mut self) -> usize {
         let held: u64 = match self.queue.summaries(&self.gone) {
             Some(levels) => levels.iter().map(|level| level.held).sum(),

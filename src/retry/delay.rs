@@ -14,7 +14,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it has no effect.
+    /// Dropping the future has no effect.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct RetryDelay {

@@ -9,7 +9,7 @@ use http::{
 
 use super::http_date;
 
-/// Returns whether a response is that of a gRPC service.
+/// Returns whether a response comes from a gRPC service.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
     content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
@@ -81,7 +81,7 @@ mod tests {
             assert_eq!(after, seconds.map(Duration::from_secs), "{value:?}");
         }
         assert_eq!(retry_after(&headers(&[]), now), None);
-        // By the clock of the server, if it tells that.
+        // By the clock of the server, if the response has one.
         let date = headers(&[
             (RETRY_AFTER, "Sun, 06 Nov 1994 08:50:37 GMT"),
             (DATE, "Sun, 06 Nov 1994 08:50:30 GMT"),

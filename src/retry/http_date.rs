@@ -18,7 +18,7 @@ pub(super) fn parse(text: &str) -> Option<SystemTime> {
         [weekday, date, time, "GMT"] if weekday.ends_with(',') => {
             let mut parts = date.split('-');
             let (day, month, year) = (parts.next()?, parts.next()?, number(parts.next()?, 2)?);
-            // The RFC takes a year more than 50 years ahead for one that has passed.
+            // The RFC takes a two-digit year more than 50 years ahead for a past year.
             let year = if year < 70 { 2000 + year } else { 1900 + year };
             if parts.next().is_some() {
                 return None;
@@ -43,7 +43,7 @@ pub(super) fn parse(text: &str) -> Option<SystemTime> {
     is_valid.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds()))
 }
 
-/// Reads a number of so many digits.
+/// Reads a number of exactly `digits` digits.
 fn number(text: &str, digits: usize) -> Option<u64> {
     let is_number = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { text.parse().ok() } else { None }

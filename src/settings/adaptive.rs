@@ -8,8 +8,8 @@ use crate::{
 
 /// The algorithm of an adaptive limit, and its parameters. `None` is the default of the algorithm.
 ///
-/// In a file a table, or the name alone: `concurrency = "bdp"`. A parameter that the algorithm does
-/// not have is a [`BuildError`] that names it.
+/// In a file a table, or the name alone: `concurrency = "bdp"`. A parameter of another algorithm is
+/// a [`BuildError`] with the parameter's name.
 ///
 /// ```
 /// use tower_load_leveling::{LoadLevelLayer, settings::{Adaptive, AlgorithmName, Settings}};
@@ -42,7 +42,8 @@ pub struct Adaptive {
     /// The limit to start with, in calls at once, from 1.
     #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
     pub initial: Option<usize>,
-    /// The target for the mean service time. `latency_target` needs one; others have none.
+    /// The target for the mean service time. `latency_target` needs a target; other algorithms have
+    /// none.
     #[cfg_attr(
         feature = "serde",
         serde(default, with = "super::duration::option", skip_serializing_if = "Option::is_none")
@@ -59,7 +60,7 @@ pub struct Adaptive {
     pub seed: Option<u64>,
 }
 
-/// The name of an algorithm for the limit: those of [`limit`](crate::limit), or `custom`.
+/// The name of an algorithm for the limit: one of [`limit`](crate::limit), or `custom`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AlgorithmName {
@@ -74,7 +75,7 @@ pub enum AlgorithmName {
     Gradient,
     /// [`limit::Vegas`](Vegas).
     Vegas,
-    /// An algorithm of another crate. It is read from a handle, and cannot be loaded.
+    /// An algorithm of another crate. A handle returns `custom`, but no layer can be built from it.
     Custom,
 }
 

@@ -1,6 +1,6 @@
 use super::adaptive::{Adaptive, AlgorithmName};
 
-/// The limit: how many calls may run in the inner at once, or the algorithm that finds it.
+/// The limit: how many calls may run in the inner at once, or the algorithm to find the limit.
 ///
 /// In a file a number, the name of an algorithm, or a table with the algorithm and its parameters:
 ///

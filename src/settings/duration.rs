@@ -57,7 +57,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     Some(Duration::new(seconds, (total % 1_000_000_000) as u32))
 }
 
-/// Returns `number` × `unit`, exactly. `None` if that is not whole.
+/// Returns `number` × `unit`, exactly. `None` if the product is not whole.
 fn scale(number: &str, unit: u128) -> Option<u128> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let digits: u32 = fraction.len().try_into().ok()?;

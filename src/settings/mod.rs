@@ -1,13 +1,13 @@
 //! Settings as a value: from a file, into a builder, out of a handle.
 //!
-//! [`Settings`] has every setting that a number or a word can express. It goes into
-//! [`Builder::settings`](crate::Builder::settings), comes out of
-//! [`Handle::settings`](crate::Handle::settings) as it is in force, and
+//! [`Settings`] has every setting with a number or a word as its value.
+//! [`Builder::settings`](crate::Builder::settings) takes settings,
+//! [`Handle::settings`](crate::Handle::settings) returns the settings in force, and
 //! [`Handle::apply`](crate::Handle::apply) changes a running leveler. Classifiers, the runtime and
 //! an algorithm of your own are code, and are set on the builder.
 //!
 //! With the feature `serde`, `Settings` and all types in it can be read from a file and written to
-//! one. `examples/config.rs` reads TOML, and again whenever the file changes:
+//! a file. `examples/config.rs` reads TOML, and again whenever the file changes:
 //!
 //! ```toml
 //! enabled = true               # false: calls pass straight through
@@ -26,13 +26,13 @@
 //! # max = 500
 //! ```
 //!
-//! - Keys are those of the fields below. A missing key has the default; only `concurrency` has
-//!   none. An unknown key is an error that names it, also within a table. (Under
+//! - Keys are the names of the fields below. A missing key has the default; only `concurrency` has
+//!   none. An unknown key is an error with the name of the key, also within a table. (Under
 //!   `#[serde(flatten)]` serde looks for no unknown keys: give the settings a table of their own.)
 //! - A duration is a string of numbers with units, the largest unit first: `"250ms"`, `"1.5s"`,
-//!   `"1m 30s"`. Units are `ns`, `us` (or `µs`), `ms`, `s`, `m` (or `min`), `h` and `d`. A
-//!   duration that is written and read again is the same to the nanosecond.
-//! - A value of the right type that makes no sense, as a capacity above the maximum, is a
+//!   `"1m 30s"`. Units are `ns`, `us` (or `µs`), `ms`, `s`, `m` (or `min`), `h` and `d`. A duration
+//!   written and read again is the same to the nanosecond.
+//! - An impossible value of the right type, such as a capacity above the maximum, is a
 //!   [`BuildError`](crate::error::BuildError) of [`build`](crate::Builder::build) or `apply`.
 
 mod adaptive;
@@ -50,8 +50,7 @@ pub use self::{
 };
 use crate::options::{Abandon, Execution, Order, Overflow};
 
-/// The settings of a leveler, as far as numbers and words express them. The [module](self) shows a
-/// file.
+/// The settings of a leveler with numbers and words as values. The [module](self) shows a file.
 ///
 /// Each field is a setting of the [`Builder`](crate::Builder) of the same name, with the same
 /// default. Later releases may add fields: make a value by [`Default`] and set the fields.
@@ -81,10 +80,10 @@ pub struct Settings {
     /// The name of the leveler in spans, events and metrics: see
     /// [`Builder::name`](crate::Builder::name). Default is `default`.
     pub name: String,
-    /// The number of requests that may wait beyond those that the limit lets run: see
+    /// The number of requests that may wait, in addition to the limit: see
     /// [`Builder::capacity`](crate::Builder::capacity). Default is 1024.
     pub capacity: usize,
-    /// The limit, or the algorithm that finds it: see
+    /// The limit, or the algorithm to find the limit: see
     /// [`Builder::concurrency`](crate::Builder::concurrency) and
     /// [`Builder::adaptive`](crate::Builder::adaptive). Required: `None` is an error of `build`.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
@@ -109,38 +108,38 @@ pub struct Settings {
         serde(with = "duration::option", skip_serializing_if = "Option::is_none")
     )]
     pub lifo_after: Option<Duration>,
-    /// The target that keeps a standing queue short: see
+    /// The target of a short queue: see
     /// [`Builder::controlled_delay`](crate::Builder::controlled_delay). Default is no controlled
     /// delay.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub controlled_delay: Option<DelayTarget>,
-    /// The share of the inner's time that each priority keeps, from 0 to 0.25: see
+    /// The share of the inner's time for each priority, from 0 to 0.25: see
     /// [`Builder::guaranteed_share`](crate::Builder::guaranteed_share). Default is 0.05.
     pub guaranteed_share: f64,
     /// The number of queued flows with exact shares, in each priority: see
     /// [`Builder::exact_flows`](crate::Builder::exact_flows). Default is 1024.
     pub exact_flows: usize,
-    /// The number of flows to watch, of those that ask most: see
+    /// The number of busiest flows to watch: see
     /// [`Builder::watch_flows`](crate::Builder::watch_flows). Default is 0.
     pub watch_flows: usize,
-    /// The number of requests that may bypass the queue at once: see
+    /// The most requests to bypass the queue at once: see
     /// [`Builder::bypass_limit`](crate::Builder::bypass_limit). Default is 8.
     pub bypass_limit: usize,
-    /// The number of slots that each flow may run with: see
-    /// [`Builder::flow_limit`](crate::Builder::flow_limit). Default is no limit for flows.
+    /// The most slots of each flow: see [`Builder::flow_limit`](crate::Builder::flow_limit).
+    /// Default is no limit for flows.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub flow_limit: Option<usize>,
     /// The rate of dispatches: see [`Builder::rate`](crate::Builder::rate). Default is no rate.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub rate: Option<Rate>,
-    /// The number of requests that may be dispatched at once after a time of unused rate: see
+    /// The most requests to dispatch at once after a time of unused rate: see
     /// [`Builder::rate_burst`](crate::Builder::rate_burst). Default is 1.
     pub rate_burst: u32,
     /// The handling of a call if its caller drops the future: see
     /// [`Builder::abandon`](crate::Builder::abandon). Default is `cancel`.
     pub abandon: Abandon,
-    /// The side that polls the inner's futures: see
-    /// [`Builder::execution`](crate::Builder::execution). Default is `spawn`.
+    /// The side to poll the inner's futures: see [`Builder::execution`](crate::Builder::execution).
+    /// Default is `spawn`.
     pub execution: Execution,
 }
 

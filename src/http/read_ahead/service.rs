@@ -76,7 +76,7 @@ where
         let state = match *first {
             None => State::Called { future: self.inner.call(request) },
             Some(time) => {
-                // The service that was polled ready has to be called, so the clone stays here.
+                // The call needs the service that was polled ready, so the clone stays here.
                 let clone = self.inner.clone();
                 let service = mem::replace(&mut self.inner, clone);
                 State::First { call: Some((service, request)), late: sleep(time) }

@@ -158,7 +158,7 @@ mod tests {
         assert_eq!(woken(&tasks), [false; 4], "still over the limit");
         total.release(6);
         assert_eq!(woken(&tasks), [true, false, false, false]);
-        // The second gives up, and the first has what it wants.
+        // The second gives up, and the first has enough.
         drop(starving.remove(1));
         drop(starving.remove(0));
         assert_eq!(woken(&tasks), [true, false, true, false]);
