@@ -40,7 +40,7 @@ impl AdaptiveLifo {
             Order::Fifo => false,
             Order::Lifo => true,
             Order::AdaptiveLifo if self.newest_first => age >= threshold() / 2,
-            // Most requests are young, and the threshold need not be computed for them.
+            // Most requests are young and need no threshold.
             Order::AdaptiveLifo if age > MIN_THRESHOLD && age > threshold() => {
                 self.last_old.replace(seq).is_some_and(|other| other != seq)
             }

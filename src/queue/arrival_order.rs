@@ -1,4 +1,4 @@
-//! The requests while nothing tells them apart.
+//! The requests while all have the same rank and no inner is unready.
 
 use std::{collections::VecDeque, mem};
 
@@ -9,13 +9,14 @@ use super::{
 };
 use crate::class::Rank;
 
-/// The requests in the order of arrival, while that is the order of dispatch.
+/// The requests in the order of arrival, while the order of dispatch is the same.
 ///
 /// Levels, flows and parked requests cost more than the rest of the queue. They decide nothing
 /// while all requests have the same rank, the oldest is always next, and no inner is unready. The
-/// order of arrival then holds all requests, and the [`FairQueue`](super::fair_queue::FairQueue)
-/// has no other. The first request that differs ends this: the entries move to a level, in one
-/// step. It begins again once nothing waits.
+/// order of arrival then holds all requests, and the levels of the
+/// [`FairQueue`](super::fair_queue::FairQueue) hold none. The first different request ends the
+/// order of arrival: the entries move to a level, in one step. The order of arrival begins again
+/// once nothing waits.
 #[derive(Debug)]
 pub(super) struct ArrivalOrder<T> {
     entries: VecDeque<Entry<T>>,
@@ -68,8 +69,8 @@ impl<T: QueueItem> ArrivalOrder<T> {
         }
     }
 
-    /// Takes the oldest live request, if `is_mine` returns true for it. It was put into this order,
-    /// so nothing is taken while this is off.
+    /// Takes the oldest live request, if `is_mine` returns true for the request. While the order of
+    /// arrival is off, it is empty, and nothing is taken.
     #[inline]
     pub(super) fn pop_if(&mut self, is_mine: impl FnOnce(&T) -> bool) -> Option<Entry<T>> {
         while self.entries.front().is_some_and(|entry| entry.item.is_gone()) {
@@ -79,8 +80,8 @@ impl<T: QueueItem> ArrivalOrder<T> {
         if is_mine(&first.item) { self.pop_front() } else { None }
     }
 
-    /// Takes the oldest entry. With the last one, frees the memory of a burst: nobody may come to
-    /// look at an empty queue.
+    /// Takes the oldest entry. With the last entry, frees the memory of a burst: nobody may look at
+    /// an empty queue again.
     #[inline]
     fn pop_front(&mut self) -> Option<Entry<T>> {
         let entry = self.entries.pop_front();
@@ -97,7 +98,7 @@ impl<T: QueueItem> ArrivalOrder<T> {
 
     /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
-        // Mostly the oldest have gone. To drop them moves no others.
+        // Mostly the oldest have gone. Dropping the front moves no other entries.
         while self.entries.front().is_some_and(|entry| entry.item.is_gone()) {
             self.entries.pop_front();
         }

@@ -10,7 +10,7 @@ pub(crate) struct Charge {
     /// The index of the priority level.
     pub(super) level: u8,
     pub(super) queue: QueueId,
-    /// The generation of the queue. If the generation has changed, the queue that paid is gone.
+    /// The generation of the queue. If the generation has changed, the paying queue is gone.
     pub(super) generation: u32,
     /// The amount: an estimate, in nanoseconds of one slot, times the cost.
     pub(super) nanos: u64,
@@ -22,7 +22,8 @@ pub(crate) struct Charge {
     /// The id of the open charge, until the real time is known. `None` without other flows: an
     /// exact charge would then change nothing.
     pub(crate) id: Option<ChargeId>,
-    /// The right to run in the flow, under a limit for each flow. Taken out by the call that runs.
+    /// The right to run in the flow, under a limit for each flow. The running call takes the right
+    /// out.
     pub(crate) right: Option<FlowRight>,
 }
 

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 /// The rule of folly's `Codel` class. If the *shortest* wait of an interval was above the target,
 /// the queue is standing. Then the drain task removes requests with waits of more than twice the
-/// target, until the shortest wait of an interval is no longer above the target. A burst that
-/// drains within an interval is left alone.
+/// target, until the shortest wait of an interval is no longer above the target. A burst drained
+/// within an interval loses no request.
 ///
 /// The square-root law of RFC 8289 waits for senders to slow down, and requests do not.
 #[derive(Debug, Default)]
@@ -16,11 +16,11 @@ pub(super) struct ControlledDelay {
     until: Option<Instant>,
     /// The shortest wait in the interval, up to now.
     shortest: Duration,
-    /// Whether the shortest wait of the last interval was above the target.
+    /// Set if the shortest wait of the last interval was above the target.
     is_standing: bool,
 }
 
-/// The length of an interval: 100 ms, as in folly. A burst that drains faster loses nothing.
+/// The length of an interval: 100 ms, as in folly. A faster burst loses no request.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 impl ControlledDelay {

@@ -1,4 +1,4 @@
-//! The choice of the request that gives way.
+//! The choice of the request to evict.
 
 use super::{
     flow_limit::FlowLimit, guaranteed_share::LEVELS, item::QueueItem, level_summary::Gone,
@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{class::NO_FLOW, error::Reason};
 
-/// Takes the oldest request of the longest flow in the lowest level, or of a held flow in a higher
-/// level that is longer yet: what a flow has beyond its limit has no priority. If no request should
-/// give way any more (two newcomers counted on the same victim), takes the newest.
+/// Takes the oldest request of the longest flow in the lowest level, or of an even longer held flow
+/// in a higher level: requests beyond a flow's limit have no priority. If no request should give
+/// way any more (two newcomers counted on the same victim), takes the newest.
 pub(super) fn evict<T: QueueItem>(
     levels: &mut [PriorityLevel<T>; LEVELS],
     gone: &Gone,
@@ -36,8 +36,8 @@ pub(super) fn evict<T: QueueItem>(
     }
 }
 
-/// Returns the level with the longest held flow, if it is above the lowest level, and longer than
-/// the longest flow there.
+/// Returns the level with the longest held flow, if the level is above the lowest, and the flow is
+/// longer than the longest flow of the lowest level.
 fn longest_held<T: QueueItem>(
     levels: &mut [PriorityLevel<T>; LEVELS],
     gone: &Gone,

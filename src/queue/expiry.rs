@@ -1,4 +1,4 @@
-//! The instants at which requests are late.
+//! The instants at which requests become late.
 
 use std::{
     cmp::{Ordering, Reverse},
@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::item::QueueItem;
 
-/// The requests that may not wait for ever, by the instant at which they are late.
+/// The requests with a bounded wait, by the instant at which each becomes late.
 ///
-/// With the same `max_wait` for all, requests are late in the order of arrival, so a plain queue
-/// holds most of the entries. The heap holds the requests with an earlier instant than a request
-/// before. A dispatched or cancelled request leaves a tombstone, dropped at the front or by
+/// With the same `max_wait` for all, requests become late in the order of arrival, and a plain
+/// queue holds most of the entries. The heap holds each request that becomes late before an earlier
+/// request. A dispatched or cancelled request leaves a tombstone, dropped at the front or by
 /// [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct Expiry<T> {

@@ -29,13 +29,13 @@ use crate::{
 };
 
 /// The requests in the order of dispatch: a [`PriorityLevel`] for each priority, or the
-/// [`ArrivalOrder`] while nothing tells the requests apart.
+/// [`ArrivalOrder`] while all requests are alike.
 ///
 /// The highest level with something to dispatch is next. Meanwhile each other level is owed a
 /// guaranteed share of the inner's time, and is next once the debt is worth a request.
 ///
-/// Every operation is O(log n) in the number of flows or of unready inner services. Requests
-/// that have gone leave tombstones, dropped at their turn or by [`purge`](Self::purge).
+/// Every operation is O(log n) in the number of flows or of unready inner services. Gone requests
+/// leave tombstones, dropped at their turn or by [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct FairQueue<T> {
     rules: Rules,
@@ -49,7 +49,7 @@ pub(crate) struct FairQueue<T> {
     /// The unready inner services, each with the queues of its parked requests, as level and id.
     pub(super) blocked: HashMap<InnerId, BTreeSet<(usize, QueueId)>>,
     next_seq: u64,
-    /// Whether a request with a flow has ever come.
+    /// Set once a request with a flow has come.
     has_flows: bool,
 }
 
@@ -85,7 +85,7 @@ impl<T: QueueItem> FairQueue<T> {
         }
     }
 
-    /// Adds a request that differs from others, or may.
+    /// Adds a request that may differ from the other requests.
     fn push_ranked(&mut self, entry: Entry<T>) {
         self.end_arrival_order();
         let rank = entry.rank;
@@ -100,7 +100,7 @@ impl<T: QueueItem> FairQueue<T> {
         self.levels[level].push(entry, is_proven, &self.rules);
     }
 
-    /// Moves all requests to their level: something tells requests apart from now on, until none
+    /// Moves all requests to their level. From now on the levels order the requests, until none
     /// waits.
     fn end_arrival_order(&mut self) {
         if self.arrival_order.is_on() {
@@ -111,7 +111,7 @@ impl<T: QueueItem> FairQueue<T> {
         }
     }
 
-    /// Returns to the order of arrival if nothing waits, and nothing is left that decides an order.
+    /// Returns to the order of arrival if nothing waits, and no flow or debt affects the order.
     fn begin_arrival_order(&mut self) {
         let is_even = !self.has_flows && !self.guaranteed_share.is_owing();
         if is_even && self.levels.iter().all(|level| level.len() == 0) {
@@ -131,7 +131,7 @@ impl<T: QueueItem> FairQueue<T> {
         self.pop_ranked(now, times)
     }
 
-    /// Takes the next request in the order of arrival, if that decides, and `is_mine` returns true.
+    /// Takes the next request if requests go in the order of arrival, and `is_mine` returns true.
     pub(crate) fn pop_in_order(&mut self, is_mine: impl FnOnce(&T) -> bool) -> Option<Entry<T>> {
         self.arrival_order.pop_if(is_mine)
     }
@@ -187,7 +187,7 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Returns the level to take from, and whether no other level has an eligible request. The
     /// level is the highest with an eligible request, unless a lower level is owed the charge of
-    /// its next request. Of several such levels, the one with the greatest debt is next.
+    /// its next request. Of several such levels, the level with the greatest debt is next.
     fn next_level(&self, times: &Times) -> Option<(usize, bool)> {
         let mut first = None;
         let mut owed: Option<usize> = None;
@@ -211,8 +211,8 @@ impl<T: QueueItem> FairQueue<T> {
         Some((owed.or(first)?, is_only))
     }
 
-    /// Passes over the next queue of a level if its flow runs as much as it may. Returns whether it
-    /// does. Spares a flow with a dedicated queue to have its requests parked one by one.
+    /// Passes over the next queue of a level if its flow runs as much as it may, and returns
+    /// whether it does. The requests of a dedicated queue then need not be parked singly.
     fn hold_first(&mut self, level: usize) -> bool {
         let first = self.levels[level].first_flow();
         let Some((id, flow)) = first.filter(|(_, flow)| self.flow_limit.is_full(*flow)) else {
@@ -223,22 +223,22 @@ impl<T: QueueItem> FairQueue<T> {
         true
     }
 
-    /// Passes over a popped request and its flow, which has no room for it, until one of the flow's
-    /// calls ends.
+    /// Passes over a popped request without room in its flow, and over the flow, until one of the
+    /// flow's calls ends.
     fn hold_back(&mut self, entry: Entry<T>) {
         let (flow, level) = (entry.rank.flow, entry.rank.priority.index());
         let id = self.levels[level].hold_back(entry, &self.rules);
         self.flow_limit.hold(flow, level, id);
     }
 
-    /// Takes back the right of a call that has ended, to run in its flow.
+    /// Takes back an ended call's right to run in its flow.
     pub(crate) fn give_back(&mut self, right: FlowRight) {
         if let Some(woken) = self.flow_limit.give_back(right) {
             self.unhold(woken);
         }
     }
 
-    /// Sets the number of slots that each flow may run with. Calls that run go on.
+    /// Sets the most slots for each flow. Running calls go on.
     pub(crate) fn set_flow_limit(&mut self, limit: Option<usize>) {
         self.flow_limit.set(limit).into_iter().for_each(|woken| self.unhold(woken));
     }
@@ -249,7 +249,7 @@ impl<T: QueueItem> FairQueue<T> {
         }
     }
 
-    /// The limit on what each flow runs at once.
+    /// The limit on the running calls of each flow.
     pub(crate) fn flow_limit(&mut self) -> &mut FlowLimit {
         &mut self.flow_limit
     }
@@ -296,15 +296,15 @@ impl<T: QueueItem> FairQueue<T> {
         self.levels[entry.rank.priority.index()].put_back(entry, &self.rules);
     }
 
-    /// Makes the requests of an inner eligible again: it may be ready.
+    /// Makes the requests of an inner eligible again, since the inner may be ready.
     pub(crate) fn wake(&mut self, inner: InnerId) {
         for (level, id) in self.blocked.remove(&inner).unwrap_or_default() {
             self.levels[level].wake(id, inner);
         }
     }
 
-    /// Returns whether the inner was found unready and live requests are parked for it. Without
-    /// live requests the inner is polled again: its waker may have been replaced by then.
+    /// Returns whether the inner was found unready and has live parked requests. Without live
+    /// requests the inner is polled again: its waker may have been replaced by then.
     fn is_blocked(&mut self, inner: InnerId) -> bool {
         let Some(queues) = self.blocked.get_mut(&inner) else { return false };
         while let Some((level, id)) = queues.first().copied() {

@@ -1,4 +1,4 @@
-//! The limit on what a flow runs at once.
+//! The limit on the running calls of a flow.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -7,29 +7,30 @@ use std::{
 
 use super::item::QueueId;
 
-/// The slots that each flow runs with, and the flows that are held back.
+/// The slots in use by each flow, and the held flows.
 ///
-/// A request takes as many as its cost, and no more than the limit: a heavier one runs alone in its
-/// flow. The right to run is given back when the call ends, by whoever has it then.
+/// A request takes slots by its cost, at most the limit: a heavier request runs alone in its flow.
+/// At the end of the call, the owner of the right gives the right back.
 ///
-/// A flow is *held* from the first request that does not fit until one of its calls ends, in all
-/// priorities: so a heavy request is not overtaken by lighter ones of its flow. Held requests wait
-/// and keep their places, and are passed over.
+/// A flow is *held* from the first request without room until one of the flow's calls ends, in all
+/// priorities. Lighter requests of the flow therefore do not overtake a heavy request. Held
+/// requests wait and keep their places, and the queue passes over them.
 #[derive(Debug, Default)]
 pub(super) struct FlowLimit {
     limit: Option<NonZeroU32>,
-    /// The slots of each flow that runs anything.
+    /// The slots of each flow with running calls.
     running: HashMap<u64, u32>,
     /// The rights given out, by id.
     rights: Vec<Option<Right>>,
     free: Vec<FlowRight>,
     /// The flows held back, each with its queues, as level and id.
     held: HashMap<u64, BTreeSet<(usize, QueueId)>>,
-    /// The flows that have reached the limit, or that have room again (`false`), until taken.
+    /// The flows at the limit (`true`), or with room again (`false`), until taken.
     changes: Vec<(u64, bool)>,
 }
 
-/// Names the right of a request to run in its flow. Four bytes, since each running call has one.
+/// Names the right of a request to run in its flow. Four bytes, since each running call has a
+/// right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FlowRight(NonZeroU32);
 
@@ -39,7 +40,7 @@ struct Right {
     slots: u32,
 }
 
-/// A flow that is not held any more, with its queues, as level and id.
+/// A flow no longer held, with its queues, as level and id.
 pub(super) type Woken = (u64, BTreeSet<(usize, QueueId)>);
 
 impl FlowLimit {
@@ -57,7 +58,7 @@ impl FlowLimit {
         self.held.contains_key(&flow) || !self.fits(flow, 1)
     }
 
-    /// Returns whether a flow, if any, has requests beyond its limit as soon as it has any.
+    /// Returns whether any request of the flow, if there is a flow, is beyond the flow's limit.
     pub(super) fn holds(&self, flow: Option<u64>) -> bool {
         self.is_on() && flow.is_some_and(|flow| self.is_full(flow))
     }
@@ -68,7 +69,7 @@ impl FlowLimit {
         running.saturating_add(cost.min(limit)) <= limit
     }
 
-    /// Takes the right for a request to run; `None` if the flow has no room for it.
+    /// Takes the right for a request to run; `None` if the flow has no room for the request.
     pub(super) fn take(&mut self, flow: u64, cost: u32) -> Option<FlowRight> {
         if self.held.contains_key(&flow) || !self.fits(flow, cost) {
             return None;
@@ -89,7 +90,7 @@ impl FlowLimit {
         Some(id)
     }
 
-    /// Gives a right back. Returns the flow if it was held and has room now.
+    /// Takes a right back. Returns the flow if the flow was held and has room now.
     pub(super) fn give_back(&mut self, right: FlowRight) -> Option<Woken> {
         let Right { flow, slots } = self.rights.get_mut(right.index())?.take()?;
         self.free.push(right);
@@ -110,13 +111,13 @@ impl FlowLimit {
         self.held.remove_entry(&flow)
     }
 
-    /// Holds a queue of a flow, until one of its calls ends.
+    /// Holds a queue of a flow, until one of the flow's calls ends.
     pub(super) fn hold(&mut self, flow: u64, level: usize, id: QueueId) {
         self.held.entry(flow).or_default().insert((level, id));
     }
 
-    /// Sets the limit. Calls that run keep their rights. Returns all flows that were held: they are
-    /// to be looked at again.
+    /// Sets the limit. Running calls keep their rights. Returns all held flows: the caller has to
+    /// look at them again.
     pub(super) fn set(&mut self, limit: Option<usize>) -> Vec<Woken> {
         let before = std::mem::replace(&mut self.limit, limit.and_then(whole));
         let is_full =
@@ -130,8 +131,8 @@ impl FlowLimit {
         self.held.drain().collect()
     }
 
-    /// Takes the flows that have reached the limit since the last call, and those that have room
-    /// again, in this order for each flow.
+    /// Takes the flows that have reached the limit since the last call, and the flows with room
+    /// again. For each flow, the changes come in order.
     pub(super) fn take_changes(&mut self, mut take: impl FnMut(u64, bool)) {
         self.changes.drain(..).for_each(|(flow, is_full)| take(flow, is_full));
     }
@@ -143,7 +144,7 @@ impl FlowRight {
     }
 }
 
-/// Returns the limit in slots. Above the greatest limit of a leveler it changes nothing.
+/// Returns the limit in slots. A limit above the greatest limit of a leveler has no effect.
 fn whole(limit: usize) -> Option<NonZeroU32> {
     NonZeroU32::new(u32::try_from(limit).unwrap_or(u32::MAX))
 }

@@ -19,26 +19,27 @@ pub(super) struct FlowQueue<T> {
     pub(super) kind: QueueKind,
     /// Tells the queue from earlier queues with the same [`QueueId`](super::item::QueueId).
     pub(super) generation: u32,
-    /// Whether the flow of a dedicated queue is proven; see [`FlowTable`](super::flow_table).
+    /// Set if the flow of a dedicated queue is proven; see [`FlowTable`](super::flow_table).
     pub(super) is_proven: bool,
     /// The virtual time: all charges to the queue, in nanoseconds of the inner's time, each divided
     /// by the weight of the flow.
     pub(super) virtual_time: u64,
-    /// The remainder of these divisions. Without it, calls of a microsecond would cost a flow of
-    /// weight 1000 half of what they should.
+    /// The remainder of the divisions. Without the remainder, calls of a microsecond would cost a
+    /// flow of weight 1000 half of the right charge.
     rest: u16,
-    /// The weight of the flow, as last said: 1 to 1000. That of a shared queue is 1.
+    /// The weight of the flow, from the newest request: 1 to 1000. The weight of a shared queue is
+    /// 1.
     pub(super) share: u16,
     pub(super) estimate: Estimate,
-    /// Whether the flow of a dedicated queue is held: it runs as much as it may.
+    /// Set while the flow of a dedicated queue is held, at its limit.
     pub(super) is_held: bool,
-    /// Whether the heap counts the queue as active: as having an eligible request.
+    /// Set while the heap counts the queue as active, with an eligible request.
     pub(super) is_active: bool,
     /// The number of the queue's current key in the heap; keys with other numbers are stale.
     pub(super) key_seq: u64,
     /// The upper bound of the weight in the [`LongestQueue`](super::longest_queue::LongestQueue).
     pub(super) listed: Cell<u64>,
-    /// The slots that the requests would take, as last counted by the level.
+    /// The sum of the slots for all requests, as last counted by the level.
     pub(super) weight: u64,
     /// The number of entries, as last counted by the level.
     pub(super) len: usize,
@@ -77,13 +78,13 @@ impl<T: QueueItem> FlowQueue<T> {
         }
     }
 
-    /// Returns whether there is an eligible request.
+    /// Returns whether the queue has an eligible request.
     #[inline]
     pub(super) fn may_go(&self) -> bool {
         !self.is_held && self.requests.may_go()
     }
 
-    /// Takes the next request, and charges the queue unless `is_free`. `id` is that of the queue.
+    /// Takes the next request, and charges the queue unless `is_free`. `id` is the id of the queue.
     #[inline]
     pub(super) fn take(
         &mut self,
@@ -95,7 +96,7 @@ impl<T: QueueItem> FlowQueue<T> {
     ) -> Option<(Taken<T>, Charge)> {
         let taken = self.requests.take(now, rules, service)?;
         let (cost, share) = match &taken {
-            // Each of the flows in a shared queue has a weight of its own.
+            // Each flow in a shared queue has a weight of its own.
             Taken::Next(entry) if self.kind.is_shared() => (entry.rank.cost, entry.rank.share),
             Taken::Next(entry) => (entry.rank.cost, self.share),
             Taken::Overdue(_) | Taken::Tombstone => (0, 1),
@@ -109,8 +110,8 @@ impl<T: QueueItem> FlowQueue<T> {
         Some((taken, charge))
     }
 
-    /// Takes back a popped request whose flow has no room for it: parked in a shared queue, and as
-    /// the next of a dedicated one. Returns whether the queue is shared.
+    /// Takes back a popped request without room in its flow. Parks the request in a shared queue,
+    /// and makes it the next in a dedicated queue. Returns whether the queue is shared.
     pub(super) fn hold_back(&mut self, entry: Entry<T>) -> bool {
         let is_shared = self.kind.is_shared();
         if is_shared {
@@ -161,7 +162,7 @@ impl QueueKind {
         matches!(self, Self::Shared(_))
     }
 
-    /// Returns the flow of a dedicated queue, if it has one.
+    /// Returns the flow of a dedicated queue; `None` for requests without a flow.
     pub(super) fn flow(self) -> Option<u64> {
         match self {
             Self::Dedicated(NO_FLOW) | Self::Shared(_) => None,

@@ -17,8 +17,8 @@ use crate::{class::NO_FLOW, rng::mix};
 /// - Requests without a flow have a queue of their own, which stays.
 /// - A *proven* flow has come before, as [`HeavyHitters`](super::heavy_hitters) remembers. Proven
 ///   flows have *dedicated* queues, up to [`Rules::dedicated_queues`].
-/// - *Unproven* flows have dedicated queues as well, up to a sixteenth of the bound. If there are
-///   more, a client may be inventing flows.
+/// - *Unproven* flows have dedicated queues as well, up to a sixteenth of the bound. Beyond a
+///   sixteenth, a client may be inventing flows.
 /// - All other flows use *shared* queues, dealt by shuffle sharding (as in KEP-1040): each flow has
 ///   a hand of six queues, and each request goes to the lightest of the hand.
 #[derive(Debug)]
@@ -33,8 +33,7 @@ pub(super) struct FlowTable<T> {
     shared: Vec<Option<QueueId>>,
     /// The number of dedicated queues of unproven flows.
     unproven: usize,
-    /// The number of flows that came without a dedicated queue since idle queues were last
-    /// forgotten.
+    /// The number of flows without a dedicated queue since idle queues were last forgotten.
     new_flows: usize,
     generations: u32,
 }
@@ -45,8 +44,8 @@ const SHARED_QUEUES: usize = 128;
 /// The number of shared queues of each flow, as in KEP-1040.
 const HAND: u32 = 6;
 
-/// The number of idle flows that may be remembered. With fewer, a calm level would drop and make
-/// the queues of the same few flows all the time.
+/// The number of idle flows to remember. With fewer, a calm level would drop and make the queues of
+/// the same few flows all the time.
 const MAX_IDLE_FLOWS: usize = 64;
 
 impl<T: QueueItem> FlowTable<T> {
@@ -83,7 +82,7 @@ impl<T: QueueItem> FlowTable<T> {
         self.queues.iter().flatten().map(|queue| &**queue)
     }
 
-    /// The ids given out so far, some perhaps to removed queues.
+    /// The ids in use so far, possibly of removed queues.
     pub(super) fn ids(&self) -> impl Iterator<Item = QueueId> + use<T> {
         (0..self.queues.len()).map(QueueId::new)
     }
@@ -108,9 +107,9 @@ impl<T: QueueItem> FlowTable<T> {
         Some(id)
     }
 
-    /// Counts a flow without a dedicated queue. Returns whether to
-    /// [forget idle queues](Self::forget_idle) now. Their removal is linear in the queues, so it is
-    /// due after about as many new flows.
+    /// Counts a flow without a dedicated queue. Returns whether to [forget idle
+    /// queues](Self::forget_idle) now. The removal is linear in the queues, and due after about as
+    /// many new flows.
     pub(super) fn count_new_flow(&mut self) -> bool {
         self.new_flows += 1;
         let is_time = self.new_flows > self.dedicated.len().max(MAX_IDLE_FLOWS);
@@ -198,8 +197,7 @@ impl<T: QueueItem> FlowTable<T> {
         self.dedicated.len() > MAX_IDLE_FLOWS
     }
 
-    /// Removes the empty queues that `may_forget` picks. The queue of requests without a flow
-    /// stays.
+    /// Removes the empty queues picked by `may_forget`. The queue of requests without a flow stays.
     pub(super) fn forget_idle(&mut self, may_forget: impl Fn(&FlowQueue<T>) -> bool) {
         for id in self.ids() {
             let Some(queue) = self.get(id) else { continue };

@@ -7,15 +7,15 @@ pub(crate) const LEVELS: usize = Priority::ALL.len();
 
 /// The debts to the levels from their guaranteed share, in nanoseconds of the inner's time.
 ///
-/// While a level waits, it is owed the share of each dispatch. Once the debt is worth a request,
-/// the level goes before higher levels, and the request pays off the debt.
+/// A waiting level is owed the share of each dispatch. Once the debt is worth a request, the level
+/// goes before higher levels, and the request pays off the debt.
 #[derive(Debug)]
 pub(super) struct GuaranteedShare {
-    /// The part of each dispatch that each waiting level is owed; see
+    /// The part of each dispatch owed to each waiting level; see
     /// [`Rules::guaranteed_share`](super::rules::Rules::guaranteed_share).
     share: f64,
     owed: [f64; LEVELS],
-    /// Whether any level is owed anything.
+    /// Set if any level is owed anything.
     is_owing: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The flows that come again and again.
+//! The frequent flows.
 
 /// A table of the heavy hitters among flows, in fixed memory. Invented flows cannot displace heavy
 /// hitters.
@@ -19,8 +19,8 @@ struct Cell {
     count: u8,
 }
 
-/// The number of cells: four for each of the 1024 flows that may have a dedicated queue by default.
-/// The table takes 32 KiB. With fewer, more flows collide and stay unproven.
+/// The number of cells: four for each of the 1024 flows with a dedicated queue by default. The
+/// table takes 32 KiB. With fewer, more flows collide and stay unproven.
 const CELLS: usize = 4096;
 /// The number of earlier requests of a proven flow. An invented flow hardly comes twice.
 const PROVEN_COUNT: u8 = 2;

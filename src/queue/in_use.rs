@@ -13,7 +13,7 @@ pub(super) struct InUse {
 }
 
 impl InUse {
-    /// Takes note that a queue of the weight `share` had `before` entries, and has `len`.
+    /// Records that a queue of the weight `share` had `before` entries, and has `len`.
     #[inline]
     pub(super) fn update(&mut self, before: usize, len: usize, share: u16) {
         self.len = self.len + len - before;
@@ -30,7 +30,7 @@ impl InUse {
         }
     }
 
-    /// Takes note of another weight of a flow, until now `before`.
+    /// Records a new weight of a flow, until now `before`.
     pub(super) fn reweigh<T>(&mut self, queue: &FlowQueue<T>, before: u16) {
         if queue.len > 0 {
             self.shares = self.shares - u64::from(before) + u64::from(queue.share);

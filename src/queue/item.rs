@@ -32,20 +32,19 @@ pub(super) enum Hold {
     Flow(u64),
 }
 
-/// A waiting request. Nobody tells the queue when a request ends; the queue asks.
+/// A waiting request. The queue asks whether a request has ended; nobody reports the end.
 pub(crate) trait QueueItem {
-    /// Returns whether the request has stopped waiting: it has ended, or the drain task has it in
-    /// hand.
+    /// Returns whether the request has stopped waiting: ended, or in the hands of the drain task.
     fn is_gone(&self) -> bool;
 
     /// Returns whether the request has left for good and cannot be put back. The default suits
-    /// items that are never put back.
+    /// items never put back.
     fn has_left(&self) -> bool {
         self.is_gone()
     }
 
-    /// The number of slots that the request asks for, if that may be more than the cost in its
-    /// rank: the limit may have risen since the request came.
+    /// The number of slots asked for by the request, if possibly more than the cost in the rank:
+    /// the limit may have risen since the request came.
     fn asked(&self) -> u32 {
         0
     }
@@ -66,14 +65,14 @@ pub(crate) struct Entry<T> {
 }
 
 impl<T> Entry<T> {
-    /// The number of slots that the request takes.
+    /// The number of slots for the request.
     pub(crate) fn weight(&self) -> u64 {
         u64::from(self.rank.cost)
     }
 }
 
 impl<T: QueueItem> Entry<T> {
-    /// The number of slots that the request takes at most.
+    /// The most slots for the request.
     pub(super) fn most_slots(&self) -> u32 {
         self.rank.cost.max(self.item.asked())
     }

@@ -1,8 +1,8 @@
-//! The state of a level, as others see it.
+//! The state of a level, as seen from outside.
 
 use super::guaranteed_share::LEVELS;
 
-/// The state of a level, by which the admission of newcomers is decided.
+/// The state of a level, the basis for the admission of newcomers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LevelSummary {
     /// The number of active queues.
@@ -13,18 +13,18 @@ pub(crate) struct LevelSummary {
     pub(crate) held: u64,
     /// The first queue to evict from, if any has entries.
     pub(crate) longest: LongestFlow,
-    /// The weight that the queue has at least without tombstones.
+    /// The lower bound of the queue's weight, without tombstones.
     pub(crate) surely_longest: u64,
 }
 
 /// The longest flow of a level.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LongestFlow {
-    /// The weight of its queue, tombstones included.
+    /// The weight of the queue, tombstones included.
     pub(crate) weight: u64,
     /// The weight of the flow.
     pub(crate) share: u16,
-    /// Whether the flow is held: it runs as much as it may.
+    /// Set if the flow is held, at its limit.
     pub(crate) is_held: bool,
 }
 
@@ -35,12 +35,11 @@ impl Default for LongestFlow {
 }
 
 impl LongestFlow {
-    /// Returns whether the flow is longer than another, each for its weight.
+    /// Returns whether the flow is longer than the other flow, in proportion to the weights.
     pub(super) fn is_longer_than(&self, other: &Self) -> bool {
         self.weight * u64::from(other.share) > other.weight * u64::from(self.share)
     }
 }
 
-/// By priority: the weight that has been cancelled or removed so far. With zeros nobody looks for
-/// tombstones.
+/// The weight cancelled or removed so far, by priority. With zeros nobody looks for tombstones.
 pub(crate) type Gone = [u64; LEVELS];

@@ -7,16 +7,16 @@ use super::item::QueueId;
 /// A lazy max-heap of queues by [length].
 ///
 /// A queue is listed with an upper bound of its weight, so changes below the bound cost nothing. A
-/// bound that is too high is corrected at the top.
+/// bound above the weight is corrected at the top.
 #[derive(Debug, Default)]
 pub(super) struct LongestQueue {
     heap: BinaryHeap<(u64, QueueId)>,
 }
 
-/// A queue, as far as its length matters.
+/// The parts of a queue that decide its length.
 #[derive(Debug)]
 pub(super) struct Listed<'a> {
-    /// The upper bound of the weight by which the queue is listed.
+    /// The upper bound of the weight in the listing.
     pub(super) listed: &'a Cell<u64>,
     pub(super) weight: u64,
     /// The weight of the flow.
@@ -24,7 +24,7 @@ pub(super) struct Listed<'a> {
 }
 
 /// Returns the length of a queue: the slots of its requests, divided by the weight of the flow. In
-/// units of 2⁻²⁰ slots, so that lengths of flows with great weights still differ.
+/// units of 2⁻²⁰ slots, to tell apart the lengths of flows with great weights.
 fn length(weight: u64, share: u16) -> u64 {
     let slots = weight << 20;
     if share <= 1 { slots } else { slots / u64::from(share) }
@@ -45,7 +45,7 @@ impl LongestQueue {
     ) -> Option<(u64, QueueId)> {
         let is_current =
             |known: &Listed<'_>, listing| length(known.listed.get(), known.share) == listing;
-        // Many entries are older bounds of queues that have grown since.
+        // Many entries are older bounds of grown queues.
         if self.heap.len() > 4 * queues + MAX_STALE {
             self.heap.retain(|(listing, id)| {
                 queue(*id).is_some_and(|known| is_current(&known, *listing))

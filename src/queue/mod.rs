@@ -4,24 +4,23 @@
 //! need no runtime. From the outside in:
 //!
 //! - [`Queue`] holds all waiting requests: in a [`FairQueue`](fair_queue::FairQueue) for the order,
-//!   and in an [`Expiry`](expiry::Expiry) for the instants at which requests are late. A request
-//!   that has gone leaves a tombstone in both, dropped later.
+//!   and in an [`Expiry`](expiry::Expiry) for the instants at which requests become late. A gone
+//!   request leaves a tombstone in both, dropped later.
 //! - [`FairQueue`](fair_queue::FairQueue) has a level for each priority. Higher levels are first,
 //!   and each lower level keeps a [`GuaranteedShare`](guaranteed_share::GuaranteedShare) of the
-//!   inner's time. While nothing tells the requests apart, an
-//!   [`ArrivalOrder`](arrival_order::ArrivalOrder) holds them instead.
+//!   inner's time. While all requests are alike, an [`ArrivalOrder`](arrival_order::ArrivalOrder)
+//!   holds them instead.
 //! - [`PriorityLevel`](priority_level::PriorityLevel) is fair between flows, by start-time fair
 //!   queueing: [`Turns`](turns::Turns) keeps the queues in the order of the inner's time each has
 //!   had, in a [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is
 //!   [charged](Charge) by an estimate, and the real time corrects the charge when the call ends (as
 //!   in Kubernetes' API Priority and Fairness, KEP-1040, and in the virtual token counter of OSDI
 //!   '24). A full queue evicts from the [`LongestQueue`](longest_queue::LongestQueue).
-//! - [`FlowLimit`](flow_limit::FlowLimit) counts what each flow runs with, and which flows are
-//!   passed over meanwhile: the whole of a dedicated queue, or requests parked in a shared one.
-//! - [`FlowTable`](flow_table::FlowTable) finds the queue of a flow. Flows that come again and
-//!   again have dedicated queues; [`HeavyHitters`](heavy_hitters::HeavyHitters) recognizes such
-//!   flows by the majority vote of Boyer and Moore. All other flows share queues by shuffle
-//!   sharding (KEP-1040).
+//! - [`FlowLimit`](flow_limit::FlowLimit) counts the slots of each flow, and knows the flows to
+//!   pass over: the whole of a dedicated queue, or requests parked in a shared one.
+//! - [`FlowTable`](flow_table::FlowTable) finds the queue of a flow. Frequent flows have dedicated
+//!   queues; [`HeavyHitters`](heavy_hitters::HeavyHitters) recognizes them by the majority vote of
+//!   Boyer and Moore. All other flows share queues by shuffle sharding (KEP-1040).
 //! - [`RequestDeque`](request_deque::RequestDeque) are the requests of a queue.
 //!   [`AdaptiveLifo`](adaptive_lifo::AdaptiveLifo) chooses the end to take from,
 //!   [`ControlledDelay`](controlled_delay::ControlledDelay) removes requests from a standing queue

@@ -22,7 +22,7 @@ pub(crate) enum Next<T> {
 pub(crate) struct Victim<T> {
     pub(crate) entry: Entry<T>,
     pub(crate) reason: Reason,
-    /// Whether the flow had used up its share: the victim gave way to a request of the same
-    /// priority, and its flow had more waiting than the mean.
+    /// Set if the flow had used up its share: the victim gave way to a request of the same
+    /// priority, and the victim's flow had more waiting than the mean.
     pub(crate) over_share: bool,
 }

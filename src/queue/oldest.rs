@@ -4,17 +4,17 @@ use tokio::time::Instant;
 
 use super::{fair_queue::FairQueue, item::QueueItem};
 
-/// The oldest live request of a [`FairQueue`], for those who ask how long it has waited.
+/// The oldest live request of a [`FairQueue`], to report the longest wait.
 ///
-/// A request stays the oldest until it has gone: all others came later. So the queue is searched
-/// only then, by the drain task at the end of its turn. A reader that comes before it searches a
-/// short queue. Of a long one it is told the time of the request that was the oldest before, and
-/// the drain task searches in its next turn, however busy it is. A request that was in hand and is
-/// put back may be older, so the memory is dropped then.
+/// A request stays the oldest until it has gone: all other requests came later. Only then the drain
+/// task searches the queue, at the end of its turn. A reader before the search searches a short
+/// queue itself. For a long queue the reader gets the time of the previous oldest request, and the
+/// drain task searches in its next turn, however busy. If a request in hand is put back, it may be
+/// older than the known request, so the memory is dropped.
 #[derive(Debug)]
 pub(super) struct Oldest<T> {
     known: Option<(T, Instant)>,
-    /// A time at which the oldest request was admitted, or earlier: of the last search, or of the
+    /// A time no later than the admission of the oldest request: from the last search, or from the
     /// first request of an empty queue. `None` if nothing has come since the queue was empty.
     since: Option<Instant>,
     /// Set if a reader has found no request known.
@@ -23,20 +23,21 @@ pub(super) struct Oldest<T> {
     turns: u8,
 }
 
-/// The number of entries, tombstones included, up to which a reader searches: they take less than
-/// all the rest of a look at the stats. More would make looks long, under the lock of dispatch.
+/// The number of entries, tombstones included, up to which a reader searches. The search then takes
+/// less time than the rest of a look at the stats. With more, looks would be long, under the lock
+/// of dispatch.
 const SHORT: usize = 256;
 
 /// A busy drain task searches in one turn of 16: a search looks at the front of every flow, and a
 /// turn may be as short as a single dispatch.
 const TURNS: u8 = 16;
 
-/// The tombstones, beyond a number of entries, that a search of the drain task drops first: a
-/// sixteenth of all entries. With less, a request would be looked at more than 16 times for each
-/// tombstone; with more, a search would pass over more of them. A reader only passes over them.
+/// The share of tombstones above which a search of the drain task first drops them: a sixteenth of
+/// all entries. With less, each dropped tombstone would cost looks at more than 16 requests; with
+/// more, a search would pass over more tombstones. A reader only passes over tombstones.
 const TOMBSTONES: usize = 16;
-/// The number of tombstones that may stay. A search passes over so many in a few microseconds, and
-/// a queue that keeps them keeps its place among others that are equal.
+/// The number of tombstones to keep. A search passes over them in a few microseconds, and a queue
+/// with its tombstones keeps its place among equal queues.
 const KEPT_TOMBSTONES: usize = 1024;
 
 impl<T: QueueItem + Clone> Oldest<T> {
@@ -52,15 +53,15 @@ impl<T: QueueItem + Clone> Oldest<T> {
         }
     }
 
-    /// Takes note of a request that comes back, and may be older than all others.
+    /// Takes note of a request put back, possibly older than all other requests.
     pub(super) fn on_back(&mut self, admitted: Instant) {
         self.known = None;
         self.since = Some(self.since.map_or(admitted, |since| since.min(admitted)));
     }
 
     /// Returns the admission time of the oldest of `live` requests, as of this instant or of the
-    /// last turn of the drain task. In the second case also returns true: the drain task is to have
-    /// a turn.
+    /// last turn of the drain task. In the second case also returns true: the drain task needs a
+    /// turn.
     pub(super) fn read(&mut self, queue: &FairQueue<T>, live: usize) -> (Option<Instant>, bool) {
         let is_lost = self.known.as_ref().is_none_or(|(item, _)| item.is_gone());
         if is_lost && live > 0 && queue.len() > SHORT {
@@ -70,8 +71,8 @@ impl<T: QueueItem + Clone> Oldest<T> {
         (self.get(queue, live), false)
     }
 
-    /// Returns the admission time of the oldest of `live` requests. Searches for it if the last
-    /// answer has gone.
+    /// Returns the admission time of the oldest of `live` requests. Searches if the last answer has
+    /// gone.
     fn get(&mut self, queue: &FairQueue<T>, live: usize) -> Option<Instant> {
         self.known.take_if(|(item, _)| item.is_gone());
         if self.known.is_none() && live > 0 {
@@ -110,7 +111,7 @@ mod tests {
         queue::{Rules, testing::Item},
     };
 
-    /// So many requests of a hundred flows, a millisecond apart.
+    /// `count` requests of a hundred flows, a millisecond apart.
     fn full(start: Instant, count: u32) -> (FairQueue<Item>, Vec<Item>) {
         let mut queue = FairQueue::new(Rules::default());
         let items: Vec<_> = (0..count).map(Item::new).collect();
@@ -142,7 +143,7 @@ mod tests {
         let (mut queue, items) = full(start, 10_000);
         let mut oldest = Oldest::new();
         oldest.on_push(start);
-        // Nobody has looked yet, half have gone, and it is the first look.
+        // Before the first look, half have gone.
         items[..5_000].iter().for_each(|item| item.gone.set(true));
         let before = Item::looks();
         assert_eq!(oldest.read(&queue, 5_000), (at(0), true));
@@ -153,7 +154,7 @@ mod tests {
         let before = Item::looks();
         assert_eq!(oldest.read(&queue, 4_999), (at(5_000), true), "as of the last turn");
         assert!(Item::looks() - before <= 1, "at the one that was the oldest");
-        // Another comes back that is older.
+        // An older request comes back.
         oldest.look(&mut queue, 4_999, true);
         oldest.on_back(start + Duration::from_millis(7));
         assert_eq!(oldest.read(&queue, 5_000), (at(7), true));

@@ -1,4 +1,4 @@
-//! The requests of unready inner services, and of flows that run as much as they may.
+//! The requests of unready inner services, and of flows at their limit.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,18 +12,18 @@ use super::{
 
 /// The parked requests of a queue, by inner service or flow.
 ///
-/// An inner found unready gets a queue of its own, which stays until it is empty, even if the inner
-/// becomes ready. So each request moves at most once, however often the inner changes its mind. The
-/// requests of an inner are *eligible* unless the inner is known to be unready. A flow that runs as
-/// much as it may, and has no dedicated queue, is parked alike.
+/// An inner found unready gets a queue of its own. The queue stays until empty, even if the inner
+/// becomes ready. Each request therefore moves at most once, however often the inner changes its
+/// mind. The requests of an inner are *eligible* unless the inner is known to be unready. Requests
+/// of a flow at its limit, without a dedicated queue, are parked in the same way.
 #[derive(Debug)]
 pub(super) struct Parked<T> {
     queues: HashMap<Hold, HoldQueue<T>>,
     /// The oldest entry of each inner or flow, by position.
     heads: BTreeSet<(u64, Hold)>,
-    /// The oldest entry of each that is eligible.
+    /// The oldest entry of each eligible inner or flow.
     oldest: BTreeSet<(u64, Hold)>,
-    /// The newest entry of each that is eligible.
+    /// The newest entry of each eligible inner or flow.
     newest: BTreeSet<(u64, Hold)>,
     len: usize,
     /// The weight of all entries, in slots.
@@ -35,7 +35,7 @@ pub(super) struct Parked<T> {
 struct HoldQueue<T> {
     /// By position.
     entries: BTreeMap<u64, Entry<T>>,
-    /// Whether the inner may be ready again, or the flow has room.
+    /// Set while the inner may be ready, or the flow has room.
     is_eligible: bool,
 }
 

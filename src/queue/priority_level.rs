@@ -20,23 +20,22 @@ use crate::class::NO_FLOW;
 
 /// The queues of a priority, in the order of virtual time.
 ///
-/// [`FlowTable`] finds the queue of a request, and [`Turns`] finds the next queue: the queue that
-/// has had least of the inner's time (start-time fair queueing). A dispatched request is charged to
+/// [`FlowTable`] finds the queue of a request, and [`Turns`] finds the next queue: the queue with
+/// the least use of the inner's time (start-time fair queueing). A dispatched request is charged to
 /// its queue by an [`Estimate`]. When the call ends, the real time corrects the charge.
 #[derive(Debug)]
 pub(super) struct PriorityLevel<T> {
     table: FlowTable<T>,
     turns: Turns,
     in_use: InUse,
-    /// The weight that had been cancelled or removed when the tombstones of the shared queues were
-    /// last dropped for it.
+    /// The cancelled or removed weight when the tombstones of the shared queues were last dropped.
     shared_purged_at: u64,
 }
 
-/// The number of entries that are looked at for each request that has gone. More costs time.
+/// The number of entries to look at for each gone request. More costs time.
 const LOOKS_PER_GONE: u64 = 32;
 
-/// The number of entries that are looked at however few have gone.
+/// The number of entries to look at however few requests have gone.
 const LOOKS: usize = 256;
 
 impl<T: QueueItem> PriorityLevel<T> {
@@ -55,7 +54,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.in_use.len
     }
 
-    /// Returns whether there is an eligible request.
+    /// Returns whether the level has an eligible request.
     #[inline]
     pub(super) fn may_go(&self) -> bool {
         self.turns.active() > 0
@@ -67,7 +66,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.table.len()
     }
 
-    /// Returns whether there are queues beside the queue of requests without a flow.
+    /// Returns whether the level has queues beside the queue of requests without a flow.
     #[inline]
     pub(super) fn has_flows(&self) -> bool {
         self.table.len() > 1
@@ -102,12 +101,12 @@ impl<T: QueueItem> PriorityLevel<T> {
         Some(LongestFlow { weight, share, is_held: limit.holds(kind.flow()) })
     }
 
-    /// Returns the queue to evict from, and its weight. Drops its tombstones first, since a queue
-    /// may be the longest for its tombstones alone. `gone` is the weight of the level that has been
+    /// Returns the queue to evict from, and its weight. Drops the queue's tombstones first, since a
+    /// queue may be the longest for its tombstones alone. `gone` is the weight of the level
     /// cancelled or removed so far.
     ///
-    /// A long queue of which few can have gone is taken as it is: its weight is wrong by a
-    /// [`LOOKS_PER_GONE`]th at most.
+    /// If few requests of a long queue can have gone, the queue is taken unchanged: the weight is
+    /// wrong by a [`LOOKS_PER_GONE`]th at most.
     fn longest(&mut self, gone: u64) -> Option<(u64, QueueId)> {
         loop {
             let (weight, id) = self.turns.longest(&self.table)?;
@@ -151,7 +150,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         }
     }
 
-    /// Sets the weight of a flow, if it has a queue of its own.
+    /// Sets the weight of a flow with a queue of its own.
     #[cold]
     fn set_share(&mut self, id: QueueId, share: u16) {
         let Some(queue) = self.table.get_mut(id).filter(|queue| !queue.kind.is_shared()) else {
@@ -192,8 +191,8 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.table.assign(flow, is_proven, self.turns.is_sharing(), rules)
     }
 
-    /// Moves the requests of all unproven flows to shared queues. The flows are so many that a
-    /// client may be inventing flows.
+    /// Moves the requests of all unproven flows to shared queues: with so many flows, a client may
+    /// be inventing them.
     fn share_unproven(&mut self) {
         let mut entries: Vec<Entry<T>> = Vec::new();
         for id in self.table.unproven() {
@@ -303,18 +302,18 @@ impl<T: QueueItem> PriorityLevel<T> {
         id
     }
 
-    /// Makes the requests of an inner that are parked in the queue eligible again.
+    /// Makes the queue's parked requests of an inner eligible again.
     pub(super) fn wake(&mut self, id: QueueId, inner: InnerId) {
         self.change(id, |queue| queue.requests.wake(Hold::Inner(inner)));
     }
 
-    /// The flow of the next queue, if that is dedicated to one.
+    /// The flow of the next queue, if the queue is dedicated to a flow.
     pub(super) fn first_flow(&self) -> Option<(QueueId, u64)> {
         let id = self.turns.first()?;
         Some((id, self.table.get(id)?.kind.flow()?))
     }
 
-    /// Passes over a queue that is dedicated to a flow, until [`unhold`](Self::unhold).
+    /// Passes over a queue dedicated to a flow, until [`unhold`](Self::unhold).
     pub(super) fn hold(&mut self, id: QueueId) {
         if let Some(queue) = self.table.get_mut(id).filter(|queue| !queue.is_held) {
             queue.is_held = true;
@@ -323,7 +322,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         self.change(id, |_| {});
     }
 
-    /// Passes over a popped request and its flow, which has no room for it, until
+    /// Passes over a popped request without room in its flow, and over the flow, until
     /// [`unhold`](Self::unhold). Then the request is the next of its flow. Returns the queue.
     pub(super) fn hold_back(&mut self, entry: Entry<T>, rules: &Rules) -> QueueId {
         let flow = entry.rank.flow;
@@ -337,7 +336,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Makes the requests of a flow in the queue eligible again.
     pub(super) fn unhold(&mut self, id: QueueId, flow: u64) {
-        // The id may be that of a later queue.
+        // The id may belong to a later queue.
         if let Some(queue) = self.table.get_mut(id) {
             if queue.is_held && queue.kind.flow() == Some(flow) {
                 self.turns.on_released(queue);

@@ -21,7 +21,7 @@ use crate::class::Rank;
 /// The waiting requests: a [`FairQueue`] for the order, and an [`Expiry`] for the late requests.
 ///
 /// Both hold each request. A request popped from either, or cancelled, leaves a tombstone: an entry
-/// with an item that [is gone](QueueItem::is_gone). Tombstones are dropped at the front, or by
+/// whose item [is gone](QueueItem::is_gone). Tombstones are dropped at the front, or by
 /// [`purge`](Self::purge).
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
@@ -47,23 +47,23 @@ impl<T: QueueItem + Clone> Queue<T> {
 
     /// Takes the next request. `times` are the mean service times of the priorities.
     ///
-    /// A request to [dispatch](Next::Dispatch) comes with a charge, which may hold the right to run
-    /// in its flow. A call that runs takes the right out of it, and [gives it
-    /// back](Self::give_back) at the end. The request ends by one of:
-    /// [`put_back`](Self::put_back), [`park`](Self::park), [`refund`](Self::refund),
-    /// [`keep_charge`](Self::keep_charge), [`settle`](Self::settle).
+    /// A request to [dispatch](Next::Dispatch) comes with a charge, possibly with the right to run
+    /// in its flow. The running call takes the right out of the charge, and [gives the right
+    /// back](Self::give_back) at the end. End the request by one of: [`put_back`](Self::put_back),
+    /// [`park`](Self::park), [`refund`](Self::refund), [`keep_charge`](Self::keep_charge),
+    /// [`settle`](Self::settle).
     pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
         self.order.pop(now, times)
     }
 
-    /// Takes the next request, if nothing but the order of arrival decides which is next, and
-    /// `is_mine` returns true for it. Nothing is charged.
+    /// Takes the next request, if the order of arrival alone decides which is next, and `is_mine`
+    /// returns true for the request. Nothing is charged.
     pub(crate) fn pop_in_order(&mut self, is_mine: impl FnOnce(&T) -> bool) -> Option<Entry<T>> {
         self.order.pop_in_order(is_mine)
     }
 
-    /// Puts back a request of [`pop_in_order`](Self::pop_in_order) as the next, after others may
-    /// have looked for late requests: it looked gone to them. Registers the expiry again.
+    /// Puts back a request of [`pop_in_order`](Self::pop_in_order) as the next. Meanwhile the
+    /// request looked gone to every search for late requests, so its expiry is registered again.
     pub(crate) fn put_back_late(&mut self, entry: Entry<T>) {
         if let Some(at) = entry.item.late() {
             self.expiry.push(at, entry.item.clone());
@@ -88,7 +88,7 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.park(entry);
     }
 
-    /// Makes the requests of an inner eligible again: it may be ready.
+    /// Makes the requests of an inner eligible again, since the inner may be ready.
     pub(crate) fn wake(&mut self, inner: InnerId) {
         self.order.wake(inner);
     }
@@ -108,12 +108,12 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.settle(id, service_time);
     }
 
-    /// Takes back the right of a call that has ended, to run in its flow.
+    /// Takes back an ended call's right to run in its flow.
     pub(crate) fn give_back(&mut self, right: FlowRight) {
         self.order.give_back(right);
     }
 
-    /// Sets the number of slots that each flow may run with. Calls that run go on.
+    /// Sets the most slots for each flow. Running calls go on.
     pub(crate) fn set_flow_limit(&mut self, limit: Option<usize>) {
         self.order.set_flow_limit(limit);
     }
@@ -123,8 +123,8 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.flow_limit().is_full(flow)
     }
 
-    /// Shows the flows that have come to run as much as they may (`true`), or that have room again,
-    /// since the last call.
+    /// Shows the flows that have reached their limit (`true`), or have room again (`false`), since
+    /// the last call.
     pub(crate) fn take_flow_changes(&mut self, take: impl FnMut(u64, bool)) {
         self.order.flow_limit().take_changes(take);
     }
@@ -145,7 +145,7 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.pop_oldest(gone)
     }
 
-    /// Takes all requests of an inner, oldest first: it will never be ready. Linear in the entries.
+    /// Takes all requests of a dead inner, oldest first. Linear in the entries.
     pub(crate) fn take_all_of(&mut self, inner: InnerId) -> Vec<Entry<T>> {
         self.order.take_all_of(inner)
     }
@@ -157,34 +157,34 @@ impl<T: QueueItem + Clone> Queue<T> {
     }
 
     /// Returns the admission time of the oldest of `live` requests, one turn of the drain task late
-    /// at most, and whether the drain task is to have a turn. In constant time.
+    /// at most, and whether the drain task needs a turn. In constant time.
     pub(crate) fn oldest(&mut self, live: usize) -> (Option<Instant>, bool) {
         self.oldest.read(&self.order, live)
     }
 
-    /// Ends a turn of the drain task: looks for the oldest request if it has gone. `is_busy` says
-    /// whether the turn has dispatched.
+    /// Ends a turn of the drain task: searches for the oldest request if the known one has gone.
+    /// `is_busy` says whether the turn has dispatched.
     pub(crate) fn look_for_oldest(&mut self, live: usize, is_busy: bool) {
         self.oldest.look(&mut self.order, live, is_busy);
     }
 
     /// The state of each priority level, once a request with a flow has come. `gone` is the weight
-    /// of each level that has been cancelled or removed so far.
+    /// of each level cancelled or removed so far.
     pub(crate) fn summaries(&mut self, gone: &Gone) -> Option<[LevelSummary; LEVELS]> {
         self.order.summaries(gone)
     }
 
     /// Drops the tombstones, if the entries are more than twice the `live` requests. A popped
-    /// request looks gone as well. If the request is put back later, it has lost its expiry: for
-    /// that case use [`purge_left`](Self::purge_left).
+    /// request looks gone as well, and loses its expiry. If the request may be put back, use
+    /// [`purge_left`](Self::purge_left).
     pub(crate) fn purge(&mut self, live: usize) {
         self.order.purge(live);
         self.expiry.purge(live, QueueItem::is_gone);
     }
 
-    /// Drops the tombstones like [`purge`](Self::purge), but keeps the expiry of popped requests
-    /// that may be put back. Only a request that [has left](QueueItem::has_left) for good loses its
-    /// expiry.
+    /// Drops the tombstones like [`purge`](Self::purge), but keeps the expiry of popped requests,
+    /// for when they are put back. Only a request that [has left](QueueItem::has_left) for good
+    /// loses its expiry.
     pub(crate) fn purge_left(&mut self, live: usize) {
         self.order.purge(live);
         self.expiry.purge(live, QueueItem::has_left);

@@ -14,16 +14,16 @@ use super::{
 
 /// The requests of a queue, taken from either end.
 ///
-/// A request is *eligible* unless its inner is known to be unready. Requests that have gone leave
-/// tombstones, dropped at their turn or by [`purge`](Self::purge).
+/// A request is *eligible* unless its inner is known to be unready. Gone requests leave tombstones,
+/// dropped at their turn or by [`purge`](Self::purge).
 #[derive(Debug)]
 pub(super) struct RequestDeque<T> {
     /// In order of arrival.
     main: VecDeque<Entry<T>>,
     /// The requests of unready inners. Boxed, since most queues never have any.
     parked: Option<Box<Parked<T>>>,
-    /// A request put back for want of slots, which is next again. Otherwise lighter requests behind
-    /// would keep taking the slots that come free.
+    /// A request put back for want of slots, the next again. Otherwise lighter requests behind
+    /// would keep taking the free slots.
     next: Option<Entry<T>>,
     lifo: AdaptiveLifo,
     delay: ControlledDelay,
@@ -75,7 +75,7 @@ impl<T: QueueItem> RequestDeque<T> {
         self.main.len() + parked + usize::from(self.next.is_some())
     }
 
-    /// Returns whether there is an eligible request.
+    /// Returns whether the queue has an eligible request.
     pub(super) fn may_go(&self) -> bool {
         self.next.is_some() || !self.main.is_empty() || self.parked(End::Oldest).is_some()
     }
@@ -92,7 +92,8 @@ impl<T: QueueItem> RequestDeque<T> {
         }
     }
 
-    /// Takes in entries of cost 1, older than all others. At once if there are no others.
+    /// Takes in entries of cost 1, older than all other entries. In constant time if the queue is
+    /// empty.
     pub(super) fn adopt(&mut self, entries: VecDeque<Entry<T>>) {
         self.weight += entries.len() as u64;
         let others = mem::replace(&mut self.main, entries);
@@ -159,7 +160,7 @@ impl<T: QueueItem> RequestDeque<T> {
         }
     }
 
-    /// Takes the first entry from `end` that is not parked.
+    /// Takes the first unparked entry from `end`.
     fn pop_main(&mut self, end: End) -> Option<Entry<T>> {
         let entry = match end {
             End::Oldest => self.main.pop_front(),
@@ -229,7 +230,7 @@ impl<T: QueueItem> RequestDeque<T> {
         }
     }
 
-    /// Takes the newest entry that is not parked, perhaps a tombstone.
+    /// Takes the newest unparked entry, possibly a tombstone.
     pub(super) fn pop_newest(&mut self) -> Option<Entry<T>> {
         self.pop_main(End::Newest)
     }
@@ -253,7 +254,7 @@ impl<T: QueueItem> RequestDeque<T> {
 
     /// Drops the tombstones.
     pub(super) fn purge(&mut self) {
-        // Mostly the oldest have gone. To drop them moves no others.
+        // Mostly the oldest have gone. Dropping the front moves no other entries.
         while self.main.front().is_some_and(|entry| entry.item.is_gone()) {
             self.main.pop_front();
         }

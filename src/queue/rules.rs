@@ -11,13 +11,13 @@ pub(crate) struct Rules {
     pub(crate) order: Order,
     /// The threshold of adaptive LIFO, if set.
     pub(crate) lifo_after: Option<Duration>,
-    /// Controlled delay: `None` is off, `Some(None)` is a target that follows the service time.
+    /// Controlled delay: `None` is off, `Some(None)` follows the service time with its target.
     pub(crate) delay: Option<Option<Duration>>,
     /// The share of the inner's time for each priority while higher priorities wait.
     pub(crate) guaranteed_share: f64,
-    /// The number of flows of a priority that may have a dedicated queue.
+    /// The number of flows of a priority with a dedicated queue.
     pub(crate) dedicated_queues: usize,
-    /// The number of slots that each flow may run with, if limited.
+    /// The most slots of each flow, if limited.
     pub(crate) flow_limit: Option<usize>,
 }
 
@@ -49,8 +49,8 @@ impl Rules {
     }
 
     /// The wait of the oldest request above which the newest go first. Three service times show a
-    /// standing queue. The threshold is at most a quarter of the time that the oldest may wait, or
-    /// the requests behind would be too late.
+    /// standing queue. The threshold is at most a quarter of the time that the oldest may wait:
+    /// otherwise the requests behind would be too late.
     pub(super) fn threshold<T: QueueItem>(
         &self,
         oldest: &Entry<T>,

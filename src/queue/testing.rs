@@ -20,7 +20,7 @@ impl Item {
         Self { id, gone: Rc::default(), left: Rc::default(), late: None }
     }
 
-    /// Returns how often this thread has looked whether a request has gone.
+    /// Returns how often this thread has asked whether a request is gone.
     pub(crate) fn looks() -> u64 {
         LOOKS.get()
     }

@@ -9,8 +9,8 @@ use super::{
 };
 
 /// Two groups of queues, dedicated and shared, each with a virtual time as well. The groups take
-/// turns as if each were a flow. So invented flows, which end in shared queues, get half of the
-/// level at most.
+/// turns as if each were a flow. Invented flows end in shared queues, and get half of the level at
+/// most.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     dedicated: VirtualTimeHeap,
@@ -54,7 +54,7 @@ impl Turns {
         self.held += queue.weight;
     }
 
-    /// Records that a held queue is not held any more.
+    /// Records the release of a held queue.
     pub(super) fn on_released<T>(&mut self, queue: &FlowQueue<T>) {
         self.held -= queue.weight;
     }
@@ -81,7 +81,7 @@ impl Turns {
     }
 
     /// Records a change of a queue: the new `weight`, and the virtual time, until now `before`.
-    /// Activates or deactivates the queue. Returns whether keys may be stale now; if so,
+    /// Activates or deactivates the queue. Returns whether keys may be stale now; then
     /// [`tidy`](Self::tidy) has to follow.
     // Always inlined, like `tidy`: two more calls would cost 1 % of a queued call's instructions.
     #[inline(always)]
@@ -126,7 +126,7 @@ impl Turns {
         true
     }
 
-    /// Records another weight of a flow, until now `before`.
+    /// Records a new weight of a flow, until now `before`.
     pub(super) fn reweigh<T: QueueItem>(&mut self, id: QueueId, queue: &FlowQueue<T>, before: u16) {
         let heap = self.heap(queue.kind);
         if queue.is_active {
@@ -175,15 +175,16 @@ impl Turns {
         heap.virtual_time = heap.virtual_time.saturating_add(nanos).saturating_sub(charged);
     }
 
-    /// The queue to evict from, and its weight: the longest dedicated queue, by its weight divided
-    /// by that of the flow. If the shared queues outweigh all dedicated queues together, the
-    /// heaviest shared queue, with the weight of the whole group.
+    /// The queue to evict from, and its weight: the longest dedicated queue, by weight divided by
+    /// the flow's weight. If the shared queues outweigh all dedicated queues together, the heaviest
+    /// shared queue, with the weight of the whole group.
     pub(super) fn longest<T: QueueItem>(&mut self, table: &FlowTable<T>) -> Option<(u64, QueueId)> {
         let is_shared = self.shared.weight > self.dedicated.weight;
         let heap = if is_shared { &mut self.shared } else { &mut self.dedicated };
         let (weight, id) = heap.longest.first(table.len(), |id| {
             let queue = table.get(id)?;
-            // The id may come from an earlier queue, of this group.
+            // The id may come from an earlier queue of this group, and belong to a queue of the
+            // other group now.
             let is_here = queue.kind.is_shared() == is_shared;
             let FlowQueue { listed, weight, share, .. } = queue;
             is_here.then_some(Listed { listed, weight: *weight, share: *share })

@@ -33,9 +33,9 @@ pub(super) enum KeyState {
 /// while it has an eligible request.
 ///
 /// The virtual time of a queue is the sum of all charges, in nanoseconds of the inner's time, each
-/// divided by the weight of the flow. A key that is no longer true stays in the heap until it
-/// reaches the top. There a stale key is dropped, and the key of a queue with a higher virtual time
-/// is corrected in place. If a virtual time falls, the queue gets a second key. So the top is
+/// divided by the weight of the flow. An outdated key stays in the heap until it reaches the top.
+/// At the top a stale key is dropped, and the key of a queue with a higher virtual time is
+/// corrected in place. If a virtual time falls, the queue gets a second key. The top is therefore
 /// always true.
 #[derive(Debug, Default)]
 pub(super) struct VirtualTimeHeap {
@@ -53,7 +53,7 @@ pub(super) struct VirtualTimeHeap {
     pub(super) longest: LongestQueue,
 }
 
-/// The number of stale keys that may stay in the heap, beyond one for each queue.
+/// The number of stale keys to keep in the heap, beyond one for each queue.
 const MAX_STALE: usize = 64;
 
 impl VirtualTimeHeap {
@@ -72,7 +72,7 @@ impl VirtualTimeHeap {
         self.shares
     }
 
-    /// The virtual clock: the virtual time of the queue served last, which was the lowest then. A
+    /// The virtual clock: the virtual time of the queue served last, the lowest at the time. A
     /// queue that becomes active again starts no earlier, so idle time cannot be saved up
     /// (start-time fair queueing).
     pub(super) fn virtual_clock(&self) -> u64 {
@@ -101,7 +101,7 @@ impl VirtualTimeHeap {
         self.shares -= u64::from(share);
     }
 
-    /// Takes note of another weight of an active queue.
+    /// Records a new weight of an active queue.
     pub(super) fn reweigh(&mut self, before: u16, share: u16) {
         self.shares = self.shares - u64::from(before) + u64::from(share);
     }

@@ -39,8 +39,8 @@ fn shares_are_of_time_and_corrected_when_calls_end() {
     assert!((0.99..1.01).contains(&ratio), "{slow_time} ms and {fast_time} ms");
 }
 
-/// Serves flows of these weights, which always wait, for so many calls. Returns the time that each
-/// has had. A call of the n-th flow takes `time(n)`.
+/// Serves always waiting flows of these weights, for `calls` calls. Returns the time of each flow.
+/// A call of the n-th flow takes `time(n)`.
 fn serve(rig: &mut Rig, weights: &[u32], calls: u32, time: impl Fn(usize) -> Duration) -> Vec<f64> {
     let classes: Vec<_> = (0_u64..)
         .zip(weights)
@@ -65,7 +65,7 @@ fn serve(rig: &mut Rig, weights: &[u32], calls: u32, time: impl Fn(usize) -> Dur
 #[test]
 fn flows_get_time_in_the_ratio_of_their_weights() {
     let weights = [1, 2, 4, 1000];
-    // The lightest calls are charged with the least there is, a microsecond.
+    // The lightest calls are charged the minimum, a microsecond.
     for [first, last] in [[20_000, 20_000], [100_000, 5_000], [3, 1]] {
         let mut rig = Rig::order(Order::Fifo);
         let time = |nth| Duration::from_micros(if nth == 0 { first } else { last });

@@ -24,9 +24,9 @@ struct Reference {
 struct Flow {
     /// The charges so far, in nanoseconds times [`EXACT`].
     charged: u64,
-    /// The number of its key.
+    /// The number of the flow's key.
     key_seq: u64,
-    /// The weight, as last said.
+    /// The weight, from the newest request.
     weight: u64,
 }
 
@@ -168,8 +168,8 @@ fn the_queue_does_what_the_reference_does() {
     }
 }
 
-/// Evicts a request. The victim has to be of the lowest priority with a live request, of a flow
-/// that no other flow is longer than, each for its weight, and the oldest of the flow.
+/// Evicts a request. The victim has to be of the lowest priority with a live request, of a longest
+/// flow in proportion to the weights, and the oldest of the flow.
 fn evict(rig: &mut Rig, reference: &mut Reference, seed: u64, step: u32) {
     let is_live = |request: &&Request| !request.gone;
     let lowest = reference.waiting.iter().filter(is_live).map(|request| request.level).max();
@@ -202,8 +202,8 @@ fn evict(rig: &mut Rig, reference: &mut Reference, seed: u64, step: u32) {
     let oldest = live.clone().find(|request| request.is_of(level, flow));
     assert_eq!(oldest.map(|request| request.id), Some(victim), "{case}");
     // On the way, the queue has dropped the tombstones in longer flows, in lower priorities and
-    // before the victim. Which of the rest remain changes only which flows are active, so both
-    // sides drop them all.
+    // before the victim. The remaining tombstones change only which flows are active, so both sides
+    // drop all tombstones.
     reference.waiting.retain(|request| !request.gone && request.id != victim);
     rig.queue.sweep();
 }
