@@ -15,7 +15,7 @@ pub(crate) struct Charge {
     /// The amount: an estimate, in nanoseconds of one slot, times the cost.
     pub(super) nanos: u64,
     pub(super) cost: u32,
-    /// The weight of the flow: its queue has paid one such part of the amount.
+    /// The weight of the flow: the queue has paid the amount divided by the weight.
     pub(super) share: u16,
     /// The part of the amount that the level's guaranteed share covered, in nanoseconds.
     pub(super) paid: f32,

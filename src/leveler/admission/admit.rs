@@ -61,9 +61,9 @@ pub(crate) fn admit_bypass(admission: &Admission) -> Result<Slot<&Admission>, Re
     Slot::bypass(admission).ok_or(Refusal::Bypass)
 }
 
-/// Refuses a newcomer that is late, or predicted to miss its deadline. The prediction adds the
+/// Refuses a late newcomer, or a newcomer predicted to miss its deadline. The prediction adds the
 /// service time of like requests to the wait for the work ahead. The wait counts only in FIFO
-/// order, where nothing overtakes.
+/// order, without overtaking.
 fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Result<(), Refusal> {
     if left.is_zero() {
         return Err(Refusal::Late);
@@ -84,8 +84,8 @@ fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Resu
     Ok(())
 }
 
-/// Returns the time that the work ahead of a newcomer takes. Held flows are not ahead of others:
-/// they run no more than they may.
+/// Returns the time for the work ahead of a newcomer. Held flows are not ahead of other flows: they
+/// are at their limit.
 fn wait_of(admission: &Admission, rank: Rank) -> Duration {
     let Admission { occupancy, predictor, flow_limit, .. } = admission;
     let limit = admission.exact_limit();

@@ -15,7 +15,7 @@ pub(crate) struct Arrival {
     /// The rank of the request. Its cost is the number of places to take: at most the limit at
     /// arrival.
     pub(crate) rank: Rank,
-    /// The hash of the flow as the class has it, before the leveler's secret was applied.
+    /// The hash of the flow from the class, before the leveler's secret was applied.
     pub(crate) flow: u64,
     /// The cost given to the request. Counts again at dispatch, since the limit may rise.
     pub(crate) asked: u32,
@@ -26,7 +26,7 @@ pub(crate) struct Arrival {
     pub(crate) kind: Kind,
     /// Set if the request is admitted against a prediction, to test the prediction.
     pub(crate) is_probe: bool,
-    /// Whether the call keeps the slot until the end of the response body, if the class says.
+    /// The class's choice of whether to keep the slot until the end of the response body, if any.
     pub(crate) holds_body: Option<bool>,
     /// The time of the arrival, once read from the clock.
     now: Option<Instant>,

@@ -1,8 +1,8 @@
 //! Places and slots: how many may come in, and how many may run at once.
 //!
-//! One atomic [`word`](super::word) holds both counts and the three flags of admission. Each
-//! change of them is decided by a single compare-exchange. The limit is beside the word, so
-//! whoever has taken a slot looks at the limit again.
+//! One atomic [`word`](super::word) holds both counts and the three flags of admission. A single
+//! compare-exchange decides each change of the word. The limit is beside the word, so a taker of a
+//! slot looks at the limit again.
 //!
 //! Invariants, with *waiting* = held − in flight. A request of cost *c* takes *c* places and *c*
 //! slots, so the counts are sums of costs.
@@ -71,9 +71,8 @@ pub(super) struct Bound {
     exact_limit: AtomicU64,
     /// Slots taken beyond the first of each request in flight.
     surplus: AtomicUsize,
-    /// Places held by `Overflow::Wait` services that are ready and not yet called. Raised after the
-    /// place is taken, and lowered before the place is given back or used, so `unfinished` errs
-    /// upwards.
+    /// Places held by ready `Overflow::Wait` services before their call. Raised after the place is
+    /// taken, and lowered before the place is given back or used, so `unfinished` errs upwards.
     reserved: AtomicU32,
     /// Cost admitted over the bound since the drain task last looked. The drain task evicts as
     /// much.
@@ -106,8 +105,8 @@ impl StoredLimit {
     }
 }
 
-/// Separates data that all threads write from data that they only read. 128 bytes, since processors
-/// fetch lines of 64 in pairs.
+/// Separates data that all threads write from read-only data. 128 bytes, since processors fetch
+/// lines of 64 in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct CachePadded<T>(T);
@@ -152,7 +151,7 @@ impl Bound {
     /// Sets the limit.
     pub(super) fn set_limit(&self, limit: f64) -> StoredLimit {
         let after = whole_limit(limit);
-        // Swapped, not compared: with two setters at once, each tells of the change that it made.
+        // Swapped, not compared: with two setters at once, each reports its own change.
         let exactly = f64::from_bits(self.exact_limit.swap(limit.to_bits(), SeqCst));
         let before = self.limit.swap(after as u32, SeqCst) as usize;
         StoredLimit { before, after, exactly: (exactly, limit) }
@@ -170,8 +169,8 @@ impl Bound {
     }
 
     /// Takes `cost` places, and as many slots if `direct` is set and the request need not wait.
-    /// Exceeds the bound by at most `allowance`, and only while something waits that can be
-    /// evicted. Callers pass at most [`MAX_OVERRUN`](crate::leveler::link::backlog::MAX_OVERRUN).
+    /// Exceeds the bound by at most `allowance`, and only while an evictable request waits. Callers
+    /// pass at most [`MAX_OVERRUN`](crate::leveler::link::backlog::MAX_OVERRUN).
     pub(super) fn take(
         &self,
         cost: usize,
@@ -310,8 +309,8 @@ impl Bound {
         }
     }
 
-    /// Returns whether the drain task has something to do for a newcomer that is like those who
-    /// wait already: to dispatch it, to evict for it, or to remove it.
+    /// Returns whether the drain task has work to do for a newcomer like the waiting requests: to
+    /// dispatch, to evict, or to remove.
     #[inline]
     pub(super) fn needs_drain(&self) -> bool {
         let (counts, limit) = (self.counts(), self.limit());

@@ -10,19 +10,19 @@ use crate::{
     },
 };
 
-/// The limit on what each flow runs at once, as it is seen without the queue.
+/// The limit on the running calls of each flow, as seen without the queue.
 ///
-/// The queue counts what each flow runs with, and the drain task alone dispatches requests with a
-/// flow. The right to run in a flow belongs to the slots of a call. When they are given back, the
-/// right is left here for the drain task, which returns it to the queue.
+/// The queue counts the slots of each flow, and the drain task alone dispatches requests with a
+/// flow. The right to run in a flow belongs to the slots of a call. When the slots are given back,
+/// the right is left here for the drain task, which returns the right to the queue.
 #[derive(Debug)]
 pub(crate) struct FlowLimit {
     /// In slots, or `NONE`.
     limit: AtomicUsize,
-    /// The rights of calls that have ended.
+    /// The rights of ended calls.
     pub(crate) ended: Inbox<Vec<FlowRight>>,
     /// The number of full flows in each cell. A flow has a cell in either row, and is full if both
-    /// are above zero: with 16 full flows, one of a thousand others looks full as well.
+    /// are above zero. With 16 full flows, one of a thousand other flows looks full by mistake.
     full: [[AtomicU32; CELLS]; 2],
 }
 
@@ -40,7 +40,7 @@ impl FlowLimit {
         }
     }
 
-    /// Returns the limit, if there is one.
+    /// Returns the limit, if any.
     #[inline]
     pub(crate) fn get(&self) -> Option<usize> {
         let limit = self.limit.load(SeqCst);
@@ -59,7 +59,7 @@ impl FlowLimit {
         rank.flow != NO_FLOW && self.get().is_some()
     }
 
-    /// Leaves the right of slots that are about to be given back.
+    /// Leaves the right of slots about to be given back.
     #[inline]
     pub(super) fn give_back(&self, slots: Slots) {
         if let Some(right) = slots.right {
@@ -72,7 +72,7 @@ impl FlowLimit {
         self.ended.put(|ended| ended.push(right));
     }
 
-    /// Takes note that a flow is full from now on, or not any more.
+    /// Records a flow as full from now on, or no longer full.
     pub(crate) fn on_changed(&self, flow: u64, is_full: bool) {
         for cell in self.cells(flow) {
             if is_full {
@@ -83,7 +83,7 @@ impl FlowLimit {
         }
     }
 
-    /// Returns whether a flow runs as much as it may, as of the last turn of the drain task.
+    /// Returns whether a flow is at its limit, as of the last turn of the drain task.
     pub(crate) fn is_full(&self, rank: Rank) -> bool {
         self.concerns(rank) && self.cells(rank.flow).all(|cell| cell.load(Relaxed) > 0)
     }

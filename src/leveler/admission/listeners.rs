@@ -4,7 +4,7 @@ use crate::{
     options::Overflow,
 };
 
-/// The parties that wait for a free place or slot.
+/// The parties waiting for a free place or slot.
 #[derive(Debug)]
 pub(crate) struct Listeners {
     pub(crate) drain: Wakeup,
@@ -19,8 +19,8 @@ impl Listeners {
         Self { drain, waitlist, watchers: Watchers::default(), overflow }
     }
 
-    /// Notifies the listeners of free slots, and of the places with them. The drain task is not
-    /// told if the slots `are_taken`: the caller sees to them.
+    /// Notifies the listeners of free slots, and of the places with them. If the slots `are_taken`,
+    /// the caller uses them, and the drain task is not woken.
     #[inline]
     pub(super) fn on_slot_free(&self, after: Counts, reserved: usize, are_taken: bool) {
         if after.waiting() > 0 && !are_taken {

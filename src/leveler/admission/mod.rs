@@ -73,12 +73,12 @@ pub(crate) struct Admission {
     pub(crate) predictor: Predictor,
     pub(crate) listeners: Listeners,
     pub(crate) counters: Counters,
-    /// The waits of the requests that were removed, or given up while waiting.
+    /// The waits of the requests removed, or given up while waiting.
     pub(crate) removed_wait: PriorityRecorder,
-    /// The flows that ask most, if somebody wants to know.
+    /// The busiest flows, if watched.
     pub(crate) flows: Option<Box<WatchedFlows>>,
     bypass: Bypass,
-    /// The limit on what each flow runs at once.
+    /// The limit on the running calls of each flow.
     pub(crate) flow_limit: FlowLimit,
     overflow: Overflow,
     order: Order,
@@ -125,7 +125,7 @@ impl Admission {
         self.bound.limit()
     }
 
-    /// Returns the limit as asked for, which may be below 1.
+    /// Returns the exact limit, possibly below 1.
     #[inline]
     pub(crate) fn exact_limit(&self) -> f64 {
         self.bound.exact_limit()
@@ -143,7 +143,7 @@ impl Admission {
         if counts.is_closed() { 0 } else { free }
     }
 
-    /// Returns the number of places reserved by ready services, for calls that are not made yet.
+    /// Returns the number of places reserved by ready services, for later calls.
     pub(crate) fn reserved(&self) -> usize {
         self.bound.reserved()
     }
@@ -184,7 +184,7 @@ impl Admission {
         self.bypass.set_limit(limit);
     }
 
-    /// Returns whether dispatches are spaced, which only the drain task can do.
+    /// Returns whether dispatches are spaced. Only the drain task can space dispatches.
     #[inline]
     pub(crate) fn is_paced(&self) -> bool {
         self.has_rate() || self.exact_limit() < 1.0
@@ -195,8 +195,7 @@ impl Admission {
         self.bound.may_dispatch(cost)
     }
 
-    /// Returns whether the drain task has something to do for a newcomer that is like those who
-    /// wait already.
+    /// Returns whether the drain task has work to do for a newcomer like the waiting requests.
     #[inline]
     pub(crate) fn needs_drain(&self) -> bool {
         self.bound.needs_drain()
@@ -220,7 +219,7 @@ impl Admission {
         self.bound.set_limit(limit)
     }
 
-    /// Stores the limit that an algorithm asks for, if it is another. Mostly it is not.
+    /// Stores the limit asked for by an algorithm, if different. Mostly it is the same.
     #[inline]
     pub(crate) fn store_asked_limit(&self, limit: f64) -> Option<StoredLimit> {
         let is_same = self.bound.exact_limit().to_bits() == limit.to_bits();
@@ -265,7 +264,7 @@ impl Admission {
         arrival
     }
 
-    /// Takes note of the flow of a request that arrives, if flows are watched.
+    /// Counts a request of a flow, if flows are watched.
     #[inline(always)]
     pub(crate) fn on_asked(&self, arrival: &Arrival) {
         if let Some(flows) = &self.flows {
@@ -273,7 +272,7 @@ impl Admission {
         }
     }
 
-    /// Takes note of the flow of a request that was refused or removed, if flows are watched.
+    /// Counts a refused or removed request of a flow, if flows are watched.
     #[inline(always)]
     pub(crate) fn on_rejected(&self, flow: u64) {
         if let Some(flows) = &self.flows {
@@ -292,8 +291,8 @@ impl Admission {
         let others_wait = self.occupancy.queued() > 1;
         let limit = self.exact_limit();
         let load = Load { others_wait, is_newcomer: false, in_flight, limit, now };
-        // The time that it has waited counts like the wait foreseen for a newcomer. Only where
-        // nothing overtakes: those behind it have waited less, and use the slot better.
+        // The time waited counts like the wait predicted for a newcomer, but only without
+        // overtaking: the requests behind have waited less, and use the slot better.
         let is_overtaken = self.order != Order::Fifo || !others_wait;
         let whole = like.budget.time().filter(|whole| !is_overtaken && *whole > left);
         let waited = whole.map_or(Duration::ZERO, |whole| whole - left);
@@ -301,7 +300,7 @@ impl Admission {
     }
 }
 
-/// Access to the admission that grantor a right.
+/// Access to the admission that granted a right.
 pub(crate) trait Grantor {
     fn admission(&self) -> &Admission;
 }

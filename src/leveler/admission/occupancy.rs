@@ -28,23 +28,23 @@ pub(crate) struct Occupancy {
     flows: [[AtomicU32; CELLS]; 2],
     /// By priority: the weight of the requests with a flow.
     of_flows: [AtomicU64; LEVELS],
-    /// By priority: the weight that has left the queue, since the leveler was built.
+    /// By priority: the weight gone from the queue since the leveler was built.
     departed: [Departed; LEVELS],
     /// By priority: the number of flows taking turns.
     active: [AtomicUsize; LEVELS],
-    /// By priority: the weights of these flows together.
+    /// By priority: the sum of the weights of the flows taking turns.
     shares: [AtomicU64; LEVELS],
-    /// By priority: the weight of the flows that are held, since they run as much as they may.
+    /// By priority: the weight of the held flows, at their limit.
     held: [AtomicU64; LEVELS],
-    /// By priority: the longest flow, at most so long. As a word, see [`FlowLength`].
+    /// By priority: an upper bound of the longest flow. As a word, see [`FlowLength`].
     longest: [AtomicU64; LEVELS],
-    /// By priority: the longest flow, at least so long once all of [`Departed`] up to this number
-    /// had left. The first as a word, see [`FlowLength`].
+    /// By priority: a lower bound of the longest flow, once all of [`Departed`] up to the second
+    /// number had left. The first as a word, see [`FlowLength`].
     surely_longest: [[AtomicU64; 2]; LEVELS],
 }
 
-/// The weight that has left the queue. Two counts, since an entry that the queue has given out does
-/// not make a flow look longer than it is.
+/// The weight gone from the queue. Two counts: a dispatched entry is no longer in the queue, and
+/// does not make a flow look longer.
 #[derive(Debug, Default)]
 struct Departed {
     dispatched: AtomicU64,
@@ -58,11 +58,11 @@ impl Departed {
     }
 }
 
-/// For each priority, the weight that had left the queue before it was looked at.
+/// For each priority, the weight gone from the queue before a look at the queue.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DepartedBefore {
     all: [u64; LEVELS],
-    /// The weight of those cancelled or removed, among which the tombstones are.
+    /// The weight cancelled or removed. Bounds the tombstones.
     pub(crate) gone: Gone,
 }
 
@@ -87,7 +87,8 @@ impl Occupancy {
         }
     }
 
-    /// Counts in a request joining the queue. Returns whether it is the only one of its priority.
+    /// Counts in a request joining the queue. Returns whether no other request of the priority
+    /// waits.
     #[inline]
     pub(crate) fn on_queued(&self, rank: Rank) -> bool {
         let (index, cost) = (rank.priority.index(), u64::from(rank.cost));
@@ -127,7 +128,7 @@ impl Occupancy {
         }
     }
 
-    /// Returns what has left the queue so far. To be called before a look at the queue.
+    /// Returns the weight gone from the queue so far. Call before looking at the queue.
     pub(crate) fn departed(&self) -> DepartedBefore {
         DepartedBefore {
             all: self.departed.each_ref().map(Departed::all),
@@ -144,21 +145,21 @@ impl Occupancy {
             let word = |weight| FlowLength::word(weight, summary.longest);
             self.longest[index].store(word(summary.longest.weight), Relaxed);
             let [weight, departed] = &self.surely_longest[index];
-            // The new weight holds for the new number. Whoever reads one of them old and one new
-            // must not take the flow for longer than it is.
+            // The new weight holds for the new number. A reader of one old and one new value must
+            // not take the flow for longer than it is.
             weight.store(0, SeqCst);
             departed.store(before.all[index], SeqCst);
             weight.store(word(summary.surely_longest), SeqCst);
         }
     }
 
-    /// Returns the most by which newcomers of this rank may exceed the bound, in all: as much as
-    /// waits that surely gives way to them.
+    /// Returns the most by which newcomers of this rank may exceed the bound, in all: the waiting
+    /// weight that surely gives way to them.
     ///
-    /// These are all lower priorities, and of the longest flow of the same priority what it has
-    /// more than the newcomer's, each for its share; and as much of the longest flow of a higher
-    /// priority, if that is held: what a flow has beyond its limit has no priority. Under
-    /// `EvictOldest` it is everything.
+    /// All lower priorities give way. So does the excess of the longest flow of the same priority
+    /// over the newcomer's flow, in proportion to the shares. So does the same excess of the
+    /// longest flow of a higher priority, if held: requests beyond a flow's limit have no priority.
+    /// Under `EvictOldest` everything gives way.
     pub(crate) fn yields_to(&self, rank: Rank, overflow: Overflow, has_held: bool) -> usize {
         let from = match overflow {
             Overflow::EvictOldest => 0,
@@ -171,19 +172,19 @@ impl Occupancy {
         usize::try_from(weight + longer).unwrap_or(usize::MAX)
     }
 
-    /// Returns by how much the longest flow of a priority, which is that of the newcomer or higher,
-    /// surely exceeds the newcomer's, by the time that the newcomer waits: 0 if it may not be
-    /// longer, or is not held and of a higher priority.
+    /// Returns by how much the longest flow of a priority, the newcomer's or a higher one, surely
+    /// exceeds the newcomer's flow, by the time that the newcomer waits. 0 if the flow may not be
+    /// longer, or if the priority is higher and the flow not held.
     fn is_longer_by(&self, index: usize, rank: Rank) -> u64 {
         let [weight, departed] = &self.surely_longest[index];
         let published = weight.load(SeqCst);
         if published == 0 {
             return 0;
         }
-        // What has left since may all have been of that flow.
+        // All the weight gone since may have been of the longest flow.
         let since = self.departed[index].all().wrapping_sub(departed.load(SeqCst));
         if weight.load(SeqCst) != published {
-            // The number may be that of the next weight.
+            // The number may belong to the next weight.
             return 0;
         }
         let FlowLength { weight, share, is_held } = FlowLength::of(published);
@@ -195,7 +196,7 @@ impl Occupancy {
         if !FlowLength::with_newcomer(rank, own).is_below(longest) {
             return 0;
         }
-        // The longest gives way while it is longer than the newcomer's. The newcomer may find some
+        // The longest flow gives way while longer than the newcomer's. The newcomer may find some
         // room, and exceed the bound by less than its cost: by 1 at least.
         weight - (own + 1) * share / u64::from(rank.share)
     }
@@ -261,10 +262,10 @@ impl Occupancy {
         (self.waiting[priority.index()].load(SeqCst) / REQUEST) as usize
     }
 
-    /// Returns the work that is served before a newcomer: all requests of higher priorities, and of
-    /// its own. If its flow takes turns with others, less of its own priority counts: what its flow
-    /// has waiting, with the newcomer, and what the others get of the inner's time meanwhile.
-    /// Held flows do not count, if there are any.
+    /// Returns the work served before a newcomer: all requests of higher priorities, and of its
+    /// own. If the newcomer's flow takes turns with other flows, only a part of its own priority
+    /// counts: the flow's waiting requests, with the newcomer, and the other flows' part of the
+    /// inner's time meanwhile. With `has_held`, held flows do not count.
     #[inline]
     pub(crate) fn ahead_of(&self, rank: Rank, has_held: bool) -> QueueSize {
         let index = rank.priority.index();
@@ -290,7 +291,7 @@ impl Occupancy {
         QueueSize { requests: all.requests.max(1), weight: all.weight.max(own) }.part(own)
     }
 
-    /// Returns the number of requests that wait, and not since their flow is held.
+    /// Returns the number of waiting requests, without those that wait because their flow is held.
     pub(crate) fn eligible(&self) -> usize {
         (0..LEVELS).map(|index| self.eligible_at(index)).sum::<QueueSize>().requests as usize
     }
@@ -317,19 +318,19 @@ mod tests {
     use super::*;
     use crate::{class::Class, queue::LongestFlow};
 
-    /// Returns summaries with `normal` at the default priority, and the others empty.
+    /// Returns summaries with `normal` at the default priority, and the rest empty.
     fn only(normal: LevelSummary) -> [LevelSummary; LEVELS] {
         let mut summaries = [LevelSummary::default(); LEVELS];
         summaries[Priority::Normal.index()] = normal;
         summaries
     }
 
-    /// Publishes summaries with `normal` at the default priority, and the others empty.
+    /// Publishes summaries with `normal` at the default priority, and the rest empty.
     fn publish(occupancy: &Occupancy, normal: LevelSummary) {
         occupancy.publish(only(normal), &occupancy.departed());
     }
 
-    /// A queue of the default priority whose longest flow is known exactly.
+    /// A queue of the default priority with an exactly known longest flow.
     fn flows(active: usize, longest: u64) -> LevelSummary {
         let shares = active as u64;
         let of_one = LongestFlow { weight: longest, ..LongestFlow::default() };

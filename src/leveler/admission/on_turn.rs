@@ -6,13 +6,13 @@ use super::Admission;
 pub(crate) struct OnTurn<'a>(&'a Admission);
 
 impl<'a> OnTurn<'a> {
-    /// Takes the turn if it is free.
+    /// Takes the turn if free.
     #[inline]
     pub(crate) fn try_take(admission: &'a Admission) -> Option<Self> {
         admission.turn.try_take().then_some(Self(admission))
     }
 
-    /// Takes the turn. `None` if it is taken: the holder lets the drain task look again.
+    /// Takes the turn. `None` if already taken: the holder lets the drain task look again.
     pub(crate) fn take(admission: &'a Admission) -> Option<Self> {
         admission.turn.take_or_mark().then_some(Self(admission))
     }

@@ -41,9 +41,9 @@ enum Stage {
 /// tombstones. A smaller number costs time, a larger number memory.
 const SWEEP: u64 = 1024;
 
-/// The number of cancelled requests of a priority, counted by one thread, whose waits are all
-/// measured. Of the rest, one in [`MEASURED_OF`] is measured, for all: the clock costs a twentieth
-/// of what it costs to queue and cancel a request.
+/// The number of cancelled requests of a priority, counted by one thread, with every wait measured.
+/// After that, one in [`MEASURED_OF`] is measured, for all: reading the clock takes a twentieth of
+/// the time to queue and cancel a request.
 const ALL_MEASURED: u64 = 64;
 const MEASURED_OF: u64 = 16;
 
@@ -77,8 +77,8 @@ impl<G: Grantor> Place<G> {
         self.grantor.as_ref()
     }
 
-    /// Counts the request as admitted and queued. Returns whether it is the only one of its
-    /// priority that waits.
+    /// Counts the request as admitted and queued. Returns whether no other request of the priority
+    /// waits.
     #[inline]
     pub(crate) fn enqueue(&self, now: Instant) -> bool {
         let Some(grantor) = &self.grantor else { return false };
@@ -179,7 +179,7 @@ impl<G: Grantor> Place<G> {
 
     /// Gives back a place that nothing else has ended. If a panic unwinds or slots are taken, the
     /// request counts as panicked. Otherwise neither the queue nor the caller has the request any
-    /// more, and it counts as removed.
+    /// more, and the request counts as removed.
     #[cold]
     fn lose(&self, grantor: &G) {
         let panicked = thread::panicking() || matches!(self.stage.get(), Stage::Running(_));

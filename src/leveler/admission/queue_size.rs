@@ -8,7 +8,7 @@ pub(crate) struct QueueSize {
 }
 
 impl QueueSize {
-    /// Returns the part with so much weight, with as many requests, at the mean cost of all.
+    /// Returns a part of this weight, with a number of requests by the mean cost of all.
     pub(super) fn part(self, weight: u64) -> Self {
         Self { requests: (self.requests * weight).div_ceil(self.weight.max(1)), weight }
     }

@@ -17,7 +17,7 @@ pub(crate) enum Refusal {
         by_itself: bool,
     },
     Late,
-    /// The service waited for a place as long as is allowed.
+    /// The service waited for a place up to the wait limit.
     MaxWait {
         waited: Duration,
     },

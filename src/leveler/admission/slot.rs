@@ -45,7 +45,7 @@ impl<G: Grantor> Slot<G> {
         self.slots.taken as usize
     }
 
-    /// Returns how many slots all requests had taken just after this one was taken.
+    /// Returns how many slots all requests had taken just after this slot was taken.
     #[inline]
     pub(crate) fn in_flight(&self) -> usize {
         self.slots.in_flight as usize
@@ -68,7 +68,7 @@ impl<G: Grantor> Slot<G> {
     pub(crate) fn map<H: Grantor>(mut self, to: impl FnOnce(G) -> H) -> Slot<H> {
         let (slots, is_live) = (self.slots, AtomicBool::new(self.is_live()));
         let grantor = self.grantor.take();
-        // Nothing is left to drop, and the compiler does not see it.
+        // Nothing is left to drop, but the compiler does not know.
         mem::forget(self);
         Slot { grantor: grantor.map(to), slots, is_live }
     }
@@ -102,8 +102,8 @@ impl<G: Grantor> Slot<G> {
         grantor
     }
 
-    /// Gives the slots and places back. Dropping the result notifies the listeners, but not the
-    /// drain task of the slots if `hands_on`: the caller sees to them.
+    /// Gives the slots and places back. Dropping the result notifies the listeners. If `hands_on`,
+    /// the caller uses the slots, and the drain task is not woken for them.
     #[inline]
     pub(crate) fn release(&self, hands_on: bool) -> Option<Released<'_>> {
         if !self.end() {
@@ -115,7 +115,7 @@ impl<G: Grantor> Slot<G> {
             admission.bypass.end();
             None
         } else {
-            // First, for the drain task, which is woken after.
+            // First, for the drain task, which is woken later.
             admission.flow_limit.give_back(self.slots);
             Some(admission.bound.release_running(self.slots.taken))
         };
@@ -154,7 +154,7 @@ impl<G: Grantor> Drop for Slot<G> {
     }
 }
 
-/// A freed slot. Dropping this notifies the listeners.
+/// A freed slot. Notifies the listeners in `Drop`.
 #[derive(Debug)]
 pub(crate) struct Released<'a> {
     admission: &'a Admission,

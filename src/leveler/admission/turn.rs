@@ -5,8 +5,8 @@ use crate::sync::{
     fault::{Fault, is_planted},
 };
 
-/// Keeps all but one task from taking requests out of the queue to call them: calls are made in the
-/// order of the queue (law 7).
+/// Lets only one task at a time take requests out of the queue to call the inner: calls are made in
+/// the order of the queue (law 7).
 ///
 /// ```text
 /// Free ──▶ Taken ──▶ Missed       another came, found the turn taken, and left
@@ -14,9 +14,9 @@ use crate::sync::{
 ///   └────────┴──────────┘         the end: after Missed, the drain task looks again
 /// ```
 ///
-/// Nobody waits for the turn, which is held within one poll. A task that finds it taken leaves its
-/// free slot to the holder: in the one order of all these operations its mark comes before the end
-/// of the turn, and the drain task is woken after that.
+/// Nobody waits for the turn, which is held within one poll. If a task finds the turn taken, it
+/// leaves its free slot to the holder, and a mark. All these operations are `SeqCst`: the mark
+/// comes before the end of the turn, and the holder wakes the drain task after the end.
 #[derive(Debug, Default)]
 pub(super) struct Turn(AtomicU8);
 
@@ -25,7 +25,7 @@ const TAKEN: u8 = 1;
 const MISSED: u8 = 2;
 
 impl Turn {
-    /// Takes the turn. Returns whether it was free.
+    /// Takes the turn. Returns whether the turn was free.
     #[inline]
     pub(super) fn try_take(&self) -> bool {
         self.0.compare_exchange(FREE, TAKEN, SeqCst, SeqCst).is_ok()
@@ -47,7 +47,7 @@ impl Turn {
         }
     }
 
-    /// Ends the turn. Returns whether others came meanwhile.
+    /// Ends the turn. Returns whether other tasks came meanwhile.
     pub(super) fn end(&self) -> bool {
         self.0.swap(FREE, SeqCst) == MISSED
     }

@@ -18,7 +18,7 @@ pub(crate) struct Waiter<G: Grantor> {
     since: Instant,
     /// The end of the allowed wait, by the wait limit at the beginning.
     late: Option<Instant>,
-    /// Made at the first poll that has to wait. On the runtime of that poll, so the wait ends in
+    /// Made at the first poll without a free place. On the runtime of the poll, so the wait ends in
     /// time whatever becomes of the drain task.
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -42,9 +42,9 @@ impl<G: Grantor> Waiter<G> {
         self.since.elapsed()
     }
 
-    /// Returns whether the allowed wait is over. If not, wakes the task when it is.
+    /// Returns whether the allowed wait is over. If not, wakes the task at the end of the wait.
     ///
-    /// On a thread without a runtime no time can be kept, so the wait is over at once.
+    /// A thread without a runtime has no timers, so the wait is over at once.
     pub(crate) fn poll_late(&mut self, runtime: &Runtime, cx: &mut Context<'_>) -> bool {
         let Some(late) = self.late else { return false };
         if Instant::now() >= late {
@@ -61,7 +61,7 @@ impl<G: Grantor> Drop for Waiter<G> {
     fn drop(&mut self) {
         let admission = self.grantor.admission();
         let was_woken = admission.listeners.waitlist.leave(self.id);
-        // It may have been woken for a place that it leaves to others.
+        // The service may have been woken for a place, and leaves the place to others.
         if was_woken && admission.room() > 0 {
             admission.listeners.waitlist.wake_one();
         }

@@ -10,24 +10,23 @@ use crate::{
     },
 };
 
-/// Services under `Overflow::Wait` that wait for a place. The longest waiting service is woken
-/// first.
+/// Services waiting for a place under `Overflow::Wait`. The longest waiting service is woken first.
 ///
-/// A free place is assigned to nobody: the woken service has to come and take it. A service that
-/// was polled and then forgotten therefore blocks nobody (law 9), but wastes its wake-up. So while
-/// a place stays free, the drain task wakes more services on each poll, twice as many each time. A
-/// service that is woken and finds no place keeps its position. A [`Waiter`](super::waiter::Waiter)
-/// is in the list while it lives.
+/// A free place is assigned to nobody: the woken service has to come and take the place. If a
+/// service was polled and then forgotten, it therefore blocks nobody (law 9), but wastes its
+/// wake-up. While a place stays free, the drain task wakes more services on each poll, twice as
+/// many each time. A woken service that finds no place keeps its position. A
+/// [`Waiter`](super::waiter::Waiter) is in the list while it lives.
 #[derive(Debug, Default)]
 pub(crate) struct Waitlist {
     list: Mutex<List>,
-    /// The length of the list. Spares an empty list the lock.
+    /// The length of the list. An empty list needs no lock.
     len: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct List {
-    /// The wakers of the services that were not woken since their last poll.
+    /// The wakers of the services not woken since their last poll.
     waiting: BTreeMap<u64, Waker>,
     /// The beginning of each wait. The longest wait is the first.
     since: BTreeMap<u64, Instant>,
@@ -57,7 +56,7 @@ impl Waitlist {
         drop(before);
     }
 
-    /// Takes a service out of the list. Returns whether it had been woken for a place.
+    /// Takes a service out of the list. Returns whether the service had been woken for a place.
     pub(super) fn leave(&self, id: u64) -> bool {
         let waker = self.list.with(|list| {
             list.since.remove(&id);
@@ -94,8 +93,8 @@ impl Waitlist {
         if count == 0 || self.is_empty() {
             return;
         }
-        // All are taken out first. If one runs its task on the spot, the service is back at its
-        // position before the next is woken.
+        // All wakers are taken out first. If a waker runs its task on the spot, the service is back
+        // at its position before the next service is woken.
         let woken: Vec<_> =
             self.list.with(|list| iter::from_fn(|| self.pop(list)).take(count).collect());
         woken.into_iter().for_each(wake);
@@ -108,8 +107,7 @@ impl Waitlist {
     }
 }
 
-/// Wakes a service. A panic of the waker is no business of whoever has freed a place, nor of those
-/// that are woken next.
+/// Wakes a service. A panic of the waker reaches neither the caller nor the next services.
 fn wake(waker: Waker) {
     contain(|| waker.wake());
 }

@@ -1,4 +1,4 @@
-//! The flows that ask most: which calls are counted, and where.
+//! The busiest flows: the choice of the calls to count, and the list.
 
 use std::cell::Cell;
 
@@ -10,16 +10,16 @@ use crate::{
     sync::Mutex,
 };
 
-/// The flows that ask most, if [`Builder::watch_flows`](crate::Builder::watch_flows) asks for them.
+/// The busiest flows, if [`Builder::watch_flows`](crate::Builder::watch_flows) is set.
 ///
-/// One call in eight is counted, for eight: the others pay for the decrement of a number of their
-/// thread. The gaps between counted calls are drawn, so that no flow hides in the rhythm of others.
-/// The list is behind a lock that no call waits for: a call that finds the list locked is not
-/// counted.
+/// One call in eight is counted, for eight: the rest only decrement a number of their thread. The
+/// gaps between counted calls are drawn at random, so no flow hides in the rhythm of other flows.
+/// The list is behind a lock, and no call waits for the lock: if a call finds the list locked, it
+/// is not counted.
 #[derive(Debug)]
 pub(crate) struct WatchedFlows(Mutex<SpaceSaving>);
 
-/// The mean number of calls to a counted one. Fewer cost more, more say less about rare flows.
+/// The mean number of calls to a counted call. Fewer cost more, more say less about rare flows.
 const OF: u64 = 8;
 
 impl WatchedFlows {
@@ -28,7 +28,7 @@ impl WatchedFlows {
         (flows > 0).then(|| Box::new(Self(Mutex::new(SpaceSaving::new(flows)))))
     }
 
-    /// Takes note of a request that arrives.
+    /// Counts an arriving request.
     #[inline(never)]
     pub(super) fn on_asked(&self, arrival: &Arrival) {
         if arrival.flow != NO_FLOW && is_counted() {
@@ -37,7 +37,7 @@ impl WatchedFlows {
         }
     }
 
-    /// Takes note of a request that was refused or removed.
+    /// Counts a refused or removed request.
     #[cold]
     pub(super) fn on_rejected(&self, flow: u64) {
         if flow != NO_FLOW && is_counted() {
@@ -45,7 +45,7 @@ impl WatchedFlows {
         }
     }
 
-    /// Returns the flows on the list, those that ask most first.
+    /// Returns the flows on the list, the busiest first.
     pub(crate) fn snapshot(&self) -> Vec<FlowStats> {
         self.0.with(|list| list.flows())
     }
@@ -57,7 +57,7 @@ fn is_counted() -> bool {
     thread_local! {
         static TO_SKIP: Cell<u64> = const { Cell::new(0) };
     }
-    // A thread that is ending has no locals any more. What it asks does not matter.
+    // An ending thread has no locals any more. Its requests do not matter.
     let counted = TO_SKIP.try_with(|to_skip| match to_skip.get() {
         0 => {
             // From 0 to 14, with a mean of 7.

@@ -1,4 +1,4 @@
-//! An attempt to dispatch a request, by the drain task or by the task of a call that has ended.
+//! An attempt to dispatch a request, by the drain task or by the task of an ended call.
 
 use tokio::time::Instant;
 
@@ -15,11 +15,11 @@ use crate::{
 
 /// The result of an attempt.
 pub(super) enum Tried {
-    /// The inner was called. Under `Execution::Spawn` its future is to be run.
+    /// The inner was called. Under `Execution::Spawn` the future waits for a task.
     Called(Option<ToRun>),
     /// The inner was called, and panicked.
     Panicked,
-    /// The request was removed, as it was too late, and its caller answered.
+    /// The request was removed as too late, and its caller answered.
     Removed,
     /// The request had gone, or was answered without a call.
     Ended,
@@ -27,7 +27,7 @@ pub(super) enum Tried {
     Unready(Queued),
     /// The request waits on, since too few slots are free.
     NoSlot(Queued),
-    /// The request waits on, since it would miss its deadline and the drain task is to look.
+    /// The request waits on, since it would miss its deadline. The drain task needs to look.
     Foreseen(Queued),
 }
 
@@ -35,8 +35,9 @@ pub(super) enum Tried {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum By {
     DrainTask,
-    /// The task of a call that has ended. Calls that end with it count as running until their tasks
-    /// are polled, so it foresees too much: the drain task looks at what it would skip.
+    /// The task of an ended call. Calls that end at the same time count as running until their
+    /// tasks are polled, so the prediction is too long: the drain task looks at the requests to
+    /// skip.
     EndedCall,
 }
 

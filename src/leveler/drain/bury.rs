@@ -2,7 +2,7 @@ use tokio::time::Instant;
 
 use crate::leveler::{core::Core, panics::contain};
 
-/// Answers the requests that wait for a dead inner. None takes a slot, or waits for its turn.
+/// Answers the waiting requests of a dead inner. No request takes a slot, or waits for its turn.
 pub(super) fn bury(core: &Core) {
     for job in core.link.take_dead() {
         // The dispatch finds the inner dead, and answers `ServiceError`.

@@ -27,7 +27,7 @@ impl<'a> Dispatcher<'a> {
         Self(drained)
     }
 
-    /// Dispatches as many requests as fit, after `handed_on` were called by others. Returns the
+    /// Dispatches as many requests as fit, after other tasks have called `handed_on`. Returns the
     /// time of the next dispatch, if the pace delays it. The clock is read anew for each request.
     pub(super) fn dispatch(
         &mut self,
@@ -78,8 +78,8 @@ impl<'a> Dispatcher<'a> {
         due
     }
 
-    /// Dispatches or removes a request. Returns false if the request, and thus all others, has to
-    /// wait for a slot.
+    /// Dispatches or removes a request. Returns false if the request, and thus every later one, has
+    /// to wait for a slot.
     fn try_dispatch(&mut self, core: &Core, entry: Queued, charge: Charge, now: Instant) -> bool {
         let mut charge = charge;
         match attempt(core, entry, &mut charge, now, By::DrainTask) {

@@ -1,4 +1,4 @@
-//! Hand-on: the task of a call that has ended makes the next call itself.
+//! Hand-on: the task of an ended call makes the next call itself.
 
 use std::sync::Arc;
 
@@ -23,15 +23,14 @@ use crate::{
     },
 };
 
-/// The number of calls that a task makes before it leaves the rest to the drain task.
+/// The number of calls by a task before it leaves the rest to the drain task.
 const MAX_ROW: u8 = 32;
 
-/// The number of requests that a task looks at for one that it can call. The others have gone, or
-/// are too late.
+/// The number of requests to look at for one to call. The rest have gone, or are too late.
 const TRIES: usize = 4;
 
-/// The number of looks for the turn. Whoever has it makes a call, some hundred nanoseconds, and to
-/// wake the drain task costs more than waiting.
+/// The number of looks for the turn. The holder makes a call, in some hundred nanoseconds. Waking
+/// the drain task costs more than waiting.
 const SPINS: usize = if cfg!(shuttle) { 1 } else { 32 };
 
 /// A task that makes calls, one after the other.
@@ -44,20 +43,19 @@ pub(super) struct Hand {
 }
 
 impl Hand {
-    /// Makes the next call, after a call of this task has ended, and told the drain task nothing of
-    /// its free slot. Returns the call, which is then the task's to run; `None` if nothing is to be
-    /// called, or the drain task is told.
+    /// Makes the next call, after a call of this task has ended without telling the drain task of
+    /// the free slot. Returns the call, for the task to run. Returns `None` if there is nothing to
+    /// call, or if the drain task is told.
     ///
-    /// Only a request of the same runtime is called (law 1), only while requests are called in the
-    /// order of arrival, and only if nothing has a say that the drain task alone knows: a pace, an
-    /// eviction. Everything of the ended call has been left: its span, its dispatcher, its scope
-    /// (law 18).
+    /// Only a request of the same runtime is called (law 1), and only in the order of arrival. A
+    /// pace or an eviction leaves the choice to the drain task. The task has already left
+    /// everything of the ended call: span, dispatcher and scope (law 18).
     pub(super) fn next(&mut self, core: &Core) -> Option<Arc<dyn TaskCall>> {
         if is_planted(Fault::HandedToNobody) {
             return None;
         }
-        // If no request waits now, the next one finds the slot, or wakes the drain task. If no slot
-        // is free, whoever frees one looks.
+        // If no request waits now, the next request finds the slot, or wakes the drain task. If no
+        // slot is free, the next task to free a slot looks.
         if core.counts().waiting() == 0 || !core.admission.may_dispatch(1) {
             return None;
         }
@@ -65,7 +63,7 @@ impl Hand {
             core.wake();
             return None;
         }
-        // Whoever has the turn lets the drain task look at the free slot.
+        // The holder of the turn lets the drain task look at the free slot.
         let turn = take_turn(&core.admission)?;
         let (next, is_due) = self.call_next(core);
         drop(turn);
@@ -79,7 +77,7 @@ impl Hand {
         // A model has no runtimes.
         let is_home =
             cfg!(shuttle) || core.runtime.is_given() || self.home(core) != RuntimeId::NONE;
-        // With its budget used up, a ready inner would look unready.
+        // With the budget used up, a ready inner would look unready.
         is_home && self.row < MAX_ROW && has_budget_remaining() && !core.admission.is_paced()
     }
 
@@ -87,12 +85,12 @@ impl Hand {
         *self.home.get_or_insert_with(|| core.runtime.home_of_caller())
     }
 
-    /// Calls the next request. Also returns whether the drain task is to look at what was handed
-    /// on.
+    /// Calls the next request. Also returns whether the drain task needs to look at the requests
+    /// handed on.
     fn call_next(&mut self, core: &Core) -> (Option<Arc<dyn TaskCall>>, bool) {
         let home = self.home(core);
         for _ in 0..TRIES {
-            // Requests that were admitted over the bound come with evictions.
+            // Requests admitted over the bound come with evictions.
             if core.admission.is_over_bound() {
                 break;
             }
@@ -116,8 +114,8 @@ impl Hand {
     }
 }
 
-/// Takes the turn to dispatch. `None` if another has it for longer, who lets the drain task look
-/// after it.
+/// Takes the turn to dispatch. `None` if another task holds the turn for longer; the holder then
+/// lets the drain task look.
 fn take_turn(admission: &Admission) -> Option<OnTurn<'_>> {
     for _ in 0..SPINS {
         match OnTurn::try_take(admission) {
@@ -128,7 +126,7 @@ fn take_turn(admission: &Admission) -> Option<OnTurn<'_>> {
     OnTurn::take(admission)
 }
 
-/// Returns whether the drain task has something to do after a call that another task has made.
+/// Returns whether the drain task has something to do after a call by another task.
 fn leaves_work(core: &Core) -> bool {
     let counts = core.counts();
     counts.is_closed()
@@ -137,8 +135,8 @@ fn leaves_work(core: &Core) -> bool {
 }
 
 /// Puts back a request that could not be called. The drain task is woken afterwards, and parks the
-/// request if its inner is not ready. To park it here, an inner that is ready meanwhile would have
-/// woken nobody.
+/// request if the inner is not ready. If this task parked the request, and the inner had become
+/// ready meanwhile, nobody would be woken.
 fn put_back(core: &Core, entry: Queued) {
     core.link.backlog().put_back_handed_on(entry);
     // As for a newcomer: a drain task that dies meanwhile has not seen the request.

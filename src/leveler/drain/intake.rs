@@ -32,8 +32,8 @@ pub(super) fn take(link: &Link, settlements: &mut Vec<(ChargeId, Duration)>) -> 
     Found { is_closed, has_late, handed_on }
 }
 
-/// Returns the rights to run in a flow, of calls that have ended, to the queue. After evictions:
-/// until then a held flow is one that gives way.
+/// Returns the rights of ended calls, to run in a flow, to the queue. After evictions: until then a
+/// held flow gives way.
 pub(super) fn take_rights(core: &Core) {
     let mut rights = Vec::new();
     core.admission.flow_limit.ended.swap(&mut rights);

@@ -16,18 +16,18 @@ use crate::leveler::{
     vitals::{STALL, Vitals, of_load},
 };
 
-/// Looks about once a second, while requests wait or are turned away, for what an operator should
-/// know, and tells it as events.
+/// Looks for facts that an operator should know, about once a second while requests wait or are
+/// turned away, and reports them as events.
 ///
-/// The looks have a timer of their own, so that other polls of the drain task need not read the
-/// clock for them.
+/// The looks have a timer of their own. Other polls of the drain task need not read the clock for
+/// them.
 #[derive(Debug, Default)]
 pub(super) struct Lookout {
     /// Kept while off, to reuse the memory. `None` on a runtime without timers.
     timer: Option<Pin<Box<Sleep>>>,
     /// The time of the next look, if any.
     next: Option<Instant>,
-    /// Set if the runtime has no timers, as far as known. Other polls look then, if it is time.
+    /// Set if the runtime is known to have no timers. Other polls then look, if it is time.
     lacks_timers: bool,
 }
 
@@ -68,7 +68,7 @@ impl Lookout {
         if cfg!(shuttle) {
             return;
         }
-        // Before the counters are read, so that a later refusal is noticed.
+        // Before the counters are read, for a later refusal to be noticed.
         let refuses = core.metrics.refusing.end();
         let vitals = read(core, Instant::now());
         let Drained { overload, stall, .. } = drained;
@@ -96,7 +96,7 @@ impl Lookout {
     }
 
     /// Wakes the task at `next`. A fixed limit without time limits needs no runtime with timers, so
-    /// the panic of a runtime without them is caught.
+    /// the panic of a runtime without timers is caught.
     fn set(&mut self, next: Instant, cx: &mut Context<'_>) {
         if self.lacks_timers {
             return;
@@ -115,8 +115,8 @@ impl Lookout {
     }
 }
 
-/// A stall has to last for this many mean service times, too. Of calls with exponential service
-/// times on a single slot, 2 % take longer; with more slots fewer.
+/// A stall has to last for this many mean service times, too. With exponential service times and a
+/// single slot, 2 % of the calls take longer; with more slots fewer.
 const TIMES: u32 = 4;
 
 /// Reads some hundred counters: for once a second.

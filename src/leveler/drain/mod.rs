@@ -2,15 +2,14 @@
 //!
 //! [`spawn`] starts the task when a call finds none. Each poll ([`run`]) takes in the input from
 //! other threads ([`intake`]), tells the limit algorithm the time ([`ticks`]), answers the requests
-//! of dead inner services ([`bury`]), makes room for requests admitted over the bound
-//! ([`evict`]), removes late requests ([`expire`]), dispatches ([`dispatch`]), and offers free
-//! places to waiting services ([`offers`]). A timer wakes the task again ([`alarm`]). Another one
-//! is for the looks at what an operator should know ([`lookout`], [`tell`]). On each other runtime
-//! with requests that wait, a [`standby`] watches the task, and takes over if its runtime is not
-//! driven.
+//! of dead inner services ([`bury`]), makes room for requests admitted over the bound ([`evict`]),
+//! removes late requests ([`expire`]), dispatches ([`dispatch`]), and offers free places to waiting
+//! services ([`offers`]). A timer wakes the task again ([`alarm`]). A second timer is for the looks
+//! on behalf of an operator ([`lookout`], [`tell`]). On each other runtime with waiting requests, a
+//! [`standby`] watches the task, and takes over if the task's runtime is not driven.
 //!
 //! Under `Execution::Spawn`, the task of a call is a [`runner`]. When the call ends, the runner may
-//! make the next one itself ([`hand_on`]), in the turn of the drain task.
+//! make the next call itself ([`hand_on`]), in the turn of the drain task.
 
 mod alarm;
 mod attempt;

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Runs until the last layer, handle and service are gone and nothing waits, or until the next
-/// generation has taken the seat. In that case returns the core.
+/// generation has taken the seat. In the second case returns the core.
 pub(super) fn run(
     core: Arc<Core>,
     generation: Generation,
@@ -39,7 +39,7 @@ pub(super) fn run(
         let span = contain(|| tracing::debug_span!(parent: None, "load_level", %name));
         let span = span.filter(|span| !span.is_disabled());
         let is_replaced = poll_fn(|cx| {
-            // A subscriber that panics at either end must not keep requests from being served.
+            // A subscriber's panic at either end must not keep requests from being served.
             let entered = span.as_ref().and_then(|span| contain(|| span.enter()));
             let polled = drain.poll(cx);
             if entered.is_some() {

@@ -1,4 +1,4 @@
-//! The task of a call under `Execution::Spawn`, and of those that it makes next.
+//! The task of a call under `Execution::Spawn`, and of the calls handed on to the task.
 
 use std::{
     any::Any,
@@ -15,11 +15,11 @@ use crate::leveler::{
     panics::contain,
 };
 
-/// Runs a call, and then the calls that it makes itself, as long as there are any.
+/// Runs a call, and then the calls that it makes itself, until none is left.
 ///
-/// A task of its own costs a call more than everything else. A task that has nothing to do ends:
-/// none is kept for later, so none is given a call while it is busy, or on a runtime that is not
-/// driven, and none takes memory after a burst.
+/// Spawning a task costs a call more than everything else. An idle task ends, and none is kept for
+/// later. A kept task might be given a call while busy, or on a runtime that is not driven, and
+/// would take memory after a burst.
 struct Runner {
     /// `None` after the end.
     call: Option<Arc<dyn TaskCall>>,
@@ -27,13 +27,13 @@ struct Runner {
     hand: Hand,
 }
 
-/// Runs a call made directly, on the given runtime or on that of the calling thread.
+/// Runs a direct call, on the given runtime or on the runtime of the calling thread.
 #[inline]
 pub(crate) fn spawn_direct(core: &Core, call: Arc<dyn TaskCall>, progress: Progress) {
     core.runtime.spawn(Runner { call: Some(call), progress, hand: Hand::default() });
 }
 
-/// Runs a call made by the drain task, on the runtime of its caller if it has one.
+/// Runs a call made by the drain task, on the runtime of the caller, if any.
 pub(super) fn spawn_queued(to_run: ToRun) {
     let ToRun { call, runtime } = to_run;
     let progress = Progress::default();
@@ -71,7 +71,7 @@ impl Future for Runner {
             return Poll::Ready(());
         }
         *progress = Progress::default();
-        // Others on the same thread get a turn before the call is polled, with a budget of its own.
+        // Other tasks on the thread get a turn before the call is polled, with a fresh budget.
         cx.waker().wake_by_ref();
         Poll::Pending
     }

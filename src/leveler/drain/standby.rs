@@ -1,5 +1,5 @@
-//! Standbys of the drain task: on each other runtime with requests that wait, a task watches
-//! whether the drain task's runtime is driven, and takes over if not.
+//! Standbys of the drain task: on each other runtime with waiting requests, a task watches whether
+//! the drain task's runtime is driven. If the runtime is not driven, the standby takes over.
 
 use std::{sync::Arc, thread, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 /// what a caller waits for. Each standby wakes the task once in this time.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// A standby later than this at its own timer does not take over: the machine is busy.
+/// The lateness at its own timer above which a standby does not take over: the machine is busy.
 const MAX_LATENESS: Duration = Duration::from_millis(25);
 
 /// The least time between two looks of a standby.
@@ -28,9 +28,9 @@ const LEAST: Duration = Duration::from_millis(1);
 /// Ensures a standby on the runtime of the calling thread, unless the drain task is there. The
 /// standby looks for late requests at `by`, or sooner.
 ///
-/// Call after the change that makes a standby necessary. A request is counted first, and then its
-/// sender reads where the drain task is. The task moves first, and then its former generation reads
-/// whether requests wait. So one of the two starts the standby.
+/// Call after the change that makes a standby necessary. A sender first counts its request, and
+/// then reads the place of the drain task. The task moves first, and its former generation then
+/// reads whether requests wait. One of the two therefore starts the standby.
 #[cold]
 pub(crate) fn ensure_standby(core: &Arc<Core>, by: Option<Instant>) {
     if core.runtime.is_given() {
@@ -46,14 +46,14 @@ pub(crate) fn ensure_standby(core: &Arc<Core>, by: Option<Instant>) {
     tasks::spawn(&runtime, standby.stand(bell));
 }
 
-/// Spawns a generation of the drain task. If another one takes the seat, a standby is left.
+/// Spawns a generation of the drain task. If another generation takes the seat, a standby is left.
 pub(super) fn spawn(core: &Arc<Core>, runtime: &Handle, generation: Generation) {
     let drain = run(Arc::clone(core), generation);
     contain(|| tracing::debug!(name = %core.settings.name, "drain task started"));
     // A runtime after shutdown drops the task at once, which ends the generation.
     tasks::spawn(runtime, async move {
         if let Some(core) = drain.await {
-            // This runtime was not driven, and is again. It may have requests that wait.
+            // This runtime was not driven, and is driven again. Its requests may be waiting.
             ensure_standby(&core, None);
         }
     });
@@ -96,7 +96,7 @@ impl Standby {
         }
     }
 
-    /// Wakes the drain task, and gives it time to run. Takes over if it did not.
+    /// Wakes the drain task, and waits for it to run. If the task did not run, takes over.
     async fn watch(&self, bell: &Notify) {
         let Self { core, runtime, id } = self;
         let seat = &core.link.seat;
@@ -105,8 +105,8 @@ impl Standby {
         let mut now = Instant::now();
         let judges_at = now + PATIENCE;
         while now < judges_at {
-            // Told before the look, so the request of a sender is seen, or the sender rings the
-            // bell.
+            // Recorded before the look: either the standby sees the request of a sender, or the
+            // sender rings the bell.
             core.link.standbys.looks_at(*id, judges_at);
             let late = self.next_late();
             // Less than `LEAST` may be left until the end.
@@ -128,7 +128,7 @@ impl Standby {
         }
     }
 
-    /// Returns the time when the next request is late.
+    /// Returns the instant at which the next request is late.
     fn next_late(&self) -> Option<Instant> {
         self.core.link.backlog().queue.next_late()
     }
@@ -136,8 +136,8 @@ impl Standby {
 
 impl Drop for Standby {
     fn drop(&mut self) {
-        // A runtime without timers makes the standby panic. It stays in the list, so that no other
-        // follows.
+        // On a runtime without timers the standby panics. The standby stays in the list, so that no
+        // other standby follows.
         if !thread::panicking() {
             self.core.link.standbys.leave(self.id);
         }

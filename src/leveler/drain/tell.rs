@@ -10,7 +10,7 @@ use crate::{
     stats::ReasonCounts,
 };
 
-/// Tells of overload: its edges at `info`, and each minute at `warn`.
+/// Reports overload: begin and end at `info`, and each minute at `warn`.
 pub(super) fn tell_overload(core: &Core, event: OverloadEvent) {
     let (OverloadEvent::Begins(period)
     | OverloadEvent::GoesOn(period)
@@ -34,7 +34,7 @@ pub(super) fn tell_overload(core: &Core, event: OverloadEvent) {
     }
 }
 
-/// Tells of a stall: its begin at `warn`, and its end at `info`.
+/// Reports a stall: the begin at `warn`, and the end at `info`.
 pub(super) fn tell_stall(core: &Core, event: StallEvent) {
     let (name, limit) = (&*core.settings.name, core.admission.limit());
     let (queued, oldest_wait) = (core.admission.occupancy.queued(), oldest_wait(core));
@@ -53,7 +53,7 @@ pub(super) fn tell_stall(core: &Core, event: StallEvent) {
     }
 }
 
-/// Returns the time that the oldest request has waited, in seconds; 0 if none waits.
+/// Returns the wait of the oldest request, in seconds; 0 if none waits.
 fn oldest_wait(core: &Core) -> f64 {
     let (oldest, _) = core.link.backlog().oldest_admitted(core.admission.occupancy.queued());
     oldest.map_or(0.0, |admitted| Instant::now().saturating_duration_since(admitted).as_secs_f64())

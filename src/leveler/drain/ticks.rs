@@ -76,7 +76,7 @@ impl Ticker {
     }
 }
 
-/// Tells an operator that an adaptive limit begins or ceases to hold requests back.
+/// Logs for an operator that an adaptive limit begins or ceases to hold requests back.
 fn log(core: &Core, change: Option<LimitChange>) {
     let Some(change) = change else { return };
     let (name, limit) = (&*core.settings.name, core.admission.limit());

@@ -10,17 +10,18 @@ use crate::{
     queue::{Entry, Gone, InnerId, Queue, Rules},
 };
 
-/// The most by which requests that displace others may exceed the bound, in all: what the drain
-/// task evicts when it next runs.
+/// The most by which displacing requests may exceed the bound, in all: the work of the drain task
+/// at its next eviction.
 pub(crate) const MAX_OVERRUN: usize = 1024;
 
-/// The number of newcomers after which their caller looks whether tombstones outnumber the rest. A
+/// The number of newcomers after which the caller checks whether tombstones outnumber the rest. A
 /// smaller number costs time, a larger number memory.
 const SWEEP: usize = 512;
 
 pub(crate) type Queued = Entry<Arc<dyn Job>>;
 
-/// The [`Queue`], with what callers do to it. Callers put requests in; the drain task orders them.
+/// The [`Queue`], with the operations of callers. Callers put requests in; the drain task orders
+/// them.
 pub(crate) struct Backlog {
     pub(crate) queue: Queue<Arc<dyn Job>>,
     newcomers: usize,
@@ -30,9 +31,9 @@ pub(crate) struct Backlog {
 
 /// The next request, for a task on a given runtime.
 pub(crate) enum Head {
-    /// Also set if the drain task is to look at what was handed on.
+    /// With true if the drain task needs to look at the requests handed on.
     Mine(Queued, bool),
-    /// None, one of another runtime, or one that the drain task has to choose.
+    /// No request, a request of another runtime, or a request for the drain task to choose.
     NotMine,
 }
 
@@ -45,8 +46,8 @@ impl Backlog {
         Self { queue: Queue::new(rules), newcomers: 0, handed_on: 0 }
     }
 
-    /// Puts a request into the queue. Returns whether it is the next to be late. `live` returns the
-    /// number of requests that wait.
+    /// Puts a request into the queue. Returns whether the request is the next to be late. `live`
+    /// returns the number of waiting requests.
     #[inline]
     pub(crate) fn add(&mut self, newcomer: Newcomer, live: impl FnOnce() -> usize) -> bool {
         let Newcomer { job, inner, rank, admitted, late, is_first: _ } = newcomer;
@@ -57,14 +58,14 @@ impl Backlog {
         self.queue.push(inner, rank, admitted, job);
         self.newcomers = self.newcomers.wrapping_add(1);
         if self.newcomers % SWEEP == 0 {
-            // A caller that does not yield keeps the drain task from it. The drain task may have a
-            // request in hand, and put it back.
+            // A caller that does not yield keeps the drain task from purging. The drain task may
+            // have a request in hand, and put the request back.
             self.queue.purge_left(live());
         }
         is_next_late
     }
 
-    /// Takes the next request for a task on the runtime `home`, if nothing but the order of arrival
+    /// Takes the next request for a task on the runtime `home`, if the order of arrival alone
     /// decides which is next.
     pub(crate) fn pop_for(&mut self, home: RuntimeId) -> Head {
         // A model has no runtimes.
@@ -74,7 +75,7 @@ impl Backlog {
         Head::Mine(entry, self.handed_on >= DUE)
     }
 
-    /// Takes note that the last request of [`pop_for`](Self::pop_for) was not called.
+    /// Records that the last request of [`pop_for`](Self::pop_for) was not called.
     pub(crate) fn not_handed_on(&mut self) {
         self.handed_on = self.handed_on.saturating_sub(1);
     }

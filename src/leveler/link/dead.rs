@@ -2,10 +2,10 @@ use std::{fmt, sync::Weak};
 
 use crate::queue::InnerId;
 
-/// The news of an inner whose `poll_ready` has failed.
+/// The news of a failed `poll_ready` of an inner.
 pub(crate) struct Dead {
     pub(super) inner: InnerId,
-    /// Keeps the address of the inner from being used again, as the name of another.
+    /// Keeps the address of the inner from being used again, as the name of another inner.
     _address: Weak<dyn Send + Sync>,
 }
 

@@ -13,8 +13,8 @@ use crate::{
     queue::ChargeId,
 };
 
-/// What the drain task knows from poll to poll, whichever runtime it lives on. Timers are not part
-/// of it: they belong to a runtime.
+/// The state of the drain task from poll to poll, on whichever runtime. Timers are not part of the
+/// state, since a timer belongs to a runtime.
 #[derive(Debug)]
 pub(crate) struct Drained {
     pub(crate) pace: Pace,
@@ -57,11 +57,11 @@ pub(crate) struct LimitReport {
     /// The recent share of ticks with requests waiting for slots.
     share: f64,
     is_on: bool,
-    /// The number of ticks for which no begin is told.
+    /// The number of ticks without a report of a begin.
     quiet: u16,
 }
 
-/// A change for an operator to know of.
+/// A change to report to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitChange {
     Holds,
@@ -69,8 +69,8 @@ pub(crate) enum LimitChange {
 }
 
 impl LimitReport {
-    /// The share of ticks above which the event is logged. Below `OFF`, the end is logged. Bursts
-    /// pass without a word, and a queue empty now and then is no end. Either change takes about a
+    /// The share of ticks above which the begin is logged. Below `OFF`, the end is logged. Short
+    /// bursts are not logged, and a queue empty now and then is no end. Either change takes about a
     /// second.
     const ON: f64 = 0.9;
     const OFF: f64 = 0.1;
@@ -78,11 +78,11 @@ impl LimitReport {
     /// The weight of a tick. Ticks of half a second ago weigh a third.
     const WEIGHT: f64 = 0.02;
 
-    /// The least number of ticks between two begins: ten seconds. The ticks of an idle leveler
-    /// pause, which makes it longer.
+    /// The least number of ticks between two begins: ten seconds. Longer while the leveler is idle,
+    /// since its ticks pause.
     const APART: u16 = 1000;
 
-    /// Takes note, after a tick and a dispatch, whether requests still wait for slots alone.
+    /// Records, after a tick and a dispatch, whether requests still wait for slots alone.
     pub(crate) fn on_tick(&mut self, waits_for_slots: bool) -> Option<LimitChange> {
         let now = f64::from(u8::from(waits_for_slots));
         self.share += Self::WEIGHT * (now - self.share);
@@ -94,7 +94,7 @@ impl LimitReport {
         if self.share < Self::OFF { self.end() } else { None }
     }
 
-    /// Takes note that the leveler is idle.
+    /// Records an idle leveler.
     pub(crate) fn on_idle(&mut self) -> Option<LimitChange> {
         self.share = 0.0;
         self.end()

@@ -19,7 +19,7 @@ pub(crate) trait Job: Send + Sync {
     fn rank(&self) -> Rank;
     /// Returns the number of slots asked for.
     fn cost(&self) -> usize;
-    /// Returns the end of the allowed wait, and the reason to give then.
+    /// Returns the end of the allowed wait, with the reason for a removal at the end.
     fn late(&self) -> Option<Late>;
     /// Returns the deadline given by the caller.
     fn deadline(&self) -> Option<Instant>;
@@ -33,7 +33,8 @@ pub(crate) trait Job: Send + Sync {
     /// Returns whether the request has gone for good: removed or cancelled.
     fn has_left(&self) -> bool;
     /// Calls the inner, on the drain task. The charge stays open until the call ends. The right to
-    /// run in the flow is taken with the slots; whatever happens, it is left if no slots are taken.
+    /// run in the flow is taken with the slots. If no slots are taken, the right is left, whatever
+    /// happens.
     fn dispatch(
         self: Arc<Self>,
         now: Instant,

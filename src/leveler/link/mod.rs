@@ -1,9 +1,9 @@
 //! The link between the drain task and the rest of the leveler.
 //!
-//! Callers put requests into the [`Backlog`]. Finished calls and inner services
-//! that may be ready leave a message in an [`Inbox`]. A [`Wakeup`](wakeup::Wakeup) then wakes the
-//! task. The [`Seat`] says which task that is, and has its state between two polls. The
-//! [`Standbys`] are the tasks that would take over on other runtimes.
+//! Callers put requests into the [`Backlog`]. Finished calls, and inner services that may be ready,
+//! leave a message in an [`Inbox`]. A [`Wakeup`](wakeup::Wakeup) then wakes the task. The [`Seat`]
+//! names the task in charge, and has its state between two polls. The [`Standbys`] are the tasks on
+//! other runtimes, ready to take over.
 
 pub(crate) mod backlog;
 pub(crate) mod dead;
@@ -37,7 +37,7 @@ pub(crate) struct Link {
     backlog: Mutex<Backlog>,
     /// Inner services to be polled again.
     pub(crate) woken: Inbox<BTreeSet<InnerId>>,
-    /// Inner services found dead, whose requests are to be answered.
+    /// Inner services found dead, with requests to answer.
     dead: Inbox<Vec<Dead>>,
     /// The real times of charged calls.
     pub(crate) settlements: Inbox<Vec<(ChargeId, Duration)>>,
@@ -95,7 +95,7 @@ impl Link {
         self.backlog.lock()
     }
 
-    /// Takes note that no request comes any more. The drain task is to be woken.
+    /// Records that no more requests come. The caller then wakes the drain task.
     pub(crate) fn orphan(&self) {
         self.is_orphaned.store(true, SeqCst);
     }

@@ -19,16 +19,16 @@ use crate::{
 /// seated ──▶ absent                end: the leveler has gone, or the runtime of the task has
 /// ```
 ///
-/// Whatever the task knows from poll to poll, `T`, stays on the seat. A generation takes it at the
-/// beginning of a poll, and returns it at the end. Therefore:
+/// The state `T` of the task from poll to poll stays on the seat. A generation takes the state at
+/// the beginning of a poll, and returns the state at the end. Therefore:
 ///
-/// - Two generations never drain at once: a task that holds the state is being polled, so its
+/// - Two generations never drain at once: a task with the state in hand is being polled, so its
 ///   runtime is driven, and the seat does not move.
-/// - A generation that has lost the seat finds so at its next poll, and ends.
+/// - If a generation has lost the seat, its next poll finds so, and the generation ends.
 #[derive(Debug)]
 pub(crate) struct Seat<T, H = Handle> {
-    /// The number of the generation: odd while it is seated, even while none is. Changes only under
-    /// the lock, and is read without.
+    /// The number of the generation: odd while seated, even while no generation is seated. Changes
+    /// only under the lock, and is read without.
     generation: AtomicU64,
     /// The runtime of the last generation, as a number. Set before the generation.
     home: AtomicU64,
@@ -40,10 +40,10 @@ struct Inside<T, H> {
     /// The runtime of the present generation.
     host: Option<H>,
     state: State<T>,
-    /// The number of polls of the drain task that have ended, of all generations.
+    /// The number of ended polls of the drain task, of all generations.
     ///
-    /// Counted at the end. A wake-up is spared while the task is being polled, and the end of that
-    /// poll then keeps the seat where it is. So a generation that loses the seat has been woken: it
+    /// Counted at the end. A wake-up is spared while the task is being polled, and the end of the
+    /// poll then keeps the seat in place. If a generation loses the seat, it has been woken: it
     /// runs when its runtime is driven again, and ends.
     polls: u64,
 }
@@ -102,12 +102,12 @@ impl<T, H: Host> Seat<T, H> {
         self.inside.lock().host.clone()
     }
 
-    /// Returns the number of polls of the drain task that have ended.
+    /// Returns the number of ended polls of the drain task.
     pub(crate) fn polls(&self) -> u64 {
         self.inside.lock().polls
     }
 
-    /// Begins a generation on `runtime`, for the caller to spawn. `None` if one is seated.
+    /// Begins a generation on `runtime`, for the caller to spawn. `None` if a generation is seated.
     pub(crate) fn begin(&self, runtime: &H) -> Option<Generation> {
         let mut inside = self.inside.lock();
         if self.is_taken() {
@@ -119,8 +119,9 @@ impl<T, H: Host> Seat<T, H> {
         Some(before.0)
     }
 
-    /// Begins a generation on `runtime`, for the caller to spawn, in place of the one that is
-    /// seated. `None` if the drain task is being polled, or was since its `polls` were counted.
+    /// Begins a generation on `runtime`, for the caller to spawn, in place of the seated
+    /// generation. `None` if the drain task is being polled, or was polled since its `polls` were
+    /// counted.
     pub(crate) fn move_to(&self, runtime: &H, polls: u64) -> Option<Generation> {
         let mut inside = self.inside.lock();
         let is_driven = inside.polls != polls || matches!(inside.state, State::Taken);
@@ -143,7 +144,7 @@ impl<T, H: Host> Seat<T, H> {
         (Generation(next), before)
     }
 
-    /// Ends a generation. Returns false if another has taken the seat meanwhile.
+    /// Ends a generation. Returns false if another generation has taken the seat meanwhile.
     pub(crate) fn end(&self, generation: Generation) -> bool {
         let mut inside = self.inside.lock();
         if self.generation.load(SeqCst) != generation.0 {
@@ -156,8 +157,8 @@ impl<T, H: Host> Seat<T, H> {
         true
     }
 
-    /// Takes the state for a poll of a generation, which no longer has the seat if `None`. Calls
-    /// `make` for the first.
+    /// Takes the state for a poll of a generation. `None` if the generation has lost the seat.
+    /// Calls `make` for the first state.
     pub(crate) fn take(&self, by: Generation, make: impl FnOnce() -> T) -> Option<Taken<'_, T, H>> {
         let mut inside = self.inside.lock();
         if self.generation.load(SeqCst) != by.0 {
@@ -167,7 +168,8 @@ impl<T, H: Host> Seat<T, H> {
         drop(inside);
         let state = match state {
             State::Here(state) => state,
-            // Never taken here: a generation is one task, and moves only between two polls.
+            // The state is never `Taken` here: a generation is one task, and moves only between two
+            // polls.
             State::Unmade | State::Taken => make(),
         };
         Some(Taken { seat: self, state: Some(state) })

@@ -12,14 +12,14 @@ pub(crate) struct Standbys(Mutex<BTreeMap<RuntimeId, Listed>>);
 
 #[derive(Debug)]
 struct Listed {
-    /// The time at which the standby looks again.
+    /// The time of the standby's next look.
     looks_at: Option<Instant>,
     bell: Arc<Notify>,
 }
 
 impl Standbys {
-    /// Lists a runtime, for a standby to be spawned. `None` if one is listed already, which then
-    /// looks no later than at `by`.
+    /// Lists a runtime, for the caller to spawn a standby. If a standby is already listed, returns
+    /// `None`, and the standby looks no later than at `by`.
     pub(crate) fn join(&self, runtime: RuntimeId, by: Option<Instant>) -> Option<Arc<Notify>> {
         let mut listed = self.0.lock();
         if let Some(standby) = listed.get_mut(&runtime) {
@@ -28,7 +28,7 @@ impl Standbys {
                 standby.looks_at = by;
                 let bell = Arc::clone(&standby.bell);
                 drop(listed);
-                // Outside of the lock, since it wakes.
+                // Outside of the lock, since the bell wakes a task.
                 bell.notify_one();
             }
             return None;
@@ -38,7 +38,7 @@ impl Standbys {
         Some(bell)
     }
 
-    /// Takes note of the time at which a standby looks again.
+    /// Records the time of a standby's next look.
     pub(crate) fn looks_at(&self, runtime: RuntimeId, at: Instant) {
         if let Some(standby) = self.0.lock().get_mut(&runtime) {
             standby.looks_at = Some(at);

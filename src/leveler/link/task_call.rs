@@ -8,35 +8,36 @@ use std::{
 
 use tokio::runtime::Handle;
 
-/// A call that a task runs, with the types of its future and its answer erased.
+/// A call for a task to run, with the types of future and answer erased.
 pub(crate) trait TaskCall: Send + Sync {
-    /// Polls the work, for the task of the call. At the end, the caller is answered, and then
-    /// `after_end` called with the core: the slot is free, and the drain task was not told of it.
+    /// Polls the work, for the task of the call. At the end, answers the caller, and then calls
+    /// `after_end` with the core: the slot is free, and the drain task was not told.
     fn poll(
         &self,
         cx: &mut Context<'_>,
         progress: &mut Progress,
         after_end: AfterEnd<'_>,
     ) -> Poll<()>;
-    /// Ends the call, whose task was dropped before the end.
+    /// Ends a call whose task was dropped before the end.
     fn on_runtime_lost(&self);
 }
 
-/// What to do after the end of a call. The argument is the core, of which this module knows
-/// nothing.
+/// The function to call after the end of a call. The argument is the core, as `Any`: this module
+/// does not know its type.
 pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any);
 
-/// A call that was made, and the runtime for its task: `None` for that of the calling thread.
+/// A call in progress, and the runtime for its task. `None` means the runtime of the calling
+/// thread.
 pub(crate) struct ToRun {
     pub(crate) call: Arc<dyn TaskCall>,
     pub(crate) runtime: Option<Handle>,
 }
 
-/// The progress of a call, as its task knows it.
+/// The progress of a call, for its task.
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Set if the next poll is the first, and measured.
     pub(crate) is_measured: bool,
-    /// Set once the channel has the waker of the task, which never changes.
+    /// Set once the channel has the task's waker, which never changes.
     pub(crate) is_noted: bool,
 }

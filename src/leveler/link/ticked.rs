@@ -28,7 +28,7 @@ impl Ticked {
         self.at.store(now.map_or(OFF, |now| self.nanos(now)), Relaxed);
     }
 
-    /// Returns whether the ticker is on and has not ticked for long: its runtime may not be driven.
+    /// Returns whether the ticker is on and has not ticked for long. Its runtime may not be driven.
     #[inline]
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         let at = self.at.load(Relaxed);

@@ -21,8 +21,8 @@ impl Wakeup {
     #[inline]
     pub(crate) fn wake(&self) {
         // All these operations are `SeqCst`. If this load sees the flag set, the drain task has not
-        // cleared it yet. The task clears the flag before any read of the state, and will see the
-        // caller's change.
+        // cleared the flag yet. The task clears the flag before any read of the state, and will see
+        // the caller's change.
         if !self.is_on.load(SeqCst) {
             if is_planted(Fault::FlagSetLate) {
                 self.waker.wake();

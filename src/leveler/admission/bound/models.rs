@@ -2,7 +2,7 @@
 //!
 //! - In flight ≤ limit at the instant at which a slot is granted (law 2).
 //! - Held ≤ capacity + limit, and no newcomer is refused while a place is free (law 3).
-//! - Nobody runs directly from beginning to end of a dispatch (law 7).
+//! - No call runs directly from beginning to end of a dispatch (law 7).
 //! - At rest nothing is held, and each of the waiting requests gets its slot.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +18,8 @@ use crate::sync::{
 const CAPACITY: usize = 1;
 const LIMIT: usize = 2;
 
-/// The bound, and what a bystander sees of it. No other thread can come between an operation on the
-/// bound and the entry after it: the scheduler switches at the beginning of an operation.
+/// The bound, and a bystander's view of the bound. No other thread can come between an operation on
+/// the bound and the entry after it: the scheduler switches at the beginning of an operation.
 struct World {
     bound: Bound,
     seen: Mutex<Seen>,
@@ -51,7 +51,7 @@ impl World {
         self.see(|seen| seen.limit = limit);
     }
 
-    /// A call that comes in, with a reservation or without.
+    /// A call, with a reservation or without.
     fn call(&self, is_reserved: bool) {
         let before = self.see(|seen| seen.dispatch);
         let taken = match is_reserved {
@@ -72,7 +72,7 @@ impl World {
         }
     }
 
-    /// Runs a call whose slot was granted just now.
+    /// Runs a call with a slot granted just now.
     fn run(&self, slots: Slots) {
         self.see(|seen| {
             assert!(slots.in_flight as usize <= seen.limit, "beyond the limit");
@@ -97,7 +97,7 @@ impl World {
             seen.dispatch = Some(seen.dispatches);
             assert!(slots.in_flight as usize <= seen.limit, "dispatched beyond the limit");
         });
-        // The call is made here.
+        // In place of the call.
         let _ = self.bound.counts();
         self.see(|seen| seen.dispatch = None);
         self.bound.end_dispatching();
@@ -128,7 +128,7 @@ fn model() {
         }),
     ];
     threads.into_iter().for_each(|thread| thread.join().expect("no law is broken"));
-    // A request that was refused found the lower limit: three places are enough for three.
+    // A refused request found the lower limit: three places are enough for three.
     let (refused, queued) = world.see(|seen| (seen.refused, seen.queued));
     assert!(refused <= 1, "{refused} were refused");
     for _ in 0..queued {

@@ -1,6 +1,7 @@
-//! The turn, while several find something to do.
+//! The turn, while several tasks find something to do.
 //!
-//! - What a thread leaves to the holder of the turn is done by it, or the drain task is woken.
+//! - If a thread leaves work to the holder of the turn, the holder does the work or wakes the drain
+//!   task.
 
 use std::{
     sync::Arc,

@@ -8,7 +8,7 @@ use crate::{
 
 const LEVELS: usize = Priority::ALL.len();
 
-/// The facts by which requests are alike: kind and priority, or without a kind the budget and
+/// The facts that make requests alike: kind and priority, or without a kind the budget and
 /// priority.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Likeness {
@@ -20,8 +20,8 @@ pub(crate) struct Likeness {
 /// The histories of some kinds, by priority.
 type Levels = Box<[[History; LEVELS]]>;
 
-/// The histories of all requests that are told apart. Memory is taken at first use: 4 KiB for
-/// requests without a kind, 56 KiB for kinds.
+/// The histories of all kinds and budgets. Memory is taken at first use: 4 KiB for requests without
+/// a kind, 56 KiB for kinds.
 #[derive(Debug)]
 pub(super) struct Histories {
     by_budget: OnceLock<Levels>,
@@ -43,8 +43,8 @@ impl Histories {
         self.by_kind.get_or_init(both).0.kind(hash)
     }
 
-    /// Returns the history of like requests. `None` for requests without kind and deadline, and
-    /// for kinds beyond the number that is told apart.
+    /// Returns the history of like requests. `None` for requests without kind and deadline, and for
+    /// kinds beyond the known number.
     #[inline]
     pub(super) fn of(&self, like: Likeness) -> Option<&History> {
         // Most requests have neither.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::sync::figure::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// The service times of like requests, as quantiles that move with each sample.
+/// The service times of like requests, as quantiles moved by each sample.
 ///
 /// If two threads record at once, a sample may be lost.
 #[derive(Debug)]
@@ -13,7 +13,7 @@ pub(super) struct History {
     bounds: AtomicU64,
     /// The time of the last probe, in microseconds after the origin of the predictor, plus 1.
     probed: AtomicU64,
-    /// 1 while requests without a kind are refused until the calls that run have ended.
+    /// 1 while requests without a kind are refused until the running calls have ended.
     congested: AtomicU32,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Known {
     pub(super) low: Duration,
     /// The time within which [`TYPICAL`] of all calls end.
     pub(super) typical: Duration,
-    /// The time that hardly any call exceeds.
+    /// The time exceeded by hardly any call.
     pub(super) high: Duration,
 }
 
@@ -35,20 +35,20 @@ const MIN_SAMPLES: u32 = 8;
 /// changes more slowly.
 const MEMORY: u32 = 50;
 
-/// The part of the calls that end within the typical time: 1 − 1/e, so that the typical time of
-/// exponential times is the mean.
+/// The share of calls that end within the typical time: 1 − 1/e. The typical time of exponential
+/// times is therefore the mean.
 const TYPICAL: f32 = 0.632;
 
-/// The factor by which a sample above the low time raises the low time. A sample below replaces
-/// it. So one quick call in thirty keeps the low time below 4.3 (1.05³⁰) quick calls.
+/// The factor by which a sample above the low time raises the low time. A sample below replaces the
+/// low time. One quick call in thirty therefore keeps the low time below 4.3 (1.05³⁰) quick calls.
 const RISE: f32 = 1.05;
 
 /// The factor by which a sample below the high time lowers the high time. A sample above replaces
-/// it. So the high time is nearly the longest of some thousand calls. A factor closer to 1 keeps it
-/// higher.
+/// the high time. The high time is therefore nearly the longest of some thousand calls. A factor
+/// closer to 1 keeps the high time higher.
 const FALL: f32 = 0.9998;
 
-/// The part of the inner's time that probes may take.
+/// The most of the inner's time for probes, as a share.
 const PROBE_PART: f64 = 0.0005;
 
 /// The least time between two probes, in seconds.
@@ -106,12 +106,12 @@ impl History {
     #[inline]
     pub(super) fn ends_within(&self, left: Duration) -> bool {
         let ((typical, _), (_, high)) = (self.load(), self.bounds());
-        // Rounded, so that times that are nearly equal are left to an exact look.
+        // Rounded: nearly equal times are left to an exact look.
         let left = left.as_secs() as f32 * 1e9 + left.subsec_nanos() as f32;
         typical.max(high) * (1.0 + 4.0 * f32::EPSILON) < left
     }
 
-    /// Returns whether requests without a kind were refused until now.
+    /// Returns whether requests without a kind have been refused until now.
     #[inline]
     pub(super) fn was_congested(&self) -> bool {
         self.congested.load(Relaxed) != 0
@@ -129,9 +129,9 @@ impl History {
         Some(Known { low, typical, high })
     }
 
-    /// Returns whether the inner is congested by calls without a kind. `begins` starts this, and
-    /// `ends` ends it. In between the calls that run come to their end, so that the next find an
-    /// inner without a queue of its own.
+    /// Returns whether the inner is congested by calls without a kind. `begins` starts the
+    /// congestion, and `ends` ends it. In between the running calls end, and the next requests find
+    /// an inner without a queue of its own.
     pub(super) fn is_congested(&self, begins: bool, ends: bool) -> bool {
         let was = self.was_congested();
         let is = (was || begins) && !ends;
@@ -150,8 +150,8 @@ impl History {
         self.store(typical, samples.min(MIN_SAMPLES));
     }
 
-    /// Returns whether a request may run against the prediction that it takes `predicted`. `now` is
-    /// in microseconds, plus 1. Afterwards the next samples weigh more.
+    /// Returns whether a request may run against the prediction of a service time `predicted`.
+    /// `now` is in microseconds, plus 1. Afterwards the next samples weigh more.
     pub(super) fn may_probe(&self, predicted: Duration, limit: f64, now: u64) -> bool {
         let apart = predicted.as_secs_f64() / (PROBE_PART * limit);
         self.may_probe_after(apart.max(PROBE_INTERVAL), now)
@@ -162,7 +162,8 @@ impl History {
         self.may_probe_after(CONGESTION_PROBE_INTERVAL, now)
     }
 
-    /// Returns whether the last probe began `seconds` ago, and if so notes a probe at `now`.
+    /// Returns whether the last probe began `seconds` ago or earlier. If so, notes a probe at
+    /// `now`.
     fn may_probe_after(&self, seconds: f64, now: u64) -> bool {
         let last = self.probed.load(Relaxed);
         let is_due = last == 0 || now.saturating_sub(last) >= (seconds * 1e6) as u64;

@@ -5,7 +5,7 @@ use crate::{
     sync::figure::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
-/// The number of cells, of which at most a fourth is in use: a search looks at few.
+/// The number of cells, at most a fourth in use, so a search looks at few.
 const CELLS: usize = 4 * Kind::COUNT;
 
 /// The indices of kinds, in order of first sight. Open addressing, and nothing is ever removed.
@@ -30,7 +30,7 @@ impl KindTable {
         Self { cells: std::array::from_fn(|_| cell()), seen: AtomicU32::new(0) }
     }
 
-    /// Returns the kind with the hash `hash`, which gets an index if new.
+    /// Returns the kind with the hash `hash`. A new kind gets an index.
     pub(super) fn kind(&self, hash: u64) -> Kind {
         let first = mix(hash) as usize;
         for nth in 0..CELLS {

@@ -14,7 +14,7 @@ use crate::{
     stats::DrainRate,
 };
 
-/// Predicts how long requests take, from requests that have ended.
+/// Predicts the service times of requests from ended requests.
 #[derive(Debug)]
 pub(crate) struct Predictor {
     pub(crate) service_times: ServiceTimes,
@@ -27,7 +27,7 @@ pub(crate) struct Predictor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Prediction {
     InTime,
-    /// Refused. `by_itself` says that no wait is to blame.
+    /// Refused. `by_itself` is set if no wait is to blame.
     TooLate {
         by_itself: bool,
     },
@@ -38,9 +38,9 @@ pub(crate) enum Prediction {
 /// The load at the time of a prediction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
-    /// Whether another request waits, or no slot is free.
+    /// Set if another request waits, or no slot is free.
     pub(crate) others_wait: bool,
-    /// Whether the request has just come. Otherwise it is at its turn.
+    /// Set if the request has just arrived. Otherwise the request is at its turn.
     pub(crate) is_newcomer: bool,
     pub(crate) in_flight: usize,
     pub(crate) limit: f64,
@@ -58,7 +58,7 @@ impl Predictor {
     }
 
     /// Records the service time of a returned call. `held` is the time for which the call had its
-    /// slot, if that is longer.
+    /// slot, if longer.
     #[inline]
     pub(crate) fn record(&self, like: Likeness, time: Duration, held: Option<Duration>) {
         let nanos = nanos(time);
@@ -71,7 +71,7 @@ impl Predictor {
     /// Records a call dropped before the end (a censored observation).
     ///
     /// If the age exceeds the mean, the call counts as age + mean, the expected total for
-    /// exponential times. Without this, callers who give up would make a slow inner look fast.
+    /// exponential times. Otherwise callers who give up would make a slow inner look fast.
     pub(crate) fn record_censored(&self, like: Likeness, age: Duration) {
         if let Some(mean) = self.service_times.mean().filter(|mean| *mean < age) {
             self.record(like, age + mean, None);
@@ -87,8 +87,8 @@ impl Predictor {
         self.time_for_flow(waiting, limit)
     }
 
-    /// Returns the time until the end of all `waiting` requests of a flow, which runs with `limit`
-    /// slots at most. The drain rate is that of all flows, and says nothing of one.
+    /// Returns the time until the end of all `waiting` requests of a flow, with `limit` slots at
+    /// most. The drain rate covers all flows, and says nothing about a single flow.
     pub(crate) fn time_for_flow(&self, waiting: QueueSize, limit: f64) -> Estimate {
         let by_limit = |nanos| Estimate::by_limit(nanos, waiting.weight.max(1), limit);
         self.service_times.slot_nanos().map_or(Estimate::Unknown, by_limit)
@@ -102,11 +102,11 @@ impl Predictor {
 
     /// Predicts whether a request dispatched after `wait` is ready in the time `left`.
     ///
-    /// Two things refuse. The queue in front is too long: known, and true of any request. Or the
-    /// request takes too long by itself: learned from like requests, so that now and then a probe
-    /// runs against the prediction.
+    /// Two causes lead to a refusal. If the queue in front is too long, any request would be late.
+    /// If the request takes too long by itself, as learned from like requests, a probe runs against
+    /// the prediction now and then.
     ///
-    /// The queue is too long if a slow request would be late behind it, but not if the wait is less
+    /// The queue is too long if a slow request would be late behind it, unless the wait is less
     /// than half of `left`: one very slow call must not refuse others for long.
     ///
     /// While nobody else waits and a slot is free, a kind is refused by its low time alone.
@@ -164,8 +164,8 @@ impl Predictor {
     }
 }
 
-/// Returns the time that counts while others wait: the typical one, of half of the budget at most.
-/// A time that is known from before must not refuse for ever what waits a little.
+/// Returns the relevant time while others wait: the typical time, at most half of the budget. A
+/// time learned earlier must not refuse for ever a request with a little wait.
 fn in_company(known: Known, budget: Budget) -> Duration {
     let Known { low, typical, .. } = known;
     match budget.time() {
@@ -177,11 +177,11 @@ fn in_company(known: Known, budget: Budget) -> Duration {
 
 /// Returns whether a limit far too high lets calls without a kind wait inside of the inner.
 ///
-/// A congestion begins when calls that are typically late and never quick take more than an eighth
-/// of the slots, and more than 8. It ends when few still run. In between a request has to have time
-/// for a slow call. Otherwise an inner with a queue full of calls that will all be late would not
-/// recover. A quick call ends a congestion too: the calls are mixed then, and the slow calls say
-/// nothing of the others.
+/// A congestion begins when typically late and never quick calls take more than an eighth of the
+/// slots, and more than 8. The congestion ends when few still run. In between a request has to have
+/// time for a slow call. Otherwise an inner with a queue full of late calls would not recover. A
+/// quick call ends a congestion too: the calls are mixed, and the slow calls say nothing about the
+/// rest.
 fn is_congested(history: &History, known: Known, budget: Budget, left: Duration, at: Load) -> bool {
     let in_flight = at.in_flight as f64;
     let is_mixed = budget.time().is_none_or(|whole| known.low <= whole / 2);

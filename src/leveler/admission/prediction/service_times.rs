@@ -12,8 +12,8 @@ const LEVELS: usize = Priority::ALL.len();
 /// Means of the service time, and of the time per slot: of all calls, and of each priority.
 ///
 /// A call has its slot for its service time, or until its response body has ended. Most levelers
-/// have neither held slots nor priorities, and recording is on the path of every call. So the
-/// second and third mean begin with the first call that needs them.
+/// have neither held slots nor priorities, and every call records a time. The second and third mean
+/// therefore begin with the first call that needs them.
 #[derive(Debug)]
 pub(crate) struct ServiceTimes {
     service: Mean,
@@ -40,8 +40,8 @@ impl ServiceTimes {
         }
     }
 
-    /// Records a call that took `nanos` nanoseconds. `held` is the time for which the call had its
-    /// slot, if that is longer.
+    /// Records a call of `nanos` nanoseconds. `held` is the time for which the call had its slot,
+    /// if longer.
     #[inline]
     pub(super) fn record(&self, priority: Priority, nanos: f32, held: Option<f32>) {
         let seen = self.seen.load(Relaxed);
@@ -56,7 +56,7 @@ impl ServiceTimes {
     #[inline(never)]
     fn record_slot(&self, priority: Priority, nanos: f32, held: Option<f32>, mut seen: u8) {
         if held.is_some() && seen & HELD == 0 {
-            // Until now the slot of each call was free at its end.
+            // Until now each slot was free at the end of its call.
             let (known, samples) = self.service.load();
             self.slot.store(known, samples);
             seen |= self.seen.fetch_or(HELD, Relaxed) | HELD;

@@ -16,13 +16,13 @@ pub(super) const OPEN: u32 = SHED_LEVELS as u32;
 /// make all others second-rate.
 const MIN_SHARE: f64 = 0.01;
 
-/// The factor by which admissions exceed the requests served, so that the queue does not run dry.
+/// The factor by which admissions exceed the served requests, to keep the queue from running dry.
 const HEADROOM: f64 = 1.05;
 
 /// The factor by which admissions grow again, for each window in which the queue ran empty.
 const RECOVERY: f64 = 1.25;
 
-/// The priority of the cutoff, and the number of its requests that fit into a window.
+/// The priority of the cutoff, and the number of its requests with room in a window.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Cut {
     pub(super) priority: usize,
@@ -31,13 +31,12 @@ pub(super) struct Cut {
 
 /// The first shed level to be refused.
 ///
-/// After each window in which the queue never ran empty, a histogram of the arrivals gives the
-/// cutoff: about as many are let in as were served. In other windows the share let in grows by
-/// [`RECOVERY`].
+/// If the queue never ran empty in a window, a histogram of the arrivals gives the cutoff: about as
+/// many are let in as were served. In other windows the share let in grows by [`RECOVERY`].
 ///
-/// Cohorts are hashes of flow and hour. So lasting overload turns the same few callers away
+/// Cohorts are hashes of flow and hour. Lasting overload therefore turns the same few callers away
 /// everywhere, for an hour at most, instead of every caller now and then. Of the callers in need of
-/// two services, half get through and not a quarter. Flows that ask for [less than a fair
+/// two services, half get through and not a quarter. Flows with [less demand than a fair
 /// share](super::demand) are left alone.
 #[derive(Debug)]
 pub(super) struct Cutoff {

@@ -18,13 +18,13 @@ const DECAY: f64 = 7.0 / 8.0;
 
 /// The recent demand of each flow, compared with a fair share.
 ///
-/// A cutoff picks flows by hash. Alone, it would hit flows of tiny demand while a flooding flow
-/// goes on. So flows within their max-min fair share are left alone (nobody gets more while
-/// somebody gets less than asked for).
+/// A cutoff picks flows by hash. Alone, the cutoff would hit flows of tiny demand while a flooding
+/// flow goes on. Flows within their max-min fair share are therefore left alone (no flow gets more
+/// while another gets less than asked for).
 #[derive(Debug)]
 pub(super) struct FlowDemand {
     cells: [[AtomicU32; CELLS]; LEVELS],
-    /// The weight of the flow that came last, for each cell.
+    /// The weight of the newest flow, for each cell.
     shares: [[AtomicU16; CELLS]; LEVELS],
     /// A bit for each cell of the priority with the cutoff. Set if the cell is light.
     light: [AtomicU64; CELLS / 64],
@@ -91,7 +91,7 @@ fn cell(flow: u64) -> usize {
     (mix(flow) >> 32) as usize % CELLS
 }
 
-/// What a flow has asked for, and the weight of the flow.
+/// The demand of a flow, and the weight of the flow.
 #[derive(Clone, Copy, Debug)]
 struct Demand {
     asked: f64,

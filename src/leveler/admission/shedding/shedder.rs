@@ -14,8 +14,8 @@ use crate::{
 /// The length of a window, as in DAGOR. A longer window reacts later, a shorter window to noise.
 pub(crate) const WINDOW: Duration = Duration::from_secs(1);
 
-/// The divisor of the limit for a priority that is cut off: a fourth of the limit may still wait,
-/// so that a request is there whenever the guaranteed share comes round.
+/// The divisor of the limit for a cut-off priority: a fourth of the limit may still wait. The
+/// guaranteed share then always finds a request.
 const KEPT_PART: usize = 4;
 
 /// Decides whether to refuse a newcomer for its priority.
@@ -56,7 +56,7 @@ impl Shedder {
         }
     }
 
-    /// Counts an arrival. Returns whether its priority lets the request in.
+    /// Counts an arrival. Returns whether the priority lets the request in.
     #[inline]
     pub(crate) fn admits(
         &self,
@@ -83,10 +83,10 @@ impl Shedder {
             self.has_priorities.store(true, Relaxed);
         }
         let rank = arrival.rank;
-        // The hash that all processes agree on.
+        // The hash shared by all processes.
         let agreed = arrival.flow;
         let cohort = if agreed == NO_FLOW {
-            // Requests without a flow are spread over all cohorts: there is no flow to be fair to.
+            // Requests without a flow are spread over all cohorts: no flow needs fairness.
             mix(seed())
         } else {
             mix(self.cohort_key.map(agreed) ^ mix(self.hour.load(Relaxed)))
@@ -108,7 +108,7 @@ impl Shedder {
         self.has_priorities.load(Relaxed)
     }
 
-    /// Returns whether the cutoff was lifted by a newcomer that found a free slot.
+    /// Returns whether a newcomer that found a free slot has lifted the cutoff.
     pub(super) fn is_open(&self) -> bool {
         self.cutoff.load(Relaxed) == OPEN
     }

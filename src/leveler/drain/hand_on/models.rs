@@ -1,6 +1,6 @@
-//! Calls that end, and hand on, beside the drain task, newcomers and a change of the limit.
+//! Ending calls that hand on, beside the drain task, newcomers and a change of the limit.
 //!
-//! - Every call is answered (law 1): no free slot is left to nobody.
+//! - Every call is answered (law 1): no free slot is forgotten.
 //! - In flight ≤ limit (law 2), and calls are made one at a time (law 7).
 //! - At rest nothing is held.
 
@@ -35,7 +35,7 @@ use crate::{
 
 const LIMIT: usize = 2;
 
-/// An inner service whose calls come back once.
+/// An inner service with calls that are ready at the second poll.
 #[derive(Clone, Default)]
 struct Counting {
     running: Arc<AtomicUsize>,
@@ -89,9 +89,9 @@ fn model(callers: usize, limit: usize, changes: Option<usize>, given_up: bool) {
     }
     callers.into_iter().for_each(|thread| thread.join().expect("no law is broken"));
     drop((service, layer));
-    // All that was admitted ends, and then the drain task.
+    // All admitted requests end, and then the drain task.
     assert!(block_on(drain).is_ok());
-    // A call that was given up in the hand of its task ends with the task.
+    // A call given up in the hand of its task ends with the task.
     assert!(given_up || core.counts().held() == 0, "a place is lost");
 }
 

@@ -1,8 +1,8 @@
-//! Services that wait for a place, of which one sleeps.
+//! Services waiting for a place, one of them asleep.
 //!
-//! - Who waits for a place gets one when one is free, whatever the others do with their wake-ups
-//!   (laws 1 and 9). None waits for ever.
-//! - At rest no place is held (law 3), and nobody is in the list but the sleeper.
+//! - A waiting service gets a place when a place is free, whatever the other services do with their
+//!   wake-ups (laws 1 and 9). No service waits for ever.
+//! - At rest no place is held (law 3), and only the sleeper is in the list.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// An inner service whose calls are ready at once.
+/// An inner service with calls that are ready at once.
 struct AtOnce;
 
 impl Service<()> for AtOnce {
@@ -64,7 +64,7 @@ fn call(service: &mut Waiting) {
     called.expect("it is admitted");
 }
 
-/// Polls once, and keeps the service if it has to wait. A ready service holds a place by right.
+/// Polls once, and keeps the service if no place is free. A ready service holds a place by right.
 fn fall_asleep(service: &mut Waiting) -> bool {
     block_on(poll_fn(|cx| Poll::Ready(service.poll_ready(cx).is_pending())))
 }
@@ -75,7 +75,7 @@ fn model() {
     let mut first = layer.layer(AtOnce);
     start_drain(first.core());
     let handle = layer.handle();
-    // The only place is held while the others come.
+    // The only place is held while the other services come.
     let is_ready = block_on(poll_fn(|cx| Poll::Ready(first.poll_ready(cx).is_ready())));
     assert!(is_ready, "all places are free");
     let mut sleeper = first.clone();

@@ -1,6 +1,6 @@
 //! The death of the drain task, and the birth of the next, while calls are made.
 //!
-//! - Every call is answered, by its inner or by a rejection (law 1). None waits for ever.
+//! - Every call is answered, by its inner or by a rejection (law 1). No call waits for ever.
 //! - At rest nothing is held.
 
 use std::{
@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// An inner service that is ready at the second poll, so that every call is queued.
+/// An inner service, ready at the second poll, so that every call is queued.
 #[derive(Default)]
 pub(in crate::leveler::drain) struct Slow {
     polls: usize,
@@ -71,11 +71,11 @@ fn model() {
         let mut service = service.clone();
         thread::spawn(move || {
             let mut call = service.call(());
-            // Either will do, but one of them has to come.
+            // Either answer will do, but one has to come.
             let _ = block_on(poll_fn(|cx| std::pin::Pin::new(&mut call).poll(cx)));
         })
     });
-    // Its runtime ends, and another call has a runtime.
+    // The runtime of the task ends, and another call has a runtime.
     first.abort();
     let next = start(&core, runtime.handle());
     callers.into_iter().for_each(|thread| thread.join().expect("no law is broken"));

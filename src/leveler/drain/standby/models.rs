@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// Never driven by itself: a name, and the runtime of the calling thread.
+/// A runtime that only gives its name, to the calling thread. Never driven.
 fn runtime() -> Runtime {
     runtime::Builder::new_current_thread().build().expect("a runtime")
 }
@@ -44,7 +44,7 @@ fn model() {
     let entered = first.enter();
     ensure_drained(&core).expect("a runtime");
     drop(entered);
-    // Of all threads, since they are one.
+    // The scheduler plays all threads on one, so this enters for all.
     let entered = callers.enter();
     let threads = [(); 2].map(|()| {
         let service = service.clone();
