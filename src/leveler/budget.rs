@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-/// The time that a caller gave to a request, as a kind and a fraction.
+/// The time given to a request by the caller, as a kind and a fraction.
 ///
 /// The upper byte is the kind: the power of two below the time, in milliseconds. The lower byte is
 /// the way to the next power, in 256ths. Requests with similar deadlines count as one kind. With a
@@ -28,7 +28,7 @@ impl Budget {
             return Self::LAST;
         }
         // In units of the kind's power of a millisecond. The kind has the whole part, and the mask
-        // drops it.
+        // drops the whole part.
         let fraction = (micros * 256 / 1000) >> power.unwrap_or(0);
         Self(kind << 8 | fraction as u16 & 0xff)
     }
@@ -38,7 +38,7 @@ impl Budget {
         self.time().is_some_and(|whole| time >= whole)
     }
 
-    /// Returns the whole time, give or take a 256th. `None` if there is no end.
+    /// Returns the whole time, give or take a 256th. `None` if unbounded.
     pub(crate) fn time(self) -> Option<Duration> {
         if self == Self::NONE || self == Self::LAST {
             return None;

@@ -36,7 +36,7 @@ use crate::{
 /// The state shared by the leveler, the drain task and every request.
 pub(crate) struct Core {
     pub(crate) settings: Given,
-    /// The pace in force, of which the drain task has a copy.
+    /// The pace in force. The drain task has a copy.
     pacing: Mutex<Pacing>,
     pub(crate) admission: Admission,
     pub(crate) limiter: Limiter,
@@ -45,12 +45,12 @@ pub(crate) struct Core {
     pub(crate) runtime: Runtime,
     pub(crate) inline_polling: InlinePolling,
     pub(crate) husks: Husks,
-    /// Whether a streak of refusals was told.
+    /// Set once a streak of refusals was reported.
     streak_told: AtomicBool,
 }
 
 /// The number of refusals for each look at the drain rate, which needs the clock. While requests
-/// wait, the drain task looks as well. Where none can wait, and few are refused, the rate stays
+/// wait, the drain task looks as well. Without a queue and with few refusals, the rate stays
 /// unknown, and `retry_after` follows from limit and service time.
 const LOOK: u64 = 64;
 
@@ -141,18 +141,18 @@ impl Core {
         self.on_limit_stored(stored);
     }
 
-    /// Returns whether anything runs or waits. If not, the drain task may sleep, and the next
-    /// dispatch wakes it.
+    /// Returns whether any request runs or waits. If not, the drain task may sleep, and the next
+    /// dispatch wakes the task.
     pub(crate) fn needs_ticks(&self) -> bool {
         let in_flight = || self.counts().in_flight() > 0;
         self.limiter.needs_ticks(|| in_flight() || self.admission.occupancy.queued() > 0)
     }
 
-    /// Returns whether the ticks of an algorithm have ceased, or have yet to begin, so that a
-    /// standby has to see whether the drain task runs.
+    /// Returns whether the ticks of an algorithm have ceased, or have yet to begin. Then a standby
+    /// has to check whether the drain task runs.
     #[inline]
     pub(crate) fn lacks_ticks(&self, first: FirstPoll, now: Instant) -> bool {
-        // Only for the calls that are measured: each time would be too dear.
+        // Only for measured calls: a check on every call would be too dear.
         first == FirstPoll::Measured
             && (self.limiter.wants_ticks() || self.link.ticked.is_overdue(now))
     }
@@ -160,7 +160,7 @@ impl Core {
     /// Returns the runtime of the drain task, for user code to run in if the calling thread has no
     /// runtime.
     pub(crate) fn runtime_outside(&self) -> Option<Handle> {
-        // In a model, all threads are one, and would be inside of the runtime.
+        // In a model one thread plays all, and would be inside of the runtime.
         let is_inside = cfg!(shuttle) || Handle::try_current().is_ok();
         if is_inside { None } else { self.link.seat.host() }
     }
@@ -171,7 +171,7 @@ impl Core {
         self.on_limit_stored(Some(self.admission.store_limit(limit as f64)));
     }
 
-    /// Returns control of the limit to the algorithm. Returns whether there is one.
+    /// Returns control of the limit to the algorithm. Returns whether the limiter has an algorithm.
     pub(crate) fn resume_adaptive(&self) -> bool {
         let store = |limit| self.admission.store_asked_limit(limit);
         let (resumed, stored) = self.limiter.thaw(self.admission.limit(), store);
@@ -206,8 +206,8 @@ impl Core {
         self.wake();
     }
 
-    /// Wakes those that a new limit concerns. Never under the lock of the algorithm, since a waker
-    /// may run its task on the spot.
+    /// Wakes the parties concerned by a new limit. Never under the lock of the algorithm, since a
+    /// waker may run its task on the spot.
     #[inline]
     fn on_limit_stored(&self, stored: Option<StoredLimit>) {
         if let Some(stored) = stored.filter(StoredLimit::is_new) {
@@ -245,7 +245,7 @@ impl Core {
         closed
     }
 
-    /// Removes all waiting requests, and lets the drain task remove any that it has in hand.
+    /// Removes all waiting requests, and lets the drain task remove requests in hand.
     pub(crate) fn dismiss(&self) {
         self.link.dismiss();
         self.wake();
@@ -279,7 +279,7 @@ impl Core {
         tracing::debug!(%name, reason = reason.as_str(), queued, limit, "request refused");
         let refusing = &self.metrics.refusing;
         if !refusing.is_on() && is_of_load(reason) && refusing.begin() {
-            // The drain task looks whether this is more than a burst.
+            // The drain task looks whether the refusals are more than a burst.
             self.wake();
         }
         rejected

@@ -2,20 +2,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Decides which changes of a condition to tell. A condition that comes and goes is told to begin
-/// at most once in ten seconds.
+/// Decides which changes of a condition to report. The begin of a condition is reported at most
+/// once in ten seconds, however often it comes and goes.
 #[derive(Debug, Default)]
 pub(crate) struct Edge {
     is_told: bool,
     begun: Option<Instant>,
 }
 
-/// The least time between two begins: few enough events for a log of months, and soon enough for
-/// somebody who watches.
+/// The least time between two begins: few enough events for a log of months, and soon enough for an
+/// operator watching.
 const APART: Duration = Duration::from_secs(10);
 
 impl Edge {
-    /// Takes note of whether the condition holds. Returns `holds` if that is to be told.
+    /// Takes the present state of the condition. Returns `holds` if the change is to be reported.
     pub(crate) fn look(&mut self, holds: bool, now: Instant) -> Option<bool> {
         let is_recent = |begun| now.saturating_duration_since(begun) < APART;
         if holds == self.is_told || holds && self.begun.is_some_and(is_recent) {

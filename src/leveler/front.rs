@@ -30,20 +30,21 @@ impl Leveler {
     /// Puts an admitted request into the queue. Never waits: the lock is held for single steps, and
     /// no code of users runs under it.
     ///
-    /// `caller` is the runtime of the calling thread. If the drain task is elsewhere, a standby
-    /// watches it from there.
+    /// `caller` is the runtime of the calling thread. If the drain task is elsewhere, a standby on
+    /// `caller` watches the drain task.
     pub(crate) fn send(&self, newcomer: Newcomer, caller: Option<RuntimeId>) {
         let core = &self.core;
         let Newcomer { rank, late, is_first, .. } = newcomer;
         let live = || core.admission.occupancy.queued();
         let is_next_late = core.link.backlog().add(newcomer, live);
-        // After the request was put in. A call that ends sees that a request waits, and wakes the
-        // drain task. If it ended before, and the drain task found nothing, a slot is free now.
+        // After the request was put in. A call that ends later sees the waiting request, and wakes
+        // the drain task. If the call ended before, and the drain task found nothing, a slot is
+        // free now.
         if is_first || is_next_late || rank != Rank::default() || core.admission.needs_drain() {
             core.wake();
         }
         // A dying drain task says that it is gone before it removes the requests, under the lock of
-        // the queue. Either it finds the request, or its death is seen here.
+        // the queue. Either the drain task finds the request, or this check sees the death.
         if !core.link.seat.is_taken() && ensure_drained(core).is_err() {
             core.link.remove_all(Reason::Closed);
         }

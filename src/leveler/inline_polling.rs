@@ -19,12 +19,12 @@ pub(crate) struct InlinePolling(AtomicU64);
 const INTERVAL: u64 = 16;
 
 /// The mean up to which first polls are short, in nanoseconds. About thirty times the cost of a
-/// task (the bench `overhead`). This bounds the harm: a caller of many calls at once, which tasks
-/// would run in parallel, loses at most as much per call.
+/// task (the bench `overhead`). The mean bounds the harm: if a caller makes many calls at once,
+/// which tasks would run in parallel, the caller loses at most as much per call.
 const SHORT: f32 = 10_000.0;
 
 /// The least share of calls ready at the first poll. A box for the future costs a twentieth of a
-/// task. A poll in vain costs as much as the inner makes of it.
+/// task. The cost of a poll in vain depends on the inner.
 const MIN_READY: f32 = 0.25;
 
 /// The weight of a new measurement. From nothing, three calls ready at once switch inline polling

@@ -3,13 +3,13 @@
 pub(crate) struct Kind(u16);
 
 impl Kind {
-    /// The number of kinds that are told apart.
+    /// The number of kinds with predictions of their own.
     pub(crate) const COUNT: usize = 256;
 
     /// The kind of a request whose class has none.
     pub(crate) const NONE: Self = Self(Self::COUNT as u16);
 
-    /// A kind first seen after [`COUNT`](Self::COUNT) others. Nothing is predicted for it.
+    /// A kind first seen after [`COUNT`](Self::COUNT) other kinds. Nothing is predicted for it.
     pub(crate) const BEYOND: Self = Self(Self::COUNT as u16 + 1);
 
     /// Returns the kind with this index.
@@ -29,7 +29,7 @@ impl Kind {
         self.0
     }
 
-    /// Returns the index of a kind that is told apart.
+    /// Returns the index of a kind, if below [`COUNT`](Self::COUNT).
     pub(crate) fn index(self) -> Option<usize> {
         let index = usize::from(self.0);
         (index < Self::COUNT).then_some(index)

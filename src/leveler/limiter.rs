@@ -44,8 +44,8 @@ impl Limiter {
     }
 
     /// Tells the algorithm the news, and stores the new limit. Both happen under one lock, so
-    /// limits come into force in the order of the news. Whoever is to learn of the change is woken
-    /// by the caller, without the lock.
+    /// limits come into force in the order of the news. Afterwards the caller wakes the parties
+    /// concerned, without the lock.
     #[inline]
     pub(super) fn tell<T>(
         &self,
@@ -69,14 +69,14 @@ impl Limiter {
         }));
         drop(in_algorithm);
         match asked {
-            // The algorithm itself has had the limit set by hand.
+            // Meanwhile the algorithm itself has set the limit by hand, through a handle.
             Ok(_) if !self.is_adaptive() => None,
             Ok(limit) => store(limit),
             Err(panic) => {
                 self.is_adaptive.store(false, SeqCst);
                 let algorithm = guard.take();
                 drop(guard);
-                // Outside of the lock, since it is user code.
+                // Outside of the lock, since the drop is user code.
                 contain(|| drop(algorithm));
                 discard(panic);
                 let name = &*self.name;
@@ -89,15 +89,15 @@ impl Limiter {
         }
     }
 
-    /// Listens to the algorithm no more. Waits for an update in progress, so that its limit cannot
-    /// overwrite the one set by hand.
+    /// Stops listening to the algorithm. Waits for an update in progress, so that its limit cannot
+    /// overwrite the limit set by hand.
     pub(super) fn freeze(&self) {
         self.is_adaptive.store(false, SeqCst);
         drop(self.lock());
     }
 
-    /// Listens to the algorithm again, which goes on from `limit`. Returns whether there is one,
-    /// and the result of `store`, as [`tell`](Self::tell) does.
+    /// Listens to the algorithm again, from `limit` on. Returns whether the limiter has an
+    /// algorithm, and the result of `store`, as [`tell`](Self::tell) does.
     pub(super) fn thaw<T>(
         &self,
         limit: usize,
@@ -114,14 +114,14 @@ impl Limiter {
         (self.is_adaptive(), stored)
     }
 
-    /// Returns what the algorithm has learned. `None` if its code panics, which has no other
-    /// effect.
+    /// Returns the state learned by the algorithm. `None` if the algorithm panics; the panic has no
+    /// other effect.
     pub(crate) fn state(&self) -> Option<LimitState> {
         self.ask(|algorithm| algorithm.state()).flatten()
     }
 
-    /// Returns a look into the algorithm while it decides the limit. `None` if its code panics,
-    /// which has no other effect.
+    /// Returns a look into the algorithm while it decides the limit. `None` if the algorithm
+    /// panics; the panic has no other effect.
     pub(crate) fn view(&self) -> Option<View> {
         if self.is_adaptive() { self.ask(|algorithm| algorithm.view()) } else { None }
     }
@@ -134,7 +134,8 @@ impl Limiter {
     }
 
     /// Locks the algorithm. `None` if the thread is inside of an algorithm, and the lock is taken:
-    /// perhaps by the thread itself, which would wait for ever. An algorithm may own a handle.
+    /// the thread itself may hold the lock, and would wait for ever. (An algorithm may own a
+    /// handle.)
     #[inline]
     fn lock(&self) -> Option<UserMutexGuard<'_, Option<Box<dyn Algorithm>>>> {
         self.algorithm.try_lock().or_else(|| self.lock_later())
@@ -165,7 +166,7 @@ impl Limiter {
         needed
     }
 
-    /// Takes note that the drain task needs no more waking for the ticker.
+    /// Records that the drain task no longer needs waking for the ticker.
     pub(super) fn end_wanting_ticks(&self) {
         if self.wants_ticks.load(SeqCst) {
             self.wants_ticks.store(false, SeqCst);

@@ -39,7 +39,7 @@ impl After {
     }
 }
 
-/// The wait limit of newcomers. A handle may change it.
+/// The wait limit of newcomers. A handle may change the limit.
 #[derive(Debug)]
 pub(crate) struct MaxWait(AtomicU64);
 

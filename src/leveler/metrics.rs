@@ -15,7 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) wait: PriorityRecorder,
     /// The time from dispatch to the return of the call.
     pub(crate) service_time: Recorder,
-    /// The waits for a place that are over.
+    /// The ended waits for a place.
     pub(crate) place_wait: Recorder,
     pub(crate) refusing: Refusing,
 }
@@ -42,7 +42,7 @@ impl Metrics {
 pub(crate) struct Refusing(AtomicBool);
 
 impl Refusing {
-    /// Takes note of a refusal. Returns whether it is the first since the last look.
+    /// Records a refusal. Returns whether the refusal is the first since the last look.
     pub(crate) fn begin(&self) -> bool {
         !self.is_on() && !self.0.swap(true, SeqCst)
     }

@@ -25,8 +25,9 @@
 //! | wait list, inboxes | lists | our code |
 //!
 //! Requests are dropped, callers answered, and wakers cloned, woken and dropped outside of all
-//! locks. The first and the fourth are a [`UserMutex`](crate::sync::UserMutex), the others a
-//! [`Mutex`](crate::sync::Mutex), which panics in tests if user code under it takes another.
+//! locks. The first and the fourth lock are a [`UserMutex`](crate::sync::UserMutex). The rest are a
+//! [`Mutex`](crate::sync::Mutex), which panics in tests if user code under the lock takes another
+//! lock.
 //!
 //! Imports run in one direction: `drain` → `call` → `core` → `admission` → the leaves.
 

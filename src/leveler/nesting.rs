@@ -1,7 +1,7 @@
-//! Nested calls: calls made by the inner of a leveler, on behalf of a call that runs.
+//! Nested calls: calls made by the inner of a leveler, on behalf of a running call.
 //!
-//! A nested call of the same leveler waits for a slot while the outer call holds one. If all slots
-//! are held by such outer calls, none of them ever ends.
+//! A nested call of the same leveler waits for a slot while the outer call holds a slot. If waiting
+//! outer calls hold all slots, no call ever ends.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,7 +13,7 @@ use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 thread_local! {
     /// The leveler whose inner runs on this thread, as an address with flags in the low bits.
     static SCOPE: Cell<usize> = const { Cell::new(0) };
-    /// The ancestry of the call that runs, while `HAS_ANCESTRY` is set.
+    /// The ancestry of the running call, while `HAS_ANCESTRY` is set.
     static ANCESTRY: RefCell<Option<Call>> = const { RefCell::new(None) };
     /// The ancestries of the calls further up the stack.
     static ASIDE: RefCell<Vec<Option<Call>>> = const { RefCell::new(Vec::new()) };
@@ -22,10 +22,10 @@ thread_local! {
 /// Inline first polls are suppressed.
 const NO_INLINE: usize = 1;
 
-/// The running call has an ancestry: it is nested itself, or has made a call.
+/// The running call has an ancestry: the call is nested itself, or has made a call.
 const HAS_ANCESTRY: usize = 2;
 
-/// The bits of the address. A core is aligned to 8 bytes at least, since it has counters.
+/// The bits of the address. A core is aligned to 8 bytes at least, because of its counters.
 const ADDRESS: usize = !7;
 
 /// A leveler, by address.
@@ -40,17 +40,17 @@ impl LevelerId {
     }
 }
 
-/// A call in a chain of nested calls, on the way to the one that runs.
+/// A call in a chain of nested calls, on the way to the running call.
 #[derive(Debug)]
 struct Ancestor {
     leveler: LevelerId,
-    /// Set once the call has ended. A call that it has left behind waits for nothing of it.
+    /// Set once the call has ended. Calls left behind by an ended call do not wait for its slot.
     has_ended: AtomicBool,
     outer: Option<Arc<Self>>,
 }
 
-/// The place of a call in the chain of calls that have led to it. Nothing, for a call that is not
-/// nested and has made no other.
+/// The place of a call in the chain of outer calls. Empty for a call without an outer call and
+/// without nested calls.
 #[derive(Debug, Default)]
 pub(crate) struct Lineage(Option<Call>);
 
@@ -81,7 +81,7 @@ impl Lineage {
         Self(Some(Call(Arc::new(Ancestor { leveler, has_ended, outer: Some(outer) }))))
     }
 
-    /// Returns whether a running call of `leveler` has led to this one.
+    /// Returns whether a running call of `leveler` has led to the present call.
     pub(crate) fn is_nested_in(&self, leveler: LevelerId) -> bool {
         self.0.as_ref().is_some_and(|call| call.0.is_nested_in(leveler))
     }
@@ -107,7 +107,7 @@ impl Drop for Call {
     }
 }
 
-/// Returns whether this thread runs the inner of `leveler`, or a call that has come of such a call.
+/// Returns whether this thread runs the inner of `leveler`, or a call nested in such a call.
 #[inline]
 pub(crate) fn is_within(leveler: LevelerId) -> bool {
     let scope = SCOPE.get();
@@ -146,7 +146,7 @@ impl<'a> Scope<'a> {
     #[inline(always)]
     fn begin(leveler: LevelerId, lineage: &'a mut Lineage, flags: usize) -> Self {
         let before = SCOPE.get();
-        // With `cfg(shuttle)` one thread plays all, and would see the scopes of others.
+        // With `cfg(shuttle)` one thread plays all, and would see the scopes of other threads.
         let leveler = if cfg!(shuttle) { 0 } else { leveler.0 };
         let scope = leveler | before & NO_INLINE | flags;
         let mut this = Self { before, lineage };
@@ -188,7 +188,7 @@ impl Drop for Scope<'_> {
     }
 }
 
-/// Suppresses inline first polls on the thread, while alive: nested ones would go on the same
+/// Suppresses inline first polls on the thread, while alive: nested polls would go on the same
 /// stack.
 #[derive(Debug)]
 pub(crate) struct NoInline {
@@ -231,7 +231,7 @@ mod tests {
         assert!(!is_within(A));
         let scope = Scope::of_poll(A, &mut outer);
         assert!(is_within(A) && !is_within(B));
-        // A poll on the same stack of a call that is not nested.
+        // A poll of an unnested call on the same stack.
         let inside = Scope::of_poll(B, &mut other);
         assert!(is_within(B) && !is_within(A));
         drop(inside);

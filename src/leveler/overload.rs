@@ -14,7 +14,7 @@ use super::{
 pub(crate) struct Overload {
     /// The last look, while looks follow on each other.
     before: Option<Vitals>,
-    /// The beginning of the first of the overloaded periods that followed on each other.
+    /// The beginning of the first in the present row of overloaded periods.
     since: Option<Vitals>,
     edge: Edge,
     minute: Option<Minute>,
@@ -27,7 +27,7 @@ struct Minute {
     ends: Instant,
 }
 
-/// An event about overload, with what happened.
+/// An event about overload, with the counts of a period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OverloadEvent {
     /// Since the first rejections.
@@ -38,8 +38,8 @@ pub(crate) enum OverloadEvent {
     Ends(Period),
 }
 
-/// The shortest period to judge. Two in a row have to be overloaded, so a burst shorter than this
-/// is never told.
+/// The shortest period to judge. Two in a row have to be overloaded, so a shorter burst is never
+/// reported.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
 /// The time between two summaries.
@@ -80,7 +80,7 @@ impl Overload {
     fn summary(&mut self, vitals: Vitals) -> Option<OverloadEvent> {
         let minute = self.minute.as_mut().filter(|minute| minute.ends <= vitals.now)?;
         let period = vitals.since(&minute.began);
-        // In step with the first minute, unless nobody looked for that long.
+        // In step with the first minute, unless nobody has looked for a whole minute.
         let next = minute.ends + SUMMARY;
         let ends = if next > vitals.now { next } else { vitals.now + SUMMARY };
         *minute = Minute { began: vitals, ends };

@@ -25,7 +25,7 @@ impl Pacing {
     }
 }
 
-/// What a rate has to be, in the words of an error.
+/// The possible rates, in the words of an error.
 pub(crate) const POSSIBLE_RATES: &str = "1 or more requests per 1 ns to 100 years";
 
 /// Returns whether dispatches can keep the rate.
@@ -35,15 +35,15 @@ pub(crate) fn is_possible(rate: Rate) -> bool {
 }
 
 /// The lateness to make up for, in nanoseconds. Timers of tokio are no finer than a millisecond,
-/// and late rather than early. Without this, a rate of 10 000 a second would come out at 1000.
+/// and late rather than early. Otherwise a rate of 10 000 a second would come out at 1000.
 const MAX_LATENESS: f64 = 2e6;
 
 /// The generic cell rate algorithm (ITU-T I.371, virtual scheduling), and the spacing of limits
 /// below 1.
 ///
 /// `due` is the time of the next request if all came exactly in time. A burst of *n* lets a request
-/// go *n* − 1 intervals earlier. Each dispatch moves `due` on by one interval: from `due`, or from
-/// `MAX_LATENESS` before now if that is later.
+/// go *n* − 1 intervals earlier. Each dispatch moves `due` on by one interval, from `due` or from
+/// `MAX_LATENESS` before now, whichever is later.
 #[derive(Debug)]
 pub(crate) struct Pace {
     pacing: Pacing,

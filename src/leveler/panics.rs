@@ -3,8 +3,8 @@
 //! A panic of an inner's `poll_ready` or `call` is caught in [`call::inner`](super::call::inner), a
 //! panic of its future in [`call::running`](super::call::running); both reach the caller as
 //! [`Failure::Panicked`](super::call::inner::Failure). A panic of a limit algorithm is caught in
-//! [`limiter`](super::limiter). [`contain`] is for the rest: drops, and whatever the drain task
-//! runs on behalf of a single request.
+//! [`limiter`](super::limiter). [`contain`] is for the rest: drops, and the drain task's work for a
+//! single request.
 
 //!
 //! A subscriber of `tracing` is user code too. Events of the drain task and of handles are
@@ -29,7 +29,7 @@ pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {
     }
 }
 
-/// Drops the payload of a panic, whose drop may panic again. The payload of that is leaked.
+/// Drops the payload of a panic. If the drop panics again, leaks the second payload.
 #[cold]
 pub(crate) fn discard(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {

@@ -1,4 +1,4 @@
-//! The settings of a running leveler: as they are, and as they are to be.
+//! The settings of a running leveler: the present ones, and changes.
 
 use super::{core::Core, pace::Pacing, settings::Given};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     settings::{Adaptive, AlgorithmName, Concurrency, DelayTarget, Settings},
 };
 
-/// Returns the settings in force. For a leveler that is switched off, those given.
+/// Returns the settings in force. For a switched-off leveler, the given settings.
 pub(crate) fn settings(core: &Core) -> Settings {
     if let Some(given) = &core.settings.switched_off {
         return Settings { enabled: false, ..given_settings(given) };
@@ -56,8 +56,8 @@ fn given_settings(given: &Given) -> Settings {
     }
 }
 
-/// Applies what a running leveler can change. Returns the names of the settings that differ and
-/// stay.
+/// Applies the settings that a running leveler can change. Returns the names of the changed
+/// settings that stay.
 pub(crate) fn apply(core: &Core, to: &Settings) -> Result<Vec<&'static str>, BuildError> {
     let is_same_algorithm = is_same_algorithm(core, to);
     check(to, is_same_algorithm)?;
@@ -85,7 +85,7 @@ pub(crate) fn apply(core: &Core, to: &Settings) -> Result<Vec<&'static str>, Bui
     Ok(differences(&settings(core), to).collect())
 }
 
-/// Returns whether the leveler has the algorithm that `to` names, with the same parameters.
+/// Returns whether the leveler has the algorithm named by `to`, with the same parameters.
 fn is_same_algorithm(core: &Core, to: &Settings) -> bool {
     let given = core.settings.switched_off.as_deref().unwrap_or(&core.settings);
     match (&given.adaptive, &to.concurrency) {
@@ -94,7 +94,7 @@ fn is_same_algorithm(core: &Core, to: &Settings) -> bool {
     }
 }
 
-/// Returns whether `to` makes the algorithm `now`, whose parameters are written out in full.
+/// Returns whether `to` makes the algorithm `now`. The parameters of `now` are written out in full.
 fn is_same(now: &Adaptive, to: &Adaptive) -> bool {
     now == to || to.build().is_ok_and(|(to, _)| *now == to)
 }
@@ -108,7 +108,7 @@ fn check(settings: &Settings, is_same_algorithm: bool) -> Result<(), BuildError>
     Config::from(settings).check().map(drop)
 }
 
-/// Returns the names of the settings that differ and that a running leveler cannot change.
+/// Returns the names of the changed settings that need a new leveler.
 fn differences(now: &Settings, to: &Settings) -> impl Iterator<Item = &'static str> + use<> {
     let limits = match (&now.concurrency, &to.concurrency) {
         (Some(Concurrency::Adaptive(now)), Some(Concurrency::Adaptive(to))) => !is_same(now, to),
@@ -131,7 +131,7 @@ fn differences(now: &Settings, to: &Settings) -> impl Iterator<Item = &'static s
     all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name)
 }
 
-/// Returns the names of the settings that differ and that a running leveler can change.
+/// Returns the names of the changed settings that a running leveler can change.
 fn live_differences(now: &Settings, to: &Settings) -> impl Iterator<Item = &'static str> + use<> {
     let all = [
         ("capacity", now.capacity != to.capacity),

@@ -31,7 +31,7 @@ impl Host for Handle {
     }
 }
 
-/// The number of a runtime, unlike that of all others that run.
+/// The number of a runtime, different from all other running runtimes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RuntimeId(pub(super) u64);
 
@@ -48,7 +48,8 @@ impl RuntimeId {
     }
 }
 
-/// Reads the number out of tokio's opaque id. A hash is the only way to it that fits in an atomic.
+/// Reads the number out of tokio's opaque id. Only by hashing does the id give a number for an
+/// atomic.
 struct Number(u64);
 
 impl Hasher for Number {
@@ -101,8 +102,8 @@ impl Runtime {
         self.given().is_some()
     }
 
-    /// Returns the runtime of the calling thread, for a queued call to be made and run on. `None`
-    /// if the runtime of the drain task is to be used: it was given, or the thread has none.
+    /// Returns the runtime of the calling thread, to make and run a queued call. `None` means the
+    /// runtime of the drain task, because a runtime was given, or the thread has none.
     #[inline]
     pub(crate) fn of_caller(&self) -> Option<Handle> {
         if self.given().is_some() { None } else { Handle::try_current().ok() }
@@ -113,8 +114,8 @@ impl Runtime {
         self.of_caller().map_or(RuntimeId::NONE, |runtime| RuntimeId::of(&runtime))
     }
 
-    /// Returns whether a call from a thread with the runtime `caller` has none to go by: neither
-    /// its own nor a given one.
+    /// Returns whether a call from a thread with the runtime `caller` has no runtime: neither the
+    /// thread's nor a given one.
     #[inline]
     pub(crate) fn is_missing(&self, caller: &Option<Handle>) -> bool {
         caller.is_none() && self.given().is_none()
@@ -130,7 +131,7 @@ impl Runtime {
     /// [`can_spawn`](Self::can_spawn) to have returned true.
     pub(crate) fn spawn(&self, call: impl Future<Output = ()> + Send + 'static) {
         // A task dropped outside of its runtime has an id and no runtime, and the drop may make a
-        // call. Spawning panics then, and the drop of the call answers.
+        // call. Then spawning panics, and the drop of the call answers.
         let _: Option<JoinHandle<()>> = contain(|| match self.given() {
             Some(runtime) => runtime.spawn(call),
             None => tokio::spawn(call),

@@ -10,7 +10,7 @@ use crate::{
     settings::Adaptive,
 };
 
-/// The settings given to the builder. Never changed afterwards: what a handle changes is kept
+/// The settings given to the builder. Never changed afterwards: changes by a handle are kept
 /// elsewhere.
 #[derive(Clone, Debug)]
 pub(crate) struct Given {
@@ -18,7 +18,7 @@ pub(crate) struct Given {
     pub(crate) capacity: usize,
     /// A limit below 1 is honoured by spacing.
     pub(crate) limit: f64,
-    /// What is known of the algorithm that finds the limit, if one does.
+    /// The known facts about the algorithm of the limit, if any.
     pub(crate) adaptive: Option<Adaptive>,
     pub(crate) line: Rules,
     pub(crate) pacing: Pacing,
@@ -40,8 +40,8 @@ pub(crate) struct Given {
 }
 
 impl Given {
-    /// Returns the settings of a leveler that is switched off: nothing is limited, nothing is late,
-    /// and calls run in their callers. `max` is the highest limit.
+    /// Returns the settings of a switched-off leveler: nothing is limited, nothing is late, and
+    /// calls run in their callers. `max` is the highest limit.
     pub(crate) fn switched_off(self, max: usize) -> Self {
         Self {
             name: Arc::clone(&self.name),

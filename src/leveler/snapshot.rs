@@ -18,7 +18,7 @@ pub(crate) fn stats(core: &Core) -> Stats {
     let counts = core.counts();
     let (waiting_for_place, since) = core.admission.listeners.waitlist.longest_wait();
     let priorities = Priority::EACH.map(|priority| of_priority(core, priority));
-    // The sums, so that they are those of the parts at each instant.
+    // Summed here, so that the totals equal the sum of the parts at each instant.
     let count = |of: fn(&PriorityStats) -> u64| priorities.iter().map(of).sum();
     let reasons = |of: fn(&PriorityStats) -> ReasonCounts| {
         priorities.iter().map(of).fold(ReasonCounts::default(), ReasonCounts::plus)

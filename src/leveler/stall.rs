@@ -55,7 +55,7 @@ impl Stall {
         self.edge.is_told()
     }
 
-    /// Returns when to look again, if a stall may have begun that was not told.
+    /// Returns the time of the next look, if an unreported stall may have begun.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due.filter(|_| !self.is_told())
     }

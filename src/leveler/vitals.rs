@@ -4,22 +4,22 @@ use tokio::time::Instant;
 
 use crate::{error::Reason, stats::ReasonCounts};
 
-/// What a leveler has been asked for and has done, as of an instant. The events about overload and
-/// stalls rest on it.
+/// The counts of a leveler as of an instant: requests asked for, and ended. The basis of the events
+/// about overload and stalls.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Vitals {
     pub(crate) now: Instant,
-    /// Requests that arrived.
+    /// Requests that have arrived.
     pub(crate) asked: u64,
     /// Admitted requests that have ended in any way but removal.
     pub(crate) ended: u64,
-    /// Requests refused or removed under load. Those turned away since the leveler was closed, or
-    /// had no runtime, are not counted.
+    /// Requests refused or removed under load. Requests turned away because the leveler was closed,
+    /// or had no runtime, are not counted.
     pub(crate) rejected: ReasonCounts,
     pub(crate) queued: usize,
     /// Set if no slot is free, and dispatch is not paused.
     pub(crate) is_all_taken: bool,
-    /// The longest time that a healthy inner may need for the next end of a call, as far as known.
+    /// The longest time to the next end of a call with a healthy inner, as far as known.
     pub(crate) patience: Duration,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Vitals {
 pub(crate) const STALL: Duration = Duration::from_secs(5);
 
 impl Vitals {
-    /// Returns what happened since an earlier instant.
+    /// Returns the counts since an earlier instant.
     pub(crate) fn since(&self, earlier: &Self) -> Period {
         Period {
             length: self.now.saturating_duration_since(earlier.now),
@@ -44,13 +44,13 @@ pub(crate) fn is_of_load(reason: Reason) -> bool {
     !matches!(reason, Reason::Closed | Reason::NoRuntime)
 }
 
-/// Returns the counts of the reasons that are signs of load.
+/// Returns the counts of the reasons of load.
 pub(crate) fn of_load(counts: ReasonCounts) -> ReasonCounts {
     let count = |reason: Reason| if is_of_load(reason) { counts.get(reason) } else { 0 };
     ReasonCounts::from_counts(Reason::EACH.map(count))
 }
 
-/// What happened between two instants.
+/// The counts between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Period {
     pub(crate) length: Duration,
@@ -71,7 +71,7 @@ impl Period {
 pub(crate) mod testing {
     use super::*;
 
-    /// Returns the vitals of a leveler that waits for its inner, after `seconds`.
+    /// Returns the vitals of a leveler waiting for its inner, after `seconds`.
     pub(crate) fn at(origin: Instant, seconds: f64, asked: u64, full: u64) -> Vitals {
         let mut rejected = [0; Reason::ALL.len()];
         rejected[Reason::Full as usize] = full;

@@ -9,9 +9,10 @@ use tokio::sync::{Notify, futures::Notified};
 use super::panics::contain;
 use crate::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-/// Notifies those who wait for the end of all work, or for more room.
+/// Notifies the watchers: tasks waiting for the end of all work, or for more room.
 ///
-/// A notification locks. One count for both keeps them off the path of calls while nobody watches.
+/// A notification locks. One count for both keeps the lock off the path of calls while nobody
+/// watches.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     watching: AtomicUsize,
@@ -30,7 +31,7 @@ impl Watchers {
 
     #[cold]
     fn notify(&self, is_idle: bool) {
-        // A panic of a waker is no business of whoever has freed the place.
+        // The call that frees a place must not see the panic of a waker.
         contain(|| self.room.notify_waiters());
         if is_idle {
             contain(|| self.idle.notify_waiters());

@@ -43,8 +43,8 @@ pub(super) struct FlowQueue<T> {
     pub(super) weight: u64,
     /// The number of entries, as last counted by the level.
     pub(super) len: usize,
-    /// The weight of the level that had been cancelled or removed when the tombstones of this queue
-    /// were last dropped for it. At most as much of this queue has gone since.
+    /// The cancelled or removed weight of the level when the tombstones of this queue were last
+    /// dropped. The growth since then bounds the tombstones in this queue.
     pub(super) purged_at: u64,
 }
 

@@ -13,8 +13,8 @@ pub(crate) enum Reserved<G: Grantor> {
     Place(Reservation<G>),
     /// The leveler was closed, and no place is held. The following call returns the refusal.
     Nothing,
-    /// The service has waited as long as is allowed, and no place is held. The following call
-    /// returns the refusal. An error of `poll_ready` would make others discard the service.
+    /// The service has waited up to the wait limit, and no place is held. The following call
+    /// returns the refusal. An error of `poll_ready` would make callers discard the service.
     TimedOut(Duration),
 }
 

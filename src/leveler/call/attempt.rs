@@ -7,8 +7,7 @@ use crate::{classify::Prepare, leveler::admission::unserved::Unserved};
 /// The payload of a panic.
 pub(crate) type Panic = Box<dyn Any + Send>;
 
-/// A request for an inner. `prepare` is applied just before the call, and gets the time that the
-/// request has `waited`.
+/// A request for an inner. `prepare` is applied just before the call, with the time `waited`.
 pub(crate) struct Prepared<Req> {
     pub(crate) request: Req,
     pub(crate) prepare: Option<Prepare<Req>>,
@@ -34,7 +33,7 @@ impl<Req, F> Attempt<Req, F> {
 
 /// An end of a call other than a response or an error of the future.
 pub(crate) enum Failure {
-    /// An error of the inner's `poll_ready`, or of this crate, for the caller to get unchanged.
+    /// An error of the inner's `poll_ready`, or of this crate. The caller gets the error unchanged.
     Error(BoxError),
     Panicked(Panic),
 }

@@ -13,8 +13,8 @@ use crate::leveler::{
     panics::contain,
 };
 
-/// What surrounds the inner's code for a call, wherever it runs (laws 14 and 18): captured when the
-/// call is made, and entered around the inner's `poll_ready`, `call` and every poll.
+/// The surroundings of the inner's code for a call, wherever it runs (laws 14 and 18): captured
+/// when the call is made, and entered around the inner's `poll_ready`, `call` and every poll.
 #[derive(Debug)]
 pub(crate) struct CallContext {
     /// `None` without a span and without a dispatcher. Boxed, since a running call is moved several
@@ -31,8 +31,8 @@ struct Tracing {
     dispatcher: Option<Dispatch>,
 }
 
-/// Contains a subscriber that panics when a span is closed: a context is dropped together with
-/// requests and rights, and a panic in between may leak them.
+/// Contains a subscriber's panic when a span is closed: a context is dropped together with requests
+/// and rights, and a panic in between may leak them.
 impl Drop for Tracing {
     fn drop(&mut self) {
         let (span, dispatcher) = (mem::replace(&mut self.span, Span::none()), &mut self.dispatcher);
@@ -41,7 +41,7 @@ impl Drop for Tracing {
     }
 }
 
-/// An entered context. Leaves it in `Drop`.
+/// An entered context. Left in `Drop`.
 pub(crate) struct Entered<'a> {
     // Left in this order.
     tracing: Option<EnteredTracing<'a>>,
@@ -54,8 +54,8 @@ struct EnteredTracing<'a> {
     dispatcher: Option<Box<DefaultGuard>>,
 }
 
-/// Contains a subscriber that panics when a span is left: by then a call may have been made, and
-/// its future is on the way to its guard.
+/// Contains a subscriber's panic when a span is left: a call may have been made, with its future on
+/// the way to a guard.
 impl Drop for EnteredTracing<'_> {
     fn drop(&mut self) {
         let Self { span, dispatcher } = self;
@@ -89,7 +89,7 @@ impl CallContext {
         Entered::new(self.tracing.as_deref(), scope)
     }
 
-    /// Returns whether a running call of the same leveler has led to this one.
+    /// Returns whether a running call of the same leveler has led to the present call.
     pub(crate) fn is_nested(&self) -> bool {
         self.lineage.is_nested_in(self.leveler)
     }

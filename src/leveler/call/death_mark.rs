@@ -8,8 +8,8 @@ use tower::BoxError;
 
 use crate::error::ServiceError;
 
-/// The mark of an inner whose `poll_ready` has failed. Set while the inner is locked, and read
-/// without the lock.
+/// The mark of a dead inner, set when `poll_ready` has failed, under the inner's lock. Read without
+/// the lock.
 #[derive(Debug, Default)]
 pub(super) struct DeathMark(OnceLock<ServiceError>);
 

@@ -12,9 +12,8 @@ use crate::{
     },
 };
 
-/// The meeting place of a call's caller with the drain task, and then with the task that runs the
-/// call. Request, work (the inner's future) and answer follow each other, so one space serves for
-/// all.
+/// The meeting place of a call's caller with the drain task, and then with the task of the call.
+/// Request, work (the inner's future) and answer follow each other, so one space serves for all.
 ///
 /// ```text
 /// Waiting ⇄ InHand              the drain task takes it up; back if it can't be dispatched
@@ -22,9 +21,9 @@ use crate::{
 /// InHand  ──▶ Gone              its caller has given up meanwhile: not put back
 /// ```
 ///
-/// The task takes the work out, polls it, and puts it back: the work is never polled under the
-/// lock. A caller that gives up takes the work out as well, and ends it, whether or not the runtime
-/// of the task is driven. If the task has the work in hand, the task ends it.
+/// The task takes the work out, polls the work, and puts it back: the work is never polled under
+/// the lock. A caller that gives up takes the work out as well, and ends the work, whether or not
+/// the runtime of the task is driven. If the task has the work in hand, the task ends the work.
 ///
 /// Content and wakers are dropped, and wakers cloned and woken, outside of the lock: all three are
 /// user code.
@@ -32,17 +31,17 @@ use crate::{
 pub(super) struct Exchange<Q, W, A> {
     // Both change only while the rest is locked, and are read without the lock.
     stage: AtomicU8,
-    /// Set once the caller has gone. Nobody asks for the answer then.
+    /// Set once the caller has gone. From then on, nobody asks for the answer.
     is_abandoned: AtomicBool,
     inside: Mutex<Inside<Q, W, A>>,
 }
 
-/// The content that a caller leaves behind when it gives up, for the caller to end.
+/// The content left behind by a caller that gives up, for the caller to end.
 #[derive(Debug)]
 pub(super) enum Left<Q, W> {
     /// A request that still waited.
     Request(Q),
-    /// The work of a call that runs, and its task, to be woken.
+    /// The work of a running call, and the task to wake.
     Work(W, Option<Waker>),
     /// Nothing: the call is in hand, or has ended.
     Nothing,
@@ -101,7 +100,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
         Self::with(Content::Request(request), Stage::Waiting)
     }
 
-    /// Returns the exchange of a call that runs already.
+    /// Returns the exchange of an already running call.
     pub(super) fn running(work: W) -> Self {
         Self::with(Content::Work(work), Stage::InHand)
     }
@@ -118,7 +117,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
         self.stage.load(SeqCst) == stage as u8
     }
 
-    /// Returns a guard that answers the caller with `lost`, unless it is ended before.
+    /// Returns a guard that answers the caller with `lost`, unless ended before.
     pub(super) fn unanswered(&self, lost: fn() -> A) -> Unanswered<'_, Q, W, A> {
         Unanswered { exchange: Some(self), lost }
     }
@@ -151,8 +150,9 @@ impl<Q, W, A> Exchange<Q, W, A> {
         self.inside.with(Inside::take_work)
     }
 
-    /// Puts the work in, or back after a poll. A `worker` is woken if the caller takes the work,
-    /// and replaces an earlier one. `Err` if the caller has given up meanwhile.
+    /// Puts the work in, or back after a poll. If the caller takes the work, the caller wakes
+    /// `worker`. A new `worker` replaces an earlier one. `Err` if the caller has given up
+    /// meanwhile.
     #[inline(always)]
     pub(super) fn put_work(&self, work: W, worker: Option<Waker>) -> Result<(), W> {
         let before = self.inside.with(|inside| {
@@ -177,7 +177,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
             Ok((inside.caller.take(), inside.worker.take(), before))
         })?;
         if let Some(caller) = caller {
-            // The panic of a waker is no business of whoever answers.
+            // The answering task must not see the panic of a waker.
             contain(|| caller.wake());
         }
         drop((worker, before));
@@ -190,8 +190,8 @@ impl<Q, W, A> Exchange<Q, W, A> {
         self.poll_for(Inside::take_answer, |inside| &mut inside.caller, cx)
     }
 
-    /// Takes note that the caller has gone. If `gives_up`, ends the exchange, and returns what has
-    /// to be ended with it.
+    /// Records that the caller has gone. If `gives_up`, ends the exchange, and returns the content
+    /// for the caller to end.
     #[inline(always)]
     pub(super) fn abandon(&self, gives_up: bool) -> Left<Q, W> {
         let (content, worker, caller) = self.inside.with(|inside| {
@@ -223,7 +223,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
         drop(before);
     }
 
-    /// Returns the work, after the caller has given it up: the task has to end it.
+    /// Returns the work, after the caller has given up: the task has to end the work.
     pub(super) fn return_work(&self, work: W) {
         let before = self.inside.with(|inside| inside.put(Content::Work(work)));
         drop(before);
@@ -239,7 +239,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
         self.is_abandoned.load(SeqCst)
     }
 
-    /// Polls for what `find` finds. Until it does, the waker of `cx` lies in `place`.
+    /// Polls with `find`. Until `find` returns a value, the waker of `cx` lies in `place`.
     #[inline(always)]
     fn poll_for<T>(
         &self,
@@ -247,7 +247,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
         place: fn(&mut Inside<Q, W, A>) -> &mut Option<Waker>,
         cx: &mut Context<'_>,
     ) -> Poll<T> {
-        // Mostly a request that waits is polled once before its answer. One look is enough.
+        // Mostly a waiting request is polled once before its answer. One look is enough.
         if self.is_at(Stage::Waiting) {
             return self.wait_for(find, place, cx.waker().clone());
         }
@@ -266,7 +266,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
         self.wait_for(find, place, cx.waker().clone())
     }
 
-    /// Looks for what `find` finds, or else leaves the waker in `place`.
+    /// Looks with `find`, or else leaves the waker in `place`.
     #[inline(always)]
     fn wait_for<T>(
         &self,
@@ -287,7 +287,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
 }
 
 impl<Q, W, A> Inside<Q, W, A> {
-    /// Puts the content in. Returns the former content, which is nothing unless there is a bug.
+    /// Puts the content in. Returns the former content: nothing, unless there is a bug.
     fn put(&mut self, content: Content<Q, W, A>) -> Option<Content<Q, W, A>> {
         // Look first, since the content may be large.
         if matches!(self.content, Content::Nothing) {

@@ -13,7 +13,7 @@ use crate::{
     respond::{Call, Kept},
 };
 
-/// A returned call, while its response is handed on.
+/// A returned call, while the response is handed on.
 pub(super) struct Returned<'a, O, A> {
     in_flight: &'a InFlight<O, A>,
     ok: bool,

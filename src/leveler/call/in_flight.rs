@@ -47,7 +47,7 @@ pub(crate) struct Start {
     pub(crate) kind: Kind,
     /// The charge to correct when the call ends, if any.
     pub(crate) charge: Option<ChargeId>,
-    /// Whether the call keeps the slot until the end of the response body, if the class says.
+    /// The class's choice of whether to keep the slot until the end of the response body, if any.
     pub(crate) holds_body: Option<bool>,
 }
 
@@ -156,7 +156,7 @@ impl<O, A> InFlight<O, A> {
         this
     }
 
-    /// Tells of the dispatch. The event may panic, so the inner's future must already belong to the
+    /// Reports the dispatch. The event may panic, so the inner's future must already belong to the
     /// owner of this record, which drops the future before the slot.
     #[inline(always)]
     pub(super) fn tell_dispatched(&self) {
@@ -200,8 +200,8 @@ impl<O, A> InFlight<O, A> {
         self.end_with(end, returned, false);
     }
 
-    /// Ends a call. If it `hands_on`, the drain task is not told of the free slot: the caller sees
-    /// to it.
+    /// Ends a call. If the call `hands_on`, the caller uses the free slot, and the drain task is
+    /// not told.
     pub(super) fn end_with(&self, end: End, returned: Option<Instant>, hands_on: bool) {
         if !self.slot.is_live() {
             return;
@@ -276,8 +276,7 @@ impl<O, A> InFlight<O, A> {
             End::Cancelled => {
                 counters.cancelled.add(priority);
                 // The caller gave up because the call took too long. If such calls did not count as
-                // overload, the limit would be computed from the survivors, which are the fast
-                // calls.
+                // overload, the limit would be computed from the survivors, the fast calls.
                 let is_late = self.budget.is_over(self.waited() + age);
                 if is_late { Outcome::Overload } else { Outcome::Cancelled }
             }

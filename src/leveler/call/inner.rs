@@ -58,12 +58,12 @@ pub(crate) trait Judge<O, A>: Send + Sync {
     /// Returns the outcome by the response's trailers, if the trailers change it.
     #[cfg(feature = "http")]
     fn judge_trailers(&self, trailers: &http::HeaderMap) -> Option<Outcome>;
-    /// Makes the answer to the caller, which may keep the slot.
+    /// Makes the answer to the caller. The answer may keep the slot.
     fn hand_on(&self, output: O, call: &dyn Call) -> A;
 }
 
 /// The number of attempts at a lock held by a thread in the middle of a call. Most calls only build
-/// a future, some tens of nanoseconds, and the way through the queue costs more than waiting.
+/// a future, in some tens of nanoseconds. The way through the queue costs more than waiting.
 const SPINS: usize = 64;
 
 impl<S, R> Inner<S, R> {
@@ -72,7 +72,8 @@ impl<S, R> Inner<S, R> {
         Self { core, responder, dead: DeathMark::default(), guarded }
     }
 
-    /// Returns the error of a dead inner: its `poll_ready` has failed. A load of one atomic.
+    /// Returns the error of an inner that is dead since its `poll_ready` failed. A load of one
+    /// atomic.
     #[inline]
     pub(crate) fn dead(&self) -> Option<&ServiceError> {
         self.dead.get()
@@ -107,8 +108,8 @@ impl<S, R> Inner<S, R> {
                 let waker = waker.clone();
                 guarded.poll_ready(&waker, &self.dead)
             }
-            // Most inners are ready at once, and need no waker. So the first poll is made without
-            // one.
+            // Most inners are ready at once, and need no waker. The first poll is therefore made
+            // without a waker.
             None => match guarded.poll_ready(Waker::noop(), &self.dead) {
                 Polled::Unready => {
                     let waker = InnerWaker { core: Arc::downgrade(&self.core), inner: self.id() };
@@ -127,9 +128,8 @@ impl<S, R> Inner<S, R> {
         self.conclude(polled, entered, guarded, request)
     }
 
-    /// Calls the inner for a caller that has a slot and cannot wait, if the inner is ready. The
-    /// inner also counts as unready while it is being called, by another thread or further up the
-    /// same stack.
+    /// Calls the inner, if ready, for a caller with a slot that cannot wait. The inner also counts
+    /// as unready while it is being called, by another thread or further up the same stack.
     #[inline(always)]
     pub(crate) fn try_call<Req>(
         self: &Arc<Self>,
@@ -179,7 +179,7 @@ impl<S, R> Inner<S, R> {
                 Attempt::Failed(Failure::Panicked(panic), Some(request.request))
             }
             Polled::Died(failure) => {
-                // Outside of the lock, since others are woken.
+                // Outside of the lock, since other tasks are woken.
                 drop(guarded);
                 self.on_death();
                 entered.leave();
@@ -188,7 +188,7 @@ impl<S, R> Inner<S, R> {
         }
     }
 
-    /// Returns whether the inner is found unready. False while it is being called.
+    /// Returns whether the inner is found unready. False while the inner is being called.
     pub(crate) fn is_unready<Req>(self: &Arc<Self>, context: &mut CallContext) -> bool
     where
         S: Service<Req> + Send + 'static,
@@ -208,15 +208,15 @@ impl<S, R> Inner<S, R> {
         matches!(polled, Polled::Unready)
     }
 
-    /// Returns the answer of a dead inner. Looks under the lock, which may have been held by the
-    /// thread that found it dead.
+    /// Returns the answer of a dead inner. Looks under the lock: another thread may have held the
+    /// lock, and found the inner dead.
     #[inline]
     fn refuse_if_dead(&self) -> Option<Failure> {
         Some(Failure::Error(self.dead()?.clone().into()))
     }
 
-    /// Tells of the death: to the drain task, which answers the requests that wait for the inner,
-    /// and to the services that wait for a place. Called in the context of the call.
+    /// Reports the death to the drain task, which answers the waiting requests of the inner, and to
+    /// the services waiting for a place. Called in the context of the call.
     #[cold]
     fn on_death(self: &Arc<Self>)
     where
@@ -232,7 +232,7 @@ impl<S, R> Inner<S, R> {
         });
     }
 
-    /// Lets the drain task answer the requests that wait for this inner, which is dead.
+    /// Lets the drain task answer the waiting requests of this dead inner.
     #[cold]
     pub(crate) fn fail_waiting(self: &Arc<Self>)
     where
@@ -240,8 +240,8 @@ impl<S, R> Inner<S, R> {
         R: Send + Sync + 'static,
     {
         // Between the mark of death, and the looks at the queue and at the wait list. A caller
-        // sends a request, or a service joins the list, and then looks for the mark. Either it
-        // finds the mark, or it is found.
+        // first sends a request, or a service joins the list, and then looks for the mark. Either
+        // the caller finds the mark, or the looks find the request or service.
         fence(SeqCst);
         let address: Weak<Self> = Arc::downgrade(self);
         self.core.link.on_dead(Dead::new(self.id(), address));

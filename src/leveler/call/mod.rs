@@ -1,7 +1,7 @@
 //! The life of a call, from the queue or a direct dispatch to the end.
 //!
 //! - [`Inner`](inner::Inner) is the inner service of a `layer()` call, behind a lock.
-//! - A [`CallContext`](context::CallContext) is what surrounds the inner's code for a call.
+//! - A [`CallContext`](context::CallContext) is the surroundings of the inner's code for a call.
 //! - A [`QueuedCall`](queued::QueuedCall) is a request in the queue. Request and reply go through
 //!   an [`Exchange`](exchange::Exchange), the latter as a [`Reply`](reply::Reply).
 //! - An [`InFlight`](in_flight::InFlight) is the record of a running call, with its slot.

@@ -51,7 +51,7 @@ pub(crate) struct QueuedCall<S: InnerService<Req>, Req, R, A> {
     exchange: CallExchange<CallParts<S, Req, R>, S::Future, A>,
 }
 
-/// The guard of a call that was taken out of the queue and has no answer yet.
+/// The guard of a call taken out of the queue and not yet answered.
 type Pending<'a, S, Req, R, A> = Unanswered<
     'a,
     CallParts<S, Req, R>,
@@ -110,7 +110,7 @@ impl Terms {
 }
 
 impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
-    /// Makes a call that waits.
+    /// Makes a waiting call.
     #[inline(always)]
     pub(crate) fn new(
         inner: &Inner<S, R>,
@@ -158,8 +158,8 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         Some(ToRun { call: self, runtime })
     }
 
-    /// Returns whether a request must not wait for its inner: it is nested, and nothing bounds the
-    /// wait.
+    /// Returns whether a request must not wait for its inner: the call is nested, and nothing
+    /// bounds the wait.
     fn may_not_wait(&self, context: &CallContext) -> bool {
         context.is_nested() && self.terms.late().is_none()
     }
@@ -174,7 +174,7 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         let CallParts { place, request, prepare: _, mut context, runtime: _ } = parts;
         let Some(inner) = place.end(Unserved::Removed(why.reason)) else { return false };
         let rejected = rejected(&inner.core, &mut context, &self.terms, why);
-        // Before the drop of the request, which may panic: the answer stands.
+        // The answer stands, even if the drop of the request panics.
         unanswered.end();
         drop(self.exchange.answer(Reply::error(rejected)));
         drop(request);
@@ -250,7 +250,7 @@ where
         let CallParts { place, request, prepare, mut context, runtime } = parts;
         let wait = now.saturating_duration_since(self.terms.admitted);
         let Some(inner) = place.grantor() else { return Dispatched::Ended };
-        // The inner may make timers in its `call`, and they need a runtime that is driven.
+        // The inner may make timers in its `call`, and timers need a driven runtime.
         let foreign = runtime.as_ref().filter(|runtime| {
             let here = RuntimeId::of(runtime);
             !inner.core.link.seat.is_at(here)
@@ -278,7 +278,8 @@ where
                 return Dispatched::NoSlot(self);
             }
             Attempt::Failed(failure, request) => {
-                // The inner may end here. It is dropped after the answer, as user code.
+                // This may be the last reference to the inner. Its drop is user code, and comes
+                // after the answer.
                 let inner = place.end(failure.unserved());
                 unanswered.end();
                 self.send(Reply::Failed(failure));

@@ -24,14 +24,13 @@ impl<F: Future, A> Reply<F, A> {
     }
 
     /// Returns the reply to a caller whose request was dropped unanswered, and not dispatched. Only
-    /// a bug here or a panicking `tracing` subscriber leads to this. An error is better than a
-    /// hang.
+    /// a bug here or a panicking `tracing` subscriber leads here. An error is better than a hang.
     pub(crate) fn lost() -> Self {
         Self::error(Rejected::new(Reason::Closed))
     }
 
-    /// Returns the reply to a caller whose request was lost likewise during dispatch. The inner may
-    /// have been called, so the reply does not promise that nothing was started.
+    /// Returns the reply to a caller whose request was lost during dispatch, from the same causes.
+    /// The inner may have been called, so the reply does not promise that nothing was started.
     pub(crate) fn broken_off() -> Self {
         Self::error(ServiceError::broken_off())
     }
@@ -54,12 +53,12 @@ pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     fn close(&self, gives_up: bool);
 }
 
-/// The other end of a [`ReplyChannel`], for the task that runs the call.
+/// The other end of a [`ReplyChannel`], for the task of the call.
 pub(crate) trait TaskChannel: Send + Sync {
     type Future: Future;
     type Answer: 'static;
 
-    /// Takes the work out, to be polled. `None` if the caller has given up.
+    /// Takes the work out, to poll it. `None` if the caller has given up.
     fn take_work(&self) -> Option<Work<Self::Future, Self::Answer>>;
     /// Puts the work back, within reach of the caller. A `worker` is woken if the caller gives up.
     /// `Err` if the caller has given up meanwhile.
@@ -76,6 +75,6 @@ pub(crate) trait TaskChannel: Send + Sync {
     fn is_given_up(&self) -> bool;
 }
 
-/// The work of a call: the inner's future with its slot. Boxed, so that the task can leave it where
-/// the caller finds it.
+/// The work of a call: the inner's future with its slot. Boxed, so that the task can leave the work
+/// for the caller to find.
 pub(crate) type Work<F, A> = Pin<Box<Running<F, A>>>;

@@ -19,8 +19,8 @@ pin_project! {
     pub(crate) struct Running<F: Future, A> {
         #[pin]
         future: Option<F>,
-        // After the future: the slot is given back when the work has really ended, also when
-        // dropping the future panics.
+        // After the future: the slot is given back when the work has really ended, even if dropping
+        // the future panics.
         in_flight: InFlight<F::Output, A>,
         context: CallContext,
     }
@@ -57,15 +57,15 @@ impl<F: Future, A> Running<F, A> {
             let _entered = this.context.enter();
             this.future.set(None);
         });
-        // A subscriber that panics on entering the span must not leave the work behind its slot.
+        // A subscriber's panic on entering the span must not leave the work behind its slot.
         contain(|| {
             this.future.set(None);
             this.in_flight.end(end);
         });
     }
 
-    /// Polls like the future itself. If it `hands_on`, the drain task is not told of the slot that
-    /// the end frees, also if that panics: the caller sees to it.
+    /// Polls like the future itself. If the call `hands_on`, the drain task is not told of the slot
+    /// freed by the end, even by a panic: the caller uses the slot.
     pub(super) fn poll_call(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -95,7 +95,7 @@ impl<F: Future, A> Running<F, A> {
             Ok(Some(Poll::Ready(returned))) => Ok(returned),
             Err(panic) => Err(panic),
         };
-        // A panic of this drop is nobody's.
+        // Nobody gets the panic of this drop.
         contain(|| this.future.set(None));
         entered.leave();
         let (output, (outcome, ok)) = match returned {

@@ -85,7 +85,7 @@ where
 /// The exchange of a call with the request `Q`.
 pub(super) type CallExchange<Q, F, A> = Exchange<Q, Work<F, A>, Reply<F, A>>;
 
-/// A call made directly, shared by its task and its caller.
+/// A direct call, shared by its task and its caller.
 pub(crate) struct SpawnedCall<F: Future, A>(CallExchange<Infallible, F, A>);
 
 impl<F, A> ReplyChannel<F, A> for SpawnedCall<F, A>
@@ -133,9 +133,9 @@ where
     }
 }
 
-/// Ends the work of a call whose caller has gone, on the thread of the caller. The slot is free
-/// afterwards, and the task ends when it runs next. If too many such tasks have not run yet, leaves
-/// the work to the task.
+/// Ends the work of a call after the caller has gone, on the thread of the caller. Then the slot is
+/// free, and the task ends when it runs next. If too many husks have not run yet, leaves the work
+/// to the task.
 pub(super) fn give_up<Q, F: Future, A>(
     exchange: &CallExchange<Q, F, A>,
     work: Work<F, A>,
@@ -161,7 +161,7 @@ pub(super) fn give_up<Q, F: Future, A>(
     }
 }
 
-/// Ends the work of a call whose caller has gone. Its drop may use a runtime.
+/// Ends the work of a call after the caller has gone. The drop of the work may use a runtime.
 pub(super) fn end<F: Future, A>(work: Work<F, A>) {
     let mut work = work;
     let runtime = work.core().and_then(Core::runtime_outside);
@@ -181,7 +181,7 @@ where
         progress: &mut Progress,
         after_end: AfterEnd<'_>,
     ) -> Poll<()> {
-        // If the caller has given up, it has ended the work.
+        // If the caller has given up, the caller has ended the work.
         let Some(mut work) = self.take_work() else { return Poll::Ready(()) };
         if self.is_given_up() {
             end(work);

@@ -14,9 +14,9 @@ use crate::{
     },
 };
 
-/// The time for the drain task to run after it was woken. Long beside a scheduling delay of a busy
-/// machine, so that the task seldom moves between runtimes that are both driven, and short beside
-/// what a caller waits for. Each standby wakes the task once in this time.
+/// The time for the drain task to run after a wake-up. Long beside a scheduling delay of a busy
+/// machine, so the task seldom moves between two driven runtimes. Short beside a caller's patience.
+/// Each standby wakes the task once in this time.
 const PATIENCE: Duration = Duration::from_millis(50);
 
 /// The lateness at its own timer above which a standby does not take over: the machine is busy.

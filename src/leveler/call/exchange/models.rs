@@ -1,10 +1,10 @@
 //! The exchange, with the caller, the drain task, a remover and the worker at once.
 //!
-//! - Every caller that stays is answered, once (law 1). None waits for ever.
+//! - Every caller that stays is answered, once (law 1). No caller waits for ever.
 //! - Every request comes to exactly one end: called, removed, or given back to a caller that gives
-//!   up. The drain task takes up none whose caller has gone (law 5).
-//! - A worker whose caller has gone is told, and the work of a caller that gives up has ended by
-//!   then, or is in the hand of the worker (law 6).
+//!   up. If the caller has gone, the drain task does not take up the request (law 5).
+//! - If the caller has gone, the worker is told. If the caller gives up, the work has then ended,
+//!   or is in the hand of the worker (law 6).
 //! - In the end nothing of request, answer or wakers is left.
 
 use std::{
@@ -30,7 +30,7 @@ struct Token {
     _count: Arc<()>,
 }
 
-/// What was sent to the caller.
+/// The answer to the caller.
 enum Answer {
     Done(#[allow(dead_code, reason = "held")] Token),
     Removed(#[allow(dead_code, reason = "held")] Token),
@@ -42,7 +42,7 @@ struct World {
     token: Arc<()>,
     calls: AtomicUsize,
     removals: AtomicUsize,
-    /// Given back to the caller, or to the drain task that could not put it back.
+    /// Given back to the caller, or to a drain task that could not put the request back.
     cancellations: AtomicUsize,
     has_given_up: AtomicBool,
 }
@@ -87,8 +87,7 @@ impl World {
         false
     }
 
-    /// The task of the call: ends when its caller has gone, or else of itself, which happens at the
-    /// second poll.
+    /// The task of the call: ends when the caller has gone, or else by itself at the second poll.
     fn work(&self, ends: bool) {
         let mut polls = 0;
         block_on(poll_fn(|cx| {
@@ -150,7 +149,7 @@ impl World {
     }
 }
 
-/// `ends`: the work ends of itself. `patience`: the polls after which the caller gives up.
+/// `ends`: the work ends by itself. `patience`: the polls after which the caller gives up.
 fn play(ends: bool, patience: Option<usize>) {
     let world = World::new();
     let caller = thread::spawn({
