@@ -13,13 +13,12 @@ use super::{
 /// shrinks the limit to nine tenths, rounded down. Every other success adds 1, if at least half of
 /// the limit was in use at dispatch. [`Outcome::Ignore`] and [`Outcome::Cancelled`] change nothing.
 ///
-/// **Use it** if the inner reports overload in time: by answers that your classifier makes
-/// `Overload`, such as 429, 503 or `RESOURCE_EXHAUSTED`, from a quota or a short queue of the
-/// inner.
+/// **Use it** if the inner reports overload in time: by answers classified as `Overload`, such as
+/// 429, 503 or `RESOURCE_EXHAUSTED`, from a quota or a short queue of the inner.
 ///
 /// **Do not use it** if the inner lets calls wait instead. The limit then grows until calls take as
-/// long as the timeout, far beyond what the inner can do at once. With the default constants the
-/// limit ends at the maximum, or calls take 5 s.
+/// long as the timeout, far beyond the inner's capacity. With the default constants the limit ends
+/// at the maximum, or calls take 5 s.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,8 +40,8 @@ pub struct Aimd {
     pub(crate) timeout: Duration,
 }
 
-/// The share of the limit that an overload leaves: `backoffRatio` of Netflix' `AIMDLimit`, which is
-/// the source of the defaults too.
+/// The share of the limit left by an overload: `backoffRatio` of Netflix' `AIMDLimit`, also the
+/// source of the defaults.
 const BACKOFF: f64 = 0.9;
 
 impl Aimd {
@@ -81,8 +80,8 @@ impl Aimd {
         self.within(bounds)
     }
 
-    /// Sets how long a call may run before it counts as an overload. Size the timeout by the
-    /// slowest call of a healthy inner.
+    /// Sets the duration from which a call counts as an overload. Size the timeout by the slowest
+    /// call of a healthy inner.
     ///
     /// Default is 5 s.
     #[must_use]

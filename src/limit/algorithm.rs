@@ -10,9 +10,9 @@ use super::{
 ///
 /// A plain struct without a clock, a lock or an `await`. The layer calls
 /// [`on_sample`](Self::on_sample) for each finished call and [`on_tick`](Self::on_tick) now and
-/// then while the leveler is busy. These calls never overlap, and the layer reads
+/// then while the leveler is busy. The calls never overlap, and the layer reads
 /// [`limit`](Self::limit) after each. Rejected requests make no sample, since the inner service
-/// never saw them. Requests that [bypass the queue](crate::Class::bypass) make none either.
+/// never saw them. Nor do requests that [bypass the queue](crate::Class::bypass).
 ///
 /// Both methods run under a lock of the leveler, so they must not call the handle's
 /// [`set_limit`](crate::Handle::set_limit). A panic in an implementation freezes the limit at its
@@ -68,17 +68,17 @@ pub trait Algorithm: Send + 'static {
         let _ = (now, load);
     }
 
-    /// Goes on from a limit that was set by hand, when
+    /// Goes on from a limit set by hand, when
     /// [`Handle::resume_adaptive`](crate::Handle::resume_adaptive) returns control to the
     /// algorithm.
     ///
-    /// Does nothing by default: the algorithm then goes on from the limit of its own. The
-    /// algorithms of this crate take the limit over, within their bounds.
+    /// Does nothing by default: the algorithm then goes on from its own limit. The algorithms of
+    /// this crate take the given limit over, within their bounds.
     fn resume_from(&mut self, limit: usize) {
         let _ = limit;
     }
 
-    /// Returns what the algorithm has learned, for
+    /// Returns the state learned by the algorithm, for
     /// [`Handle::limit_state`](crate::Handle::limit_state).
     ///
     /// `None` by default, and while nothing is known.

@@ -1,6 +1,6 @@
 /// The bounds of a limit, and its start.
 ///
-/// Keeps the values as set, so that their order does not matter. In a contradiction the minimum
+/// Keeps the values as set, so the order of setting does not matter. In a contradiction the minimum
 /// prevails over the maximum, and both prevail over the start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {

@@ -1,6 +1,6 @@
 use super::{algorithm::Algorithm, sample::Sample};
 
-/// A limit that does not change.
+/// A constant limit.
 ///
 /// The right choice when you know the number: connections of a pool, writers of a database, permits
 /// of a licence, or a value found by a load test.

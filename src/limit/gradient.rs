@@ -11,31 +11,31 @@ use super::{
 /// Shrinks the limit when calls take longer than in the last ten minutes.
 ///
 /// The `Gradient2Limit` of Netflix' [concurrency-limits] inside of its `WindowedLimit`, with the
-/// same constants. A window is a second. If ten or more calls have ended in a window, their mean
-/// service time *short* is compared with *long*, a running mean of 600 windows:
+/// same constants. A window is a second. If ten or more calls have ended in a window, the algorithm
+/// compares their mean service time *short* with *long*, a running mean of 600 windows:
 ///
 /// ```text
 /// gradient = 1.5 × long / short, at least 0.5 and at most 1
 /// limit    = 0.8 × limit + 0.2 × (gradient × limit + 4)
 /// ```
 ///
-/// So the limit grows by 0.8 a second while calls take less than 1.5 times *long*. The limit stays
-/// if less than half was in use. After a bad time *long* falls faster: by a twentieth a second
-/// while it is above 2 × *short*. Calls shorter than 100 µs are not measured. [`Outcome::Ignore`]
-/// and [`Outcome::Cancelled`] change nothing.
+/// The limit grows by 0.8 a second while calls take less than 1.5 times *long*. The limit stays if
+/// less than half was in use. After a bad time *long* falls faster: by a twentieth a second while
+/// it is above 2 × *short*. Calls shorter than 100 µs are not measured. [`Outcome::Ignore`] and
+/// [`Outcome::Cancelled`] change nothing.
 ///
-/// One thing differs from Netflix' code. A refused call counts like any other there, and an inner
-/// that fails fast looks fast. Here an [`Outcome::Overload`] does not measure speed, and a window
-/// with an overload gets the lowest gradient, 0.5.
+/// One thing differs from Netflix' code. In Netflix' code a refused call counts like any other, and
+/// a fast failing inner looks fast. Here an [`Outcome::Overload`] does not measure speed, and a
+/// window with an overload gets the lowest gradient, 0.5.
 ///
-/// **Use it** if you come from that library and want the same behaviour, for one client of an inner
-/// whose overloads last for minutes, not longer.
+/// **Use it** if you come from Netflix' library and want the same behaviour, for one client of an
+/// inner with overloads of minutes, not longer.
 ///
-/// **Do not use it** if an overload may last. The mean *long* is learned under load as well, so
-/// under steady overload the limit and the service time drag each other up, until the maximum. Set
-/// a maximum that you can live with. Do not use this algorithm for several levelers in front of one
-/// inner either: levelers that join late learn from a crowded inner, and take more than their
-/// share. Nor if load comes in steps: with 0.8 a second the way up is long.
+/// **Do not use it** if an overload may last. The mean *long* is learned under load as well. Under
+/// steady overload the limit and the service time therefore drag each other up, until the maximum.
+/// Set a maximum that you can live with. Do not use this algorithm for several levelers in front of
+/// one inner either: late levelers learn from a crowded inner, and take more than their share. Nor
+/// if load comes in steps: with 0.8 a second the way up is long.
 ///
 /// ```
 /// use tower_load_leveling::{LoadLevelLayer, limit::Gradient};
@@ -59,14 +59,14 @@ pub struct Gradient {
     long: Long,
 }
 
-// Defaults of `WindowedLimit`. A window there lasts twice the shortest call, between a minimum and
-// a maximum that are both one second.
+// Defaults of `WindowedLimit`. In Netflix' code a window lasts twice the shortest call, between a
+// minimum and a maximum that are both one second.
 const WINDOW: Duration = Duration::from_secs(1);
 const MIN_SAMPLES: u32 = 10;
 const MIN_SERVICE_TIME: Duration = Duration::from_micros(100);
 
 // Defaults of `Gradient2Limit`: `rttTolerance`, `smoothing` and `queueSize`. The last three are
-// literals in its code.
+// literals in the code.
 const TOLERANCE: f64 = 1.5;
 const SMOOTHING: f64 = 0.2;
 const HEADROOM: f64 = 4.0;
@@ -83,8 +83,8 @@ impl Gradient {
         Self { limit: bounds.start(), bounds, window, ends: None, long }
     }
 
-    /// Sets the lowest limit, in calls at once. The limit does not sink below 8 by itself: there
-    /// the headroom makes up for the lowest gradient.
+    /// Sets the lowest limit, in calls at once. The limit does not sink below 8 by itself: at 8 the
+    /// headroom makes up for the lowest gradient.
     ///
     /// Zero counts as 1. A minimum above the maximum prevails. Default is 20.
     #[must_use]
@@ -93,8 +93,8 @@ impl Gradient {
         self.within(bounds)
     }
 
-    /// Sets the highest limit. A lasting overload leads to the maximum, so size it by the number of
-    /// calls that the inner can survive.
+    /// Sets the highest limit. A lasting overload leads to the maximum: size the maximum by the
+    /// number of calls that the inner can survive.
     ///
     /// Zero counts as 1. Default is 200.
     #[must_use]
@@ -103,8 +103,8 @@ impl Gradient {
         self.within(bounds)
     }
 
-    /// Sets the limit to start with: what the inner is known to sustain, if you know. A value
-    /// outside of the bounds counts as the nearest bound.
+    /// Sets the limit to start with: the number of calls that the inner is known to sustain. A
+    /// value outside of the bounds counts as the nearest bound.
     ///
     /// Default is 20.
     #[must_use]
@@ -166,7 +166,7 @@ impl Algorithm for Gradient {
     }
 }
 
-/// The calls that ended within a second.
+/// The calls ended within a second.
 #[derive(Clone, Debug, Default)]
 struct Window {
     ended: u32,
@@ -178,7 +178,7 @@ struct Window {
 }
 
 impl Window {
-    /// Adds a call. Returns whether it counts.
+    /// Adds a call. Returns whether the call counts.
     fn add(&mut self, sample: &Sample) -> bool {
         let time = sample.service_time();
         match sample.outcome {
@@ -209,7 +209,7 @@ struct Long {
 impl Long {
     /// `longWindow` of Netflix' `Gradient2Limit`.
     const WINDOWS: f64 = 600.0;
-    /// The number of values that Netflix' `ExpAvgMeasurement` warms up with.
+    /// The number of values in the warm-up of Netflix' `ExpAvgMeasurement`.
     const WARM_UP: u32 = 10;
 
     fn add(&mut self, value: f64) -> f64 {

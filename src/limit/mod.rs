@@ -9,9 +9,9 @@
 //! | --- | --- |
 //! | how many calls the inner sustains | [`Fixed`] |
 //! | nothing: start here | [`Bdp`] |
-//! | how long calls to the inner may take; many levelers may share it | [`LatencyTarget`] |
+//! | how long calls to the inner may take; many levelers may share the inner | [`LatencyTarget`] |
 //! | the inner refuses excess calls, and does so in time | [`Aimd`] |
-//! | you want what Netflix' Gradient2 does, and overloads do not last | [`Gradient`] |
+//! | you want the behaviour of Netflix' Gradient2, and overloads do not last | [`Gradient`] |
 //! | all calls take the same time within a few percent | [`Vegas`] |
 //!
 //! No algorithm learns from [`Outcome::Cancelled`], and only [`Bdp`] from [`Outcome::Ignore`]: many

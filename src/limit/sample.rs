@@ -14,11 +14,11 @@ pub struct Sample {
     pub finished: Instant,
     /// The time from admission to dispatch.
     pub wait: Duration,
-    /// The number of calls in flight just after the dispatch of this call, which is included.
+    /// The number of calls in flight just after the dispatch of this call, this call included.
     pub in_flight_at_dispatch: usize,
     /// The number of calls in flight after this call has ended.
     pub in_flight: usize,
-    /// Set if the limit was binding: all slots were taken at the dispatch of this call, or at its
+    /// Set if the limit was binding: all slots were taken at the dispatch of this call, or at the
     /// end with other requests waiting.
     pub limit_reached: bool,
     /// The call's verdict on the inner's health.
@@ -26,8 +26,8 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Returns a sample to try an [`Algorithm`](super::Algorithm) with: of a call that did not
-    /// wait, ran alone, and did not reach the limit. Set the fields to change that.
+    /// Returns a sample to try an [`Algorithm`](super::Algorithm) with. The call did not wait, ran
+    /// alone, and did not reach the limit. Set the fields for other samples.
     #[must_use]
     pub fn new(dispatched: Instant, finished: Instant, outcome: Outcome) -> Self {
         Self {
@@ -54,8 +54,9 @@ impl Sample {
 pub enum Outcome {
     /// The inner did its work.
     Success,
-    /// The inner reports or shows overload. A running call that its caller drops at the call's
-    /// [deadline](crate::Class::deadline) counts as overload, whatever classifies responses.
+    /// The inner reports or shows overload. If the caller drops a running call at the call's
+    /// [deadline](crate::Class::deadline), the call counts as overload, whatever classifies
+    /// responses.
     Overload,
     /// The end of the call says nothing about load.
     Ignore,

@@ -34,7 +34,7 @@ impl Clock {
         self.now += time;
     }
 
-    /// Returns the sample of a call that is dispatched now, with the limit used up.
+    /// Returns the sample of a call dispatched now, with the limit used up.
     pub(super) fn sample(&self, time: Duration, in_flight: usize, outcome: Outcome) -> Sample {
         let mut sample = Sample::new(self.now, self.now + time, outcome);
         sample.in_flight_at_dispatch = in_flight;

@@ -7,11 +7,11 @@ use crate::rng::mix;
 
 /// Keeps a few calls waiting inside of the inner, judged by the shortest service time.
 ///
-/// The `VegasLimit` of Netflix' [concurrency-limits], after TCP Vegas, with the same constants and,
-/// by default there too, without a window: each call moves the limit. From the shortest service
-/// time *base* and the *time* of the call follows how many calls seem to wait in the inner: `limit
-/// × (1 − base / time)`, rounded up. With *s* for the decimal logarithm of the limit, rounded down
-/// and at least 1:
+/// The `VegasLimit` of Netflix' [concurrency-limits], after TCP Vegas, with the same constants. As
+/// in Netflix' default, there is no window: each call moves the limit. The shortest service time
+/// *base* and the *time* of the call give the number of calls that seem to wait in the inner:
+/// `limit × (1 − base / time)`, rounded up. With *s* for the decimal logarithm of the limit,
+/// rounded down and at least 1:
 ///
 /// | seem to wait | the limit |
 /// | --- | --- |
@@ -35,9 +35,9 @@ use crate::rng::mix;
 ///
 /// ```
 /// use tower_load_leveling::{LoadLevelLayer, limit::Vegas};
-///
-/// let layer = LoadLevelLayer::builder()
-///     .capacity(1024)
+/// **Do not use it** if service times differ, as most do. If calls take 1 ms or 100 ms, nearly
+/// every call seems to wait, and the limit ends near 6 however many calls the inner could run. Nor
+/// under a lasting overload, since *base* is then learned from calls that waited.
 ///     .adaptive(Vegas::new().initial(50).max(500))
 ///     .build()?;
 /// # drop(layer);
@@ -60,7 +60,7 @@ pub struct Vegas {
     random: u64,
 }
 
-// Of Netflix' `VegasLimit`: `threshold`, `alpha` and `beta`, in units of its `LOG10`, and
+// Of Netflix' `VegasLimit`: `threshold`, `alpha` and `beta`, in units of Netflix' `LOG10`, and
 // `probeMultiplier`.
 const THRESHOLD: f64 = 1.0;
 const ALPHA: f64 = 3.0;
@@ -112,9 +112,9 @@ impl Vegas {
         self.within(bounds)
     }
 
-    /// Sets the seed of the random numbers. After how many calls the shortest time is forgotten is
-    /// random. Give levelers in front of one inner different seeds, so that not all forget
-    /// together.
+    /// Sets the seed of the random numbers. The number of calls after which the shortest time is
+    /// forgotten is random. Give levelers in front of one inner different seeds, so that not all
+    /// forget together.
     ///
     /// Default is 0.
     #[must_use]

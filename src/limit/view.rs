@@ -2,9 +2,9 @@ use std::time::Duration;
 
 /// A look into an algorithm while it works: for a page, a log or a metric.
 ///
-/// [`Algorithm::view`](super::Algorithm::view) returns it, and
-/// [`Stats::limit_view`](crate::Stats::limit_view) shows it beside the limit. Everything is
-/// optional: an algorithm shows what it has.
+/// Returned by [`Algorithm::view`](super::Algorithm::view), and shown by
+/// [`Stats::limit_view`](crate::Stats::limit_view) beside the limit. Every figure is optional: an
+/// algorithm shows only what it knows.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,16 +20,16 @@ pub struct View {
     /// steps. Of [`Bdp`](super::Bdp): `startup`, `probe_up`, `cruise`, `probe_down`, `verify` or
     /// `backoff`.
     pub phase: &'static str,
-    /// The mean service time that the algorithm aims at; `None` without one, and until one is
-    /// found.
+    /// The algorithm's target for the mean service time; `None` without a target, and until a
+    /// target is found.
     pub target: Option<Duration>,
-    /// The throughput of the inner with the limit in the way, in calls a second; `None` if the
-    /// algorithm measures none, and until one is measured.
+    /// The throughput of the inner under the limit, in calls a second; `None` if the algorithm
+    /// measures no throughput, and until the first measurement.
     pub rate: Option<f64>,
 }
 
 impl View {
-    /// Returns a view that shows nothing.
+    /// Returns an empty view.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -13,45 +13,44 @@ pub(super) struct Calls {
     longest: f64,
     /// The number of calls from which `variation` is known.
     varied: f64,
-    /// The number of calls that have ended.
+    /// The number of ended calls.
     seen: f64,
     /// The end of the last call.
     last: f64,
-    /// The end of the last standstill. Calls dispatched earlier ran through it.
+    /// The end of the last standstill. Calls dispatched before the end ran during the standstill.
     stood_still: f64,
-    /// The mean latency of calls that were dispatched with at most half of the limit in use.
+    /// The mean latency of calls dispatched with at most half of the limit in use.
     pub(super) quiet: Mean,
 }
 
-/// The least believed variation, that of exponential times. A queue in the inner makes calls look
-/// alike.
+/// The least believed variation, the variation of exponential times. A queue in the inner makes
+/// calls look alike.
 const MIN_VARIATION: f64 = 1.0;
 /// The highest believed variation. Without a bound an interval might never end.
 pub(super) const MAX_VARIATION: f64 = 8.0;
 /// The silence that counts as a standstill (a garbage collector, say), as a multiple of the usual
-/// service time. With exponential times, a call that runs alone is silent for as long once in 1
-/// 800.
+/// service time. With exponential times, a call running alone is silent for as long once in 1 800.
 const STANDSTILL_GAP: f64 = 2.5;
 /// The fewest calls from which a usual time is known.
 const MIN_CALLS: f64 = 50.0;
 /// The share by which each call above the 95th percentile raises the percentile. Each call below
 /// lowers it by a nineteenth as much, so the percentile rests where one call of twenty is above.
 const QUANTILE_STEP: f64 = 0.0475;
-/// The number of running calls below which all of them may be long ones. With 80 % of the work in
-/// long calls, eight of eight are long a sixth of the time.
+/// The number of running calls below which all may be long calls. With 80 % of the work in long
+/// calls, eight of eight are long a sixth of the time.
 const FEW_RUNNING: usize = 8;
 /// The silence that counts as a standstill while few calls run, as a multiple of the longest call
 /// lately.
 const LONG_GAP: f64 = 1.5;
-/// The share of the longest call that is left after the next one: half after 350 calls.
+/// The share of the longest call left after the next call: half after 350 calls.
 const LONGEST_DECAY: f64 = 0.998;
-/// The weight, in calls, of the assumption that calls are as unequal as exponential times.
+/// The weight, in calls, of the assumption that calls vary like exponential times.
 const PRIOR_SAMPLES: f64 = 16.0;
-/// The least weight of an interval in which calls were more unequal than believed.
+/// The least weight of an interval with calls more unequal than believed.
 const MORE_UNEQUAL: f64 = 0.2;
 /// The same for less unequal. Lower: an interval without a heavy call says little.
 const LESS_UNEQUAL: f64 = 0.05;
-/// The number of calls that the mean of quiet calls remembers.
+/// The number of calls in the memory of the mean of quiet calls.
 const QUIET_MEMORY: f64 = 400.0;
 
 impl Calls {
@@ -68,8 +67,8 @@ impl Calls {
         }
     }
 
-    /// Adds a call that ended at `now`. If that ends a standstill, returns the end of the call
-    /// before.
+    /// Adds a call with its end at `now`. If the call ends a standstill, returns the end of the
+    /// call before.
     pub(super) fn add(&mut self, now: f64, took: f64, running: usize) -> Option<f64> {
         if self.seen == 0.0 {
             *self = Self::first(now, took);
@@ -88,13 +87,13 @@ impl Calls {
         stood_still.then_some(last)
     }
 
-    /// Adds a call that was dispatched with at most half of the limit in use.
+    /// Adds a call dispatched with at most half of the limit in use.
     pub(super) fn add_quiet(&mut self, took: f64) {
         self.quiet.count = self.quiet.count.min(QUIET_MEMORY);
         self.quiet.add(took, 1.0);
     }
 
-    /// Moves the mean latency halfway to that of an interval.
+    /// Moves the mean latency halfway to the latency of an interval.
     pub(super) fn learn_latency(&mut self, latency: f64) {
         self.latency = 0.5 * (self.latency + latency);
     }
@@ -115,7 +114,7 @@ impl Calls {
         self.variation.clamp(MIN_VARIATION, MAX_VARIATION)
     }
 
-    /// Returns whether a call that ended at `now` after `took` was not held up by a standstill.
+    /// Returns whether no standstill held up a call that ended at `now` after `took`.
     pub(super) fn is_sound(&self, now: f64, took: f64) -> bool {
         now - took >= self.stood_still
     }
@@ -132,7 +131,7 @@ impl Calls {
 
     fn longest_gap(&self, running: usize) -> f64 {
         let usual = STANDSTILL_GAP * self.p95.max(self.latency);
-        // If few calls run, all of them may be long ones.
+        // If few calls run, all may be long calls.
         if running < FEW_RUNNING { usual.max(LONG_GAP * self.longest) } else { usual }
     }
 }

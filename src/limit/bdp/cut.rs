@@ -1,6 +1,6 @@
 use super::{interval::Interval, statistics::Mean};
 
-/// The experiment that a large cut of the limit is: throughput follows, or it does not.
+/// A large cut of the limit as an experiment: throughput follows, or does not follow.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     /// The interval before the cut.
@@ -13,7 +13,8 @@ pub(super) struct Cut {
 
 /// The elasticity from which throughput counts as having followed.
 const FOLLOWED: f64 = 0.5;
-/// The elasticity from which a cut went too far, although throughput did not follow it all the way.
+/// The elasticity from which a cut went too far, although throughput did not follow the cut all the
+/// way.
 const PARTLY: f64 = 0.15;
 
 impl Cut {
@@ -23,21 +24,21 @@ impl Cut {
         elasticity - 0.5 * error > FOLLOWED
     }
 
-    /// Returns whether that is clear before the end of the interval: a sequential test. It takes
-    /// one standard error to undo the cut and two to keep it, since a cut that is undone for
-    /// nothing costs little.
+    /// Returns whether the result is clear before the end of the interval: a sequential test.
+    /// Undoing the cut takes one standard error, and keeping the cut two, since undoing a cut in
+    /// vain costs little.
     pub(super) fn is_decided(&self, interval: &Interval, variation: f64) -> bool {
         let (elasticity, error) = interval.elasticity(&self.before, variation);
         elasticity - FOLLOWED > error || FOLLOWED - elasticity > 2.0 * error
     }
 
-    /// Returns the service time after a cut that throughput did not follow.
+    /// Returns the service time after a cut without a fall of throughput.
     pub(super) fn service(&self, interval: &Interval, variation: f64) -> Mean {
         let (elasticity, error) = interval.elasticity(&self.before, variation);
         let now = interval.mean_latency();
         if elasticity > PARTLY + 0.5 * error {
-            // If throughput grows evenly up to the knee and not at all beyond, calls take at the
-            // knee what they take below it.
+            // If throughput grows evenly up to the knee and not at all beyond, the time of a call
+            // at the knee is the same as below the knee.
             return Mean { value: self.service.value.max(now.value), ..self.service };
         }
         let mut service = self.service;

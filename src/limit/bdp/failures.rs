@@ -1,13 +1,13 @@
 use super::meter::{MIN_SAMPLES, Meter};
 
-/// Notices a sudden rise of calls that fail at once, and many overloads.
+/// Notices a sudden rise of immediate failures, and many overloads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failures {
-    /// The share of calls that fail at once, usually.
+    /// The usual share of immediate failures.
     usual_share: f64,
 }
 
-/// The tolerated rise of the share of calls that fail at once, over the usual share.
+/// The tolerated rise of the share of immediate failures, over the usual share.
 const SUDDEN_SHARE: f64 = 0.3;
 /// The tolerated share of overloads while the limit is in the way.
 const OVERLOAD_SHARE_BOUND: f64 = 0.5;

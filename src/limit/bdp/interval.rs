@@ -11,13 +11,13 @@ pub(super) struct Interval {
 }
 
 impl Interval {
-    /// Returns the mean time of a call by Little's law, in seconds. The mean of the calls that have
-    /// finished would be too small: in a short time only short calls finish.
+    /// Returns the mean time of a call by Little's law, in seconds. The mean of the finished calls
+    /// would be too small: in a short time only short calls finish.
     pub(super) fn latency(&self) -> f64 {
         self.limit / self.rate
     }
 
-    /// Returns the mean latency, with the number of calls from which it is known.
+    /// Returns the mean latency, with the number of calls behind the mean.
     pub(super) fn mean_latency(&self) -> Mean {
         Mean { value: self.latency(), count: self.count }
     }

@@ -18,10 +18,10 @@ pub(super) struct Limits {
     usual: f64,
 }
 
-/// The highest initial limit that is raised at once. From a higher start the search looks downward
-/// first: too much costs more than too little.
+/// The highest initial limit to raise at once. From a higher start the search looks downward first:
+/// too much costs more than too little.
 const MAX_STARTUP_INITIAL: f64 = 8.0;
-/// The limit that `ProbeUp` tries, as a multiple of the believed one.
+/// The limit to try in `ProbeUp`, as a multiple of the believed limit.
 const PROBE_UP_GAIN: f64 = 1.25;
 /// The same for `ProbeDown`.
 const PROBE_DOWN_GAIN: f64 = 0.6;
@@ -45,7 +45,7 @@ impl Limits {
         Trial { phase, limit: self.believed, warm_up: 0.0 }
     }
 
-    /// Returns the limit that was certainly not too much lately.
+    /// Returns a limit that was certainly not too much lately.
     pub(super) fn good(&self) -> f64 {
         self.believed.min(self.usual)
     }
@@ -60,18 +60,18 @@ impl Limits {
         self.bounds.clamp(limit.round())
     }
 
-    /// Believes in another limit, or the nearest that is allowed.
+    /// Believes in another limit, or the nearest allowed limit.
     pub(super) fn set(&mut self, limit: f64) {
         self.believed = self.bounds.clamp(self.ceiling.cap(limit));
     }
 
-    /// Takes the believed limit for the usual one.
+    /// Makes the believed limit the usual limit.
     pub(super) fn settle(&mut self) {
         self.usual = self.believed;
     }
 
-    /// Moves the usual limit a little. Returns whether small steps have led far below: then the
-    /// believed limit becomes the usual one.
+    /// Moves the usual limit a little. Returns whether small steps have led far below. Then the
+    /// believed limit becomes the usual limit.
     pub(super) fn has_crept_down(&mut self) -> bool {
         let crept = self.believed < CREPT_DOWN * self.usual;
         self.usual += if crept { 1.0 } else { 0.1 } * (self.believed - self.usual);

@@ -7,10 +7,10 @@ pub(super) struct Meter {
     pub(super) limit: f64,
     /// The time at which the limit was set.
     pub(super) since: f64,
-    /// The end of the warm-up: calls that finish earlier were dispatched under another limit.
+    /// The end of the warm-up. Earlier ends are of calls dispatched under another limit.
     from: f64,
-    /// Set once measuring has begun: with the end of a call, so that a batch that ends at once is
-    /// counted whole or not at all.
+    /// Set once measuring has begun: with the end of a call, so that a batch of simultaneous ends
+    /// is counted whole or not at all.
     begun: bool,
     /// Time in which nothing could finish, in seconds.
     stalled: f64,
@@ -19,12 +19,12 @@ pub(super) struct Meter {
     pub(super) successes: f64,
     /// Successes and overloads after the warm-up.
     samples: f64,
-    /// Samples of calls that found the limit in the way.
+    /// Samples of calls with the limit in the way.
     bound: f64,
-    /// Failures that took next to no time.
+    /// Failures within next to no time.
     pub(super) failed: f64,
     pub(super) overloaded: f64,
-    /// The most calls that were in flight.
+    /// The most calls in flight.
     pub(super) peak: f64,
     /// The service times of calls.
     pub(super) times: Spread,
@@ -74,7 +74,7 @@ impl Meter {
         self.samples > 0.0
     }
 
-    /// Counts a call that ended. `bound` is set if the limit was in the way.
+    /// Counts an ended call. `bound` is set if the limit was in the way.
     pub(super) fn add(&mut self, now: f64, success: bool, bound: bool) {
         if self.is_warm(now) && !self.begun {
             self.begun = true;
@@ -88,8 +88,8 @@ impl Meter {
         }
     }
 
-    /// Leaves out the time between two instants, in which nothing could finish although there was
-    /// work.
+    /// Leaves out the time between two instants, because nothing could finish although the inner
+    /// had work.
     pub(super) fn skip(&mut self, from: f64, to: f64) {
         let from = from.max(self.resumed);
         self.resumed = self.resumed.max(to);

@@ -2,9 +2,9 @@
 //!
 //! [`Bdp`] is the public face, and turns instants into seconds. [`trials::Trials`] tries one limit
 //! after the other. A [`meter::Meter`] counts the calls of a trial and ends as an
-//! [`interval::Interval`]. [`search::Search`] keeps what is known of the inner (a [`model::Model`],
-//! and the [`calls::Calls`]), learns from each interval, and returns the next [`phase::Trial`].
-//! [`alarm::Alarm`] and [`failures::Failures`] watch for trouble.
+//! [`interval::Interval`]. [`search::Search`] keeps the known facts about the inner (a
+//! [`model::Model`], and the [`calls::Calls`]), learns from each interval, and returns the next
+//! [`phase::Trial`]. [`alarm::Alarm`] and [`failures::Failures`] watch for trouble.
 
 mod alarm;
 mod calls;
@@ -35,26 +35,31 @@ use super::{
     view::View,
 };
 
-/// Finds the limit, and follows it, if nothing is known of the inner service. Start with this one.
+/// Finds the limit, and follows changes, if nothing is known of the inner service. Start with this
+/// algorithm.
 ///
 /// The limit is a *bandwidth-delay product*: the throughput of the inner, in calls a second, times
-/// the latency that calls may have there. Throughput is measured again and again while the limit is
-/// in the way, and moves the limit within a few hundred calls of a change. The latency is learned
-/// slowly: the algorithm tries a little more and a little less, and looks whether throughput
-/// follows.
+/// the allowed latency of calls in the inner. Throughput is measured again and again while the
+/// limit is in the way, and moves the limit within a few hundred calls of a change. The latency is
+/// learned slowly: the algorithm tries a little more and a little less, and looks whether
+/// throughput follows.
 /// [limits.md](https://github.com/tower-load-leveling/tower-load-leveling/blob/main/docs/limits.md)
-/// has the law, the reasons, what cannot be known, and the results of simulations.
+/// has the law, the reasons, the unknowable, and the results of simulations.
 ///
-/// - While the limit is not in the way, the limit stays and nothing is learned. The limit grows a
-///   little if it is in the way now and then and calls take no longer for that.
-/// - A start that is far too low or too high is found out within some hundred calls.
+/// - While the limit is not in the way, the limit stays and nothing is learned. If the limit is in
+///   the way now and then, and calls take no longer, the limit grows a little.
+/// - If the start is far too low or too high, the algorithm notices within some hundred calls.
 /// - Each large cut is an experiment: if throughput follows, the inner had become slow and not less
 ///   able, and the cut is taken back.
-/// - Times in which nothing at all finishes, as when a garbage collector runs, are left out.
+/// - Times without any end of a call, as when a garbage collector runs, are left out.
 /// - Failures ([`Outcome::Ignore`](super::Outcome::Ignore)) count for neither throughput nor
-///   latency. If suddenly many calls fail at once, the limit goes down for a while. So it does
-///   after many overloads ([`Outcome::Overload`](super::Outcome::Overload)).
+///   latency. If suddenly many calls fail at once, the limit goes down for a while. The limit also
+///   goes down after many overloads ([`Outcome::Overload`](super::Outcome::Overload)).
 ///   [`Outcome::Cancelled`](super::Outcome::Cancelled) counts for nothing.
+///
+/// The algorithm assumes that the inner serves this leveler alone. If several processes share an
+/// inner, each sees throughput follow its own limit, at the cost of the rest, and all limits grow:
+/// use [`LatencyTarget`](super::LatencyTarget) instead.
 ///
 /// The algorithm assumes that the inner serves this leveler alone. If several processes share an
 /// inner, each sees throughput follow its own limit, at the cost of the others, and all limits
@@ -74,11 +79,11 @@ pub struct Bdp {
     /// The first instant of a sample or tick. Inside, time is in seconds from here.
     origin: Option<Instant>,
     trials: Trials,
-    /// The state to start from. Kept, so that bounds may be set after it.
+    /// The state to start from. Kept for bounds set later.
     resumed: Option<LimitState>,
 }
 
-/// Less than most services sustain. The limit doubles from here until calls take longer.
+/// The default start. Less than most services sustain. The limit doubles until calls take longer.
 const INITIAL: f64 = 4.0;
 
 impl Default for Bdp {
@@ -88,18 +93,18 @@ impl Default for Bdp {
 }
 
 impl Bdp {
-    /// Returns an algorithm that starts with a limit of 4 and keeps it at 1 or above.
+    /// Returns an algorithm with a limit of 4 at the start, and always 1 or above.
     #[must_use]
     pub fn new() -> Self {
         Self::within(Bounds { min: 1.0, max: f64::from(u32::MAX), initial: INITIAL })
     }
 
-    /// Starts from what was [learned](crate::Handle::limit_state) before a restart: from the limit
-    /// of then, without a search.
+    /// Starts from the state [learned](crate::Handle::limit_state) before a restart: from the
+    /// former limit, without a search.
     ///
-    /// Nothing is trusted blindly: the throughput is measured first, before anything else is tried,
-    /// and if the inner has changed, the limit follows as it does after any change. A state that
-    /// cannot be (a figure that is not finite, or not above 0) is ignored.
+    /// Nothing is trusted blindly. The throughput is measured first, before anything else is tried.
+    /// If the inner has changed, the limit follows as after any change. An impossible state (a
+    /// figure not finite, or not above 0) is ignored.
     ///
     /// ```
     /// use std::time::Duration;
@@ -129,7 +134,7 @@ impl Bdp {
         Self::starting(Bounds { max: whole(max), ..self.bounds() }, self.resumed)
     }
 
-    /// Sets the limit to start with. A good guess saves the second or so that the search takes.
+    /// Sets the limit to start with. A good guess saves the search of a second or so.
     ///
     /// Default is 4.
     #[must_use]
@@ -165,7 +170,7 @@ impl Algorithm for Bdp {
         self.trials.limit()
     }
 
-    /// Searches anew from this limit: the model is of a time before the limit was set by hand.
+    /// Searches anew from this limit: the model is older than the limit set by hand.
     fn resume_from(&mut self, limit: usize) {
         *self = Self::within(Bounds { initial: whole(limit), ..self.bounds() });
     }

@@ -3,19 +3,18 @@ use std::time::Duration;
 use super::{interval::Interval, statistics::Mean};
 use crate::limit::{state::LimitState, view::View};
 
-/// The known throughput of the inner, and the latency that calls may have. The limit is the
-/// product.
+/// The known throughput of the inner, and the allowed latency of calls. The limit is the product.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Model {
     /// Successes a second while the limit is in the way.
     pub(super) rate: f64,
-    /// The number of calls from which the rate is known.
+    /// The number of calls behind the rate.
     known: f64,
     /// The surprise of the last interval, in standard errors.
     last_surprise: f64,
-    /// The mean latency to be had, in seconds; 0 as long as nothing is known.
+    /// The target of the mean latency, in seconds; 0 as long as nothing is known.
     pub(super) target: f64,
-    /// The number of calls from which the target is known.
+    /// The number of calls behind the target.
     sure: f64,
     /// The share of a push by which the target moves.
     gain: f64,
@@ -25,14 +24,14 @@ pub(super) struct Model {
     last_push: f64,
 }
 
-/// The target as a multiple of the latency without waiting. A few calls that wait in the inner keep
-/// the inner busy, and show at once if it has become faster.
+/// The target as a multiple of the latency without waiting. A few waiting calls in the inner keep
+/// the inner busy, and show at once if the inner has become faster.
 pub(super) const HEADROOM: f64 = 1.2;
 /// The elasticity at which the target rests. Slightly above 0: at the knee, and just below.
 const SET_POINT: f64 = 0.06;
-/// The number of calls that the rate remembers, for a variation of 1.
+/// The number of calls in the memory of the rate, for a variation of 1.
 const RATE_MEMORY: f64 = 640.0;
-/// The surprise, in standard errors, that is not put down to chance.
+/// The surprise, in standard errors, that does not count as chance.
 const SURPRISE_ERRORS: f64 = 3.5;
 /// The same for two surprises in a row to the same side.
 const REPEATED_SURPRISE_ERRORS: f64 = 1.6;
@@ -41,12 +40,12 @@ const REPEATED_SURPRISE_ERRORS: f64 = 1.6;
 const RESUMED: f64 = 32.0;
 /// The latency of starved calls, as a multiple of the target.
 const STARVED: f64 = 1.3;
-/// The weight of a try in the mean elasticity after the next one.
+/// The weight of a try in the mean elasticity after the next try.
 const FOLLOWED_DECAY: f64 = 0.7;
-/// The mean elasticity, less 1.5 standard errors, with which throughput follows the limit so well
-/// that the limit is far too low.
+/// The mean elasticity, less 1.5 standard errors, from which the limit counts as far too low:
+/// throughput follows the limit closely.
 const FOLLOWED: f64 = 0.4;
-/// The most calls from which a target is known.
+/// The most calls behind a target.
 const MAX_SURE: f64 = 1000.0;
 /// The gain after a target was found. The gain grows while pushes go one way, and shrinks
 /// otherwise, between the two bounds.
@@ -55,7 +54,7 @@ const MAX_GAIN: f64 = 0.6;
 const MIN_GAIN: f64 = 0.12;
 
 impl Model {
-    /// Returns what was known before a restart, with little trust.
+    /// Returns the model from before a restart, with little trust.
     pub(super) fn resume(state: &LimitState) -> Self {
         let mut model = Self::default();
         model.set_rate(state.throughput, RESUMED);
@@ -63,14 +62,14 @@ impl Model {
         model
     }
 
-    /// Returns what is known, once there is a target.
+    /// Returns the known state, once there is a target.
     pub(super) fn state(&self, limit: f64) -> Option<LimitState> {
         let service_time = Duration::try_from_secs_f64(self.service().value).unwrap_or_default();
         let state = LimitState { limit, throughput: self.rate, service_time };
         self.has_target().then_some(state)
     }
 
-    /// Returns the throughput and the target, as far as known, for those who look on.
+    /// Returns the throughput and the target, as far as known, for observers.
     pub(super) fn view(&self) -> View {
         let target = Duration::try_from_secs_f64(self.target).ok();
         let known = |figure: f64| (figure > 0.0).then_some(figure);
@@ -89,7 +88,7 @@ impl Model {
         self.rate * self.target
     }
 
-    /// Returns the mean latency of a call that does not wait in the inner.
+    /// Returns the mean latency of a call without a wait in the inner.
     pub(super) fn service(&self) -> Mean {
         Mean { value: self.target / HEADROOM, count: self.sure }
     }
@@ -119,16 +118,15 @@ impl Model {
         self.target * multiple.max(1.0)
     }
 
-    /// Returns whether throughput is clearly higher than known, and calls do not take longer for
-    /// that.
+    /// Returns whether throughput is clearly higher than known, without longer calls.
     pub(super) fn has_room(&self, interval: &Interval, errors: f64, variation: f64) -> bool {
         self.surprise(interval, variation) > errors
             && interval.rate > 1.1 * self.rate
             && interval.latency() < 0.95 * self.target
     }
 
-    /// Returns whether throughput clearly follows the limit, over some tries, or in one while calls
-    /// take longer than the target: the target is less than what calls take by nature.
+    /// Returns whether throughput clearly follows the limit: over some tries, or in a single try
+    /// while calls take longer than the target. Then the target is below the natural time of calls.
     pub(super) fn is_starved(&mut self, at: &Interval, above: &Interval, variation: f64) -> bool {
         let (elasticity, error) = at.elasticity(above, variation);
         self.followed.count *= FOLLOWED_DECAY;
@@ -163,7 +161,7 @@ impl Model {
         if push < 0.0 || binds {
             self.target *= (self.gain * push).clamp(-0.2, 0.2).exp();
         }
-        // Faster as long as pushes go one way, slower if they go to and fro.
+        // Faster as long as pushes go one way, slower if pushes go to and fro.
         let factor = if push * self.last_push > 0.0 { 1.25 } else { 0.6 };
         self.gain = (factor * self.gain).clamp(MIN_GAIN, MAX_GAIN);
         self.last_push = push;
@@ -179,12 +177,12 @@ mod tests {
     fn throughput_that_follows_in_three_tries_shows_that_the_limit_is_too_low() {
         let state = LimitState::new(4.0, 40.0, Duration::from_secs_f64(0.1 / HEADROOM));
         let mut model = Model::resume(&state);
-        // As far as 384 calls show: calls take as long as they should.
+        // As far as 384 calls show: calls take the right time.
         let at = Interval { limit: 4.0, rate: 40.0, count: 256.0 };
         let above = Interval { limit: 5.0, rate: 50.0, count: 128.0 };
         let starved = [(); 3].map(|()| model.is_starved(&at, &above, 1.0));
         assert!(!starved[0] && starved[2], "{starved:?}");
-        // At the knee of a pool none of it follows.
+        // At the knee of a pool nothing follows.
         let mut model = Model::resume(&state);
         let above = Interval { rate: 41.0, ..above };
         assert!(!(0..100).any(|_| model.is_starved(&at, &above, 1.0)));

@@ -9,12 +9,11 @@ pub(super) enum Phase {
     /// Tries a quarter more than the limit. `Cruise` follows.
     ProbeUp,
     /// Tries the limit itself, to compare with the `ProbeUp` just before, unless a ceiling forbade
-    /// that.
+    /// the `ProbeUp`.
     Cruise { above: Option<Interval> },
     /// Tries much less than the limit. If throughput does not follow, the limit was far too high.
     ProbeDown,
-    /// Measures before the limit is cut: nothing is known, or calls take far longer than they
-    /// should.
+    /// Measures before the limit is cut: nothing is known, or calls take far too long.
     Verify,
     /// Tries a cut, to see whether throughput follows.
     Backoff(Cut),
@@ -26,8 +25,8 @@ pub(super) struct Trial {
     pub(super) phase: Phase,
     /// The limit, before rounding and before the bounds are applied.
     pub(super) limit: f64,
-    /// The wait before measuring, in mean latencies: until the calls that were dispatched under the
-    /// limit before are through.
+    /// The wait before measuring, in mean latencies: until all calls dispatched under the former
+    /// limit have ended.
     pub(super) warm_up: f64,
 }
 
@@ -46,7 +45,7 @@ impl Phase {
         Self::Startup(Startup::from(base))
     }
 
-    /// Returns the word for the phase, for those who look on.
+    /// Returns the word for the phase, for observers.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Startup(_) => "startup",

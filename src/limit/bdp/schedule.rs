@@ -1,7 +1,7 @@
 /// Says when the next `ProbeDown` is due.
 ///
-/// Each probe costs throughput if the limit is right, so each wait is twice as long as the one
-/// before. After a change of the limit the waits are short again.
+/// Each probe costs throughput if the limit is right, so each wait is twice as long as the last.
+/// After a change of the limit the waits are short again.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     /// The number of tries, each a `Cruise`, since the last probe.
@@ -29,7 +29,7 @@ impl Schedule {
         Self { tries: 0, due_after: FIRST_IF_SURE }
     }
 
-    /// Counts a try. Returns whether a probe is due, and doubles the wait for the next if so.
+    /// Counts a try. Returns whether a probe is due. If so, doubles the wait for the next probe.
     pub(super) fn is_due(&mut self) -> bool {
         self.tries += 1;
         let due = self.tries >= self.due_after;
@@ -40,7 +40,7 @@ impl Schedule {
         due
     }
 
-    /// Starts the count anew, with the wait as it is.
+    /// Starts the count anew, with the same wait.
     pub(super) fn postpone(&mut self) {
         self.tries = 0;
     }

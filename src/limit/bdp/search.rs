@@ -28,7 +28,7 @@ pub(super) struct Search {
 
 /// A service time from fewer calls is checked at once.
 const UNSURE_SAMPLES: f64 = 12.0;
-/// The limit at which calls fail for being too many, as a multiple of the usual one.
+/// The limit at which too many calls fail, as a multiple of the usual limit.
 const TOO_FAR: f64 = 1.5;
 /// The share of the limit of a startup below which the finding is tried as a cut.
 const LARGE_CUT: f64 = 0.85;
@@ -51,7 +51,7 @@ impl Search {
         }
     }
 
-    /// Returns a search that knows what was known before a restart.
+    /// Returns a search with the state from before a restart.
     pub(super) fn resume(bounds: Bounds, state: &LimitState) -> Self {
         let mut search = Self::new(bounds);
         search.limits.set(state.limit);
@@ -72,7 +72,7 @@ impl Search {
         !self.limits.is_highest(interval.limit) && startup.rises_quickly(interval)
     }
 
-    /// Returns the interval at a lower limit from which throughput has collapsed, if it has.
+    /// Returns the interval at a lower limit, if throughput has collapsed since.
     pub(super) fn collapsed_from(
         &self,
         phase: &Phase,
@@ -87,7 +87,7 @@ impl Search {
         lower.filter(|lower| Ceiling::is_broken(lower, interval, variation))
     }
 
-    /// Concludes from a collapse: remembers the limit, and goes back to the lower one.
+    /// Concludes from a collapse: remembers the limit, and goes back to the lower limit.
     pub(super) fn after_collapse(
         &mut self,
         phase: &Phase,
@@ -107,7 +107,7 @@ impl Search {
             self.schedule = Schedule::default();
         }
         self.limits.set(self.limits.believed().max(self.model.limit()).min(lower.limit));
-        // The calls that were too many have to end, at the collapsed rate.
+        // The excess calls have to end, at the collapsed rate.
         let drain = (1.0 - self.limits.believed() / interval.limit) * interval.latency();
         self.calls.latency = self.model.target;
         self.limits.cruise(drain / self.model.target + 1.0)
@@ -139,10 +139,10 @@ impl Search {
         Trial { phase: Phase::startup(self.base()), limit: self.limits.believed(), warm_up: 0.0 }
     }
 
-    /// Concludes from an interval in which the limit was not always in the way, which does not show
-    /// the inner's capacity. Holds the limit, or lets it grow a little.
+    /// Concludes from an interval with the limit only at times in the way, which does not show the
+    /// inner's capacity. Holds the limit, or lets the limit grow a little.
     pub(super) fn after_slack(&mut self, phase: Phase, meter: &Meter) -> Trial {
-        // A `ProbeDown` would only make a queue where there is none.
+        // A `ProbeDown` would only make a queue out of nothing.
         self.schedule.postpone();
         let times = meter.times;
         let base = self.base();
@@ -158,7 +158,7 @@ impl Search {
         }
         match phase {
             _ if self.model.has_target() => self.limits.probe_up(0.0),
-            // Demand ends here. Startup goes on if it comes back.
+            // Demand ends here. Startup goes on if demand comes back.
             Phase::Startup(startup) => {
                 self.limits.set(self.limits.believed().max(meter.limit));
                 let phase = Phase::Startup(Startup { extended: false, ..startup });
@@ -171,7 +171,7 @@ impl Search {
         }
     }
 
-    /// Returns a startup if an interval shows clear room already before its end.
+    /// Returns a startup if an interval shows clear room already before the end.
     pub(super) fn after_glance(&self, interval: &Interval) -> Option<Trial> {
         self.has_room(interval, EARLY_ROOM_ERRORS)
             .then(|| self.limits.startup_above(self.base(), *interval))
@@ -198,7 +198,7 @@ impl Search {
         self.model.set_service(service);
         self.model.set_rate(rate.value, rate.count);
         if startup.below.is_none() {
-            // The limit has not risen at all: calls take longer than when there were few.
+            // The limit has not risen at all: calls take longer than with few calls.
             return self.after_verify(interval);
         }
         if self.model.limit() < LARGE_CUT * interval.limit {
@@ -247,7 +247,7 @@ impl Search {
 
     fn after_probe_down(&mut self, interval: Interval) -> Trial {
         if self.model.surprise(&interval, self.calls.variation()) > STALE_ERRORS {
-            // More is done with less: what was known is of another time.
+            // A lower limit gives more throughput: the model is outdated.
             self.model.set_rate(interval.rate, interval.count);
             if interval.latency() < self.model.service().value {
                 self.model.set_service(interval.mean_latency());
@@ -300,8 +300,8 @@ impl Search {
         let before = cut.before;
         if self.model.has_target() {
             if followed {
-                // The inner had become slow and not less able: fewer calls only mean less work
-                // done. There may be room above as well.
+                // The inner had become slow and not less able: fewer calls only mean less
+                // throughput. A higher limit may give more as well.
                 self.model.set_service(interval.mean_latency());
                 self.model.set_rate(before.rate, before.count);
                 self.schedule = Schedule::default();
@@ -316,7 +316,7 @@ impl Search {
             self.model.set_service(cut.service(&interval, variation));
             self.model.set_rate(interval.rate.max(before.rate), interval.count);
             let trial = self.adopt_findings();
-            // Nothing may have been seen yet of what calls take when few run.
+            // The time of calls with few running may never have been measured.
             let unsure = cut.service.count < UNSURE_SAMPLES;
             return if unsure { self.limits.probe_down(0.6) } else { trial };
         }
@@ -333,17 +333,17 @@ impl Search {
         Trial { phase: Phase::Backoff(cut), limit: interval.limit / 2.0, warm_up: 0.6 }
     }
 
-    /// Tries a cut to `limit`, or to a fifth if that is higher.
+    /// Tries a cut to `limit`, or to a fifth if higher.
     fn try_cut(&mut self, before: Interval, limit: f64) -> Trial {
         self.calls.latency = before.latency();
         let limit = limit.max(0.2 * before.limit);
-        // The slots that are taken away come free one by one.
+        // The slots taken away come free one by one.
         let warm_up = (1.0 - limit.max(1.0) / before.limit).max(0.1);
         let cut = Cut { before, service: self.base(), first: true };
         Trial { phase: Phase::Backoff(cut), limit, warm_up }
     }
 
-    /// Ends a startup at the last limit that was still in order.
+    /// Ends a startup at the last good limit.
     fn end_startup(&mut self, base: Mean, below: Interval) -> Trial {
         if !self.model.has_target() {
             self.model.set_service(base);
@@ -352,7 +352,7 @@ impl Search {
         self.adopt_findings()
     }
 
-    /// Takes over a new finding, which a `ProbeDown` checks soon.
+    /// Takes over a new finding. A `ProbeDown` soon checks the finding.
     fn adopt_findings(&mut self) -> Trial {
         self.schedule = Schedule::default();
         self.cruised = None;
@@ -378,7 +378,7 @@ impl Search {
             && self.model.has_room(interval, errors, self.calls.variation())
     }
 
-    /// Returns the mean latency of a call that does not wait in the inner, as far as known.
+    /// Returns the mean latency of a call without a wait in the inner, as far as known.
     fn base(&self) -> Mean {
         if self.model.has_target() {
             return self.model.service();
@@ -389,7 +389,7 @@ impl Search {
 
     fn learn_rate(&mut self, interval: &Interval) {
         self.model.learn_rate(interval, self.calls.variation());
-        // One interval moves the limit by no more than this, whatever the rate.
+        // The most that one interval moves the limit, whatever the rate.
         let limit =
             self.model.limit().clamp(0.67 * self.limits.believed(), 1.5 * self.limits.believed());
         self.limits.set(limit);

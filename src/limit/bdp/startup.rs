@@ -5,7 +5,7 @@ use super::{interval::Interval, statistics::Mean};
 pub(super) struct Startup {
     /// The mean latency while calls took no longer. Empty before the first interval.
     pub(super) base: Mean,
-    /// The interval at half of this limit, unless this is the first.
+    /// The interval at half of this limit, unless this limit is the first.
     pub(super) below: Option<Interval>,
     /// Set if the interval goes on for twice as many calls, to be sure before startup ends.
     pub(super) extended: bool,
@@ -17,25 +17,25 @@ const QUICK_SLOWDOWN: f64 = 1.15;
 pub(super) const NO_SLOWDOWN: f64 = 1.3;
 /// The slowdown that ends a startup, with two standard errors on top.
 const CLEAR_SLOWDOWN: f64 = 1.6;
-/// The fewest calls that end a startup at once. With fewer, the interval goes on for twice as many.
+/// The fewest calls to end a startup at once. With fewer, the interval goes on for twice as many.
 const END_SAMPLES: f64 = 100.0;
-/// From this many calls a baseline is known to 6 %, which makes a `ProbeDown` less urgent.
+/// The number of calls from which a baseline is known to 6 %. A `ProbeDown` is then less urgent.
 const SURE_BASE_SAMPLES: f64 = 300.0;
-/// The elasticity with which throughput still grew at the end of a startup.
+/// The elasticity from which throughput counts as still growing at the end of a startup.
 const STILL_GREW: f64 = 0.1;
 
 impl Startup {
-    /// Returns a startup from a baseline, which may be empty.
+    /// Returns a startup from a baseline, possibly empty.
     pub(super) fn from(base: Mean) -> Self {
         Self { base, below: None, extended: false }
     }
 
-    /// Returns a startup that goes on from an interval.
+    /// Returns a startup continued from an interval.
     pub(super) fn above(self, below: Interval) -> Self {
         Self { below: Some(below), extended: false, ..self }
     }
 
-    /// Returns whether calls take no longer than at half of the limit, so that startup can go on
+    /// Returns whether calls take no longer than at half of the limit. Then startup can go on
     /// before the end of the interval.
     pub(super) fn rises_quickly(&self, interval: &Interval) -> bool {
         !self.extended
@@ -48,7 +48,7 @@ impl Startup {
         self.base.count > 0.0 && ratio > CLEAR_SLOWDOWN * (2.0 * error).exp()
     }
 
-    /// Returns whether an interval that seems to end the startup has too few calls to be sure.
+    /// Returns whether the interval has too few calls to end the startup with certainty.
     pub(super) fn is_unsure(&self, interval: &Interval, variation: f64) -> bool {
         !self.extended && interval.count < END_SAMPLES * variation
     }
@@ -66,7 +66,8 @@ impl Startup {
         }
     }
 
-    /// Returns the throughput at the end of a startup, together with that of the interval below.
+    /// Returns the throughput at the end of a startup, together with the throughput of the interval
+    /// below.
     pub(super) fn rate(&self, top: &Interval) -> Mean {
         let mut rate = Mean { value: top.rate, count: top.count };
         if let Some(below) = &self.below {
@@ -75,12 +76,12 @@ impl Startup {
         rate
     }
 
-    /// Returns the service time and the throughput of an inner of which nothing else is known.
+    /// Returns the service time and the throughput of an inner otherwise unknown.
     pub(super) fn findings(&self, top: &Interval, variation: f64) -> (Mean, Mean) {
         let Some(below) = &self.below else { return (self.base, self.rate(top)) };
         let (elasticity, error) = below.elasticity(top, variation);
         if elasticity - 0.5 * error > STILL_GREW {
-            // Calls get slower from early on, and the gain is worth that.
+            // Calls get slower from early on, and the gain is worth the slowdown.
             let value = self.base.value.max(below.latency());
             return (Mean { value, ..self.base }, Mean { value: top.rate, count: top.count });
         }

@@ -11,8 +11,8 @@ use crate::limit::{
     view::View,
 };
 
-/// An inner with `servers`, all of the same speed, that always has enough to do. Calls take the
-/// same time and finish one by one, evenly spaced.
+/// An inner with `servers`, all of the same speed and always busy. Calls take the same time and
+/// finish one by one, evenly spaced.
 struct Inner {
     now: Instant,
     servers: f64,
@@ -41,7 +41,7 @@ impl Inner {
     }
 
     fn succeed(&mut self, bdp: &mut Bdp, calls: usize) {
-        // Time has to pass before dispatches lie after it.
+        // Time has to pass before later dispatches.
         self.now += Duration::from_secs(10);
         self.finish(bdp, calls, Outcome::Success);
     }
@@ -126,7 +126,7 @@ fn ignored_and_cancelled_calls_move_nothing() {
     let mut inner = Inner::new(16.0, 0.02);
     inner.succeed(&mut bdp, 6000);
     let before = (bdp.limit(), bdp.trials.search.limits.believed());
-    // As slow as the others, so that they are no quick failures either.
+    // As slow as the other calls, and therefore no quick failures.
     inner.finish(&mut bdp, 2000, Outcome::Ignore);
     inner.finish(&mut bdp, 2000, Outcome::Cancelled);
     assert_eq!((bdp.limit(), bdp.trials.search.limits.believed()), before);
@@ -199,7 +199,7 @@ fn bounds_hold() {
         inner.finish(&mut bdp, 1, Outcome::Success);
         assert!(bdp.limit() >= 3.0);
     }
-    // A limit that cannot move is no reason to divide by zero.
+    // An immovable limit must not lead to a division by zero.
     let mut fixed = Bdp::new().min(5).max(5);
     inner.succeed(&mut fixed, 5000);
     assert_eq!(fixed.limit(), 5.0);
@@ -239,7 +239,7 @@ fn a_high_start_looks_down_first() {
 fn an_inner_that_answers_nothing_in_time_does_not_raise_its_limit() {
     let dead = |bdp: &mut Bdp, inner: &mut Inner| {
         let mut highest: f64 = 0.0;
-        // Everything that runs times out after 2 s, together.
+        // All running calls time out after 2 s, together.
         for round in 0..150 {
             for _ in 0..200 {
                 inner.now += Duration::from_millis(10);
@@ -298,7 +298,7 @@ fn what_a_pause_held_back_is_no_throughput() {
     inner.succeed(&mut bdp, 6000);
     for _ in 0..10 {
         inner.finish(&mut bdp, 300, Outcome::Success);
-        // Nothing comes through for a while, and then all that was on its way.
+        // No call ends for a while, and then all end together.
         inner.now += Duration::from_millis(500);
         let limit = bdp.limit() as usize;
         for _ in 0..limit {
@@ -313,7 +313,7 @@ fn what_a_pause_held_back_is_no_throughput() {
     }
 }
 
-/// An inner that does a fifth beyond a limit.
+/// An inner with a fifth of its throughput beyond a limit.
 fn collapse(inner: &Inner, beyond: f64, bdp: &mut Bdp, calls: usize) -> (usize, f64) {
     let mut inner = Inner { ..*inner };
     let (mut beyond_it, mut highest) = (0, 0.0_f64);
@@ -378,7 +378,7 @@ fn a_doubling_takes_one_latency() {
 
 #[test]
 fn calls_that_end_in_waves_do_not_look_like_a_collapse() {
-    // A network of 250 ms, and servers enough: what is dispatched together ends together.
+    // A network of 250 ms, and servers enough: calls dispatched together end together.
     let mut bdp = Bdp::new();
     let mut now = Instant::now();
     let mut highest = 0.0_f64;

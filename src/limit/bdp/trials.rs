@@ -29,8 +29,7 @@ pub(super) struct Trials {
     last_busy_tick: Option<f64>,
 }
 
-/// The longest warm-up, in seconds, so that no single odd latency makes the search blind for
-/// longer.
+/// The longest warm-up, in seconds. A single odd latency makes the search blind for no longer.
 const MAX_WARM_UP: f64 = 60.0;
 /// The fewest calls that double the limit of a startup.
 const QUICK_SAMPLES: f64 = 8.0;
@@ -46,8 +45,8 @@ impl Trials {
         Self::of(search.limits.first_trial(), search)
     }
 
-    /// Returns trials that begin with what was known before a restart. The throughput is measured
-    /// before anything else.
+    /// Returns trials with the state from before a restart. The throughput is measured before
+    /// anything else.
     pub(super) fn resume(bounds: Bounds, state: &LimitState) -> Self {
         let search = Search::resume(bounds, state);
         let limit = search.limits.believed();
@@ -87,7 +86,7 @@ impl Trials {
             Outcome::Cancelled => return,
         }
         if let Some(since) = calls.add(now, took, sample.in_flight + 1) {
-            // The calls that were held up end all at once, and say nothing either.
+            // The calls held up by the standstill end all at once, and say nothing either.
             self.meter.skip(since, now + calls.latency);
         }
         if sample.in_flight_at_dispatch as f64 <= 0.5 * self.meter.limit && !sample.limit_reached {
@@ -109,12 +108,12 @@ impl Trials {
         }
     }
 
-    /// Ends an interval in which too few calls finish, unless nothing could finish.
+    /// Ends an interval with too few ended calls, unless nothing could finish.
     pub(super) fn on_tick(&mut self, now: f64, load: &Load) {
         if load.in_flight > 0 {
             let before = self.last_busy_tick.replace(now);
             if before.is_some_and(|before| now - before > IDLE_GAP) {
-                // Nobody asked for anything meanwhile: the counts are of another time.
+                // The leveler was idle meanwhile: the counts are out of date.
                 self.meter = Meter::new(self.meter.limit, now, 0.0);
             }
         }
@@ -168,7 +167,7 @@ impl Trials {
         Some(self.search.conclude(self.phase, interval))
     }
 
-    /// Begins a trial. Measuring starts when the calls that were dispatched before are through.
+    /// Begins a trial. Measuring starts when the calls dispatched before have ended.
     fn start(&mut self, now: f64, trial: Trial) {
         let calls = &mut self.search.calls;
         calls.learn_variation(&self.meter.times);
@@ -177,16 +176,16 @@ impl Trials {
         self.meter = Meter::new(self.search.limits.whole(trial.limit), now, warm_up);
     }
 
-    /// Returns the interval from which throughput has collapsed, if it has.
+    /// Returns the interval before a collapse of throughput, if any.
     fn collapsed_from(&self, interval: &Interval) -> Option<Interval> {
-        // The calls of this interval may be less alike than those before.
+        // The calls of this interval may be less alike than the calls before.
         let variation = self.meter.times.variation().min(MAX_VARIATION);
         let variation = variation.max(self.search.calls.variation());
         self.search.collapsed_from(&self.phase, interval, variation)
     }
 
-    /// Returns whether the conclusion is clear before the end of an interval: of a cut, or that
-    /// throughput has collapsed.
+    /// Returns whether the conclusion is clear before the end of an interval: about a cut, or about
+    /// a collapse of throughput.
     fn is_decided(&self, now: f64) -> bool {
         if self.meter.successes < MIN_SAMPLES || !self.meter.is_bound() {
             return false;
@@ -198,10 +197,10 @@ impl Trials {
         }
     }
 
-    /// Returns whether an interval is long enough to see a collapse from its middle. Calls that
-    /// take equally long, as behind a network, end in waves, and a part of a wave looks like a
-    /// collapse. A cut is judged without: to wait would double the time in which the limit follows
-    /// a backend that loses servers.
+    /// Returns whether an interval is long enough to see a collapse from its middle. Calls of equal
+    /// length, as behind a network, end in waves, and a part of a wave looks like a collapse. A cut
+    /// is judged without this check: waiting would double the time to follow a backend that loses
+    /// servers.
     fn is_full(&self, now: f64) -> bool {
         let latency = self.search.calls.latency;
         self.meter.successes >= self.meter.limit
@@ -211,14 +210,14 @@ impl Trials {
     /// Returns whether a startup can go on before the end of an interval: calls take no longer.
     fn rises_quickly(&self, now: f64) -> bool {
         let Phase::Startup(startup) = &self.phase else { return false };
-        // One call for each slot: with the calls that were dispatched under half of the limit, that
+        // One call for each slot: together with the calls dispatched under half of the limit, this
         // is the throughput of one latency, however equal calls are.
         self.meter.successes >= self.meter.limit.max(QUICK_SAMPLES)
             && self.meter.is_bound()
             && self.search.rises_quickly(startup, &self.meter.interval(now))
     }
 
-    /// Begins a startup before the end of an interval if there is obviously room.
+    /// Begins a startup before the end of an interval if the room is obvious.
     fn look_for_room(&mut self, now: f64) {
         let enough = MIN_SAMPLES * self.search.calls.variation();
         let tells = self.meter.successes >= enough && self.meter.is_bound();
@@ -230,11 +229,11 @@ impl Trials {
         }
     }
 
-    /// Listens to a call, for an alarm that does not wait for the end of an interval.
+    /// Listens to a call, for an alarm before the end of an interval.
     fn listen(&mut self, now: f64, took: f64, sample: &Sample) {
         let limit = self.meter.limit;
         let in_flight = sample.in_flight_at_dispatch as f64;
-        // More were in flight under a higher limit before, and the calls of that are still running.
+        // More were in flight under an earlier, higher limit, and those calls are still running.
         let in_range = 0.75 * limit <= in_flight && in_flight <= limit;
         let telling = in_range && now - took >= self.meter.since;
         if !matches!(self.phase, Phase::ProbeUp | Phase::Cruise { .. }) || !telling {

@@ -1,7 +1,7 @@
 /// The measurements of a fleet.
 #[derive(Clone, Debug)]
 pub(super) struct Figures {
-    /// Calls that ended, as a share of what the servers can do.
+    /// Ended calls, as a share of the servers' capacity.
     pub(super) goodput: f64,
     /// The mean time from dispatch to end, as a multiple of the mean service time.
     pub(super) latency: f64,

@@ -28,7 +28,7 @@ pub(super) struct Fleet {
     pub(super) replicas: usize,
     /// The time from the start of one replica to the start of the next.
     pub(super) stagger: Duration,
-    /// The demand of all replicas together, as a multiple of what the servers can do.
+    /// The demand of all replicas together, as a multiple of the servers' capacity.
     pub(super) load: f64,
     /// The time before the measurement begins.
     pub(super) warm_up: Duration,
@@ -71,7 +71,7 @@ struct Play<A> {
     fleet: Fleet,
     start: Instant,
     now: Instant,
-    /// Events by time, and events of the same time in the order of their making.
+    /// Events by time, and simultaneous events in the order of their making.
     events: BTreeMap<(Instant, u64), Event>,
     made: u64,
     replicas: Vec<Replica<A>>,

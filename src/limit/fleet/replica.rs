@@ -19,9 +19,9 @@ pub(super) struct Replica<A> {
     pub(super) algorithm: A,
     pub(super) queue: VecDeque<Request>,
     pub(super) in_flight: usize,
-    /// The time of the last dispatch, and the factor of the spacing after it.
+    /// The time of the last dispatch, and the factor of the next spacing.
     pub(super) last: Option<(Instant, f64)>,
-    /// The mean service time that the leveler knows, in seconds.
+    /// The mean service time known to the leveler, in seconds.
     pub(super) mean: Option<f64>,
     pub(super) arrivals: Random,
     pub(super) spreads: Random,

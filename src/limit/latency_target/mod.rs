@@ -15,10 +15,10 @@ use super::{
 /// Keeps the mean service time near a target, with a fair share for each of many levelers in front
 /// of one inner.
 ///
-/// Of all that a leveler can measure, only the service time is the same for every leveler of an
-/// inner. An algorithm that judges by its own throughput always finds that taking more pays: its
-/// gain is the loss of the others. `LatencyTarget` therefore compares the mean service time with a
-/// number from you, and looks at nothing else.
+/// Of all measurements of a leveler, only the service time is the same for every leveler of an
+/// inner. If an algorithm judges by its own throughput, taking more always pays: the gain is the
+/// loss of other levelers. `LatencyTarget` therefore compares the mean service time with a number
+/// from you, and looks at nothing else.
 ///
 /// After each `max(limit, 4 × √limit)` successes, with *mean* for their mean service time:
 ///
@@ -27,36 +27,36 @@ use super::{
 /// limit = limit × (1 + (wish − mean) / (4 × target)), at least half of it
 /// ```
 ///
-/// The limit grows only if calls reached it since the last time and no call was
-/// [`Outcome::Overload`]. The lower the limit of a leveler, the longer the leveler wishes calls to
-/// take, and all levelers see the same mean. So levelers with less grow, and levelers with more
-/// shrink, until all have the same. With limits of up to 16, a leveler that joins is half way there
-/// after some 110 service times; above 16 that grows with the root of the limit.
+/// The limit grows only if calls reached the limit since the last time and no call was
+/// [`Outcome::Overload`]. A leveler with a lower limit wishes for longer calls, and all levelers
+/// see the same mean. Levelers with less therefore grow, and levelers with more shrink, until all
+/// have the same. With limits of up to 16, a joining leveler is half way there after some 110
+/// service times. Above 16 the time grows with the root of the limit.
 ///
 /// | limit of each | ¼ | 1 | 4 | 16 | 100 |
 /// | --- | --- | --- | --- | --- | --- |
 /// | mean ÷ target | 1.2 | 1 | 0.9 | 0.85 | 0.82 |
 ///
 /// An [`Outcome::Overload`] takes 0.3 of the limit away at once, but at most once in a mean service
-/// time. After an overload, and after a cut by more than a quarter, calls that ran already are not
+/// time. After an overload, and after a cut by more than a quarter, calls already running are not
 /// counted: their times belong to the limit before. Limits are fractional. If the limit is below 1,
-/// one call runs at a time, and dispatches are spaced. So there may be more levelers than servers.
+/// one call runs at a time, and dispatches are spaced, so levelers may outnumber servers.
 /// [`Outcome::Ignore`] and [`Outcome::Cancelled`] change nothing.
 ///
 /// In a simulation (medians of ten seeds) with a target of 1.5 × the mean of an inner at rest,
 /// twice as many requests as the inner can serve, and exponential service times: the limits of 8
-/// levelers that join every 5 s in front of 64 servers add up to 1.35 × 64, and Jain's index of the
-/// limits is 0.98. With 64 levelers in front of 16 servers, calls take 1.6 times as long as at
-/// rest, at 0.96 of what the servers can do.
+/// levelers, one joining every 5 s, in front of 64 servers add up to 1.35 × 64, and Jain's index of
+/// the limits is 0.98. With 64 levelers in front of 16 servers, calls take 1.6 times as long as at
+/// rest, at 0.96 of the servers' capacity.
 ///
 /// **Use it** if several levelers share an inner, and for one leveler if you have a service-level
 /// objective for the calls. Set the target to one and a half times the mean of the inner at rest.
 /// More makes calls wait in the inner, and nothing goes faster.
 ///
-/// **Do not use it** if you cannot say what calls should take, or if that changes. Below 1.3 times
-/// the mean at rest the limit stays too low, and if the inner gets slower than the target for good,
-/// the limit falls to its minimum. Nor if callers drop calls before the target has passed, since
-/// dropped calls are not seen.
+/// **Do not use it** if you cannot say how long calls should take, or if the answer changes. Below
+/// 1.3 times the mean at rest the limit stays too low. If the inner gets slower than the target for
+/// good, the limit falls to its minimum. Do not use it either if callers drop calls before the
+/// target has passed, since dropped calls are not seen.
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,30 +82,30 @@ pub struct LatencyTarget {
 }
 
 // How the wish depends on the limit. With 0.8 alone nothing would make shares even. The more calls
-// end, the better the mean is known: its relative error goes with 1 / √limit. So the wish has to
-// differ by as much. With 0.2, chance leaves 0.98 of Jain's index after a minute of 20 ms calls,
-// and the mean at a limit of ¼ is still near the target.
+// end, the better the mean is known: the relative error goes with 1 / √limit. The wish therefore
+// has to differ by as much. With 0.2, chance leaves 0.98 of Jain's index after a minute of 20 ms
+// calls, and the mean at a limit of ¼ is still near the target.
 const WISH_LEVEL: f64 = 0.8;
 const WISH_SLOPE: f64 = 0.2;
 
-/// The share of the difference to the wish that is made up for at once. The mean is a window late:
-/// with more than a quarter the limit would ring, and with 1 for ever. Less takes longer to come to
-/// rest.
+/// The share of the difference to the wish made up for at once. The mean is a window late: with
+/// more than a quarter the limit would ring, and with 1 for ever. With less, the limit takes longer
+/// to come to rest.
 const GAIN: f64 = 0.25;
 
-/// The least that a window leaves of the limit, as a factor. Even the worst window says that the
+/// The least of the limit left by a window, as a factor. Even the worst window says only that the
 /// limit is too high, and not by how much.
 const MIN_FACTOR: f64 = 0.5;
 
-/// The factor below which a change of the limit is a deep cut: calls that ran already are not
-/// counted from then on. A pool that loses most of its servers would otherwise be cut again and
-/// again for the same backlog, while that drains.
+/// The factor below which a change of the limit is a deep cut: calls already running are not
+/// counted from then on. Otherwise a pool that loses most of its servers would be cut again and
+/// again for the same backlog.
 const DEEP_CUT: f64 = 0.75;
 
-/// The share of the limit that an overload leaves: as in CUBIC, RFC 9438.
+/// The share of the limit left by an overload: as in CUBIC, RFC 9438.
 const BACKOFF: f64 = 0.7;
 
-/// The lowest minimum. With less, calls would be so rare that a leveler could not follow its inner.
+/// The lowest minimum. With less, calls would be too rare for a leveler to follow its inner.
 pub(crate) const LOWEST_MIN: f64 = 0.01;
 
 impl LatencyTarget {
@@ -124,7 +124,7 @@ impl LatencyTarget {
         Self { limit: bounds.start(), bounds, target, window, mean: target, cut: None }
     }
 
-    /// Sets the lowest limit, which may be a fraction: the number of servers behind all levelers,
+    /// Sets the lowest limit, possibly a fraction: the number of servers behind all levelers,
     /// divided by the highest number of levelers.
     ///
     /// Less than 0.01, or NaN, counts as 0.01. A minimum above the maximum prevails. Default is
@@ -144,8 +144,8 @@ impl LatencyTarget {
         self.within(bounds)
     }
 
-    /// Sets the limit to start with: what a leveler may add to an inner that is crowded already. A
-    /// value outside of the bounds counts as the nearest bound.
+    /// Sets the limit to start with: the calls that a leveler may add to an already crowded inner.
+    /// A value outside of the bounds counts as the nearest bound.
     ///
     /// Default is 2.
     #[must_use]
@@ -190,7 +190,7 @@ impl LatencyTarget {
         self.cut = Some(now);
     }
 
-    /// Returns whether a call was dispatched before the last cut, and so tells of the limit before.
+    /// Returns whether a call was dispatched before the last cut, and tells of the limit before.
     fn ran_before_the_cut(&self, sample: &Sample) -> bool {
         self.cut.is_some_and(|cut| sample.dispatched < cut)
     }

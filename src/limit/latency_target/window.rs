@@ -2,10 +2,9 @@ use std::time::Duration;
 
 use crate::limit::sample::Sample;
 
-/// The calls in a window as a multiple of the root of the limit, so that low and high shares get
-/// even in the same time. Each call moves the limit by `GAIN / window × WISH_SLOPE / (2 √limit)` of
-/// its distance, and `limit` calls end in a service time: with 4, shares get even in 160 service
-/// times.
+/// The calls in a window as a multiple of the root of the limit. Low and high shares then get even
+/// in the same time. Each call moves the limit by `GAIN / window × WISH_SLOPE / (2 √limit)` of its
+/// distance, and `limit` calls end in a service time: with 4, shares get even in 160 service times.
 const WINDOW_FACTOR: f64 = 4.0;
 
 /// The calls since the last conclusion.
@@ -18,7 +17,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Returns an empty window that forbids growth, since the inner has just reported overload.
+    /// Returns an empty window without growth, since the inner has just reported overload.
     pub(super) fn after_overload() -> Self {
         Self { overloaded: true, ..Self::default() }
     }
