@@ -1,4 +1,4 @@
-//! Manners for gRPC, with tonic's server and client over real sockets.
+//! Manners for gRPC, with tonic's server and client.
 #![cfg(feature = "grpc")]
 
 #[path = "../examples/tonic/greeter.rs"]
@@ -19,7 +19,7 @@ use greeter::{Greeter, GreeterClient, GreeterServer, HelloReply, HelloRequest, h
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, uri::PathAndQuery};
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
-use support::{builder, gate::Gate};
+use support::{builder, gate::Gate, wires};
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle, time::Instant};
 use tonic::{
     Code, Status, Streaming,
@@ -80,19 +80,12 @@ impl Rig {
             .layer(TraceLayer::new_for_grpc())
             .layer(CatchPanicLayer::new());
         let service = GreeterServer::new(Gated(gate.clone()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let uri = format!("http://{}", listener.local_addr().expect("bound"));
-        let incoming = TcpIncoming::from(listener);
-        if around_all {
-            let server = Server::builder().layer(stack).add_service(service);
-            tokio::spawn(server.serve_with_incoming(incoming));
+        let channel = if around_all {
+            wires::serve_grpc(Server::builder().layer(stack).add_service(service)).await
         } else {
-            let server = Server::builder().add_service(stack.named_layer(service));
-            tokio::spawn(server.serve_with_incoming(incoming));
-        }
-        let endpoint = Endpoint::from_shared(uri).expect("a uri");
-        let client = GreeterClient::new(endpoint.connect().await.expect("it listens"));
-        Self { gate, handle, client }
+            wires::serve_grpc(Server::builder().add_service(stack.named_layer(service))).await
+        };
+        Self { gate, handle, client: GreeterClient::new(channel) }
     }
 
     fn call(
@@ -104,21 +97,11 @@ impl Rig {
     }
 
     async fn until(&self, queued: usize, in_flight: usize) {
-        let looks = async {
-            loop {
-                let stats = self.handle.stats();
-                if (stats.queued, stats.in_flight) == (queued, in_flight) {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let waited = tokio::time::timeout(Duration::from_secs(20), looks).await;
-        assert!(
-            waited.is_ok(),
-            "{queued} queued, {in_flight} in flight: {:?}",
-            self.handle.stats()
-        );
+        support::eventually("so many wait and run", || {
+            let stats = self.handle.stats();
+            (stats.queued, stats.in_flight) == (queued, in_flight)
+        })
+        .await;
     }
 }
 
@@ -283,7 +266,7 @@ async fn a_flow_over_its_share_has_exhausted_it() {
     assert_eq!(evicted.code(), Code::ResourceExhausted);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_timeout_counts_from_arrival_and_the_late_are_never_called() {
     let _t = support::trace_init();
     let rig = Rig::serve(2, false).await;

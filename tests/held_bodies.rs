@@ -1,4 +1,4 @@
-//! Slots that are held to the end of response bodies, through real sockets.
+//! Slots that are held to the end of response bodies, through HTTP servers and clients.
 #![cfg(feature = "grpc")]
 
 #[allow(dead_code, reason = "shared with the example")]
@@ -24,10 +24,9 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use support::{builder, rejection, sockets};
+use support::{builder, rejection, sockets, wires};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
@@ -47,7 +46,7 @@ fn expected(waiting: u32) -> std::ops::RangeInclusive<Duration> {
     drains / 2..=drains * 2
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_refusals_ever_say_how_long_the_bodies_in_front_take() {
     let _t = support::trace_init();
     for waiting in [6, 20] {
@@ -62,13 +61,14 @@ async fn the_first_refusals_ever_say_how_long_the_bodies_in_front_take() {
         let router = Router::new()
             .route("/", get(async || response()))
             .layer(ServiceBuilder::new().layer(RejectionLayer::new()).layer(layer));
-        let base = sockets::serve(router).await;
-        let client = sockets::client();
+        let base = wires::serve(router);
+        let client = wires::client();
         let send = || tokio::spawn(sockets::get(client.clone(), format!("{base}/")));
         let first: Vec<_> = (0..waiting + 2).map(|_| send()).collect();
-        sockets::until("two bodies have ended", || handle.stats().succeeded == 2).await;
+        support::eventually("two bodies have ended", || handle.stats().succeeded == 2).await;
         let second = [send(), send()];
-        sockets::until("the queue is full", || handle.stats().queued == waiting as usize).await;
+        support::eventually("the queue is full", || handle.stats().queued == waiting as usize)
+            .await;
         assert_eq!(handle.stats().drain_rate, None, "not known yet");
 
         let after = rejection(probe.oneshot(()).await).retry_after().expect("known");
@@ -112,7 +112,7 @@ impl<B> Service<Request<B>> for Late {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_first_pushbacks_ever_say_how_long_the_bodies_in_front_take() {
     let _t = support::trace_init();
     let layer = builder(6, 2)
@@ -123,15 +123,15 @@ async fn the_first_pushbacks_ever_say_how_long_the_bodies_in_front_take() {
     let handle = layer.handle();
     let late =
         ServiceBuilder::new().layer(grpc::RejectionLayer::new()).layer(layer).named_layer(Late);
-    let channel = sockets::serve_grpc(Server::builder().add_service(late)).await;
+    let channel = wires::serve_grpc(Server::builder().add_service(late)).await;
     let call = || {
         let mut client = GreeterClient::new(channel.clone());
         tokio::spawn(async move { client.say_hello(hello("")).await })
     };
     let first: Vec<_> = (0..8).map(|_| call()).collect();
-    sockets::until("two bodies have ended", || handle.stats().succeeded == 2).await;
+    support::eventually("two bodies have ended", || handle.stats().succeeded == 2).await;
     let second = [call(), call()];
-    sockets::until("the queue is full", || handle.stats().queued == 6).await;
+    support::eventually("the queue is full", || handle.stats().queued == 6).await;
     let refused = call().await.expect("no panic").expect_err("refused");
     assert_eq!(refused.code(), Code::Unavailable);
     let millis = refused.metadata().get("grpc-retry-pushback-ms").expect("known");
@@ -153,7 +153,7 @@ macro_rules! serve_bodies {
             .route("/short", get(async || "short"))
             .route("/endless", get(async || endless()))
             .layer(ServiceBuilder::new().layer(RejectionLayer::new()).layer($layer));
-        sockets::serve(router).await
+        wires::serve(router)
     }};
 }
 
@@ -165,12 +165,12 @@ fn ms(ms: u64) -> Duration {
 
 /// Opens eight streams on one connection, and takes 16 KiB/s of each. Returns the readers, and a
 /// client on the same connection.
-async fn trickles(base: &str) -> (Vec<JoinHandle<BoxError>>, sockets::Http) {
+async fn trickles(base: &str) -> (Vec<JoinHandle<BoxError>>, wires::Http) {
     let client = Client::builder(TokioExecutor::new())
         .http2_only(true)
         .http2_initial_stream_window_size(64 << 10)
         .http2_initial_connection_window_size(8 << 20)
-        .build_http();
+        .build(wires::Connector);
     let read = async |mut body: hyper::body::Incoming| loop {
         match body.frame().await.expect("it has no end") {
             Ok(_) => sleep(Duration::from_secs(1)).await,
@@ -185,7 +185,7 @@ async fn trickles(base: &str) -> (Vec<JoinHandle<BoxError>>, sockets::Http) {
     (readers, client)
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn trickles_are_cut_and_honest_requests_are_answered() {
     let _t = support::trace_init();
     let layer = builder(100, 8).hold_until(Hold::BodyEnd).body_idle(ms(500));
@@ -200,11 +200,11 @@ async fn trickles_are_cut_and_honest_requests_are_answered() {
     for reader in readers {
         reader.await.expect("no panic");
     }
-    sockets::until("all slots are free", || handle.stats().in_flight == 0).await;
+    support::eventually("all slots are free", || handle.stats().in_flight == 0).await;
     assert_eq!(handle.stats().cancelled, 8);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_a_rate_trickles_keep_their_slots() {
     let _t = support::trace_init();
     let layer = builder(100, 8).hold_until(Hold::BodyEnd).body_idle(ms(2000));
@@ -214,7 +214,8 @@ async fn without_a_rate_trickles_keep_their_slots() {
     timeout(ms(3500), honest).await.expect_err("the control of the test above");
 }
 
-/// Reads 256 KiB/s over HTTP/1.1 for some seconds. Returns whether the body still goes on.
+/// Reads 256 KiB/s over HTTP/1.1 for some seconds, in bursts, as a kernel with large buffers shows
+/// the progress of a reader. Returns whether the body still goes on.
 async fn reads_slowly(rate: Option<u64>) -> bool {
     let layer = builder(100, 1).hold_until(Hold::BodyEnd).body_idle(ms(400));
     let layer = match rate {
@@ -224,17 +225,19 @@ async fn reads_slowly(rate: Option<u64>) -> bool {
     let layer = layer.build().expect("valid");
     let handle = layer.handle();
     let base = serve_bodies!(layer);
-    let mut reader = TcpStream::connect(&base["http://".len()..]).await.expect("it listens");
+    let mut reader = wires::connect(&base.parse().expect("a uri"));
     reader.write_all(b"GET /endless HTTP/1.1\r\nhost: here\r\n\r\n").await.expect("it reads");
-    let mut piece = vec![0; 64 << 10];
-    for _ in 0..16 {
-        reader.read_exact(&mut piece).await.expect("what is in the buffers");
-        sleep(ms(250)).await;
+    let mut burst = vec![0; 256 << 10];
+    for _ in 0..4 {
+        if reader.read_exact(&mut burst).await.is_err() {
+            break;
+        }
+        sleep(ms(1000)).await;
     }
     handle.stats().in_flight == 1
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_honest_slow_reader_passes_by_its_rate_and_not_by_silence() {
     let _t = support::trace_init();
     let (by_rate, by_silence) = tokio::join!(reads_slowly(Some(64 * KIB)), reads_slowly(None));
@@ -280,7 +283,7 @@ async fn a_reader_below_the_rate_is_told_so_and_the_default_grace_is_five_second
     let response = layer.layer(inner).oneshot(()).await.expect("served");
     let (mut body, began) = (response.into_body(), Instant::now());
     body.frame().await.expect("a frame").expect("no error");
-    sockets::until("it is cut", || layer.handle().stats().in_flight == 0).await;
+    support::eventually("it is cut", || layer.handle().stats().in_flight == 0).await;
     let cut = began.elapsed();
     assert!(cut.abs_diff(Duration::from_secs(6)) < ms(10), "5 s, and 1 s for 16 KiB: {cut:?}");
     let error = body.frame().await.expect("an error").expect_err("cut");

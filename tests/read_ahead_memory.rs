@@ -87,7 +87,7 @@ async fn uploads(per_request: usize, total: usize, http2: bool) -> usize {
         .layer(ServiceBuilder::new().layer(RejectionLayer::new()).layer(leveler));
     let base = sockets::serve(router.layer(ahead)).await;
     let mut clients = if http2 { streams(&base) } else { connections(&base).await };
-    sockets::until("all wait", || handle.stats().queued == UPLOADS - 1).await;
+    support::eventually("all wait", || handle.stats().queued == UPLOADS - 1).await;
     at_rest(&held).await;
     clients.detach_all();
     held.held()

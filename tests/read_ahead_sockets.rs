@@ -91,7 +91,7 @@ impl Uploads {
     }
 
     async fn until(&self, queued: usize, in_flight: usize) {
-        sockets::until("so many wait and run", || {
+        support::eventually("so many wait and run", || {
             let stats = self.handle.stats();
             (stats.queued, stats.in_flight) == (queued, in_flight)
         })
@@ -124,7 +124,7 @@ async fn uploads_that_wait_do_not_starve_the_one_that_runs_on_their_connection()
     let uploads: Vec<_> = (0..3).map(|_| server.upload(&client, MIB)).collect();
     server.until(2, 1).await;
     // All that can come has come before the first is read.
-    sockets::until("all are read ahead", || held.held() >= 3 * MIB).await;
+    support::eventually("all are read ahead", || held.held() >= 3 * MIB).await;
     server.gate.add_permits(3);
     for upload in uploads {
         let answer = timeout(PATIENCE, upload).await.expect("not starved").expect("no panic");
@@ -266,7 +266,7 @@ async fn a_client_that_leaves_is_seen_while_its_request_waits() {
         server.until(0, 1).await;
         assert_eq!(server.handle.stats().cancelled, 1, "{sent} sent, reset: {reset}");
         // Those of the request that runs are counted as 256.
-        sockets::until("its bytes are released", || held.held() == 256).await;
+        support::eventually("its bytes are released", || held.held() == 256).await;
         server.gate.add_permits(2);
         server.until(0, 0).await;
         assert_eq!(server.called.load(SeqCst), 1, "{sent} sent, reset: {reset}");

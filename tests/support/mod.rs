@@ -6,6 +6,8 @@ pub mod gate;
 pub mod scoped;
 #[cfg(feature = "grpc")]
 pub mod sockets;
+#[cfg(feature = "grpc")]
+pub mod wires;
 
 use tower::BoxError;
 use tower_load_leveling::{

@@ -1,12 +1,15 @@
 //! Servers and clients over real sockets.
 
-use std::{future::IntoFuture, time::Duration};
+use std::future::IntoFuture;
 
 use axum::{Router, body::Body};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client,
+        connect::{Connect, HttpConnector},
+    },
     rt::TokioExecutor,
 };
 use tokio::net::TcpListener;
@@ -59,27 +62,19 @@ where
     endpoint.connect().await.expect("a connection")
 }
 
-pub async fn get(client: Http, uri: String) -> Response<Incoming> {
+pub async fn get<C: Connect + Clone + Send + Sync + 'static>(
+    client: Client<C, Body>,
+    uri: String,
+) -> Response<Incoming> {
     let request = Request::get(uri).body(Body::empty()).expect("valid");
     client.request(request).await.expect("a response")
 }
 
-pub async fn post(client: Http, uri: String, body: Body) -> Response<Incoming> {
+pub async fn post<C: Connect + Clone + Send + Sync + 'static>(
+    client: Client<C, Body>,
+    uri: String,
+    body: Body,
+) -> Response<Incoming> {
     let request = Request::post(uri).body(body).expect("valid");
     client.request(request).await.expect("a response")
-}
-
-/// Looks, real time passing, until it is so.
-#[track_caller]
-pub fn until(what: &'static str, reached: impl Fn() -> bool) -> impl Future<Output = ()> {
-    let caller = std::panic::Location::caller();
-    async move {
-        let looks = async {
-            while !reached() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let waited = tokio::time::timeout(Duration::from_secs(20), looks).await;
-        assert!(waited.is_ok(), "{what}, at {caller}");
-    }
 }

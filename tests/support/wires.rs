@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    future::{Future, IntoFuture, Ready, pending, ready},
+    future::{IntoFuture, Ready, pending, ready},
     io,
     pin::Pin,
     sync::{Mutex, OnceLock},
@@ -80,12 +80,10 @@ impl axum::serve::Listener for Listener {
     type Io = DuplexStream;
     type Addr = ();
 
-    fn accept(&mut self) -> impl Future<Output = (DuplexStream, ())> + Send {
-        async {
-            match self.0.recv().await {
-                Some(connection) => (connection, ()),
-                None => pending().await,
-            }
+    async fn accept(&mut self) -> (DuplexStream, ()) {
+        match self.0.recv().await {
+            Some(connection) => (connection, ()),
+            None => pending().await,
         }
     }
 
