@@ -214,8 +214,8 @@ async fn a_client_that_never_reads_is_cut_off() {
     let (base, _, handle) = streaming(1, Some(Duration::from_millis(50)), endless).await;
     let mut socket = TcpStream::connect(&base["http://".len()..]).await.expect("it listens");
     socket.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.expect("it reads");
-    until("it runs", || handle.stats().in_flight == 1).await;
     // And is not read from.
+    until("it is cut off", || handle.stats().cancelled == 1).await;
     until("the slot is free", || handle.stats().in_flight == 0).await;
     drop(socket);
 }

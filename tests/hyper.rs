@@ -312,12 +312,16 @@ async fn a_timeout_outside_frees_the_places_of_outgoing_calls() {
     let at_server = server_side.handle();
     let served = serve(Server::Http1, gated(&gate, server_side)).await;
     let layer = outgoing(1, 1);
-    let service = ServiceBuilder::new()
-        .timeout(Duration::from_millis(50))
-        .layer(layer.clone())
-        .service(client());
+    let timeout = Duration::from_secs(60 * 60);
+    let service = ServiceBuilder::new().timeout(timeout).layer(layer.clone()).service(client());
     let calls = (0..2).map(|id| service.clone().oneshot(request(&served.base, id)));
-    for result in join_all(calls).await {
+    let calls = tokio::spawn(join_all(calls));
+    until(&at_server, 0, 1).await;
+    // The clock is stopped and goes on by the timeout, so none is over before the server is called.
+    tokio::time::pause();
+    tokio::time::advance(timeout).await;
+    tokio::time::resume();
+    for result in calls.await.expect("no panic") {
         let error = result.expect_err("the server does not answer");
         assert!(error.is::<Elapsed>(), "the timeout should fire: {error:?}");
     }

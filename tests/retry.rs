@@ -310,7 +310,8 @@ async fn what_our_own_layer_refuses_is_repeated() {
         let base = format!("http://{}/", listener.local_addr().expect("bound"));
         tokio::spawn(axum::serve(listener, app).into_future());
 
-        let client = ServiceBuilder::new().retry(RetryPolicy::new().http()).service(client);
+        let policy = RetryPolicy::new().http().max_attempts(50);
+        let client = ServiceBuilder::new().retry(policy).service(client);
         let send = || {
             let request = Request::post(&base).body(Full::default()).expect("valid");
             let call = client.clone().oneshot(request);
@@ -319,7 +320,7 @@ async fn what_our_own_layer_refuses_is_repeated() {
         let first = send();
         support::eventually("it runs", || gate.running() == 1).await;
         let second = send();
-        support::eventually("it is refused", || handle.stats().refused.full == 1).await;
+        support::eventually("it is refused", || handle.stats().refused.full > 0).await;
         gate.finish_all();
         assert_eq!(first.await.expect("no panic"), StatusCode::OK, "{protocol}");
         assert_eq!(second.await.expect("no panic"), StatusCode::OK, "{protocol}");
