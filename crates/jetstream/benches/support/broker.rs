@@ -57,11 +57,26 @@ impl Broker {
     /// Stops the broker's process without ending it: connections stay, nothing is answered.
     pub fn freeze(&self) {
         self.signal("STOP");
+        // The signal reaches the threads one by one. A thread that still runs may answer.
+        while !self.is_stopped() {
+            std::thread::yield_now();
+        }
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
         self.signal("CONT");
+    }
+
+    /// Whether each thread has stopped, by the letter after the name in parentheses. True where
+    /// there is no `/proc`.
+    fn is_stopped(&self) -> bool {
+        let process = self.process.as_ref().expect("running").id();
+        let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return true };
+        threads.flatten().all(|thread| {
+            let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with(['T', 'Z', 'X']))
+        })
     }
 
     fn signal(&self, signal: &str) {
