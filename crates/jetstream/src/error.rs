@@ -22,7 +22,8 @@ pub enum Error {
         /// The id of the message.
         id: String,
     },
-    /// The request could not be encoded, or is larger than the broker allows. Nothing was stored.
+    /// The request could not be encoded, is larger than the broker allows, or has no proper id.
+    /// Nothing was stored.
     Encode(BoxError),
     /// The broker answered that it did not store the message, for another reason than a full
     /// stream.

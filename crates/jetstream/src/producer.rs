@@ -7,12 +7,14 @@ use std::{
 };
 
 use async_nats::{
+    HeaderMap,
     connection::State,
     jetstream::{
         context::{PublishError, PublishErrorKind},
         message::PublishMessage,
     },
 };
+use bytes::Bytes;
 use tower::{BoxError, Service};
 use tower_load_leveling::error::{Reason, Rejected};
 
@@ -20,6 +22,13 @@ use crate::{Codec, Error, Queue};
 
 /// How often a waiting producer looks whether the connection is still there.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// The longest id, in bytes.
+const MAX_ID: usize = 512;
+
+/// The room for headers in the largest message that the broker allows. Without it, a message could
+/// be stored, and its dead letter, which has more headers, could not.
+const HEADERS: usize = 4 << 10;
 
 /// How often the rate at which the stream drains is measured at most.
 const MEASURE: Duration = Duration::from_secs(1);
@@ -65,7 +74,8 @@ pub struct Receipt {
 ///
 /// Implemented for closures `Fn(&Req) -> String`.
 pub trait Identify<Req>: Send + Sync + 'static {
-    /// Returns the id.
+    /// Returns the id: 1 to 512 bytes, without control characters, and without space at its ends.
+    /// The producer refuses another one as [`Error::Encode`].
     fn identify(&self, request: &Req) -> String;
 }
 
@@ -117,15 +127,41 @@ impl<C, I> Producer<C, I> {
         C: Codec<Req>,
         I: Identify<Req>,
     {
-        let id = self.shared.ids.identify(&request);
-        let payload = self.shared.codec.encode(&request).map_err(Error::Encode)?;
+        let (id, payload) = self.encode(&request)?;
         drop(request);
+        self.send(id, payload, HeaderMap::new()).await
+    }
+
+    /// Returns the id and the bytes of a request.
+    pub(crate) fn encode<Req>(&self, request: &Req) -> Result<(String, Bytes), Error>
+    where
+        C: Codec<Req>,
+        I: Identify<Req>,
+    {
+        let id = self.shared.ids.identify(request);
+        check(&id)?;
+        let payload = self.shared.codec.encode(request).map_err(Error::Encode)?;
+        Ok((id, payload))
+    }
+
+    /// Stores bytes under an id.
+    pub(crate) async fn send(
+        &self,
+        id: String,
+        payload: Bytes,
+        headers: HeaderMap,
+    ) -> Result<Receipt, BoxError> {
         let Shared { queue, subject, .. } = &*self.shared;
         let client = queue.client();
         if client.connection_state() != State::Connected {
             return Err(Error::Away.into());
         }
-        let message = PublishMessage::build().message_id(&id).payload(payload);
+        let (size, most) = (payload.len(), client.max_payload().saturating_sub(HEADERS));
+        if size > most {
+            let cause = format!("{size} bytes; the broker allows {most}, headers left out");
+            return Err(Error::Encode(cause.into()).into());
+        }
+        let message = PublishMessage::build().headers(headers).message_id(&id).payload(payload);
         // Nothing has been sent if this does not end: the client's buffer was full all the time.
         let sending = queue.context().send_publish(subject.clone(), message);
         let Ok(sent) = tokio::time::timeout(Duration::from_secs(2), sending).await else {
@@ -152,6 +188,18 @@ impl<C, I> Producer<C, I> {
             Err(error) => Err(self.shared.not_stored(error, id).await),
         }
     }
+}
+
+/// Refuses an id that no header can carry as it is. An id with a line break would end the header.
+fn check(id: &str) -> Result<(), Error> {
+    let proper = (1..=MAX_ID).contains(&id.len()) && id.trim() == id;
+    if !proper || id.chars().any(char::is_control) {
+        let cause = format!(
+            "an id has 1 to {MAX_ID} bytes, no control characters, and no space at its ends"
+        );
+        return Err(Error::Encode(cause.into()));
+    }
+    Ok(())
 }
 
 impl<C, I> Shared<C, I> {

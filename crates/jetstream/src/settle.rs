@@ -125,7 +125,7 @@ impl Settler {
         let id = format!("dead-{}-{sequence}", self.stream);
         insert(&mut headers, headers::MESSAGE_ID, &id);
         insert(&mut headers, headers::ID, delivery.id());
-        insert(&mut headers, headers::CAUSE, cause);
+        insert(&mut headers, headers::CAUSE, shortened(cause));
         insert(&mut headers, headers::ATTEMPT, &delivery.attempt().to_string());
         insert(&mut headers, headers::ORIGIN, &format!("{}:{sequence}:{subject}", self.stream));
         let stored = self.store(format!("{}.{rest}", self.dead), headers, delivery).await;
@@ -237,9 +237,17 @@ const LAST_TURN: Duration = Duration::from_secs(1);
 
 /// Inserts a header. Line breaks, which no header can carry, become spaces.
 pub(crate) fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
-    let value: String =
-        value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
+    let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     headers.insert(name, value.as_str());
+}
+
+/// The first 1000 bytes of a text, or some fewer.
+pub(crate) fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(1000);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// How long until a copy is due, if it came before its time.

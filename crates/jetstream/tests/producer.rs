@@ -114,6 +114,43 @@ async fn a_payload_above_the_limit_of_the_broker_is_an_encoding_error() {
 }
 
 #[tokio::test]
+async fn an_id_that_no_header_can_carry_is_an_encoding_error() {
+    let broker = Broker::start().await.unwrap();
+    let client = broker.connect().await;
+    let queue = Queue::builder("orders").build(client.clone()).await.unwrap();
+    for id in ["", "a\r\nNats-Rollup: all", "a\n", " a", &"a".repeat(513)] {
+        let own = id.to_owned();
+        let producer = queue.producer(Raw::new()).identify(move |_: &Bytes| own.clone());
+        let error = producer.store(Bytes::from("a")).await.unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(Error::Encode(_))), "{id:?}: {error}");
+    }
+    assert_eq!(state(&client, "orders").await.messages, 0);
+    let producer = queue.producer(Raw::new()).identify(|_: &Bytes| "ü".repeat(256));
+    assert_eq!(producer.store(Bytes::from("a")).await.unwrap().id().len(), 512);
+}
+
+#[tokio::test]
+async fn the_largest_message_that_is_stored_can_be_buried() {
+    let broker = Broker::start().await.unwrap();
+    let client = broker.connect().await;
+    let queue = Queue::builder("orders").build(client.clone()).await.unwrap();
+    let producer = queue.producer(Raw::new()).identify(|_: &Bytes| "i".repeat(512));
+    let mut size = client.max_payload();
+    while let Err(error) = producer.store(Bytes::from(vec![0; size])).await {
+        assert!(matches!(error.downcast_ref(), Some(Error::Encode(_))), "{error}");
+        size -= 100;
+    }
+    let inner = tower::service_fn(|_: Bytes| {
+        std::future::ready(Err::<(), _>(tower::BoxError::from("ü".repeat(3000))))
+    });
+    let layer = tower_load_leveling::LoadLevelLayer::new(4, 4);
+    let worker = queue.worker(Raw::new()).leveler(layer).max_attempts(1).service(inner);
+    let handle = worker.handle();
+    tokio::spawn(worker.run_until(std::future::pending()));
+    until("buried", || handle.stats().buried == 1).await;
+}
+
+#[tokio::test]
 async fn an_existing_queue_with_other_settings_is_reported_and_not_changed() {
     let broker = Broker::start().await.unwrap();
     let client = broker.connect().await;
