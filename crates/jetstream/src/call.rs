@@ -9,7 +9,8 @@ use tower_load_leveling::{
 };
 
 use crate::{
-    Codec, Delivery, Judge, Verdict,
+    Codec, Delivery, EncodeAnswer, Judge, Verdict,
+    answer::Answer,
     settle::{Settled, Settler},
 };
 
@@ -18,7 +19,13 @@ const OVERLOADED: Duration = Duration::from_millis(100);
 
 /// What the result of a call means.
 pub(crate) enum Ended {
-    Judged(Verdict, Option<String>),
+    Judged {
+        verdict: Verdict,
+        /// The error of the inner.
+        cause: Option<String>,
+        /// For an asker, if the inner had a response.
+        answer: Option<Answer>,
+    },
     /// The leveler removed the request before it was started.
     Removed(Rejected),
 }
@@ -37,21 +44,28 @@ pub(crate) trait Start: Send {
     fn start(&mut self, delivery: &Arc<Delivery>) -> Started;
 }
 
-pub(crate) struct Starter<Req, C, S, Q, R, J> {
+pub(crate) struct Starter<Req, C, S, Q, R, J, A> {
     codec: C,
     service: LoadLevel<S, Q, R>,
     judge: Arc<J>,
+    answers: Arc<A>,
     request: std::marker::PhantomData<fn(Req)>,
 }
 
-impl<Req, C, S, Q, R, J> Starter<Req, C, S, Q, R, J> {
-    pub(crate) fn new(codec: C, layer: &LoadLevelLayer<Q, R>, inner: S, judge: J) -> Self {
-        let (service, judge) = (layer.layer(inner), Arc::new(judge));
-        Self { codec, service, judge, request: std::marker::PhantomData }
+impl<Req, C, S, Q, R, J, A> Starter<Req, C, S, Q, R, J, A> {
+    pub(crate) fn new(
+        codec: C,
+        layer: &LoadLevelLayer<Q, R>,
+        inner: S,
+        judge: J,
+        answers: A,
+    ) -> Self {
+        let (service, judge, answers) = (layer.layer(inner), Arc::new(judge), Arc::new(answers));
+        Self { codec, service, judge, answers, request: std::marker::PhantomData }
     }
 }
 
-impl<Req, C, S, Q, R, J> Start for Starter<Req, C, S, Q, R, J>
+impl<Req, C, S, Q, R, J, A> Start for Starter<Req, C, S, Q, R, J, A>
 where
     Req: Send + 'static,
     C: Codec<Req>,
@@ -62,6 +76,7 @@ where
     Q: ClassifyRequest<Req> + Send + Sync + 'static,
     R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
     J: Judge<S::Response>,
+    A: EncodeAnswer<S::Response>,
 {
     fn start(&mut self, delivery: &Arc<Delivery>) -> Started {
         let decoded = std::panic::catch_unwind(AssertUnwindSafe(|| self.codec.decode(delivery)));
@@ -77,17 +92,22 @@ where
             Err(_) => return Started::Running(Box::pin(std::future::ready(panicked()))),
         };
         let (judge, delivery) = (Arc::clone(&self.judge), Arc::clone(delivery));
+        let answers = Arc::clone(&self.answers);
         Started::Running(Box::pin(async move {
             let judged = async {
                 let result = call.await;
-                let text = match &result {
+                let cause = match &result {
                     Ok(_) => None,
                     Err(error) => match error.downcast_ref::<Rejected>() {
                         Some(rejected) => return Ended::Removed(rejected.clone()),
                         None => Some(error.to_string()),
                     },
                 };
-                Ended::Judged(judge.judge(&delivery, result.as_ref()), text)
+                let verdict = judge.judge(&delivery, result.as_ref());
+                let wanted = delivery.wants_answer() && verdict == Verdict::Ack;
+                let response = result.ok().filter(|_| wanted);
+                let answer = response.map(|response| encoded(&*answers, &response));
+                Ended::Judged { verdict, cause, answer }
             };
             AssertUnwindSafe(judged).catch_unwind().await.unwrap_or_else(|_| panicked())
         }))
@@ -95,8 +115,18 @@ where
 }
 
 fn panicked() -> Ended {
-    let text = "the inner service panicked".to_owned();
-    Ended::Judged(Verdict::Retry { after: None }, Some(text))
+    let cause = Some("the inner service panicked".to_owned());
+    Ended::Judged { verdict: Verdict::Retry { after: None }, cause, answer: None }
+}
+
+/// The answer to an asker. The inner has done the request: a failure here is no failed attempt.
+fn encoded<Response>(answers: &impl EncodeAnswer<Response>, response: &Response) -> Answer {
+    let encoding = AssertUnwindSafe(|| answers.encode_answer(response));
+    match std::panic::catch_unwind(encoding) {
+        Ok(Ok(payload)) => Answer::Done(payload),
+        Ok(Err(error)) => Answer::Unsent(error.to_string()),
+        Err(_) => Answer::Unsent("the codec of the answers panicked".to_owned()),
+    }
 }
 
 /// Settles a message by what its call ended with.
@@ -106,12 +136,16 @@ pub(crate) async fn settle(settler: &Settler, delivery: &Delivery, ended: Ended)
             let after = rejected.retry_after().unwrap_or(OVERLOADED);
             settler.overloaded(delivery, after).await
         }
-        Ended::Judged(Verdict::Ack, _) => settler.ack(delivery).await,
-        Ended::Judged(Verdict::Retry { after }, cause) => {
+        Ended::Judged { verdict: Verdict::Ack, cause, answer } => {
+            let failed = || Answer::Failed(cause.unwrap_or_default());
+            settler.reply(delivery, answer.unwrap_or_else(failed)).await;
+            settler.ack(delivery).await
+        }
+        Ended::Judged { verdict: Verdict::Retry { after }, cause, .. } => {
             let cause = cause.unwrap_or_else(|| "judged to be tried again".to_owned());
             settler.failed(delivery, after, &cause).await
         }
-        Ended::Judged(Verdict::Bury, cause) => {
+        Ended::Judged { verdict: Verdict::Bury, cause, .. } => {
             let cause = cause.unwrap_or_else(|| "judged to be buried".to_owned());
             settler.bury(delivery, &cause).await
         }

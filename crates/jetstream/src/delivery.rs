@@ -6,6 +6,9 @@ use bytes::Bytes;
 use crate::headers;
 
 /// One delivery of a message to a worker.
+///
+/// A [`Codec`](crate::Codec) of an [`Asker`](crate::Asker) sees an answer as a delivery too: with the
+/// id, attempt and sequence of the message that was done.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     id: String,
@@ -37,6 +40,21 @@ impl Delivery {
             stored_at: time(nanos),
             message: message.message,
         })
+    }
+
+    /// An answer to an asker, as a codec sees it.
+    pub(crate) fn of_answer(message: async_nats::Message, id: &str) -> Self {
+        let mut answer = Self {
+            id: id.to_owned(),
+            attempt: 0,
+            sequence: 0,
+            pending: 0,
+            stored_at: SystemTime::now(),
+            message,
+        };
+        let number = |name| answer.header(name).and_then(|n| n.parse().ok()).unwrap_or(0);
+        (answer.attempt, answer.sequence) = (number(headers::ATTEMPT), number(headers::SEQUENCE));
+        answer
     }
 
     /// Returns the id of the message: the same in every attempt, and the one that its producer was
@@ -78,7 +96,8 @@ impl Delivery {
         &self.message.payload
     }
 
-    /// Returns when the broker stored the message, by the broker's clock.
+    /// Returns when the broker stored the message, by the broker's clock. When it came, for an
+    /// answer.
     #[must_use]
     pub fn stored_at(&self) -> SystemTime {
         self.stored_at
@@ -93,6 +112,10 @@ impl Delivery {
     /// The subject that settles this delivery.
     pub(crate) fn reply(&self) -> Option<async_nats::Subject> {
         self.message.reply.clone()
+    }
+
+    pub(crate) fn wants_answer(&self) -> bool {
+        self.header(headers::ANSWER_TO).is_some()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -8,7 +8,9 @@ use crate::mismatch::Mismatch;
 /// [`Producer`](crate::Producer) returns if the stream is full.
 ///
 /// Only [`Unknown`](Self::Unknown) leaves open whether a message was stored. Each other error of a
-/// producer promises that nothing was.
+/// producer promises that nothing was. [`Unanswered`](Self::Unanswered), [`Failed`](Self::Failed),
+/// [`Late`](Self::Late) and [`Answer`](Self::Answer) come from an [`Asker`](crate::Asker), and say
+/// that the message was stored.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -28,6 +30,37 @@ pub enum Error {
     /// The broker answered that it did not store the message, for another reason than a full
     /// stream.
     NotStored(BoxError),
+    /// The request is stored, and no answer came in time. The request may have been done, or may
+    /// be done later.
+    #[non_exhaustive]
+    Unanswered {
+        /// The id of the message.
+        id: String,
+    },
+    /// The worker gave the request up: the last attempt failed, or the message was buried.
+    #[non_exhaustive]
+    Failed {
+        /// The id of the message.
+        id: String,
+        /// Why, in the worker's words.
+        cause: String,
+    },
+    /// The turn of the request came after the deadline. The worker dropped the message
+    /// without one more call. Asking again needs another id: this one is a duplicate for the rest
+    /// of the [duplicate window](crate::queue::Builder::duplicate_window).
+    #[non_exhaustive]
+    Late {
+        /// The id of the message.
+        id: String,
+    },
+    /// The request was done. Its answer could not be encoded, sent or decoded.
+    #[non_exhaustive]
+    Answer {
+        /// The id of the message.
+        id: String,
+        /// Why the answer could not be read.
+        source: BoxError,
+    },
     /// The stream or its consumer could not be read or created.
     Setup(BoxError),
     /// The stream or its consumer exists with other settings.
@@ -45,6 +78,14 @@ impl fmt::Display for Error {
             }
             Self::Encode(_) => f.write_str("the request could not be encoded"),
             Self::NotStored(_) => f.write_str("the broker refused to store the message"),
+            Self::Unanswered { id } => {
+                write!(f, "message `{id}` is stored; no answer came in time")
+            }
+            Self::Failed { id, cause } => write!(f, "message `{id}` was given up: {cause}"),
+            Self::Late { id } => write!(f, "the turn of message `{id}` came after its deadline"),
+            Self::Answer { id, .. } => {
+                write!(f, "message `{id}` is done; its answer could not be read")
+            }
             Self::Setup(_) => f.write_str("the queue could not be set up"),
             Self::Mismatch(_) => f.write_str("the queue exists with other settings"),
             Self::Closed => f.write_str("the connection to the broker is closed"),
@@ -57,7 +98,13 @@ impl StdError for Error {
         match self {
             Self::Encode(error) | Self::NotStored(error) | Self::Setup(error) => Some(&**error),
             Self::Mismatch(mismatch) => Some(mismatch),
-            Self::Away | Self::Unknown { .. } | Self::Closed => None,
+            Self::Answer { source, .. } => Some(&**source),
+            Self::Away
+            | Self::Unknown { .. }
+            | Self::Unanswered { .. }
+            | Self::Failed { .. }
+            | Self::Late { .. }
+            | Self::Closed => None,
         }
     }
 }

@@ -41,6 +41,8 @@
 //! # }
 //! ```
 //!
+//! Who waits for the answer takes an [`Asker`] in place of a [`Producer`].
+//!
 //! # What happens when …
 //!
 //! - A **worker dies**: what it had in hand goes to another one after
@@ -54,13 +56,17 @@
 //!   [`max_attempts`](worker::Builder::max_attempts).
 //! - A message **kills its workers**: it is buried without a call above
 //!   [`max_deliveries`](worker::Builder::max_deliveries).
+//! - An **asker leaves**, or its deadline passes: a worker does not begin the call, unless told to
+//!   by [`late`](worker::Builder::late). A call that runs goes on. See [`Asker`].
 //! - The leveler is **overloaded**: messages stay in hand or are given back. None is buried for it.
 //!
 //! Inner services have to bear the same request twice, and two at a time: a worker that is cut off
 //! from the broker finishes its call while another one begins it. The [id](Delivery::id) tells.
 //!
-//! Missing: answers to producers, order by key, priorities, `traceparent`.
+//! Missing: order by key, priorities, `traceparent`.
 
+mod answer;
+mod asker;
 mod call;
 mod codec;
 mod credit;
@@ -83,6 +89,8 @@ pub mod worker;
 #[cfg(feature = "json")]
 pub use self::codec::Json;
 pub use self::{
+    answer::{Answers, EncodeAnswer, Late},
+    asker::Asker,
     codec::{AsDelivered, Codec, Raw},
     delivery::Delivery,
     error::Error,

@@ -132,6 +132,10 @@ impl<C, I> Producer<C, I> {
         self.send(id, payload, HeaderMap::new()).await
     }
 
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.shared.queue
+    }
+
     /// Returns the id and the bytes of a request.
     pub(crate) fn encode<Req>(&self, request: &Req) -> Result<(String, Bytes), Error>
     where

@@ -11,7 +11,7 @@ use async_nats::{
     },
 };
 
-use crate::{Error, Producer, mismatch::Comparison, worker};
+use crate::{Asker, Codec, Error, Producer, mismatch::Comparison, worker};
 
 /// The name of the one consumer that all workers of a queue share.
 const CONSUMER: &str = "workers";
@@ -61,6 +61,15 @@ impl Queue {
     #[must_use]
     pub fn producer<C>(&self, codec: C) -> Producer<C> {
         Producer::new(self.clone(), codec)
+    }
+
+    /// Returns a service that stores requests and waits for their answers.
+    #[must_use]
+    pub fn asker<Response, C, A>(&self, codec: C, answers: A) -> Asker<Response, C, A>
+    where
+        A: Codec<Response>,
+    {
+        Asker::new(self.clone(), codec, answers)
     }
 
     /// Returns the settings of a worker.

@@ -20,7 +20,8 @@ use tower_load_leveling::Handle;
 use tracing::{debug, warn};
 
 use crate::{
-    Delivery, Error, Queue, Report,
+    Delivery, Error, Late, Queue, Report,
+    answer::is_late,
     call::{Start, Started, settle},
     credit::Credit,
     debris::{Acked, clean},
@@ -294,6 +295,12 @@ impl Run {
                 self.uncalled.push(Box::pin(async move {
                     (sequence, settler.too_early(&delivery, left).await)
                 }));
+                continue;
+            }
+            if self.settings.late != Late::Call && is_late(&delivery) {
+                let late = self.settings.late;
+                self.uncalled
+                    .push(Box::pin(async move { (sequence, settler.late(&delivery, late).await) }));
                 continue;
             }
             match self.starter.start(&delivery) {

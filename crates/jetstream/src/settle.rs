@@ -14,7 +14,7 @@ use async_nats::{
 use bytes::Bytes;
 use tracing::{error, warn};
 
-use crate::{Delivery, headers, stats::Counters};
+use crate::{Delivery, Late, answer::Answer, headers, stats::Counters};
 
 /// Whether a worker waits until the broker has confirmed an ack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,21 @@ impl Settler {
     pub(crate) async fn ack(&self, delivery: &Delivery) -> Settled {
         self.answer(delivery, AckKind::Ack).await;
         Settled::Acked
+    }
+
+    /// Answers an asker, before the message leaves the hand.
+    pub(crate) async fn reply(&self, delivery: &Delivery, answer: Answer) {
+        answer.send(&self.client, &self.stream, delivery).await;
+    }
+
+    /// The asker has stopped waiting, and the inner has not been called.
+    pub(crate) async fn late(&self, delivery: &Delivery, late: Late) -> Settled {
+        if late == Late::Bury {
+            return self.bury(delivery, "its asker had stopped waiting").await;
+        }
+        self.counters.late.fetch_add(1, Relaxed);
+        self.reply(delivery, Answer::Late).await;
+        self.ack(delivery).await
     }
 
     /// After an error: again later, or buried if that was the last attempt.
@@ -121,7 +136,14 @@ impl Settler {
     pub(crate) async fn bury(&self, delivery: &Delivery, cause: &str) -> Settled {
         let (sequence, subject) = (delivery.sequence(), delivery.subject());
         let rest = subject.split_once('.').map_or("", |(_, rest)| rest);
-        let mut headers = delivery.headers().cloned().unwrap_or_default();
+        let mut headers = HeaderMap::new();
+        // A letter that is stored again for another try has no asker, and is not late.
+        let asked = [headers::ANSWER_TO, headers::ANSWER_UNTIL];
+        for (name, values) in delivery.headers().into_iter().flat_map(HeaderMap::iter) {
+            for value in values.iter().filter(|_| !asked.contains(&name.as_ref())) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
         let id = format!("dead-{}-{sequence}", self.stream);
         insert(&mut headers, headers::MESSAGE_ID, &id);
         insert(&mut headers, headers::ID, delivery.id());
@@ -134,6 +156,7 @@ impl Settler {
             return self.nak(delivery, Some(self.delay(delivery.attempt()))).await;
         }
         warn!(id = delivery.id(), attempt = delivery.attempt(), cause, "a message was buried");
+        self.reply(delivery, Answer::Failed(cause.to_owned())).await;
         self.answer(delivery, AckKind::Term).await;
         Settled::Buried
     }

@@ -12,6 +12,8 @@ pub struct WorkerStats {
     pub delivered: u64,
     /// Messages done.
     pub acked: u64,
+    /// Of the messages acked: those whose asker had stopped waiting, acked without a call.
+    pub late: u64,
     /// Messages given back, to be delivered again.
     pub naked: u64,
     /// Messages stored again at the tail of the stream for a retry, since too many waited for
@@ -56,6 +58,7 @@ pub struct Report {
 pub(crate) struct Counters {
     pub(crate) delivered: AtomicU64,
     pub(crate) acked: AtomicU64,
+    pub(crate) late: AtomicU64,
     pub(crate) naked: AtomicU64,
     pub(crate) requeued: AtomicU64,
     pub(crate) buried: AtomicU64,
@@ -75,6 +78,7 @@ impl Counters {
         WorkerStats {
             delivered: self.delivered.load(Relaxed),
             acked: self.acked.load(Relaxed),
+            late: self.late.load(Relaxed),
             naked: self.naked.load(Relaxed),
             requeued: self.requeued.load(Relaxed),
             buried: self.buried.load(Relaxed),

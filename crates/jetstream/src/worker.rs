@@ -7,7 +7,8 @@ use tower::{BoxError, Service};
 use tower_load_leveling::{ClassifyRequest, ClassifyResponse, Handle, LoadLevelLayer};
 
 use crate::{
-    ByResult, Codec, Confirm, Error, Judge, Queue, Report, WorkerStats,
+    Answers, ByResult, Codec, Confirm, EncodeAnswer, Error, Judge, Late, Queue, Report,
+    WorkerStats,
     call::{Start, Starter},
     run::Run,
     stats::Counters,
@@ -15,11 +16,12 @@ use crate::{
 
 /// The settings of a [`Worker`]. Made by [`Queue::worker`].
 #[derive(Debug)]
-pub struct Builder<C, L = (), J = ByResult> {
+pub struct Builder<C, L = (), J = ByResult, A = ()> {
     queue: Queue,
     codec: C,
     leveler: L,
     judge: J,
+    answers: A,
     settings: Settings,
 }
 
@@ -33,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) confirm: Confirm,
     pub(crate) give_up_after: Option<Duration>,
     pub(crate) drain_deadline: Duration,
+    pub(crate) late: Late,
 }
 
 /// Takes as many messages as its leveler can start, calls the inner service for each, and settles.
@@ -75,25 +78,46 @@ impl<C> Builder<C> {
             confirm: Confirm::Sent,
             give_up_after: None,
             drain_deadline: Duration::from_secs(30),
+            late: Late::Ack,
         };
-        Self { queue, codec, leveler: (), judge: ByResult, settings }
+        Self { queue, codec, leveler: (), judge: ByResult, answers: (), settings }
     }
 }
 
-impl<C, L, J> Builder<C, L, J> {
+impl<C, L, J, A> Builder<C, L, J, A> {
     /// Sets the leveler whose limit decides how many messages this worker holds. It may be shared
     /// with other services. Required.
     #[must_use]
-    pub fn leveler<Q, R>(self, layer: LoadLevelLayer<Q, R>) -> Builder<C, LoadLevelLayer<Q, R>, J> {
-        let Self { queue, codec, judge, settings, .. } = self;
-        Builder { queue, codec, leveler: layer, judge, settings }
+    pub fn leveler<Q, R>(
+        self,
+        layer: LoadLevelLayer<Q, R>,
+    ) -> Builder<C, LoadLevelLayer<Q, R>, J, A> {
+        let Self { queue, codec, judge, answers, settings, .. } = self;
+        Builder { queue, codec, leveler: layer, judge, answers, settings }
     }
 
     /// Sets how results settle messages. Default: [`ByResult`].
     #[must_use]
-    pub fn judge<K>(self, judge: K) -> Builder<C, L, K> {
-        let Self { queue, codec, leveler, settings, .. } = self;
-        Builder { queue, codec, leveler, judge, settings }
+    pub fn judge<K>(self, judge: K) -> Builder<C, L, K, A> {
+        let Self { queue, codec, leveler, answers, settings, .. } = self;
+        Builder { queue, codec, leveler, judge, answers, settings }
+    }
+
+    /// Sets how responses become answers to an [`Asker`](crate::Asker). Default: none. An asker
+    /// whose request a worker without it has done gets [`Error::Answer`].
+    #[must_use]
+    pub fn answers<K>(self, codec: K) -> Builder<C, L, J, Answers<K>> {
+        let Self { queue, codec: requests, leveler, judge, settings, .. } = self;
+        let answers = Answers::new(codec);
+        Builder { queue, codec: requests, leveler, judge, answers, settings }
+    }
+
+    /// Sets what happens to a message whose [`Asker`](crate::Asker) has stopped waiting before the
+    /// call began. Default: [`Late::Ack`].
+    #[must_use]
+    pub fn late(mut self, late: Late) -> Self {
+        self.settings.late = late;
+        self
     }
 
     /// Sets how many messages wait in this worker beyond its limit, to cover the way to the broker.
@@ -162,7 +186,7 @@ impl<C, L, J> Builder<C, L, J> {
     }
 }
 
-impl<C, Q, R, J> Builder<C, LoadLevelLayer<Q, R>, J> {
+impl<C, Q, R, J, A> Builder<C, LoadLevelLayer<Q, R>, J, A> {
     /// Makes the worker around a service. Every request goes through the leveler first, so the
     /// service needs no leveler of its own.
     pub fn service<Req, S>(self, inner: S) -> Worker
@@ -176,10 +200,11 @@ impl<C, Q, R, J> Builder<C, LoadLevelLayer<Q, R>, J> {
         Q: ClassifyRequest<Req> + Send + Sync + 'static,
         R: ClassifyResponse<S::Response, S::Error> + Send + Sync + 'static,
         J: Judge<S::Response>,
+        A: EncodeAnswer<S::Response>,
     {
-        let Self { queue, codec, leveler, judge, mut settings } = self;
+        let Self { queue, codec, leveler, judge, answers, mut settings } = self;
         settings.max_deliveries = settings.max_deliveries.max(settings.max_attempts);
-        let starter = Starter::new(codec, &leveler, inner, judge);
+        let starter = Starter::new(codec, &leveler, inner, judge, answers);
         Worker {
             queue,
             leveler: leveler.handle(),
