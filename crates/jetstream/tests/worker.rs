@@ -5,7 +5,7 @@ mod support;
 use std::{
     convert::Infallible,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -453,6 +453,35 @@ async fn the_limit_of_the_fleet_is_exact_over_all_workers() {
     until("six in hand", || in_hand() == 6).await;
     until_async("six are out", || async { ack_pending(&client, "orders").await == 6 }).await;
     assert_eq!(in_hand(), 6);
+}
+
+#[tokio::test]
+async fn a_fleet_limit_of_one_keeps_the_order_across_workers_and_retries() {
+    let broker = Broker::start().await.unwrap();
+    let queue = Queue::builder("orders").fleet_limit(1);
+    let queue = queue.build(broker.connect().await).await.unwrap();
+    let producer = queue.producer(Raw::new());
+    for nth in 0..30_u32 {
+        producer.store(Bytes::from(nth.to_string())).await.unwrap();
+    }
+    let (tried, done) = (Done::default(), Arc::new(Mutex::new(Vec::new())));
+    for _ in 0..2 {
+        let (tried, done) = (tried.clone(), Arc::clone(&done));
+        let inner = service_fn(move |request: Bytes| {
+            tried.add(&request);
+            let number: u32 = std::str::from_utf8(&request).unwrap().parse().unwrap();
+            let fails = number % 5 == 0 && tried.times(&number.to_string()) < 3;
+            if !fails {
+                done.lock().unwrap().push(number);
+            }
+            std::future::ready(if fails { Err(BoxError::from("not yet")) } else { Ok(()) })
+        });
+        let worker = queue.worker(Raw::new()).leveler(leveler(4));
+        let worker = worker.backoff(Duration::from_millis(5), Duration::from_millis(20));
+        tokio::spawn(worker.service(inner).run_until(std::future::pending()));
+    }
+    until("all done", || done.lock().unwrap().len() == 30).await;
+    assert_eq!(*done.lock().unwrap(), (0..30).collect::<Vec<_>>());
 }
 
 #[tokio::test]
