@@ -31,13 +31,13 @@ use crate::rng::mix;
 ///
 /// **Do not use it** if service times differ, as most do. If calls take 1 ms or 100 ms, nearly
 /// every call seems to wait, and the limit ends near 6 however many calls the inner could run. Nor
-/// under an overload that lasts, since *base* is then learned from calls that waited.
+/// under a lasting overload, since *base* is then learned from calls that waited.
 ///
 /// ```
 /// use tower_load_leveling::{LoadLevelLayer, limit::Vegas};
-/// **Do not use it** if service times differ, as most do. If calls take 1 ms or 100 ms, nearly
-/// every call seems to wait, and the limit ends near 6 however many calls the inner could run. Nor
-/// under a lasting overload, since *base* is then learned from calls that waited.
+///
+/// let layer = LoadLevelLayer::builder()
+///     .capacity(1024)
 ///     .adaptive(Vegas::new().initial(50).max(500))
 ///     .build()?;
 /// # drop(layer);

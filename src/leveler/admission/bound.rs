@@ -105,8 +105,8 @@ impl StoredLimit {
     }
 }
 
-/// Separates data that all threads write from read-only data. 128 bytes, since processors fetch
-/// lines of 64 in pairs.
+/// Separates data written by all threads from data only read by them. 128 bytes, since processors
+/// fetch lines of 64 in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct CachePadded<T>(T);

@@ -48,8 +48,8 @@ impl<F: Future, A> Reply<F, A> {
 pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     /// Polls for the reply, which comes once.
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>>;
-    /// Takes note that the caller has gone. If `gives_up`, the call ends, on the spot unless it is
-    /// in hand.
+    /// Records that the caller has gone. If the caller `gives_up`, the call ends, on the spot
+    /// unless in hand.
     fn close(&self, gives_up: bool);
 }
 

@@ -34,7 +34,8 @@ const STANDSTILL_GAP: f64 = 2.5;
 /// The fewest calls from which a usual time is known.
 const MIN_CALLS: f64 = 50.0;
 /// The share by which each call above the 95th percentile raises the percentile. Each call below
-/// lowers it by a nineteenth as much, so the percentile rests where one call of twenty is above.
+/// lowers the percentile by a nineteenth as much. The percentile rests where one call of twenty is
+/// above.
 const QUANTILE_STEP: f64 = 0.0475;
 /// The number of running calls below which all may be long calls. With 80 % of the work in long
 /// calls, eight of eight are long a sixth of the time.

@@ -43,7 +43,7 @@ impl Window {
             // A newcomer has found the overload over.
             self.cutoff = Cutoff::new();
         }
-        // More than one, if the drain task did not run for long.
+        // More than one, if the drain task did not run for a long time.
         let windows = length.as_secs_f64() / WINDOW.as_secs_f64();
         let arrived = shedder.arrivals.take();
         let cut = self.cutoff.on_window(&arrived, self.served, self.stood, windows);
