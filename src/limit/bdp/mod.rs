@@ -61,10 +61,6 @@ use super::{
 /// inner, each sees throughput follow its own limit, at the cost of the rest, and all limits grow:
 /// use [`LatencyTarget`](super::LatencyTarget) instead.
 ///
-/// The algorithm assumes that the inner serves this leveler alone. If several processes share an
-/// inner, each sees throughput follow its own limit, at the cost of the others, and all limits
-/// grow: use [`LatencyTarget`](super::LatencyTarget) there.
-///
 /// A sample costs some tens of nanoseconds and no allocation.
 ///
 /// ```
