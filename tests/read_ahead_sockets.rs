@@ -22,7 +22,8 @@ use bytes::Bytes;
 use futures::{StreamExt, future::join_all, stream};
 use greeter::{Greeter, GreeterClient, GreeterServer, HelloReply, HelloRequest, hello};
 use http::StatusCode;
-use support::{builder, sockets};
+use hyper_util::client::legacy::{Client, connect::Connect};
+use support::{builder, sockets, wires};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -56,6 +57,17 @@ struct Uploads {
 
 impl Uploads {
     async fn serve(limit: usize, ahead: Option<ReadAheadLayer>) -> Self {
+        let (server, router) = Self::new(limit, ahead);
+        Self { base: sockets::serve(router).await, ..server }
+    }
+
+    /// Serves over connections in memory.
+    fn serve_wires(limit: usize, ahead: ReadAheadLayer) -> Self {
+        let (server, router) = Self::new(limit, Some(ahead));
+        Self { base: wires::serve(router), ..server }
+    }
+
+    fn new(limit: usize, ahead: Option<ReadAheadLayer>) -> (Self, Router) {
         let leveler = LoadLevelLayer::new(1000, limit);
         let handle = leveler.handle();
         let (gate, called) = (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -73,10 +85,13 @@ impl Uploads {
             Some(ahead) => router.layer(ahead),
             None => router,
         };
-        Self { base: sockets::serve(router).await, handle, gate, called }
+        (Self { base: String::new(), handle, gate, called }, router)
     }
 
-    fn upload(&self, client: &sockets::Http, size: usize) -> JoinHandle<(StatusCode, String)> {
+    fn upload<C>(&self, client: &Client<C, Body>, size: usize) -> JoinHandle<(StatusCode, String)>
+    where
+        C: Connect + Clone + Send + Sync + 'static,
+    {
         let (client, base) = (client.clone(), format!("{}/", self.base));
         tokio::spawn(async move {
             let answer = sockets::post(client, base, chunks(size)).await;
@@ -307,12 +322,12 @@ async fn a_client_that_waits_to_be_told_to_continue_is_told_at_its_turn() {
     running.await.expect("no panic");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn bodies_of_a_byte_a_second_hold_no_slots() {
     let _t = support::trace_init();
     const LIMIT: usize = 8;
     let ahead = ReadAheadLayer::new(64 << 10, MIB).body_first(Duration::from_secs(1));
-    let server = Uploads::serve(LIMIT, Some(ahead)).await;
+    let server = Uploads::serve_wires(LIMIT, ahead);
     server.gate.add_permits(1000);
     let trickle = || {
         Body::from_stream(stream::repeat(()).then(async |()| {
@@ -320,7 +335,7 @@ async fn bodies_of_a_byte_a_second_hold_no_slots() {
             Ok::<_, std::io::Error>(Bytes::from_static(b"x"))
         }))
     };
-    for client in [sockets::client(), sockets::client_h2()] {
+    for client in [wires::client(), wires::client_h2()] {
         let trickles = (0..LIMIT)
             .map(|_| sockets::post(client.clone(), format!("{}/", server.base), trickle()));
         let trickles: Vec<_> = trickles.map(tokio::spawn).collect();
