@@ -34,19 +34,29 @@ const REQUESTS: usize = 30;
 
 /// Handlers that notice how many of them run at once.
 #[derive(Clone, Default)]
-struct Crowd(Arc<(AtomicUsize, AtomicUsize)>);
+struct Crowd {
+    count: Arc<(AtomicUsize, AtomicUsize)>,
+    /// A handler waits until there have been as many at once.
+    waits_for: usize,
+}
 
 impl Crowd {
+    /// Returns handlers that wait for each other, since 5 ms may be over before the next begins.
+    fn of(waits_for: usize) -> Self {
+        Self { waits_for, ..Self::default() }
+    }
+
     async fn visit(self) -> &'static str {
-        let (now, peak) = &*self.0;
+        let (now, peak) = &*self.count;
         peak.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
         tokio::time::sleep(Duration::from_millis(5)).await;
+        support::eventually("others come", || self.peak() >= self.waits_for).await;
         now.fetch_sub(1, SeqCst);
         "done"
     }
 
     fn peak(&self) -> usize {
-        self.0.1.load(SeqCst)
+        self.count.1.load(SeqCst)
     }
 
     fn router(&self) -> Router {
@@ -176,7 +186,7 @@ async fn around_the_whole_router() {
 async fn without_the_layer_they_all_run_at_once() {
     let _t = support::trace_init();
     // The control: with it the tests above would fail if the layer did nothing.
-    let crowd = Crowd::default();
+    let crowd = Crowd::of(2);
     flood_served(crowd.router()).await;
     assert!(crowd.peak() > 1, "handlers should overlap");
 }
@@ -185,7 +195,7 @@ async fn without_the_layer_they_all_run_at_once() {
 async fn buffer_and_concurrency_limit_in_that_place_do_not_hold() {
     let _t = support::trace_init();
     // The symptom itself: if this fails, tower or axum has changed, and so should our docs.
-    let crowd = Crowd::default();
+    let crowd = Crowd::of(2);
     let stack = ServiceBuilder::new()
         .layer(HandleErrorLayer::new(refuse))
         .buffer::<Request<Body>>(64)

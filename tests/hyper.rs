@@ -42,19 +42,29 @@ type HttpClient = Client<HttpConnector, Empty<Bytes>>;
 
 /// Handlers that notice how many of them run at once.
 #[derive(Clone, Default)]
-struct Crowd(Arc<(AtomicUsize, AtomicUsize)>);
+struct Crowd {
+    count: Arc<(AtomicUsize, AtomicUsize)>,
+    /// A handler waits until there have been as many at once.
+    waits_for: usize,
+}
 
 impl Crowd {
+    /// Returns handlers that wait for each other, since 5 ms may be over before the next begins.
+    fn of(waits_for: usize) -> Self {
+        Self { waits_for, ..Self::default() }
+    }
+
     async fn visit(self) -> Result<Reply, Infallible> {
-        let (now, peak) = &*self.0;
+        let (now, peak) = &*self.count;
         peak.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
         tokio::time::sleep(Duration::from_millis(5)).await;
+        support::eventually("others come", || self.peak() >= self.waits_for).await;
         now.fetch_sub(1, SeqCst);
         Ok(Response::new("done".to_owned()))
     }
 
     fn peak(&self) -> usize {
-        self.0.1.load(SeqCst)
+        self.count.1.load(SeqCst)
     }
 
     fn unprotected(&self) -> App {
@@ -203,7 +213,7 @@ async fn one_limit_holds_over_all_http1_connections() {
 #[tokio::test]
 async fn one_limit_holds_over_all_http2_streams_and_connections() {
     let _t = support::trace_init();
-    let crowd = Crowd::default();
+    let crowd = Crowd::of(2);
     let served = serve(Server::Auto, crowd.behind(LoadLevelLayer::new(REQUESTS, 2))).await;
     let clients: Vec<_> = (0..3).map(|_| client_h2()).collect();
     let statuses = flood(&clients, &served.base).await;
@@ -216,7 +226,7 @@ async fn without_the_layer_handlers_overlap() {
     let _t = support::trace_init();
     // The control: with it the tests above would fail if the layer did nothing.
     for clients in [(0..REQUESTS).map(|_| client()).collect(), vec![client_h2()]] {
-        let crowd = Crowd::default();
+        let crowd = Crowd::of(3);
         let served = serve(Server::Auto, crowd.unprotected()).await;
         flood(&clients, &served.base).await;
         assert!(crowd.peak() > 2, "handlers should overlap");
@@ -299,7 +309,7 @@ async fn outgoing_calls_wait_and_never_pass_the_limit() {
 async fn without_the_layer_outgoing_calls_overlap() {
     let _t = support::trace_init();
     // The control: with it the test above would fail if the layer did nothing.
-    let crowd = Crowd::default();
+    let crowd = Crowd::of(4);
     let served = serve(Server::Http1, crowd.unprotected()).await;
     flood(&[client()], &served.base).await;
     assert!(crowd.peak() > 3, "calls should overlap at the server");
