@@ -2,31 +2,16 @@
 
 mod support;
 
-use std::time::Duration;
-
-use support::{builder, gate::Gate, reason, rejection, settle};
+use support::{
+    builder,
+    flows::{classify, layer, ms},
+    gate::Gate,
+    reason, rejection, settle,
+};
 use tokio::time::advance;
 use tokio_test::task;
 use tower::{Layer, Service};
-use tower_load_leveling::{Builder, ByResult, Class, LoadLevelLayer, Order, error::Reason};
-
-/// The hundreds of a request are its flow; those below 100 have none.
-fn classify(id: &u32) -> Class {
-    match id / 100 {
-        0 => Class::new(),
-        flow => Class::new().flow(flow),
-    }
-}
-
-type Leveler = LoadLevelLayer<fn(&u32) -> Class, ByResult>;
-
-fn layer(builder: Builder) -> Leveler {
-    builder.request_classifier(classify as fn(&u32) -> Class).build().expect("valid")
-}
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
+use tower_load_leveling::{Order, error::Reason};
 
 #[tokio::test(start_paused = true)]
 async fn a_short_flow_does_not_wait_for_a_long_one() {

@@ -2,44 +2,22 @@
 
 mod support;
 
-use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::sync::{Arc, OnceLock};
 
-use support::{EXECUTIONS, builder, gate::Gate, reason, rejection, settle};
+use support::{
+    EXECUTIONS, builder,
+    flows::{classify, layer, ms},
+    gate::Gate,
+    reason, rejection, settle,
+};
 use tokio::time::{Instant, advance};
 use tokio_test::task;
 use tower::{BoxError, Layer, Service, service_fn, util::BoxCloneSyncService};
 use tower_load_leveling::{
-    Builder, ByResult, Class, LoadLevelLayer, Order, Priority,
+    Class, LoadLevelLayer, Order,
     error::Reason,
     limit::{Algorithm, Sample},
 };
-
-/// The hundreds of a request are its flow; those below 100 have none. The thousands are its
-/// priority, from `Critical` on, and the ten thousands its cost beyond 1.
-fn classify(id: &u32) -> Class {
-    let class = match id / 100 % 10 {
-        0 => Class::new(),
-        flow => Class::new().flow(flow),
-    };
-    let class = class.cost(1 + id / 10_000);
-    match id / 1000 % 10 {
-        0 => class,
-        nth => class.priority(Priority::ALL[nth as usize - 1]),
-    }
-}
-
-type Leveler = LoadLevelLayer<fn(&u32) -> Class, ByResult>;
-
-fn layer(builder: Builder) -> Leveler {
-    builder.request_classifier(classify as fn(&u32) -> Class).build().expect("valid")
-}
-
-fn ms(ms: u64) -> Duration {
-    Duration::from_millis(ms)
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_flow_runs_no_more_than_its_limit_and_holds_up_nobody_else() {

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod captured;
+pub mod flows;
 pub mod gate;
 pub mod scoped;
 #[cfg(feature = "grpc")]
