@@ -89,7 +89,24 @@ impl Text {
         self.0.push_str(name);
         self.0.push_str(suffix);
         self.0.push_str("{leveler=\"");
-        for c in leveler.chars() {
+        self.escaped(leveler);
+        self.0.push('"');
+        let le = (!le.is_empty()).then_some(("le", le));
+        let all = labels.iter().copied().chain(le);
+        for (label, value) in all {
+            self.0.push(',');
+            self.0.push_str(label);
+            self.0.push_str("=\"");
+            self.escaped(value);
+            self.0.push('"');
+        }
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "}} {value}");
+    }
+
+    /// Writes the value of a label. The phase of an algorithm is the user's, as a name is.
+    fn escaped(&mut self, value: &str) {
+        for c in value.chars() {
             match c {
                 '\\' => self.0.push_str("\\\\"),
                 '"' => self.0.push_str("\\\""),
@@ -97,14 +114,6 @@ impl Text {
                 other => self.0.push(other),
             }
         }
-        self.0.push('"');
-        let le = (!le.is_empty()).then_some(("le", le));
-        let all = labels.iter().copied().chain(le);
-        for (label, value) in all {
-            // Writing to a string cannot fail.
-            let _ = write!(self.0, ",{label}=\"{value}\"");
-        }
-        let _ = writeln!(self.0, "}} {value}");
     }
 
     fn histogram(&mut self, name: &str, leveler: &str, labels: &Labels, times: &Histogram) {

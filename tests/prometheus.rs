@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use tower::{Layer, Service};
 use tower_load_leveling::{
     Class, Handle, LoadLevelLayer, Order, Priority,
+    limit::{self, Algorithm},
     prometheus::render,
     settings::{Adaptive, AlgorithmName, Settings},
 };
@@ -272,6 +273,28 @@ async fn names_are_told_apart_and_hostile_ones_are_escaped() {
     let clones = [handles[0].clone(), handles[0].clone()];
     assert_eq!(render(&clones), render(&clones[..1]), "clones are of one leveler");
     assert_eq!(render(&[]), "");
+}
+
+/// An algorithm whose phase is not a word.
+struct Odd;
+
+impl Algorithm for Odd {
+    fn limit(&self) -> f64 {
+        2.0
+    }
+
+    fn on_sample(&mut self, _: &limit::Sample) {}
+
+    fn view(&self) -> limit::View {
+        limit::View::default().phase("a\"} 1\nb{x=\"\\")
+    }
+}
+
+#[tokio::test]
+async fn a_phase_that_is_not_a_word_is_escaped_as_a_name_is() {
+    let handle = LoadLevelLayer::builder().adaptive(Odd).build().expect("valid").handle();
+    let phase = Odd.view().phase;
+    assert_eq!(value(&handle, "load_leveling_limit_phase", &[("phase", phase)]), Some(1.0));
 }
 
 #[test]
