@@ -186,10 +186,11 @@ fn says(verdict: &Verdict, state: State, sentence: &str) {
 async fn a_leveler_that_nobody_asks_is_idle_and_one_with_slots_to_spare_is_calm() {
     let layer = builder(10, 4).build().expect("valid");
     let (handle, mut service) = (layer.handle(), layer.layer(Gate::open().service()));
-    says(&judged(&handle, 10, |_| ()).await.0, State::Idle, "Idle. Nothing is asked for.");
-    says(&handle.stats().verdict(), State::Idle, "Idle. Nothing is asked for.");
+    says(&judged(&handle, 10, |_| ()).await.0, State::Idle, "Idle. No requests arrive.");
+    says(&handle.stats().verdict(), State::Idle, "Idle. No requests arrive.");
     let (calm, _) = judged(&handle, 10, |id| drop(tokio::spawn(service.call(id)))).await;
-    let sentence = "Calm. Asked for 100 a second, and does 100. None wait; slots taken: 0 of 4.";
+    let sentence =
+        "Calm. 100 requests arrive a second, and it does 100. None wait; slots taken: 0 of 4.";
     says(&calm, State::Calm, sentence);
     assert_eq!((calm.asked, calm.done, calm.turned_away), (1000, 1000, 0));
 }
@@ -207,7 +208,9 @@ async fn a_leveler_in_which_some_have_to_wait_is_leveling() {
     })
     .await;
     assert_eq!(leveling.state, State::Leveling, "{leveling}");
-    assert!(leveling.to_string().starts_with("Leveling. Asked for 100 a second, and does "));
+    assert!(
+        leveling.to_string().starts_with("Leveling. 100 requests arrive a second, and it does ")
+    );
     gate.finish_all();
     settle().await;
     let (after, _) = judged(&handle, 10, |_| ()).await;
@@ -252,7 +255,7 @@ async fn a_leveler_that_turns_away_more_than_one_percent_is_overloaded_and_says_
     assert!((0.75..0.85).contains(&verdict.turned_away_share()), "{verdict:?}");
     assert!((19.0..21.0).contains(&verdict.done_per_second()), "{verdict:?}");
     let text = verdict.to_string();
-    assert!(text.starts_with("Overloaded. Asked for 100 a second, 5."), "{text}");
+    assert!(text.starts_with("Overloaded. 100 requests arrive a second, 5."), "{text}");
     assert!(text.ends_with("% are turned away, most because the queue is full."), "{text}");
     let line = stats.to_string();
     for part in [" wait_p99=", " oldest_wait=", " drain_rate=", " main_reason=full"] {

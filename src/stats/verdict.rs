@@ -14,8 +14,8 @@ use crate::{
 /// For readiness probes, logs and pages alike. `Display` prints the sentence:
 ///
 /// ```text
-/// Overloaded. Asked for 1486 a second, 5.4 times what it does (276). 81 % are turned away, most
-/// because the priority is cut off under overload.
+/// Overloaded. 1486 requests arrive a second, 5.4 times what it does (276). 81 % are turned away,
+/// most because the priority is cut off under overload.
 /// ```
 ///
 /// ```
@@ -25,7 +25,7 @@ use crate::{
 /// // … ten seconds later …
 /// let verdict = handle.stats().since(&before).verdict();
 /// let is_ready = !matches!(verdict.state, State::Draining | State::Closed | State::Stalled);
-/// assert_eq!(verdict.to_string(), "Idle. Nothing is asked for.");
+/// assert_eq!(verdict.to_string(), "Idle. No requests arrive.");
 /// # assert!(is_ready);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -195,15 +195,15 @@ impl Verdict {
         if self.period.is_zero() { 0.0 } else { count as f64 / self.period.as_secs_f64() }
     }
 
-    /// Writes the requests asked for per second, beside the calls done per second.
+    /// Writes how many requests arrive, beside what is done.
     fn write_demand(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (asked, done) = (self.asked_per_second(), self.done_per_second());
-        write!(f, "Asked for {asked:.0} a second, ")?;
+        write!(f, "{asked:.0} requests arrive a second, ")?;
         match asked / done {
             times if done > 0.0 && times >= 1.1 => {
                 write!(f, "{times:.1} times what it does ({done:.0}).")
             }
-            _ => write!(f, "and does {done:.0}."),
+            _ => write!(f, "and it does {done:.0}."),
         }
     }
 }
@@ -244,7 +244,7 @@ impl fmt::Display for Verdict {
                 self.write_demand(f)?;
                 write!(f, " None wait; slots taken: {slots_taken} of {limit}.")
             }
-            State::Idle => f.write_str("Idle. Nothing is asked for."),
+            State::Idle => f.write_str("Idle. No requests arrive."),
         }
     }
 }

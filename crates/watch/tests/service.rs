@@ -105,7 +105,7 @@ async fn the_numbers_are_those_of_the_leveler() {
     let leveler = &history["levelers"][0];
     assert_eq!((&leveler["name"], &leveler["state"]), (&"orders".into(), &"overloaded".into()));
     let sentence = leveler["sentence"].as_str().expect("text");
-    assert!(sentence.starts_with("Asked for 6 a second, "), "{sentence}");
+    assert!(sentence.starts_with("6 requests arrive a second, "), "{sentence}");
     assert!(sentence.ends_with("most because the queue is full."), "{sentence}");
     let stats = layer.handle().stats();
     let samples = leveler["samples"].as_array().expect("samples");
