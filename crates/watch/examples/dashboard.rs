@@ -21,6 +21,8 @@ use self::scene::Scene;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Prints the events of the levelers, such as the begin and the end of overload.
+    tracing_subscriber::fmt().init();
     let is_smoke = env::args().any(|arg| arg == "--smoke");
     let scene = Scene::new()?;
     let port = if is_smoke { 0 } else { 3001 };
