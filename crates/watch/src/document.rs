@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use tower_load_leveling::{Priority, error::Reason, limit::View};
+use tower_load_leveling::{Priority, error::Reason, limit::View, stats::State};
 
 use crate::{
     advice::{help, label},
@@ -59,12 +59,15 @@ fn of_leveler(leveler: &Watched, names: &Names, samples: Samples) -> Value {
     let flows: Vec<_> = flows.iter().map(|flow| of_flow(flow, names)).collect();
     let history = leveler.history();
     let verdict = history.verdict();
-    let sentence = match verdict.to_string().split_once(". ") {
+    let mut sentence = match verdict.to_string().split_once(". ") {
         _ if !handle.is_enabled() => OFF.to_owned(),
         // The word comes by itself.
         Some((_word, sentence)) => sentence.to_owned(),
         None => verdict.to_string(),
     };
+    if verdict.state == State::Overloaded && handle.is_enabled() {
+        sentence.push_str(&less_than_before(&history));
+    }
     let chosen = |sample: &&Sample| match samples {
         Samples::After(id) => sample.id > id,
         Samples::Newest => Some(sample.id) == history.samples().back().map(|newest| newest.id),
@@ -80,6 +83,22 @@ fn of_leveler(leveler: &Watched, names: &Names, samples: Samples) -> Value {
         "flows": flows,
         "samples": history.samples().iter().filter(chosen).map(of_sample).collect::<Vec<_>>(),
     })
+}
+
+/// The share of the earlier rate below which a leveler does less than before. Ten seconds of a
+/// backend that has not changed differ by less.
+const LESS: f64 = 0.8;
+
+/// Says that fewer calls succeed than did before, if so. Under overload the demand is no reason.
+fn less_than_before(history: &History) -> String {
+    let (now, best) = history.successes();
+    if now >= LESS * best {
+        return String::new();
+    }
+    format!(
+        " It does less than before: {now:.0} succeed a second; in the last 5 min, up to {best:.0} \
+         did."
+    )
 }
 
 fn of_flow(flow: &OfFlow, names: &Names) -> Value {

@@ -132,6 +132,20 @@ impl History {
         joined.unwrap_or_else(|| self.before.verdict())
     }
 
+    /// Returns how many calls succeeded a second in the judged period, and in the best period of
+    /// that length in the last five minutes.
+    pub(crate) fn successes(&self) -> (f64, f64) {
+        let length = self.recent.len();
+        let rate = |from: usize| {
+            let period = || self.samples.range(from..from + length);
+            let succeeded: u64 = period().map(|sample| u64::from(sample.succeeded)).sum();
+            let millis: f64 = period().map(|sample| sample.period.as_millis()).sum();
+            succeeded as f64 * 1e3 / millis.max(1.0)
+        };
+        let newest = self.samples.len() - length;
+        (rate(newest), (0..=newest).map(rate).fold(0.0, f64::max))
+    }
+
     pub(crate) fn waits(&self) -> Waits {
         Waits {
             wait: Merged::of(self.recent.iter().map(|recent| &recent.wait)),

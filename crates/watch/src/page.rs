@@ -22,8 +22,8 @@ pub(crate) const PAGE: &str = concat!(
 /// origin, and nothing else. A test computes the hashes from the page.
 pub(crate) const POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-2MH8siN3bdkAmEE8Fom978fTvNm/+dnc4ZgnSYxoEO4='; ",
-    "style-src 'sha256-T6W0uUHBKQ8zBRha8QkC+TOltBOtUhhPwBNLYNvoLAU='; ",
+    "script-src 'sha256-mEVtJhFHH65lwkb9Z/sXwnWwb9Ljv86ZLR+GbBs20DY='; ",
+    "style-src 'sha256-uJ2Y6tSTzA5cJO9UbkyOdFEKIzV8B77/AeBM9Kt+N/g='; ",
     "connect-src 'self'; img-src data:; ",
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );

@@ -350,9 +350,9 @@ async fn the_keyboard_reaches_everything_and_keeps_its_focus() {
     for _ in 0..2 {
         browser.press(LEFT).await;
     }
-    browser.until(&format!("{says}.includes(' · asked for ')")).await;
+    browser.until(&format!("{says}.includes(' · arrived ')")).await;
     browser.press(ESCAPE).await;
-    browser.until(&format!("!{says}.includes(' · asked for ')")).await;
+    browser.until(&format!("!{says}.includes(' · arrived ')")).await;
     assert_eq!(browser.run("return document.activeElement.id").await, "flow");
     assert_quiet(&browser, &server).await;
     browser.quit().await;

@@ -89,3 +89,36 @@ async fn paused_draining_and_closed_show_at_once() {
     sleep(4 * SECOND).await;
     assert_eq!(state(&page).await, "closed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn under_overload_the_sentence_says_whether_less_is_done_than_before() {
+    let layer = leveler("orders");
+    let page = Dashboard::new().watch(layer.handle());
+    let sentence = async || {
+        let stats = json(&page, "/stats.json").await;
+        stats["levelers"][0]["sentence"].as_str().expect("text").to_owned()
+    };
+    let less = " It does less than before: 1 succeed a second; in the last 5 min, up to 10 did.";
+    for (seconds, millis, ends) in
+        [(12, 50, "taken: 0 of 1."), (12, 95, "taken: 0 of 1."), (14, 1000, less)]
+    {
+        for _ in 0..10 * seconds {
+            call(&layer, millis);
+            sleep(100 * MS).await;
+        }
+        let sentence = sentence().await;
+        assert!(sentence.ends_with(ends), "{millis} ms: {sentence}");
+    }
+    // More is asked for than before, and no less is done.
+    let layer = leveler("mail");
+    let page = Dashboard::new().watch(layer.handle());
+    for calls in [1, 4] {
+        for _ in 0..100 {
+            (0..calls).for_each(|_| call(&layer, 95));
+            sleep(100 * MS).await;
+        }
+    }
+    let stats = json(&page, "/stats.json").await;
+    let sentence = stats["levelers"][0]["sentence"].as_str().expect("text");
+    assert!(sentence.ends_with("most because the queue is full."), "{sentence}");
+}

@@ -1,11 +1,16 @@
 
-// The six charts: what each draws, and the sentence below it that says the same.
+// What each chart draws, and the sentence below it that says the same.
 
 const reasonLabel = (word) => (about.reasons.find(({ reason }) => reason === word) || { label: word }).label;
 const reasonsIn = (samples) =>
   about.reasons.map(({ reason }) => reason).filter((reason) => samples.some(({ rejected }) => rejected[reason]));
 const PRIORITY_COLORS = {
   critical: "c-cut_off", high: "c-full", normal: "c-wait", low: "c-max_wait", background: "c-gray",
+};
+
+const PHASES = {
+  startup: "looking for it", probe_up: "trying a higher one", cruise: "keeping it", probe_down: "trying a lower one",
+  verify: "measuring again", backoff: "cutting it",
 };
 
 const CHARTS = {
@@ -33,11 +38,11 @@ const CHARTS = {
       .sort(([a], [b]) => b - a);
     const failed = sum(samples, (sample) => sample.failed);
     return {
-      key: [...parts.map(([label, color]) => [label, color]), ["asked for", "ink", "line"]],
+      key: [...parts.map(([label, color]) => [label, color]), ["arrived", "ink", "line"]],
       says: (turned.length
         ? `Turned away in the ${spanWords()}: ${turned.slice(0, 3).map(([n, why]) => `${count(n)} ${why}`).join(", ")}.`
         : `None was turned away in the ${spanWords()}.`) + (failed ? ` ${count(failed)} failed.` : ""),
-      read: (sample) => [["asked for", asked(sample)], ...parts.map(([label, , of]) => [label, of(sample) / sample.seconds])]
+      read: (sample) => [["arrived", asked(sample)], ...parts.map(([label, , of]) => [label, of(sample) / sample.seconds])]
         .map(([label, n]) => `${label} ${count(n)}`),
     };
   },
@@ -51,11 +56,12 @@ const CHARTS = {
     const [low, high, now] = [Math.min(...limits), Math.max(...limits), limits[limits.length - 1]];
     const full = samples.filter(({ slots_taken, limit }) => slots_taken >= limit).length / samples.length;
     const view = levelers[chosen].limit_view;
-    const how = !view ? ", fixed" : view.phase ? `; phase: ${view.phase}` : ", found";
+    const phase = view && (PHASES[view.phase] || view.phase);
+    const how = !view ? ", fixed" : phase ? `: ${phase}` : ", found";
     const range = low === high ? `The limit is ${now}${how}.` : `The limit was ${low} to ${high}, and is now ${now}${how}.`;
     return {
       key: [["slots taken", "c-wait"], ["limit", "ink", "line"]],
-      says: `${range} All of it was taken ${percent(full)} of the time.`,
+      says: `${range} All slots were taken in ${percent(full)} of the seconds.`,
       read: ({ slots_taken, limit }) => [`slots taken ${slots_taken}`, `limit ${limit}`],
     };
   },
@@ -77,7 +83,7 @@ const CHARTS = {
     return {
       key: [["dispatched; stronger: more", "c-wait"], ...(removed ? [["removed or given up", "c-gone"]] : []),
         ...(limited ? [["max_wait", "ink", "dash"]] : [])],
-      says: (half == null ? "None was dispatched in the last 10 s." : `Half waited ${time(half)}, 99 of 100 at most ${time(nearly)}`
+      says: (half == null ? "None was dispatched in 10 s." : `Half waited ${time(half)}, 99 of 100 at most ${time(nearly)}`
         + (last.max_wait_ms == null ? "; no max_wait is set." : `, of ${time(last.max_wait_ms)} that are allowed.`))
         + (gone == null ? "" : ` Half of those removed had waited ${time(gone)}.`),
       read: ({ wait, removed_wait }) => [`half ${time(wait.p50_ms)}`, `99 of 100 ${time(wait.p99_ms)}`,
@@ -137,17 +143,17 @@ const CHARTS = {
     });
     return {
       key: levels.map((level) => [level, PRIORITY_COLORS[level] || "ink", "line"]),
-      says: whole.length ? `Of what each asked for in the ${spanWords()}: ${whole.map(([level, part]) => `${level} ${percent(Math.min(1, part))}`).join(", ")}.`
-        : "Nothing was asked for.",
+      says: whole.length ? `Of the requests of each in the ${spanWords()}: ${whole.map(([level, part]) => `${level} ${percent(Math.min(1, part))}`).join(", ")}.`
+        : "No requests arrived.",
       read: (sample) => levels.map((level) => `${level} ${share(level)(sample) == null ? "–" : percent(share(level)(sample))}`),
     };
   },
 };
 
-// The moment that the reader points at, in milliseconds before the newest sample.
+// Where the reader points, in milliseconds before the newest sample.
 let pointed = null;
 
-// One task for each chart: together the first time they take longer than a reader should wait.
+// In parts: all together take too long, the first time.
 function* drawCharts() {
   const samples = shown();
   if (!samples.length) return;
@@ -193,7 +199,7 @@ function pointAt(canvas, clientX) {
 }
 
 const TITLES = {
-  flow: "Asked for, done and turned away, per second",
+  flow: "Requests that arrive, and what becomes of them, a second",
   limit: "Running, and the limit",
   waits: "How long requests wait",
   queue: "How many wait",

@@ -40,7 +40,8 @@ function drawIcon(state) {
 }
 
 const TILES = {
-  asked: "Asked for", done: "Done", away: "Turned away", waited: "Waited, 99 of 100", running: "Running", waiting: "Waiting",
+  asked: "Arrived, last 10 s", done: "Done, last 10 s", away: "Turned away, last 10 s", waited: "Waited at most, last 10 s",
+  running: "Running now", waiting: "Waiting now",
 };
 
 function prepareTiles() {
@@ -66,7 +67,7 @@ function drawTiles({ recent, samples }) {
   tile("done", count(done), "/s", failed > 0 ? `${percent(failed / done)} of it failed` : "");
   tile("away", count(gone), "/s", asked > 0 ? percent(Math.min(1, gone / asked)) + " of all" : "");
   const [half, nearly] = recent.wait_ms;
-  tile("waited", time(nearly), "", half == null ? "" : `half at most ${time(half)}`);
+  tile("waited", time(nearly), "", half == null ? "" : `99 of 100; half: ${time(half)}`);
   gauge("running", last.slots_taken, last.limit, last.slots_taken >= last.limit ? "all slots are taken" : "");
   gauge("waiting", last.queued, last.capacity, last.oldest_wait_ms == null ? "" : `the oldest for ${time(last.oldest_wait_ms)}`);
 }

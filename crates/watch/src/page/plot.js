@@ -1,5 +1,5 @@
 
-// Drawing: a plot has its scales, and lines, areas and heat on them.
+// A plot has its scales, and lines, areas and heat on them.
 
 let colors = {};
 const GAP = 3500;
@@ -15,7 +15,7 @@ function translucent(color, alpha) {
   return color + Math.round(255 * alpha).toString(16).padStart(2, "0");
 }
 
-// Begins a plot on a canvas: the scale of times is below, that of values to the left.
+// Begins a plot on a canvas: times below, values at the left.
 function plot(id, samples, axis) {
   const canvas = byId(id);
   const ratio = devicePixelRatio || 1;
