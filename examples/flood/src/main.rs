@@ -12,8 +12,9 @@
 //! ```
 //!
 //! It ends with a table, a picture, and a check that every accepted order is in the database
-//! exactly once. It also looks at what the database can do by itself, before, between and after the
-//! runs: if that has moved, the machine was busy with something else.
+//! exactly once. It also looks at what the database can do by itself and at the cores, before,
+//! between and after the runs: if the first has moved, or the cores are not free, the machine was
+//! busy with something else, and the numbers do not count.
 
 mod client;
 mod contenders;
@@ -28,7 +29,7 @@ mod table;
 
 use std::path::PathBuf;
 
-use self::{contenders::Contender, plan::Plan, run::Run};
+use self::{contenders::Contender, gauge::Look, plan::Plan, run::Run};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -56,27 +57,27 @@ async fn main() -> Result<()> {
 async fn demonstrate(plan: &Plan) -> Result<bool> {
     let time = plan.gauge;
     let lines = blocking("how large an order", plan, move || gauge::lines(time)).await?;
-    let look = || blocking("what is possible", plan, move || gauge::rate(lines, time));
+    let look = || blocking("what is possible", plan, move || Look::at(lines, time));
     let mut looks = vec![look().await?];
-    println!("This database stores {:.0} orders of {lines} lines a second.", looks[0]);
+    println!("This database stores {:.0} orders of {lines} lines a second.", looks[0].orders);
 
     let mut runs = Vec::new();
     for contender in Contender::ALL {
-        let before = looks[looks.len() - 1];
-        let mut run = Run::of(contender, lines, looks[0], plan).await?;
+        let before = looks[looks.len() - 1].orders;
+        let mut run = Run::of(contender, lines, looks[0].orders, plan).await?;
         let after = look().await?;
-        run.possible = f64::midpoint(before, after);
+        run.possible = f64::midpoint(before, after.orders);
         looks.push(after);
         runs.push(run);
     }
 
     table::print(&runs, plan);
-    let steady = table::is_steady(&looks);
+    let is_quiet = table::is_quiet(&looks);
     table::check(&runs)?;
     let file = PathBuf::from("target").join("flood.svg");
     picture::write(&file, &runs, plan)?;
     println!("The picture is in {}.", file.display());
-    Ok(steady)
+    Ok(is_quiet)
 }
 
 async fn blocking<T: Send + 'static>(

@@ -6,12 +6,16 @@ use crate::{
     Result,
     client::Outcome,
     contenders::Contender,
+    gauge::{self, Look},
     plan::{Plan, SETTLE},
     run::Run,
 };
 
-/// How far apart two looks at the database may be, as a share of the lower one.
+/// How far apart two looks at the database may be, as a share of the lower one; and which share of
+/// the cores that are needed others may take.
 const STEADY: f64 = 0.2;
+/// How many cores the demonstration needs: the writer has one, client and server another.
+const CORES: usize = 2;
 
 pub(crate) fn print(runs: &[Run], plan: &Plan) {
     let [before, flood, after] = [plan.before(), plan.flood(), plan.after()];
@@ -53,22 +57,38 @@ pub(crate) fn print(runs: &[Run], plan: &Plan) {
     });
 }
 
-/// Says whether the machine was quiet: the looks at the database, in orders a second, are alike.
-pub(crate) fn is_steady(looks: &[f64]) -> bool {
-    let list: Vec<_> = looks.iter().map(|look| format!("{look:.0}")).collect();
-    println!("\nBefore, between and after, the database alone did {} a second.", list.join(", "));
-    let least = looks.iter().copied().fold(f64::INFINITY, f64::min);
-    let moved = looks.iter().copied().fold(0.0, f64::max) / least - 1.0;
-    let steady = moved <= STEADY;
-    if !steady {
+/// Says whether the machine was quiet: whether the looks at the database are alike, and the cores
+/// were free in all of them.
+pub(crate) fn is_quiet(looks: &[Look]) -> bool {
+    let list = |of: &dyn Fn(&Look) -> String| looks.iter().map(of).collect::<Vec<_>>().join(", ");
+    let all = gauge::cores();
+    println!(
+        "\nBefore, between and after, the database alone did {} a second,\n\
+         and of the {all} cores {} were free.",
+        list(&|look| format!("{:.0}", look.orders)),
+        list(&|look| format!("{:.1}", look.cores)),
+    );
+    let least = |of: fn(&Look) -> f64| looks.iter().map(of).fold(f64::INFINITY, f64::min);
+    let most = looks.iter().map(|look| look.orders).fold(0.0, f64::max);
+    let moved = most / least(|look| look.orders) - 1.0;
+    let free = least(|look| look.cores);
+    let mut signs = Vec::new();
+    if moved > STEADY {
+        signs.push(format!("what the database can do moved by {:.0} %", moved * 1e2));
+    }
+    if free < (1.0 - STEADY) * all.min(CORES) as f64 {
+        signs.push(format!("something else ran, and left {free:.1} of {all} cores"));
+    }
+    if !signs.is_empty() {
         println!(
-            "The machine was busy: that moved by {:.0} %, so THESE NUMBERS DO NOT COUNT. With \
-             nothing else running,\n\n    cargo run --release -p flood -- --repeat\n\n\
+            "The machine was busy: {}. So THESE NUMBERS DO NOT COUNT. \
+             With nothing else running,\n\n\
+             \x20   cargo run --release -p flood -- --repeat\n\n\
              tries up to three times until the machine is quiet.",
-            moved * 1e2
+            signs.join(", and ")
         );
     }
-    steady
+    signs.is_empty()
 }
 
 /// Checks the promises: nothing lost, nothing doubled, nothing refused and stored all the same; and
