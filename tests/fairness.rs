@@ -11,7 +11,7 @@ use support::{
 use tokio::time::advance;
 use tokio_test::task;
 use tower::{Layer, Service};
-use tower_load_leveling::{Order, error::Reason};
+use tower_load_leveling::{Class, Order, error::Reason};
 
 #[tokio::test(start_paused = true)]
 async fn a_short_flow_does_not_wait_for_a_long_one() {
@@ -161,10 +161,11 @@ async fn a_flow_whose_own_queue_stands_is_served_newest_first_and_the_others_are
 async fn ten_thousand_flows_with_one_request_each_are_all_served() {
     let _t = support::trace_init();
     let gate = Gate::open();
-    let layer = layer(builder(20_000, 4));
+    let of_its_own = |id: &u32| Class::new().flow(*id);
+    let layer = builder(20_000, 4).classify_request(of_its_own).build().expect("valid");
     let mut service = layer.layer(gate.service());
     layer.handle().pause();
-    let calls: Vec<_> = (1..=10_000).map(|flow| service.call(flow * 100)).collect();
+    let calls: Vec<_> = (1..=10_000).map(|flow| service.call(flow)).collect();
     layer.handle().resume();
     for call in calls {
         call.await.expect("served");
