@@ -1,6 +1,9 @@
 //! The longest queue of a group.
 
-use std::{cell::Cell, collections::BinaryHeap};
+use std::{
+    cell::Cell,
+    collections::{BinaryHeap, binary_heap::PeekMut},
+};
 
 use super::item::QueueId;
 
@@ -52,19 +55,22 @@ impl LongestQueue {
             });
         }
         loop {
-            let (listing, id) = *self.heap.peek()?;
-            match queue(id).filter(|known| is_current(known, listing)) {
-                Some(Listed { listed, weight, .. }) if weight == listed.get() => {
-                    return Some((weight, id));
-                }
-                Some(Listed { listed, weight, share }) => {
-                    listed.set(weight);
-                    self.heap.pop();
-                    if weight > 0 {
-                        self.push(weight, share, id);
-                    }
-                }
-                None => drop(self.heap.pop()),
+            let mut top = self.heap.peek_mut()?;
+            let (listing, id) = *top;
+            let Some(known) = queue(id).filter(|known| is_current(known, listing)) else {
+                PeekMut::pop(top);
+                continue;
+            };
+            let Listed { listed, weight, share } = known;
+            if weight == listed.get() {
+                return Some((weight, id));
+            }
+            listed.set(weight);
+            if weight > 0 {
+                // In place: mostly the queue stays near the top.
+                top.0 = length(weight, share);
+            } else {
+                PeekMut::pop(top);
             }
         }
     }
