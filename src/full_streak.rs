@@ -25,17 +25,25 @@ impl FullStreak {
     }
 
     /// Takes note of a refusal. The first streak of a leveler is reported, once.
+    #[inline]
     pub(crate) fn add(&mut self, why: Refusal, core: &Core) {
-        if why != Refusal::Full || core.settings.overflow != Overflow::Reject {
-            return;
+        if matches!(why, Refusal::Full) {
+            self.0 = self.0.wrapping_add(1);
+            if self.0 == TOLD_AT {
+                report(core);
+            }
         }
-        self.0 = self.0.saturating_add(1);
-        if self.0 == TOLD_AT && core.is_first_streak() {
-            tracing::info!(
-                name = %core.settings.name, refused = TOLD_AT,
-                hint = "a service that takes work from another queue needs `Overflow::Wait`",
-                "one service was refused again and again, the queue is full"
-            );
-        }
+    }
+}
+
+/// Reports a streak under `Overflow::Reject`, unless one was reported before.
+#[cold]
+fn report(core: &Core) {
+    if core.settings.overflow == Overflow::Reject && core.is_first_streak() {
+        tracing::info!(
+            name = %core.settings.name, refused = TOLD_AT,
+            hint = "a service that takes work from another queue needs `Overflow::Wait`",
+            "one service was refused again and again, the queue is full"
+        );
     }
 }

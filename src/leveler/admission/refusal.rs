@@ -28,6 +28,7 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    #[inline]
     pub(crate) fn reason(self) -> Reason {
         match self {
             Self::Full => Reason::Full,
