@@ -100,6 +100,14 @@ impl Predictor {
         if hash == NO_KIND { Kind::NONE } else { self.histories.kind(hash) }
     }
 
+    /// Returns whether even a slow call of like requests surely ends within `left`, so that no more
+    /// is to be looked at.
+    #[inline]
+    pub(crate) fn surely_ends(&self, like: Likeness, left: Duration) -> bool {
+        let history = self.histories.of(like);
+        history.is_none_or(|history| history.ends_within(left) && !history.was_congested())
+    }
+
     /// Predicts whether a request dispatched after `wait` is ready in the time `left`.
     ///
     /// Two causes lead to a refusal. If the queue in front is too long, any request would be late.
