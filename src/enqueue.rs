@@ -175,7 +175,7 @@ where
     R: Respond<S::Response, S::Error>,
 {
     let core = &inner.core;
-    if arrival.deadline.is_some() || core.admission.max_wait.get().get().is_some() {
+    if arrival.left.is_some() || core.admission.max_wait.get().get().is_some() {
         return false;
     }
     if !core.admission.may_dispatch(arrival.rank.cost as usize) {

@@ -33,6 +33,12 @@ impl After {
         (self != Self::NEVER).then(|| Duration::from_nanos(self.0))
     }
 
+    /// Returns by how much this time is later than another. `None` for never.
+    #[inline]
+    pub(crate) fn later_than(self, other: Self) -> Option<Duration> {
+        (self != Self::NEVER).then(|| Duration::from_nanos(self.0.saturating_sub(other.0)))
+    }
+
     /// Returns the instant this long after `admitted`.
     pub(crate) fn of(self, admitted: Instant) -> Option<Instant> {
         admitted.checked_add(self.get()?)

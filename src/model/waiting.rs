@@ -86,7 +86,8 @@ impl Waiting {
 
     pub(super) fn push(&mut self, waiter: Waiter, now: Instant) {
         let (rank, places) = (waiter.rank, waiter.rank.cost as usize);
-        self.queue.push(0, rank, now, Arc::new(waiter));
+        let late = waiter.late.map(|(at, _)| at);
+        self.queue.push(0, rank, now, late, Arc::new(waiter));
         self.queued += 1;
         self.places += places;
         *self.flows.entry((rank.priority, rank.flow)).or_default() += places;

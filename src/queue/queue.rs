@@ -35,10 +35,17 @@ impl<T: QueueItem + Clone> Queue<T> {
         Self { order: FairQueue::new(rules), expiry: Expiry::new(), oldest: Oldest::new() }
     }
 
-    /// Adds a request, and registers the expiry.
+    /// Adds a request, and registers the expiry: `late`, as the item says.
     #[inline]
-    pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
-        if let Some(at) = item.late() {
+    pub(crate) fn push(
+        &mut self,
+        inner: InnerId,
+        rank: Rank,
+        admitted: Instant,
+        late: Option<Instant>,
+        item: T,
+    ) {
+        if let Some(at) = late {
             self.expiry.push(at, item.clone());
         }
         self.oldest.on_push(admitted);
@@ -203,7 +210,7 @@ mod tests {
     fn queue_of(count: u32, late: Option<Instant>, now: Instant) -> (Queue<Item>, Vec<Item>) {
         let mut queue = Queue::new(Rules::default());
         let items: Vec<_> = (0..count).map(|id| Item { late, ..Item::new(id) }).collect();
-        items.iter().for_each(|item| queue.push(1, Rank::default(), now, item.clone()));
+        items.iter().for_each(|item| queue.push(1, Rank::default(), now, late, item.clone()));
         (queue, items)
     }
 

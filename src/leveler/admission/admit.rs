@@ -37,7 +37,7 @@ pub(crate) fn admit<'a, G: Grantor>(
     if let Some(Reserved::TimedOut(waited)) = reserved {
         return Err(Refusal::MaxWait { waited });
     }
-    if let Some(left) = arrival.left() {
+    if let Some(left) = arrival.left {
         predict(admission, arrival, left)?;
     }
     let limit = admission.limit();
@@ -97,7 +97,8 @@ fn wait_of(admission: &Admission, rank: Rank) -> Duration {
         let time = predictor.time_for_flow(own, limit.min(most as f64));
         seconds = seconds.max(time.seconds().unwrap_or(0.0));
     }
-    Duration::try_from_secs_f32(seconds).unwrap_or(Duration::MAX)
+    // Beyond five centuries, a wait is as long as any.
+    Duration::from_nanos((f64::from(seconds) * 1e9 + 0.5) as u64)
 }
 
 #[inline(always)]

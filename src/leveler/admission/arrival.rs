@@ -19,8 +19,9 @@ pub(crate) struct Arrival {
     pub(crate) flow: u64,
     /// The cost given to the request. Counts again at dispatch, since the limit may rise.
     pub(crate) asked: u32,
-    pub(crate) deadline: Option<Instant>,
-    /// The time between arrival and deadline.
+    /// The time from arrival to deadline.
+    pub(crate) left: Option<Duration>,
+    /// The same, as a kind and a fraction.
     pub(crate) budget: Budget,
     /// The kind, once known.
     pub(crate) kind: Kind,
@@ -57,19 +58,8 @@ impl Arrival {
             ..class.rank
         };
         let budget = left.map_or(Budget::NONE, Budget::of);
-        let (deadline, holds_body) = (class.deadline, class.holds_body);
-        let flow = class.rank.flow;
-        Self {
-            rank,
-            flow,
-            asked,
-            deadline,
-            budget,
-            kind: Kind::NONE,
-            is_probe: false,
-            holds_body,
-            now,
-        }
+        let (flow, holds_body) = (class.rank.flow, class.holds_body);
+        Self { rank, flow, asked, left, budget, kind: Kind::NONE, is_probe: false, holds_body, now }
     }
 
     /// Returns the facts for a prediction.
@@ -82,13 +72,6 @@ impl Arrival {
     #[inline]
     pub(crate) fn now(&mut self) -> Instant {
         *self.now.get_or_insert_with(Instant::now)
-    }
-
-    /// Returns the time from arrival to deadline.
-    #[inline]
-    pub(crate) fn left(&mut self) -> Option<Duration> {
-        let deadline = self.deadline?;
-        Some(deadline.saturating_duration_since(self.now()))
     }
 }
 

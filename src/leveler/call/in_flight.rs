@@ -234,7 +234,8 @@ impl<O, A> InFlight<O, A> {
         }
         if let Some(charge) = charge {
             // The call had the slot until now, even if it returned earlier.
-            core.settle(charge, now.saturating_duration_since(at));
+            let had = returned.map_or(service_time, |_| now.saturating_duration_since(at));
+            core.settle(charge, had);
         }
         // Notifies the listeners when dropped at the end, after the sample has changed the limit.
         let Some(released) = self.slot.release(hands_on) else { return };

@@ -19,3 +19,4 @@ pub(crate) mod queued;
 pub(crate) mod reply;
 pub(crate) mod running;
 pub(crate) mod task;
+mod terms;

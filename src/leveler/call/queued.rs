@@ -1,6 +1,7 @@
 use std::{
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::{runtime::Handle, time::Instant};
@@ -15,20 +16,17 @@ use super::{
     reply::{Reply, ReplyChannel, TaskChannel, Work},
     running::Running,
     task::{CallExchange, end, give_up},
+    terms::Terms,
 };
 use crate::{
     class::Rank,
     classify::Prepare,
     error::{Reason, Rejected},
     leveler::{
-        admission::{
-            arrival::Arrival, place::Place, prediction::histories::Likeness, unserved::Unserved,
-        },
-        budget::Budget,
+        admission::{arrival::Arrival, place::Place, unserved::Unserved},
         core::Core,
-        kind::Kind,
         link::{
-            job::{Dispatched, Job, Late, Newcomer, Removal},
+            job::{AtTurn, Dispatched, Job, Late, Newcomer, Removal},
             task_call::ToRun,
         },
         max_wait::After,
@@ -69,44 +67,6 @@ pub(crate) struct CallParts<S, Req, R> {
     /// The runtime of the caller, where the call is made and runs. `None` for the runtime of the
     /// drain task.
     pub(crate) runtime: Option<Handle>,
-}
-
-/// The facts about a request at admission.
-#[derive(Clone, Copy, Debug)]
-struct Terms {
-    rank: Rank,
-    /// The cost given to the request. Counts again at dispatch, since the limit may rise.
-    asked: u32,
-    admitted: Instant,
-    max_wait: After,
-    deadline: After,
-    budget: Budget,
-    kind: Kind,
-    is_probe: bool,
-    holds_body: Option<bool>,
-}
-
-impl Terms {
-    #[inline]
-    fn new(arrival: &mut Arrival, max_wait: After) -> Self {
-        let deadline = After::new(arrival.left());
-        let Arrival { rank, asked, budget, kind, is_probe, holds_body, .. } = *arrival;
-        let admitted = arrival.now();
-        Self { rank, asked, admitted, max_wait, deadline, budget, kind, is_probe, holds_body }
-    }
-
-    /// Returns the earlier of the two limits, and the deadline if both are equal.
-    #[inline]
-    fn late(&self) -> Option<Late> {
-        if self.deadline.is_never() && self.max_wait.is_never() {
-            return None;
-        }
-        let (after, reason) = match self.deadline <= self.max_wait {
-            true => (self.deadline, Reason::Deadline),
-            false => (self.max_wait, Reason::MaxWait),
-        };
-        after.of(self.admitted).map(|at| Late { at, reason })
-    }
 }
 
 impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
@@ -218,13 +178,12 @@ where
         self.terms.late()
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        self.terms.deadline.of(self.terms.admitted)
+    fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.terms.admitted)
     }
 
-    fn predicted_by(&self) -> Option<Likeness> {
-        let Terms { rank: Rank { priority, .. }, kind, budget, is_probe, .. } = self.terms;
-        (!is_probe).then_some(Likeness { kind, priority, budget })
+    fn at_turn(&self, waited: Duration) -> AtTurn {
+        self.terms.at_turn(waited)
     }
 
     fn home(&self) -> RuntimeId {
@@ -242,13 +201,13 @@ where
     fn dispatch(
         self: Arc<Self>,
         now: Instant,
+        waited: Duration,
         charge: Option<ChargeId>,
         right: &mut Option<FlowRight>,
     ) -> Dispatched {
         let Some(parts) = self.exchange.take(Stage::InHand) else { return Dispatched::Ended };
         let unanswered = self.exchange.unanswered(Reply::broken_off);
         let CallParts { place, request, prepare, mut context, runtime } = parts;
-        let wait = now.saturating_duration_since(self.terms.admitted);
         let Some(inner) = place.grantor() else { return Dispatched::Ended };
         // The inner may make timers in its `call`, and timers need a driven runtime.
         let foreign = runtime.as_ref().filter(|runtime| {
@@ -257,7 +216,7 @@ where
         });
         let entered = foreign.map(Handle::enter);
         let take_slot = || place.take_slot(self.terms.asked as usize, right);
-        let prepared = Prepared { request, prepare, waited: wait };
+        let prepared = Prepared { request, prepare, waited };
         let attempt = inner.call_if_ready(&mut context, prepared, take_slot);
         drop(entered);
         let future = match attempt {
@@ -290,10 +249,10 @@ where
         };
         let execution = inner.core.settings.execution;
         let Terms { rank, budget, kind, holds_body, .. } = self.terms;
-        inner.core.metrics.wait.record(rank.priority, wait);
+        inner.core.metrics.wait.record(rank.priority, waited);
         let start = Start {
             at: now,
-            wait: After::new(Some(wait)),
+            wait: After::new(Some(waited)),
             priority: rank.priority,
             budget,
             kind,

@@ -1,13 +1,19 @@
 //! An attempt to dispatch a request, by the drain task or by the task of an ended call.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::{
     error::Reason,
     leveler::{
-        admission::prediction::predictor::Prediction,
+        admission::prediction::{histories::Likeness, predictor::Prediction},
         core::Core,
-        link::{backlog::Queued, job::Dispatched, task_call::ToRun},
+        link::{
+            backlog::Queued,
+            job::{AtTurn, Dispatched},
+            task_call::ToRun,
+        },
         panics::contain,
     },
     queue::{Charge, Entry},
@@ -50,15 +56,19 @@ pub(super) fn attempt(
     now: Instant,
     by: By,
 ) -> Tried {
-    if let Some(reason) = is_late(&entry, now) {
-        contain(|| entry.item.remove(reason.into()));
-        return Tried::Removed;
-    }
-    if would_be_late(core, &entry, now) {
-        if by == By::EndedCall {
-            return Tried::Foreseen(entry);
+    let waited = now.saturating_duration_since(entry.admitted);
+    let reason = match entry.item.at_turn(waited) {
+        AtTurn::Late(reason) => Some(reason),
+        AtTurn::ToPredict(like, left) if would_be_late(core, like, left, now) => {
+            if by == By::EndedCall {
+                return Tried::Foreseen(entry);
+            }
+            Some(Reason::WouldMissDeadline)
         }
-        contain(|| entry.item.remove(Reason::WouldMissDeadline.into()));
+        AtTurn::InTime | AtTurn::ToPredict(..) => None,
+    };
+    if let Some(reason) = reason {
+        contain(|| entry.item.remove(reason.into()));
         return Tried::Removed;
     }
     if !core.admission.may_dispatch(entry.item.cost()) {
@@ -66,7 +76,7 @@ pub(super) fn attempt(
     }
     let Entry { seq, inner, rank, admitted, item } = entry;
     let again = |item| Entry { seq, inner, rank, admitted, item };
-    match contain(|| item.dispatch(now, charge.id, &mut charge.right)) {
+    match contain(|| item.dispatch(now, waited, charge.id, &mut charge.right)) {
         Some(Dispatched::Started(to_run)) => Tried::Called(to_run),
         Some(Dispatched::Panicked) => Tried::Panicked,
         Some(Dispatched::Unready(item)) => Tried::Unready(again(item)),
@@ -75,15 +85,7 @@ pub(super) fn attempt(
     }
 }
 
-/// Returns the reason, if the time of a request is over.
-fn is_late(entry: &Queued, now: Instant) -> Option<Reason> {
-    entry.item.late().filter(|late| late.at <= now).map(|late| late.reason)
-}
-
-/// Returns whether a request would miss its deadline if it were called now.
-fn would_be_late(core: &Core, entry: &Queued, now: Instant) -> bool {
-    let job = &entry.item;
-    let Some((deadline, like)) = job.deadline().zip(job.predicted_by()) else { return false };
-    let left = deadline.saturating_duration_since(now);
+/// Returns whether a request with so much time left would miss its deadline if it were called now.
+fn would_be_late(core: &Core, like: Likeness, left: Duration, now: Instant) -> bool {
     matches!(core.admission.predict(like, left, now), Prediction::TooLate { .. })
 }

@@ -6,6 +6,8 @@ use crate::leveler::{core::Core, panics::contain};
 pub(super) fn bury(core: &Core) {
     for job in core.link.take_dead() {
         // The dispatch finds the inner dead, and answers `ServiceError`.
-        contain(|| job.dispatch(Instant::now(), None, &mut None));
+        let now = Instant::now();
+        let waited = job.waited(now);
+        contain(|| job.dispatch(now, waited, None, &mut None));
     }
 }

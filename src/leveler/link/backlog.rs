@@ -55,7 +55,7 @@ impl Backlog {
             Some(late) => self.queue.next_late().is_none_or(|next| late.at < next),
             None => false,
         };
-        self.queue.push(inner, rank, admitted, job);
+        self.queue.push(inner, rank, admitted, late.map(|late| late.at), job);
         self.newcomers = self.newcomers.wrapping_add(1);
         if self.newcomers % SWEEP == 0 {
             // A caller that does not yield keeps the drain task from purging. The drain task may

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -21,23 +21,23 @@ pub(crate) trait Job: Send + Sync {
     fn cost(&self) -> usize;
     /// Returns the end of the allowed wait, with the reason for a removal at the end.
     fn late(&self) -> Option<Late>;
-    /// Returns the deadline given by the caller.
-    fn deadline(&self) -> Option<Instant>;
-    /// Returns the facts for a prediction at the request's turn. A probe was admitted against a
-    /// prediction, and is not predicted again.
-    fn predicted_by(&self) -> Option<Likeness>;
+    /// Returns how long the request has waited.
+    fn waited(&self, now: Instant) -> Duration;
+    /// Returns the state of the request at its turn, after it has waited for `waited`.
+    fn at_turn(&self, waited: Duration) -> AtTurn;
     /// Returns the runtime of the caller, where the call runs.
     fn home(&self) -> RuntimeId;
     /// Returns whether the request no longer waits: ended, or taken up by the drain task.
     fn is_gone(&self) -> bool;
     /// Returns whether the request has gone for good: removed or cancelled.
     fn has_left(&self) -> bool;
-    /// Calls the inner, on the drain task. The charge stays open until the call ends. The right to
-    /// run in the flow is taken with the slots. If no slots are taken, the right is left, whatever
-    /// happens.
+    /// Calls the inner at `now`, after the request has waited for `waited`. The charge stays open
+    /// until the call ends. The right to run in the flow is taken with the slots. If no slots are
+    /// taken, the right is left, whatever happens.
     fn dispatch(
         self: Arc<Self>,
         now: Instant,
+        waited: Duration,
         charge: Option<ChargeId>,
         right: &mut Option<FlowRight>,
     ) -> Dispatched;
@@ -61,6 +61,17 @@ pub(crate) struct Newcomer {
 pub(crate) struct Late {
     pub(crate) at: Instant,
     pub(crate) reason: Reason,
+}
+
+/// The state of a request at its turn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AtTurn {
+    InTime,
+    /// The time to wait is over.
+    Late(Reason),
+    /// In time, with so much time left until the deadline. A prediction is to say whether that is
+    /// enough. A probe was admitted against a prediction, and is not predicted again.
+    ToPredict(Likeness, Duration),
 }
 
 /// The reason for taking a request out of the queue.
