@@ -4,7 +4,7 @@ mod support;
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     thread::JoinHandle,
@@ -17,6 +17,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tower::{BoxError, Layer, Service, service_fn};
+use tower_load_leveling::{Class, Priority};
 
 /// A runtime on this thread, driven while it is entered by `block_on` only. Its clock goes on when
 /// nothing else can.
@@ -46,6 +47,38 @@ fn calls_follow_each_other_although_the_drain_task_is_not_driven() {
         }
         assert_eq!(began.elapsed(), Duration::ZERO, "nobody has to find out that it sleeps");
     });
+}
+
+#[test]
+fn priorities_and_flows_are_kept_although_the_drain_task_is_not_driven() {
+    let classify = |id: &u64| {
+        let priority = if id % 2 == 0 { Priority::High } else { Priority::Normal };
+        Class::new().priority(priority).flow(id / 2 % 2)
+    };
+    let layer = builder(100, 1).classify_request(classify).build().expect("valid");
+    let called = Arc::new(Mutex::new(Vec::new()));
+    let list = Arc::clone(&called);
+    let mut service = layer.layer(service_fn(move |id: u64| {
+        list.lock().expect("no panic").push(id);
+        async {
+            tokio::task::yield_now().await;
+            Ok::<_, BoxError>(())
+        }
+    }));
+    let idle = runtime();
+    idle.block_on(service.call(100)).expect("served");
+    runtime().block_on(async {
+        let began = Instant::now();
+        // The first takes the slot. Of the rest the odd ones come first, each flow in one go.
+        let ids = [101, 1, 5, 3, 7, 0, 4, 2, 6];
+        let calls: Vec<_> = ids.into_iter().map(|id| tokio::spawn(service.call(id))).collect();
+        for call in calls {
+            call.await.expect("no panic").expect("served");
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO, "nobody has to find out that it sleeps");
+    });
+    let called = called.lock().expect("no panic").clone();
+    assert_eq!(called, [100, 101, 0, 2, 4, 6, 1, 3, 5, 7], "by priority, and flows in turn");
 }
 
 #[test]

@@ -105,6 +105,11 @@ impl Core {
         self.link.settlements.put(|settlements| settlements.push((charge, time)));
     }
 
+    /// Corrects the charge of a call whose task chooses the next call, before it does.
+    pub(crate) fn settle_at_once(&self, charge: ChargeId, time: Duration) {
+        self.link.backlog().queue.settle(charge, time);
+    }
+
     /// Lets the drain task poll an inner again: the inner may be ready, or was polled without a
     /// waker.
     pub(crate) fn ask_again(&self, inner: InnerId) {

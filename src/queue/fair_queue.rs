@@ -136,6 +136,12 @@ impl<T: QueueItem> FairQueue<T> {
         self.arrival_order.pop_if(is_mine)
     }
 
+    /// Returns whether priority and flow have a say in which request is next, and neither the age
+    /// of requests nor the limit of flows.
+    pub(crate) fn is_by_rank(&self) -> bool {
+        !self.arrival_order.is_on() && self.rules.is_plain() && !self.flow_limit.is_on()
+    }
+
     fn pop_ranked(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
         loop {
             let Some((level, is_only)) = self.next_level(times) else {

@@ -63,15 +63,33 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.pop(now, times)
     }
 
-    /// Takes the next request, if the order of arrival alone decides which is next, and `is_mine`
-    /// returns true for the request. Nothing is charged.
-    pub(crate) fn pop_in_order(&mut self, is_mine: impl FnOnce(&T) -> bool) -> Option<Entry<T>> {
-        self.order.pop_in_order(is_mine)
+    /// Takes the next request, if `is_mine` returns true for the request, and neither the age of
+    /// requests nor the limit of flows has a say. The charge is as for [`pop`](Self::pop), without
+    /// a right.
+    pub(crate) fn pop_if(
+        &mut self,
+        now: Instant,
+        times: impl FnOnce() -> Times,
+        is_mine: impl FnOnce(&T) -> bool,
+    ) -> Option<(Entry<T>, Charge)> {
+        if !self.order.is_by_rank() {
+            let entry = self.order.pop_in_order(is_mine)?;
+            return Some((entry, Charge::default()));
+        }
+        match self.order.pop(now, &times())? {
+            Next::Dispatch(entry, charge) if is_mine(&entry.item) => return Some((entry, charge)),
+            Next::Dispatch(entry, charge) => self.put_back(entry, &charge),
+            // Left to the drain task.
+            Next::Remove(entry, _) => self.order.put_back(entry),
+        }
+        None
     }
 
-    /// Puts back a request of [`pop_in_order`](Self::pop_in_order) as the next. Meanwhile the
-    /// request looked gone to every search for late requests, so its expiry is registered again.
-    pub(crate) fn put_back_late(&mut self, entry: Entry<T>) {
+    /// Puts back a request of [`pop_if`](Self::pop_if) as the next, and refunds the charge.
+    /// Meanwhile the request looked gone to every search for late requests, so its expiry is
+    /// registered again.
+    pub(crate) fn put_back_late(&mut self, entry: Entry<T>, charge: &Charge) {
+        self.order.refund(charge);
         if let Some(at) = entry.item.late() {
             self.expiry.push(at, entry.item.clone());
         }
@@ -230,6 +248,38 @@ mod tests {
         items[1].gone.set(true);
         assert!(queue.pop(now, &NO_TIMES).is_none());
         assert_eq!(queue.next_late(), None);
+    }
+
+    #[test]
+    fn a_request_of_another_runtime_stays_the_next_and_costs_its_flow_nothing() {
+        let now = Instant::now();
+        let late = Some(now + Duration::from_millis(5));
+        let mut queue = Queue::new(Rules::default());
+        let items: Vec<_> = (0..4).map(|id| Item { late, ..Item::new(id) }).collect();
+        for item in &items {
+            let rank = Rank { flow: u64::from(item.id % 2) + 1, ..Rank::default() };
+            queue.push(1, rank, now, late, item.clone());
+        }
+        let pop_if = |queue: &mut Queue<Item>, is_mine: bool| {
+            queue.pop_if(now, || NO_TIMES, |_| is_mine).map(|(entry, _)| entry.item.id)
+        };
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            assert_eq!(pop_if(&mut queue, false), None);
+            assert_eq!(pop_if(&mut queue, false), None);
+            taken.extend(pop_if(&mut queue, true));
+        }
+        assert_eq!(taken, [0, 1, 2, 3], "as if nobody had asked in between");
+        assert_eq!(pop_if(&mut queue, true), None);
+    }
+
+    #[test]
+    fn a_limit_of_flows_leaves_the_choice_to_the_drain_task() {
+        let now = Instant::now();
+        let mut queue = Queue::new(Rules { flow_limit: Some(1), ..Rules::default() });
+        queue.push(1, Rank { flow: 1, ..Rank::default() }, now, None, Item::new(0));
+        assert!(queue.pop_if(now, || NO_TIMES, |_| true).is_none());
+        assert!(queue.pop(now, &NO_TIMES).is_some());
     }
 
     #[test]

@@ -235,7 +235,10 @@ impl<O, A> InFlight<O, A> {
         if let Some(charge) = charge {
             // The call had the slot until now, even if it returned earlier.
             let had = returned.map_or(service_time, |_| now.saturating_duration_since(at));
-            core.settle(charge, had);
+            match hands_on {
+                true => core.settle_at_once(charge, had),
+                false => core.settle(charge, had),
+            }
         }
         // Notifies the listeners when dropped at the end, after the sample has changed the limit.
         let Some(released) = self.slot.release(hands_on) else { return };

@@ -47,9 +47,10 @@ impl Hand {
     /// the free slot. Returns the call, for the task to run. Returns `None` if there is nothing to
     /// call, or if the drain task is told.
     ///
-    /// Only a request of the same runtime is called (law 1), and only in the order of arrival. A
-    /// pace or an eviction leaves the choice to the drain task. The task has already left
-    /// everything of the ended call: span, dispatcher and scope (law 18).
+    /// Only a request of the same runtime is called (law 1), and only the next by priority, flow
+    /// and order of arrival. A pace, an eviction or the limit of flows leaves the choice to the
+    /// drain task. The task has already left everything of the ended call: span, dispatcher and
+    /// scope (law 18).
     pub(super) fn next(&mut self, core: &Core) -> Option<Arc<dyn TaskCall>> {
         if is_planted(Fault::HandedToNobody) {
             return None;
@@ -94,18 +95,23 @@ impl Hand {
             if core.admission.is_over_bound() {
                 break;
             }
-            let head = core.link.backlog().pop_for(home);
-            let Head::Mine(entry, is_due) = head else { break };
             let now = Instant::now();
-            match attempt(core, entry, &mut Charge::default(), now, By::EndedCall) {
+            let times = || core.admission.predictor.service_times.by_priority();
+            let head = core.link.backlog().pop_for(home, now, times);
+            let Head::Mine(entry, mut charge, is_due) = head else { break };
+            match attempt(core, entry, &mut charge, now, By::EndedCall) {
                 Tried::Called(Some(to_run)) => {
                     self.row += 1;
                     return (Some(to_run.call), is_due);
                 }
-                Tried::Called(None) | Tried::Panicked => break,
-                Tried::Removed | Tried::Ended => core.link.backlog().not_handed_on(),
+                Tried::Called(None) => break,
+                Tried::Panicked => {
+                    core.link.backlog().queue.keep_charge(&charge);
+                    break;
+                }
+                Tried::Removed | Tried::Ended => core.link.backlog().not_handed_on(&charge),
                 Tried::Unready(entry) | Tried::NoSlot(entry) | Tried::Foreseen(entry) => {
-                    put_back(core, entry);
+                    put_back(core, entry, &charge);
                     break;
                 }
             }
@@ -137,8 +143,8 @@ fn leaves_work(core: &Core) -> bool {
 /// Puts back a request that could not be called. The drain task is woken afterwards, and parks the
 /// request if the inner is not ready. If this task parked the request, and the inner had become
 /// ready meanwhile, nobody would be woken.
-fn put_back(core: &Core, entry: Queued) {
-    core.link.backlog().put_back_handed_on(entry);
+fn put_back(core: &Core, entry: Queued, charge: &Charge) {
+    core.link.backlog().put_back_handed_on(entry, charge);
     // As for a newcomer: a drain task that dies meanwhile has not seen the request.
     if !core.link.seat.is_taken() {
         core.link.remove_all(Reason::Closed);

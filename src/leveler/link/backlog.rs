@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::job::{Job, Newcomer};
 use crate::{
     leveler::runtime::RuntimeId,
-    queue::{Entry, Gone, InnerId, Queue, Rules},
+    queue::{Charge, Entry, Gone, InnerId, Queue, Rules, Times},
 };
 
 /// The most by which displacing requests may exceed the bound, in all: the work of the drain task
@@ -31,8 +31,8 @@ pub(crate) struct Backlog {
 
 /// The next request, for a task on a given runtime.
 pub(crate) enum Head {
-    /// With true if the drain task needs to look at the requests handed on.
-    Mine(Queued, bool),
+    /// With the charge, and with true if the drain task needs to look at the requests handed on.
+    Mine(Queued, Charge, bool),
     /// No request, a request of another runtime, or a request for the drain task to choose.
     NotMine,
 }
@@ -65,25 +65,31 @@ impl Backlog {
         is_next_late
     }
 
-    /// Takes the next request for a task on the runtime `home`, if the order of arrival alone
-    /// decides which is next.
-    pub(crate) fn pop_for(&mut self, home: RuntimeId) -> Head {
+    /// Takes the next request for a task on the runtime `home`. `times` as for [`Queue::pop`].
+    pub(crate) fn pop_for(
+        &mut self,
+        home: RuntimeId,
+        now: Instant,
+        times: impl FnOnce() -> Times,
+    ) -> Head {
         // A model has no runtimes.
         let is_mine = |job: &Arc<dyn Job>| cfg!(shuttle) || job.home() == home;
-        let Some(entry) = self.queue.pop_in_order(is_mine) else { return Head::NotMine };
+        let next = self.queue.pop_if(now, times, is_mine);
+        let Some((entry, charge)) = next else { return Head::NotMine };
         self.handed_on += 1;
-        Head::Mine(entry, self.handed_on >= DUE)
+        Head::Mine(entry, charge, self.handed_on >= DUE)
     }
 
-    /// Records that the last request of [`pop_for`](Self::pop_for) was not called.
-    pub(crate) fn not_handed_on(&mut self) {
+    /// Records that a request of [`pop_for`](Self::pop_for) was not called, and has ended.
+    pub(crate) fn not_handed_on(&mut self, charge: &Charge) {
         self.handed_on = self.handed_on.saturating_sub(1);
+        self.queue.refund(charge);
     }
 
     /// Puts back a request of [`pop_for`](Self::pop_for), as the next.
-    pub(crate) fn put_back_handed_on(&mut self, entry: Queued) {
-        self.not_handed_on();
-        self.queue.put_back_late(entry);
+    pub(crate) fn put_back_handed_on(&mut self, entry: Queued, charge: &Charge) {
+        self.handed_on = self.handed_on.saturating_sub(1);
+        self.queue.put_back_late(entry, charge);
     }
 
     /// Returns the number of requests handed on since the last call.
