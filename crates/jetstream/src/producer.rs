@@ -20,6 +20,10 @@ use tower_load_leveling::error::{Reason, Rejected};
 
 use crate::{Codec, Error, Queue};
 
+/// The longest wait for the broker to answer a publish. A shorter wait turns more restarts of the
+/// broker into [`Error::Unknown`]; a longer one holds producers up during a restart.
+pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How often a waiting producer looks whether the connection is still there.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -168,7 +172,7 @@ impl<C, I> Producer<C, I> {
         let message = PublishMessage::build().headers(headers).message_id(&id).payload(payload);
         // Nothing has been sent if this does not end: the client's buffer was full all the time.
         let sending = queue.context().send_publish(subject.clone(), message);
-        let Ok(sent) = tokio::time::timeout(Duration::from_secs(2), sending).await else {
+        let Ok(sent) = tokio::time::timeout(STORE_TIMEOUT, sending).await else {
             return Err(Error::Away.into());
         };
         let answer = sent.map_err(|error| match error.kind() {
@@ -177,14 +181,17 @@ impl<C, I> Producer<C, I> {
             _ => Error::NotStored(error.into()),
         })?;
         let mut answer = answer.into_future();
+        let sent_at = Instant::now();
         let stored = loop {
             match tokio::time::timeout(LOOK, &mut answer).await {
                 Ok(stored) => break stored,
                 // The answer, if there was one, has gone with the connection.
-                Err(_) if client.connection_state() != State::Connected => {
-                    return Err(Error::Unknown { id }.into());
-                }
-                Err(_) => {}
+                Err(_) if client.connection_state() == State::Connected => {}
+                Err(_) => return Err(Error::Unknown { id }.into()),
+            }
+            // The client itself would wait for as long as for any answer of the broker.
+            if sent_at.elapsed() >= STORE_TIMEOUT {
+                return Err(Error::Unknown { id }.into());
             }
         };
         match stored {

@@ -11,14 +11,10 @@ use async_nats::{
     },
 };
 
-use crate::{Asker, Codec, Error, Producer, mismatch::Comparison, worker};
+use crate::{Asker, Codec, Error, Producer, mismatch::Comparison, producer::STORE_TIMEOUT, worker};
 
 /// The name of the one consumer that all workers of a queue share.
 const CONSUMER: &str = "workers";
-
-/// The longest wait for the broker to answer a publish. A shorter wait turns more restarts of the
-/// broker into [`Error::Unknown`]; a longer one holds producers up during a restart.
-const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A durable queue: a stream, and the consumer that all its workers share.
 ///
@@ -207,6 +203,7 @@ impl Builder {
     /// [`Error::Mismatch`] if the stream or the consumer exists with other settings;
     /// [`Error::Setup`] if the broker does not answer, or refuses.
     pub async fn build(self, client: Client) -> Result<Queue, Error> {
+        // A publish that nobody waits for any longer makes room for others then.
         let mut context =
             jetstream::context::ContextBuilder::new().ack_timeout(STORE_TIMEOUT).build(client);
         context.set_timeout(Duration::from_secs(10));

@@ -83,7 +83,10 @@ async fn no_answer_is_unknown_and_never_a_refusal() {
     let queue = Queue::builder("orders").build(client.clone()).await.unwrap();
     let producer = queue.producer(Raw::new()).identify(by_text);
     broker.freeze();
+    let asked = std::time::Instant::now();
     let error = producer.store(Bytes::from("a")).await.unwrap_err();
+    // After 2 s. The client has 10 s for an answer.
+    assert!(asked.elapsed() < Duration::from_secs(8));
     assert!(error.downcast_ref::<Rejected>().is_none());
     assert!(
         matches!(error.downcast_ref(), Some(Error::Unknown { id, .. }) if id == "a"),
