@@ -16,8 +16,8 @@ use tokio::{
     sync::{Notify, Semaphore},
     task::JoinSet,
 };
-use tower::service_fn;
-use tower_load_leveling::LoadLevelLayer;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_load_leveling::{LoadLevelLayer, Overflow};
 use tower_load_leveling_jetstream::{Confirm, Queue, Raw};
 
 use crate::{Error, broker::Broker, work::Work};
@@ -31,6 +31,8 @@ pub(crate) enum Contender {
     Confirmed,
     /// A worker that finds its limit.
     Adaptive,
+    /// The layer with the same limit, and callers that wait for it: no queue beyond the process.
+    Alone,
 }
 
 #[derive(Clone, Debug)]
@@ -42,45 +44,70 @@ pub(crate) struct Setting {
     /// In bytes.
     pub(crate) payload: usize,
     pub(crate) messages: usize,
+    /// Further messages, done before the clock begins.
+    pub(crate) warm_up: usize,
 }
 
 /// Counts what is done.
 #[derive(Debug)]
 struct Done {
     wanted: usize,
+    warm_up: usize,
     done: AtomicUsize,
     first: OnceLock<Instant>,
     all: Notify,
 }
 
 impl Done {
+    fn new(setting: &Setting) -> Arc<Self> {
+        Arc::new(Self {
+            wanted: setting.warm_up + setting.messages,
+            warm_up: setting.warm_up,
+            done: AtomicUsize::new(0),
+            first: OnceLock::new(),
+            all: Notify::new(),
+        })
+    }
+
+    /// Waits until all are done. Returns how many a second.
+    async fn rate(&self, setting: &Setting) -> f64 {
+        self.all.notified().await;
+        let first = self.first.get().copied().unwrap_or_else(Instant::now);
+        setting.messages as f64 / first.elapsed().as_secs_f64()
+    }
+
     async fn call(self: Arc<Self>, work: Work) {
-        self.first.get_or_init(Instant::now);
+        if self.warm_up == 0 {
+            self.first.get_or_init(Instant::now);
+        }
         work.work().await;
-        if self.done.fetch_add(1, SeqCst) + 1 == self.wanted {
+        let done = self.done.fetch_add(1, SeqCst) + 1;
+        if done == self.warm_up {
+            self.first.get_or_init(Instant::now);
+        }
+        if done == self.wanted {
             self.all.notify_one();
         }
     }
 }
 
-/// Does all messages. Returns how many a second, from the first call to the end of the last.
+/// Does all messages. Returns how many a second, from the first call, or the end of the warm-up, to
+/// the end of the last.
 pub(crate) async fn run(
     broker: &Broker,
     contender: Contender,
     setting: &Setting,
 ) -> Result<f64, Error> {
+    if contender == Contender::Alone {
+        return alone(setting).await;
+    }
     static NTH: AtomicU32 = AtomicU32::new(0);
     let name = format!("bench{}", NTH.fetch_add(1, SeqCst));
     let client = broker.connect().await;
     Queue::builder(&name).build(client.clone()).await?;
     let context = jetstream::new(client);
     fill(&context, &name, setting).await?;
-    let done = Arc::new(Done {
-        wanted: setting.messages,
-        done: AtomicUsize::new(0),
-        first: OnceLock::new(),
-        all: Notify::new(),
-    });
+    let done = Done::new(setting);
     let mut workers = JoinSet::new();
     for work in &setting.works {
         let queue = Queue::builder(&name).build(broker.connect().await).await?;
@@ -118,12 +145,39 @@ pub(crate) async fn run(
             worker.run_until(std::future::pending()).await.expect("a connection");
         });
     }
-    done.all.notified().await;
-    let first = done.first.get().copied().unwrap_or_else(Instant::now);
-    let rate = setting.messages as f64 / first.elapsed().as_secs_f64();
+    let rate = done.rate(setting).await;
     workers.shutdown().await;
     context.delete_stream(&name).await?;
     let _ = context.delete_stream(format!("{name}-dead")).await;
+    Ok(rate)
+}
+
+/// The control of [`Contender::Adaptive`]: what its limit costs, and not the queue.
+async fn alone(setting: &Setting) -> Result<f64, Error> {
+    let done = Done::new(setting);
+    let layer = LoadLevelLayer::builder().capacity(64).adaptive_concurrency();
+    let layer = layer.overflow(Overflow::Wait).build()?;
+    let mut callers = JoinSet::new();
+    let work = setting.works.first().cloned().unwrap_or(Work::Nothing);
+    let inner = service_fn(move |done: Arc<Done>| {
+        let work = work.clone();
+        async move {
+            done.call(work).await;
+            Ok::<_, Infallible>(())
+        }
+    });
+    let service = layer.layer(inner);
+    for _ in 0..128 {
+        let (mut service, done) = (service.clone(), Arc::clone(&done));
+        callers.spawn(async move {
+            loop {
+                let called = async { service.ready().await?.call(Arc::clone(&done)).await };
+                called.await.expect("no refusal");
+            }
+        });
+    }
+    let rate = done.rate(setting).await;
+    callers.shutdown().await;
     Ok(rate)
 }
 
@@ -155,7 +209,7 @@ async fn stock(
 /// Stores the messages.
 async fn fill(context: &jetstream::Context, name: &str, setting: &Setting) -> Result<(), Error> {
     let payload = Bytes::from(vec![b'x'; setting.payload]);
-    let stores = (0..setting.messages).map(|_| {
+    let stores = (0..setting.warm_up + setting.messages).map(|_| {
         let (context, subject, payload) = (context.clone(), format!("{name}.new"), payload.clone());
         async move {
             context.publish(subject, payload).await?.await?;
