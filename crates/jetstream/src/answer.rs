@@ -15,9 +15,9 @@ use crate::{
     settle::{insert, shortened},
 };
 
-/// What a worker does with a message whose asker has stopped waiting before the call began.
+/// The fate of a message after its deadline, if no call has begun.
 ///
-/// The worker compares the asker's deadline with its own clock. Messages of a
+/// The worker compares the asker's deadline with the worker's clock. Messages of a
 /// [`Producer`](crate::Producer) have no deadline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -31,8 +31,8 @@ pub enum Late {
     Bury,
 }
 
-/// Encodes the answers of a worker. Implemented by [`Answers`], and by `()` for a worker that
-/// sends none.
+/// Encodes the answers of a worker. Implemented by [`Answers`], and by `()` for a worker without
+/// answers.
 pub trait EncodeAnswer<Response>: Send + Sync + 'static {
     /// Encodes a response.
     ///
@@ -68,11 +68,11 @@ impl<Response, K: Codec<Response>> EncodeAnswer<Response> for Answers<K> {
     }
 }
 
-/// What a worker tells an asker.
+/// The word of a worker to an asker.
 #[derive(Debug)]
 pub(crate) enum Answer {
     Done(Bytes),
-    /// The message is done, and its response could not be sent.
+    /// The message is done, and the response could not be sent.
     Unsent(String),
     /// The worker has given the message up. No attempt follows.
     Failed(String),
@@ -134,8 +134,8 @@ impl Answer {
     }
 }
 
-/// The subject of the answers to a message: the same for all who ask under this id, so that a
-/// request asked again gets the answer to the one that is stored already.
+/// The subject of the answers to a message, made of the id. A request asked again under the same
+/// id gets the answer to the stored message.
 pub(crate) fn subject(client: &Client, queue: &str, id: &str) -> String {
     let inbox = client.new_inbox();
     let prefix = inbox.rsplit_once('.').map_or("_INBOX", |(prefix, _)| prefix);
@@ -150,8 +150,8 @@ fn suffix(queue: &str, id: &str) -> String {
     suffix
 }
 
-/// The subject that a delivery wants its answer on. Whoever stores a message writes this header,
-/// so a worker publishes to no subject but an answer's: not to the broker's own, nor to the queue.
+/// The subject on which a delivery wants an answer. Producers write the header, so a worker
+/// publishes to no subject but an answer's: not to the broker's own, nor to the queue.
 fn asker_of(queue: &str, delivery: &Delivery) -> Option<String> {
     let to = delivery.header(headers::ANSWER_TO)?;
     let prefix = to.strip_suffix(&suffix(queue, delivery.id()))?;
@@ -159,7 +159,7 @@ fn asker_of(queue: &str, delivery: &Delivery) -> Option<String> {
     (!foreign).then(|| to.to_owned())
 }
 
-/// The headers of a message that wants an answer within `timeout`.
+/// The headers of a message with an asker.
 pub(crate) fn headers(to: &str, timeout: Duration) -> HeaderMap {
     let until = (SystemTime::now() + timeout).duration_since(UNIX_EPOCH).unwrap_or_default();
     let mut headers = HeaderMap::new();

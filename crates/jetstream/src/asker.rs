@@ -20,16 +20,16 @@ use crate::{
 /// The longest timeout. A clock holds no time much later.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// A service that stores requests in the stream of a [`Queue`], and waits for their answers.
+/// A service that stores requests in the stream of a [`Queue`], and waits for the answers.
 ///
-/// The request is durable, and its answer is not: the answer goes over core NATS to an asker that
-/// still waits, or is lost. A worker answers if it has a codec for answers, by
+/// The request is durable, and the answer is not: an answer goes over core NATS to a waiting asker,
+/// or is lost. A worker answers if it has a codec for answers, by
 /// [`worker::Builder::answers`](crate::worker::Builder::answers). The worker answers after the last
-/// attempt: an error that is tried again is no answer.
+/// attempt: an error before the last attempt is no answer.
 ///
-/// The deadline travels with the request. A worker whose turn comes later does not call its inner,
-/// unless [`worker::Builder::late`](crate::worker::Builder::late) says so. A request that is to
-/// survive the death of its worker needs a [`timeout`](Self::timeout) longer than
+/// The deadline travels with the request. A worker that is later does not call the inner,
+/// unless [`worker::Builder::late`](crate::worker::Builder::late) says so. To survive the
+/// death of a worker, a request needs a [`timeout`](Self::timeout) longer than
 /// [`ack_wait`](crate::queue::Builder::ack_wait) and a call together.
 ///
 /// ```no_run
@@ -62,16 +62,16 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// # Errors
 ///
 /// Each as a [`BoxError`]. [`Rejected`](tower_load_leveling::error::Rejected) and the errors of a
-/// [`Producer`] other than [`Error::Unknown`] promise that this call stored nothing. After
+/// [`Producer`] other than [`Error::Unknown`] promise that the call stored nothing. After
 /// [`Error::Unanswered`] and [`Error::Unknown`] the request may be done all the same. A call under
-/// the same [id](Self::identify) waits for the answer to the message that is stored already, if
-/// that message has not been done, within the
+/// the same [id](Self::identify) waits for the answer to the stored message, if
+/// the message has not been done, within the
 /// [duplicate window](crate::queue::Builder::duplicate_window). [`Error::Failed`],
-/// [`Error::Late`] and [`Error::Answer`] are what a worker said.
+/// [`Error::Late`] and [`Error::Answer`] come from a worker.
 ///
 /// # Cancel safety
 ///
-/// A dropped call may have stored its request, and the worker may do the request. The answer is
+/// A dropped call may have stored the request, and the worker may do the request. The answer is
 /// lost.
 pub struct Asker<Response, C, A, I = RandomId> {
     producer: Producer<C, I>,
@@ -88,7 +88,7 @@ impl<Response, C, A> Asker<Response, C, A> {
 }
 
 impl<Response, C, A, I> Asker<Response, C, A, I> {
-    /// Sets how long a call waits for its answer, the time to store the request included. Default:
+    /// Sets how long a call waits for the answer, the time to store the request included. Default:
     /// 30 s, at most a year.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -97,7 +97,7 @@ impl<Response, C, A, I> Asker<Response, C, A, I> {
     }
 
     /// Takes the ids of messages from the requests. Requests with the same id are one message, and
-    /// its answer goes to all who wait for one.
+    /// all callers with the id get the answer.
     #[must_use]
     pub fn identify<J>(self, ids: J) -> Asker<Response, C, A, J>
     where
@@ -107,7 +107,7 @@ impl<Response, C, A, I> Asker<Response, C, A, I> {
         Asker { producer: producer.identify(ids), answers, timeout, response }
     }
 
-    /// Stores a request and waits for its answer. [`Service::call`] does the same.
+    /// Stores a request and waits for the answer. [`Service::call`] does the same.
     ///
     /// # Errors
     ///
@@ -147,7 +147,7 @@ impl<Response, C, A, I> Asker<Response, C, A, I> {
                     sending = false;
                     match outcome {
                         Ok(_) => stored = true,
-                        // An answer that comes after all is the proof that it was stored.
+                        // An answer would be the proof of the store.
                         Err(error) if is_unknown(&error) => {}
                         Err(error) => return Err(error),
                     }

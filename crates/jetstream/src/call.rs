@@ -1,4 +1,4 @@
-//! A call of the inner through the leveler, from a delivery to its result.
+//! A call of the inner through the leveler, from a delivery to a result.
 
 use std::{future::Future, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     settle::{Settled, Settler},
 };
 
-/// The retry of a message that the leveler removed without saying when to come back.
+/// The delay of a removed message, if the leveler gives no time to retry.
 const OVERLOADED: Duration = Duration::from_millis(100);
 
-/// What the result of a call means.
+/// The meaning of a call's result.
 pub(crate) enum Ended {
     Judged {
         verdict: Verdict,
@@ -35,7 +35,7 @@ pub(crate) enum Started {
     Running(Pin<Box<dyn Future<Output = Ended> + Send>>),
     /// The leveler has no place. The message stays in hand.
     NoPlace,
-    /// This is no request.
+    /// The bytes are no request.
     Undecodable(String),
 }
 
@@ -129,7 +129,7 @@ fn encoded<Response>(answers: &impl EncodeAnswer<Response>, response: &Response)
     }
 }
 
-/// Settles a message by what its call ended with.
+/// Settles a message by the end of a call.
 pub(crate) async fn settle(settler: &Settler, delivery: &Delivery, ended: Ended) -> Settled {
     match ended {
         Ended::Removed(rejected) => {

@@ -3,7 +3,7 @@ use tower::BoxError;
 
 use crate::Delivery;
 
-/// What a request is on the wire.
+/// The form of a request on the wire.
 ///
 /// Implemented by [`Raw`] for bytes, and by `Json` with the feature `json`.
 pub trait Codec<Req>: Send + Sync + 'static {
@@ -19,11 +19,11 @@ pub trait Codec<Req>: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// If this is no request. The worker buries the message without a call.
+    /// If the bytes are no request. The worker buries the message without a call.
     fn decode(&self, delivery: &Delivery) -> Result<Req, BoxError>;
 }
 
-/// Requests that are bytes already.
+/// Requests in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Raw;
@@ -46,7 +46,7 @@ impl Codec<Bytes> for Raw {
     }
 }
 
-/// The [`Delivery`] as it is, for services that want the id, the attempt or the headers.
+/// The [`Delivery`] itself, for services in need of the id, the attempt or the headers.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct AsDelivered;

@@ -1,10 +1,10 @@
 //! How many messages a worker may ask for. Pure.
 
-/// The share of what a worker can hold that is worth a pull: a quarter. Fewer, larger pulls cost
-/// the broker less; more, smaller ones come sooner.
+/// The share of limit + prefetch worth a pull: a quarter. Fewer, larger pulls cost the broker less.
+/// More, smaller pulls come sooner.
 const WORTH_A_PULL: usize = 4;
 
-/// What a worker holds and may hold.
+/// The messages of a worker, and the most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Credit {
     pub(crate) limit: usize,
@@ -14,8 +14,8 @@ pub(crate) struct Credit {
 }
 
 impl Credit {
-    /// How many messages to ask for now. Never so many that more than limit + prefetch come to be
-    /// in hand.
+    /// How many messages to ask for now. Never more than limit + prefetch come to be in
+    /// hand.
     pub(crate) fn to_ask(self) -> usize {
         let most = self.limit.saturating_add(self.prefetch);
         let credit = most.saturating_sub(self.in_hand.saturating_add(self.asked_for));
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Law J3, against a broker that delivers what it likes of what was asked for.
+        /// Law J3, against a broker with any deliveries up to the number asked for.
         #[test]
         fn in_hand_never_exceeds_limit_and_prefetch_while_the_limit_stands(
             limit in 1_usize..20,

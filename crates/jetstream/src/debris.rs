@@ -1,9 +1,9 @@
-//! Finds what a killed broker left below the consumer's ack floor.
+//! Finds the messages of a killed broker below the consumer's ack floor.
 //!
-//! Such messages are never delivered again. Most were acked and not removed. Others were not: with
-//! nats-server 2.9.10, ten messages in the hand of a worker that was killed before the broker were
-//! below the floor afterwards, and undone. The floor does not tell them apart, so nothing is purged
-//! by it.
+//! The broker never delivers the debris again. Most was acked and not removed, and some not: with
+//! nats-server 2.9.10, ten messages in the hand of a worker killed before the broker were below the
+//! floor afterwards, and undone. The floor does not tell done from undone, so the crate purges
+//! nothing by the floor.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,14 +23,14 @@ use tracing::{debug, error, info};
 
 use crate::{Queue, delivery::time, headers, settle::insert, stats::Counters};
 
-/// How many messages a pass looks at, at most. What is left waits for the next pass.
+/// How many messages a pass looks at, at most. The rest waits for the next pass.
 const PASS: usize = 10_000;
 
 /// How many acks a worker remembers. More: fewer messages are done twice after a kill of the
 /// broker; each takes some 50 bytes.
 const REMEMBERED: usize = 20_000;
 
-/// What this worker has acked lately: sequences, and when their messages were stored.
+/// The latest acks of the worker: sequences, with the times of the store.
 #[derive(Debug, Default)]
 pub(crate) struct Acked(Mutex<BTreeMap<u64, SystemTime>>);
 
@@ -43,8 +43,8 @@ impl Acked {
         }
     }
 
-    /// Whether this message was acked here. A sequence alone does not tell: a broker that lost the
-    /// end of its stream gives sequences out again.
+    /// Whether the worker has acked the message. A sequence alone does not tell: a broker that lost
+    /// the end of a stream gives sequences out again.
     fn has(&self, message: &StreamMessage) -> bool {
         let stored_at = time(message.time.unix_timestamp_nanos());
         self.acked().get(&message.sequence) == Some(&stored_at)
@@ -56,11 +56,11 @@ impl Acked {
 }
 
 /// The longest time between two sweeps, unless `ack_wait` is longer. Each asks the broker for the
-/// state of its consumer, which costs the leader of the stream.
+/// state of the consumer, at the price of the stream's leader.
 const SELDOM: Duration = Duration::from_secs(30);
 
-/// Sweeps until the ack floor has passed all that was stored before now. What comes later is stored
-/// by the broker as it runs now, and cannot be debris of an earlier one.
+/// Sweeps until the ack floor has passed all messages stored before now. Later messages are stored
+/// by the running broker, and cannot be debris of an earlier run.
 pub(crate) async fn clean(
     queue: &Queue,
     mut stream: Stream,
@@ -82,7 +82,7 @@ pub(crate) async fn clean(
     }
 }
 
-/// Removes what lies below the ack floor and was acked by this worker. After `ack_wait`, in which
+/// Removes messages below the ack floor with an ack by the worker. After `ack_wait`, in which
 /// other workers do the same, the rest is stored again at the tail, and then removed. Returns the
 /// floor.
 async fn sweep(
@@ -105,12 +105,12 @@ async fn sweep(
     if !others.is_empty() {
         tokio::time::sleep(queue.ack_wait()).await;
         for message in below_floor(stream, consumer).await?.1 {
-            // What has come to lie there meanwhile may just have been acked.
+            // A message new below the floor may just have been acked.
             if !others.contains(&message.sequence) {
                 continue;
             }
             store_again(queue, &message).await?;
-            // Another worker may have been faster.
+            // A second worker may have been faster.
             let _ = stream.delete_message(message.sequence).await;
             rescued += 1;
         }
@@ -148,7 +148,7 @@ async fn below_floor(
     Ok((floor, found))
 }
 
-/// Stores one copy, whoever else does the same.
+/// Stores one copy, however many workers do the same.
 async fn store_again(queue: &Queue, message: &StreamMessage) -> Result<(), async_nats::Error> {
     let mut copy: HeaderMap = message.headers.clone();
     let text = |name| message.headers.get(name).map(|value| value.as_str().to_owned());

@@ -7,8 +7,8 @@ use crate::headers;
 
 /// One delivery of a message to a worker.
 ///
-/// A [`Codec`](crate::Codec) of an [`Asker`](crate::Asker) sees an answer as a delivery too: with the
-/// id, attempt and sequence of the message that was done.
+/// A [`Codec`](crate::Codec) of an [`Asker`](crate::Asker) sees an answer as a delivery too: with
+/// the id, attempt and sequence of the done message.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     id: String,
@@ -42,7 +42,7 @@ impl Delivery {
         })
     }
 
-    /// An answer to an asker, as a codec sees it.
+    /// An answer to an asker, for a codec.
     pub(crate) fn of_answer(message: async_nats::Message, id: &str) -> Self {
         let mut answer = Self {
             id: id.to_owned(),
@@ -57,34 +57,34 @@ impl Delivery {
         answer
     }
 
-    /// Returns the id of the message: the same in every attempt, and the one that its producer was
-    /// told. `#` and the sequence for a message that was stored without an id.
+    /// Returns the id of the message: the same in every attempt, and in the producer's receipt.
+    /// `#` and the sequence for a message stored without an id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Returns which delivery of this message this is, from 1. Deliveries to a worker that died
-    /// count, and so do deliveries that were given back.
+    /// Returns the number of the delivery, from 1. Deliveries to a dead worker count, and so do
+    /// deliveries given back.
     #[must_use]
     pub fn attempt(&self) -> u64 {
         self.attempt
     }
 
-    /// Returns the message's place in the stream. A copy that was
-    /// [stored again](crate::WorkerStats::requeued) has a place of its own.
+    /// Returns the message's place in the stream. A copy
+    /// [stored again](crate::WorkerStats::requeued) has a new place.
     #[must_use]
     pub fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Returns the subject that the message was stored under.
+    /// Returns the subject of the message.
     #[must_use]
     pub fn subject(&self) -> &str {
         &self.message.subject
     }
 
-    /// Returns the headers, if there are any.
+    /// Returns the headers, if the message has any.
     #[must_use]
     pub fn headers(&self) -> Option<&HeaderMap> {
         self.message.headers.as_ref()
@@ -96,20 +96,20 @@ impl Delivery {
         &self.message.payload
     }
 
-    /// Returns when the broker stored the message, by the broker's clock. When it came, for an
-    /// answer.
+    /// Returns when the broker stored the message, by the broker's clock. For an answer: the
+    /// arrival.
     #[must_use]
     pub fn stored_at(&self) -> SystemTime {
         self.stored_at
     }
 
-    /// Returns how many messages had not been delivered to any worker yet, as this one was.
+    /// Returns how many messages were undelivered at the time of the delivery.
     #[must_use]
     pub fn pending(&self) -> u64 {
         self.pending
     }
 
-    /// The subject that settles this delivery.
+    /// The subject for the ack or nak.
     pub(crate) fn reply(&self) -> Option<async_nats::Subject> {
         self.message.reply.clone()
     }

@@ -4,20 +4,20 @@ use tower::BoxError;
 
 use crate::mismatch::Mismatch;
 
-/// The errors of this crate, beside [`Rejected`](tower_load_leveling::error::Rejected), which a
-/// [`Producer`](crate::Producer) returns if the stream is full.
+/// The errors of this crate, beside [`Rejected`](tower_load_leveling::error::Rejected), the error
+/// of a [`Producer`](crate::Producer) for a full stream.
 ///
 /// Only [`Unknown`](Self::Unknown) leaves open whether a message was stored. Each other error of a
-/// producer promises that nothing was. [`Unanswered`](Self::Unanswered), [`Failed`](Self::Failed),
-/// [`Late`](Self::Late) and [`Answer`](Self::Answer) come from an [`Asker`](crate::Asker), and say
-/// that the message was stored.
+/// producer promises that nothing was stored. [`Unanswered`](Self::Unanswered),
+/// [`Failed`](Self::Failed), [`Late`](Self::Late) and [`Answer`](Self::Answer) come from an
+/// [`Asker`](crate::Asker), and say that the message was stored.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The connection to the broker is down, or no broker serves the stream. Nothing was stored.
     Away,
     /// The broker did not answer in time. The message may have been stored, or may be stored
-    /// later. Sending it again under the same id is safe within the
+    /// later. Sending the request again under the same id is safe within the
     /// [duplicate window](crate::queue::Builder::duplicate_window).
     #[non_exhaustive]
     Unknown {
@@ -27,7 +27,7 @@ pub enum Error {
     /// The request could not be encoded, is larger than the broker allows, or has no proper id.
     /// Nothing was stored.
     Encode(BoxError),
-    /// The broker answered that it did not store the message, for another reason than a full
+    /// The broker refused to store the message, for a reason other than a full
     /// stream.
     NotStored(BoxError),
     /// The request is stored, and no answer came in time. The request may have been done, or may
@@ -46,14 +46,14 @@ pub enum Error {
         cause: String,
     },
     /// The turn of the request came after the deadline. The worker dropped the message
-    /// without one more call. Asking again needs another id: this one is a duplicate for the rest
+    /// without one more call. Asking again needs a new id: the old id is a duplicate for the rest
     /// of the [duplicate window](crate::queue::Builder::duplicate_window).
     #[non_exhaustive]
     Late {
         /// The id of the message.
         id: String,
     },
-    /// The request was done. Its answer could not be encoded, sent or decoded.
+    /// The request was done. The answer could not be encoded, sent or decoded.
     #[non_exhaustive]
     Answer {
         /// The id of the message.
@@ -61,9 +61,9 @@ pub enum Error {
         /// Why the answer could not be read.
         source: BoxError,
     },
-    /// The stream or its consumer could not be read or created.
+    /// The stream or the consumer could not be read or created.
     Setup(BoxError),
-    /// The stream or its consumer exists with other settings.
+    /// The stream or the consumer exists with other settings.
     Mismatch(Mismatch),
     /// The connection was closed for good.
     Closed,

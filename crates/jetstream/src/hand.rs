@@ -12,19 +12,19 @@ use crate::Delivery;
 #[derive(Default)]
 pub(crate) struct Hand {
     held: HashMap<u64, Held>,
-    /// Those that wait to be started, oldest first.
+    /// The messages to be started, oldest first.
     waiting: VecDeque<u64>,
 }
 
 struct Held {
     delivery: Arc<Delivery>,
     since: Instant,
-    /// When the broker was told last that this message is worked on.
+    /// The last sign to the broker for the message.
     told: Instant,
 }
 
 impl Hand {
-    /// Takes a message into the hand. False if it is there already.
+    /// Takes a message into the hand. False if the hand holds the message already.
     pub(crate) fn take(&mut self, delivery: Delivery) -> bool {
         let (sequence, now) = (delivery.sequence(), Instant::now());
         if self.held.contains_key(&sequence) {
@@ -36,13 +36,13 @@ impl Hand {
         true
     }
 
-    /// The oldest message that waits, no longer waiting.
+    /// The oldest waiting message, no longer waiting.
     pub(crate) fn next_waiting(&mut self) -> Option<Arc<Delivery>> {
         let sequence = self.waiting.pop_front()?;
         self.held.get(&sequence).map(|held| Arc::clone(&held.delivery))
     }
 
-    /// Puts a message back that could not be started.
+    /// Puts an unstarted message back.
     pub(crate) fn put_back(&mut self, delivery: &Delivery) {
         self.waiting.push_front(delivery.sequence());
     }
@@ -59,7 +59,7 @@ impl Hand {
         !self.waiting.is_empty()
     }
 
-    /// The messages whose worker has to give a sign, having given none for `every`; none that has
+    /// The messages without a sign to the broker for `every`, except messages that have
     /// been in hand for `give_up_after`.
     pub(crate) fn due(
         &mut self,

@@ -11,9 +11,9 @@ pub enum Verdict {
     /// The message is done.
     Ack,
     /// The message is given to a worker again, after a delay. Above
-    /// [`max_attempts`](crate::worker::Builder::max_attempts), it is buried.
+    /// [`max_attempts`](crate::worker::Builder::max_attempts), the worker buries the message.
     Retry {
-        /// The delay. `None`: it doubles with the attempt, see
+        /// The delay. `None`: the delay doubles with the attempt, see
         /// [`backoff`](crate::worker::Builder::backoff).
         after: Option<Duration>,
     },
@@ -21,7 +21,7 @@ pub enum Verdict {
     Bury,
 }
 
-/// Decides how the result of a call settles its message.
+/// Decides how the result of a call settles the message.
 ///
 /// Implemented for closures `Fn(&Delivery, Result<&Response, &BoxError>) -> Verdict`. Not asked
 /// about refusals of a leveler: overload is no failure.

@@ -1,13 +1,13 @@
 //! A durable, shared queue on NATS JetStream for
 //! [`tower-load-leveling`](tower_load_leveling).
 //!
-//! Producers store requests in a stream that outlives all processes. Workers take as many as their
-//! leveler can start, call any [`tower::Service`], and acknowledge what is done.
+//! Producers store requests in a durable stream. Workers take as many as the leveler can start,
+//! call any [`tower::Service`], and acknowledge done work.
 //!
-//! What "stored" means is the broker's. By default `nats-server` writes to its file at once and
-//! syncs the file every two minutes: a stored message survives a kill of the broker, and may not
-//! survive a power cut. For power cuts, use [`replicas`](queue::Builder::replicas) on servers in
-//! different racks, or the broker's `sync_interval: always`.
+//! The broker decides the meaning of "stored". By default `nats-server` writes to the file at once
+//! and syncs the file every two minutes: a stored message survives a kill of the broker, and may
+//! not survive a power cut. For power cuts, use [`replicas`](queue::Builder::replicas) on servers
+//! in different racks, or the broker's `sync_interval: always`.
 //!
 //! ```text
 //!  Producer ─ encode ─ id ─▶ stream ─▶ consumer ─ as many as were asked for ─▶ Worker
@@ -41,27 +41,28 @@
 //! # }
 //! ```
 //!
-//! Who waits for the answer takes an [`Asker`] in place of a [`Producer`].
+//! Callers in need of the answer take an [`Asker`] in place of a [`Producer`].
 //!
 //! # What happens when …
 //!
-//! - A **worker dies**: what it had in hand goes to another one after
+//! - A **worker dies**: the messages in hand go to other workers after
 //!   [`ack_wait`](queue::Builder::ack_wait), under the same [id](Delivery::id).
-//! - The **broker dies**: producers get [`Error::Away`] or [`Error::Unknown`], workers go on when
-//!   it is back. Messages whose acks were lost are done again. Messages that the broker would not
-//!   deliver again are [stored again](WorkerStats::rescued) by a worker.
+//! - The **broker dies**: producers get [`Error::Away`] or [`Error::Unknown`], workers go on
+//!   afterwards. Messages with lost acks are done again. Messages forgotten by the broker are
+//!   [stored again](WorkerStats::rescued) by a worker.
 //! - The stream is **full**: producers get a
 //!   [`Rejected`](tower_load_leveling::error::Rejected) with a time to retry.
 //! - A call **fails**: the message comes again, later each time, and is buried after
 //!   [`max_attempts`](worker::Builder::max_attempts).
-//! - A message **kills its workers**: it is buried without a call above
+//! - A message **kills workers**: a worker buries the message without a call above
 //!   [`max_deliveries`](worker::Builder::max_deliveries).
-//! - An **asker leaves**, or its deadline passes: a worker does not begin the call, unless told to
-//!   by [`late`](worker::Builder::late). A call that runs goes on. See [`Asker`].
-//! - The leveler is **overloaded**: messages stay in hand or are given back. None is buried for it.
+//! - An **asker leaves**, or the deadline passes: a worker does not begin the call, unless told to
+//!   by [`late`](worker::Builder::late). A running call goes on. See [`Asker`].
+//! - The leveler is **overloaded**: messages stay in hand or are given back. Overload buries
+//!   nothing.
 //!
-//! Inner services have to bear the same request twice, and two at a time: a worker that is cut off
-//! from the broker finishes its call while another one begins it. The [id](Delivery::id) tells.
+//! Inner services have to bear the same request twice, and two at a time: a worker cut off from the
+//! broker finishes a call while a second worker begins the same call. The [id](Delivery::id) tells.
 //!
 //! Missing: order by key, priorities, `traceparent`.
 

@@ -21,23 +21,23 @@ use tower_load_leveling::error::{Reason, Rejected};
 use crate::{Codec, Error, Queue};
 
 /// The longest wait for the broker to answer a publish. A shorter wait turns more restarts of the
-/// broker into [`Error::Unknown`]; a longer one holds producers up during a restart.
+/// broker into [`Error::Unknown`]; a longer wait holds producers up during a restart.
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How often a waiting producer looks whether the connection is still there.
+/// How often a waiting producer looks at the connection.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The longest id, in bytes.
 const MAX_ID: usize = 512;
 
-/// The room for headers in the largest message that the broker allows. Without it, a message could
-/// be stored, and its dead letter, which has more headers, could not.
+/// The room for headers in the largest message of the broker. Without the room, a message could be
+/// stored, and the dead letter, with more headers, could not.
 const HEADERS: usize = 4 << 10;
 
-/// How often the rate at which the stream drains is measured at most.
+/// The shortest time between two measurements of the stream's drain rate.
 const MEASURE: Duration = Duration::from_secs(1);
 
-/// A service that stores requests in the stream of a [`Queue`].
+/// A service to store requests in the stream of a [`Queue`].
 ///
 /// A response is a [`Receipt`]: the broker has stored the message. Always ready; a call waits while
 /// the client's own buffer is full.
@@ -78,8 +78,8 @@ pub struct Receipt {
 ///
 /// Implemented for closures `Fn(&Req) -> String`.
 pub trait Identify<Req>: Send + Sync + 'static {
-    /// Returns the id: 1 to 512 bytes, without control characters, and without space at its ends.
-    /// The producer refuses another one as [`Error::Encode`].
+    /// Returns the id: 1 to 512 bytes, without control characters, and without space at the ends.
+    /// The producer refuses others as [`Error::Encode`].
     fn identify(&self, request: &Req) -> String;
 }
 
@@ -170,7 +170,7 @@ impl<C, I> Producer<C, I> {
             return Err(Error::Encode(cause.into()).into());
         }
         let message = PublishMessage::build().headers(headers).message_id(&id).payload(payload);
-        // Nothing has been sent if this does not end: the client's buffer was full all the time.
+        // A timeout means a full buffer of the client all the time: nothing has been sent.
         let sending = queue.context().send_publish(subject.clone(), message);
         let Ok(sent) = tokio::time::timeout(STORE_TIMEOUT, sending).await else {
             return Err(Error::Away.into());
@@ -185,7 +185,7 @@ impl<C, I> Producer<C, I> {
         let stored = loop {
             match tokio::time::timeout(LOOK, &mut answer).await {
                 Ok(stored) => break stored,
-                // The answer, if there was one, has gone with the connection.
+                // Any answer has gone with the connection.
                 Err(_) if client.connection_state() == State::Connected => {}
                 Err(_) => return Err(Error::Unknown { id }.into()),
             }
@@ -201,7 +201,7 @@ impl<C, I> Producer<C, I> {
     }
 }
 
-/// Refuses an id that no header can carry as it is. An id with a line break would end the header.
+/// Refuses an id unfit for a header. An id with a line break would end the header.
 fn check(id: &str) -> Result<(), Error> {
     let proper = (1..=MAX_ID).contains(&id.len()) && id.trim() == id;
     if !proper || id.chars().any(char::is_control) {
@@ -214,7 +214,7 @@ fn check(id: &str) -> Result<(), Error> {
 }
 
 impl<C, I> Shared<C, I> {
-    /// What an answer means that is not a receipt.
+    /// The meaning of an answer other than a receipt.
     async fn not_stored(&self, error: PublishError, id: String) -> BoxError {
         match error.kind() {
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
@@ -226,7 +226,7 @@ impl<C, I> Shared<C, I> {
                 true => self.full().await.into(),
                 false => Error::NotStored(error.into()).into(),
             },
-            // An answer that nobody can read may have been a receipt.
+            // An unreadable answer may have been a receipt.
             _ => Error::Unknown { id }.into(),
         }
     }
@@ -261,14 +261,14 @@ fn is_answer(error: &PublishError) -> bool {
 /// How fast the stream drains.
 #[derive(Debug, Default)]
 struct Drained {
-    /// When it was looked at last, and how many messages had been done.
+    /// The last look, and how many messages had been done.
     last: Option<(Instant, u64)>,
     begun: Option<Instant>,
     per_second: Option<f64>,
 }
 
 impl Drained {
-    /// Whether it is time to look. True for one caller at a time.
+    /// Whether a look is due. True for one caller at a time.
     fn is_due(&mut self) -> bool {
         let due = self.begun.is_none_or(|at| at.elapsed() >= MEASURE);
         if due {
@@ -313,8 +313,8 @@ impl Receipt {
         self.sequence
     }
 
-    /// Returns whether a message with this id had been stored already, within the
-    /// [duplicate window](crate::queue::Builder::duplicate_window). This call stored nothing then.
+    /// Returns whether a message with the same id had been stored already, within the
+    /// [duplicate window](crate::queue::Builder::duplicate_window). The call stored nothing then.
     #[must_use]
     pub fn is_duplicate(&self) -> bool {
         self.duplicate

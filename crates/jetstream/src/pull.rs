@@ -1,4 +1,4 @@
-//! Asks the broker for messages, and counts what was asked for.
+//! Asks the broker for messages, and counts the messages asked for.
 
 use std::{
     sync::atomic::Ordering,
@@ -14,14 +14,14 @@ use async_nats::{
 };
 use futures::StreamExt;
 
-/// How often the broker says that a pull is still alive, while it has no message for it. Shorter:
+/// How often the broker says that a pull is still alive, in times without messages. Shorter:
 /// a forgotten pull is noticed sooner, at the price of more signs.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How long without a message or a sign a pull counts as forgotten: two signs lost.
 const SILENCE: Duration = Duration::from_millis(5000);
 
-/// How long a pull lives in the broker. It is asked again then.
+/// How long a pull lives in the broker. The worker asks again then.
 const EXPIRES: Duration = Duration::from_secs(30);
 
 /// The pulls of one connection and one inbox: forgotten all together.
@@ -37,7 +37,7 @@ pub(crate) struct Generation {
     failed: bool,
 }
 
-/// What comes from the broker.
+/// News from the broker.
 pub(crate) enum Pulled {
     Message(Box<async_nats::Message>),
     /// A sign of life, or the end of a pull.
@@ -94,7 +94,7 @@ impl Generation {
             Some(_) => {
                 match undelivered(&message) {
                     Some(left) => self.asked_for = self.asked_for.saturating_sub(left),
-                    // Unknown how much of which pull has ended: forget them all together.
+                    // Unknown how much of which pull has ended: forget all pulls.
                     None => self.failed = true,
                 }
                 Pulled::Status
@@ -102,19 +102,19 @@ impl Generation {
         }
     }
 
-    /// Whether the broker may have forgotten what was asked for.
+    /// Whether the broker may have forgotten the pulls.
     pub(crate) fn is_stale(&self) -> bool {
         let silent = self.asked_for > 0 && self.heard.elapsed() > SILENCE;
         let connects = self.client.statistics().connects.load(Ordering::Relaxed);
         self.failed || silent || connects != self.connects
     }
 
-    /// Ends the subscription, and returns what it had received.
+    /// Ends the subscription, and returns the messages received.
     pub(crate) async fn end(mut self) -> Vec<async_nats::Message> {
         let mut received = Vec::new();
         let ending = tokio::time::timeout(Duration::from_secs(1), self.subscriber.unsubscribe());
         if matches!(ending.await, Ok(Ok(()))) {
-            // The channel is closed now, so this reads to its end.
+            // The channel is closed now, and has an end.
             while let Some(message) = self.subscriber.next().await {
                 received.push(message);
             }
@@ -124,7 +124,7 @@ impl Generation {
     }
 }
 
-/// How many messages of an ended pull were not delivered, by its status.
+/// How many messages of an ended pull were not delivered, by the status.
 fn undelivered(status: &async_nats::Message) -> Option<usize> {
     let left = status.headers.as_ref()?.get("Nats-Pending-Messages")?;
     left.as_str().parse().ok()

@@ -1,4 +1,4 @@
-//! The stream, its consumer, and their settings.
+//! The stream, the consumer, and the settings of both.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use async_nats::{
 
 use crate::{Asker, Codec, Error, Producer, mismatch::Comparison, producer::STORE_TIMEOUT, worker};
 
-/// The name of the one consumer that all workers of a queue share.
+/// The name of the consumer of all workers of a queue.
 const CONSUMER: &str = "workers";
 
-/// A durable queue: a stream, and the consumer that all its workers share.
+/// A durable queue: a stream, and the consumer of all workers.
 ///
 /// Clones are the same queue.
 #[derive(Clone, Debug)]
@@ -53,13 +53,13 @@ impl Queue {
         }
     }
 
-    /// Returns a service that stores requests.
+    /// Returns a service to store requests.
     #[must_use]
     pub fn producer<C>(&self, codec: C) -> Producer<C> {
         Producer::new(self.clone(), codec)
     }
 
-    /// Returns a service that stores requests and waits for their answers.
+    /// Returns a service to store requests and wait for the answers.
     #[must_use]
     pub fn asker<Response, C, A>(&self, codec: C, answers: A) -> Asker<Response, C, A>
     where
@@ -74,7 +74,7 @@ impl Queue {
         worker::Builder::new(self.clone(), codec)
     }
 
-    /// Returns the name of the queue, which is that of its stream.
+    /// Returns the name of the queue and of the stream.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.stream.name
@@ -100,7 +100,7 @@ impl Queue {
         u64::try_from(self.stream.max_messages).unwrap_or(u64::MAX)
     }
 
-    /// Returns the stream and the consumer, and creates what is missing.
+    /// Returns the stream and the consumer, and creates missing parts.
     pub(crate) async fn open(&self) -> Result<(Stream, Consumer<pull::Config>), Error> {
         let setup = |error: Box<dyn std::error::Error + Send + Sync>| Error::Setup(error);
         let stream = self.context.get_or_create_stream(self.stream.clone()).await;
@@ -109,12 +109,12 @@ impl Queue {
         Ok((stream, consumer.map_err(|error| setup(error.into()))?))
     }
 
-    /// Creates the stream for dead letters, if there is none.
+    /// Creates the stream for dead letters, if missing.
     pub(crate) async fn create_dead_letters(&self, name: &str) -> Result<(), Error> {
         let config = stream::Config {
             name: name.to_owned(),
             subjects: vec![format!("{name}.>")],
-            // What is full refuses: the worker keeps the message then.
+            // A full stream refuses: the worker keeps the message then.
             discard: DiscardPolicy::New,
             num_replicas: self.stream.num_replicas,
             ..stream::Config::default()
@@ -123,7 +123,7 @@ impl Queue {
         created.map(drop).map_err(|error| Error::Setup(error.into()))
     }
 
-    /// Compares what exists with what was wanted.
+    /// Compares the existing settings with the wanted settings.
     async fn check(&self) -> Result<(), Error> {
         let (stream, consumer) = self.open().await?;
         let mut compared = Comparison::default();
@@ -147,8 +147,8 @@ impl Queue {
 }
 
 impl Builder {
-    /// Sets how many messages the stream holds at most, done ones not counted. A producer that
-    /// finds the stream full gets [`Rejected`](tower_load_leveling::error::Rejected). Default:
+    /// Sets how many messages the stream holds at most, done messages not counted. At a full
+    /// stream, a producer gets [`Rejected`](tower_load_leveling::error::Rejected). Default:
     /// 1 000 000.
     #[must_use]
     pub fn capacity(mut self, messages: u64) -> Self {
@@ -163,7 +163,7 @@ impl Builder {
         self
     }
 
-    /// Sets how many servers store each message, 1 to 5. With 3, a message that is stored survives
+    /// Sets how many servers store each message, 1 to 5. With 3, a stored message survives
     /// the loss of one server. Default: 1.
     #[must_use]
     pub fn replicas(mut self, servers: usize) -> Self {
@@ -171,8 +171,8 @@ impl Builder {
         self
     }
 
-    /// Sets how long after the last sign of its worker a message is given to another one. A worker
-    /// gives a sign every third of it, however long its calls take. Shorter: less delay after a
+    /// Sets how long after a worker's last sign the broker gives a message to others. A worker
+    /// gives a sign every third of the time, however long calls take. Shorter: less delay after a
     /// crash, more signs. Default: 30 s, at least 100 ms.
     #[must_use]
     pub fn ack_wait(mut self, wait: Duration) -> Self {
@@ -180,8 +180,8 @@ impl Builder {
         self
     }
 
-    /// Sets how many messages all workers together may have in hand. Exact. Messages that wait for
-    /// a retry count until they are delivered again. Default: 10 000.
+    /// Sets how many messages all workers together may have in hand. Exact. Messages with a delayed
+    /// retry count until the next delivery. Default: 10 000.
     #[must_use]
     pub fn fleet_limit(mut self, messages: usize) -> Self {
         self.fleet_limit = i64::try_from(messages.max(1)).unwrap_or(i64::MAX);
@@ -196,14 +196,15 @@ impl Builder {
         self
     }
 
-    /// Creates the stream and the consumer, or checks the existing ones. Never changes what exists.
+    /// Creates the stream and the consumer, or checks the existing ones. Never changes existing
+    /// ones.
     ///
     /// # Errors
     ///
     /// [`Error::Mismatch`] if the stream or the consumer exists with other settings;
     /// [`Error::Setup`] if the broker does not answer, or refuses.
     pub async fn build(self, client: Client) -> Result<Queue, Error> {
-        // A publish that nobody waits for any longer makes room for others then.
+        // An abandoned publish makes room for others then.
         let mut context =
             jetstream::context::ContextBuilder::new().ack_timeout(STORE_TIMEOUT).build(client);
         context.set_timeout(Duration::from_secs(10));
@@ -218,8 +219,8 @@ impl Builder {
                 max_messages: self.capacity,
                 max_bytes: self.max_bytes,
                 num_replicas: self.replicas,
-                // The broker refuses a window that is longer than the age of messages, which is
-                // not limited here.
+                // The broker refuses a window longer than the age of messages. The age has no
+                // limit here.
                 duplicate_window: self.duplicate_window,
                 ..stream::Config::default()
             },

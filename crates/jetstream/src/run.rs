@@ -33,10 +33,10 @@ use crate::{
     worker::{Control, Settings},
 };
 
-/// How often a worker looks at what nobody tells it: its limit, its connection, signs that are due.
+/// How often a worker looks at the limit, the connection, and due signs.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How long a worker waits after a failed attempt to reach its consumer.
+/// How long a worker waits after a failed attempt to reach the consumer.
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// How many events are handled before the worker looks at the clock and the controls again.
@@ -51,17 +51,18 @@ pub(crate) struct Run {
     control: watch::Receiver<Control>,
     settler: Arc<Settler>,
     hand: Hand,
-    /// Calls, and what settles their messages.
+    /// Calls, each with the settling of a message.
     calls: Settling,
-    /// Messages that are settled without a call. They hold no place of the leveler.
+    /// Messages to settle without a call. No place of the leveler is held.
     uncalled: Settling,
     pulls: Option<Generation>,
     opening: Option<Boxed<Opened>>,
     telling: Option<Boxed<()>>,
     sweeping: Option<Boxed<()>>,
-    /// What this worker has acked lately.
+    /// The latest acks of the worker.
     acked: Arc<Acked>,
-    /// Whether the leveler refused a message although it had room. It is asked again after a while.
+    /// Whether the leveler refused a message although it had room. The worker asks again after a
+    /// while.
     refused: bool,
 }
 
@@ -87,8 +88,8 @@ impl Run {
             max_attempts: settings.max_attempts,
             max_deliveries: settings.max_deliveries,
             backoff: settings.backoff,
-            // A quarter of the worker's share of the fleet's limit. Its share is not known: at
-            // least what it can hold, and a sixteenth of the limit.
+            // A quarter of the worker's share of the fleet's limit. The share is not known: at
+            // least limit + prefetch, and a sixteenth of the limit.
             most_parked: (own / 4).max(queue.fleet_limit() / 64).max(1).min(queue.fleet_limit()),
             parked: Mutex::new(BinaryHeap::new()),
             counters: Arc::clone(&counters),
@@ -142,7 +143,7 @@ impl Run {
         self.control.borrow().paused
     }
 
-    /// Waits for one event and handles it.
+    /// Waits for one event and handles the event.
     async fn event(&mut self, tick: &mut Interval) -> Result<(), Error> {
         let leveler = self.leveler.clone();
         // Made before the worker looks whether there is room.
@@ -154,7 +155,7 @@ impl Run {
         let Self { control, opening, telling, sweeping, calls, uncalled, pulls, .. } = self;
         tokio::select! {
             biased;
-            // First, since work may come faster than it is taken.
+            // First, since work may come faster than the worker takes messages.
             _ = tick.tick() => self.tick().await,
             _ = control.changed() => {}
             opened = run(opening) => self.opened(opened),
@@ -168,7 +169,7 @@ impl Run {
         Ok(())
     }
 
-    /// The part of [`event`](Self::event) that comes in crowds. Cancel safe.
+    /// The part of [`event`](Self::event) for crowds. Cancel safe.
     async fn work(&mut self) -> Result<(), Error> {
         let done = work(&mut self.calls, &mut self.uncalled, &mut self.pulls).await;
         self.worked(done)
@@ -235,7 +236,7 @@ impl Run {
         self.settings.prefetch.unwrap_or_else(|| default_prefetch(self.leveler.limit()))
     }
 
-    /// Asks for as many messages as there is credit for.
+    /// Asks for messages, as many as the credit.
     async fn ask(&mut self) {
         let (paused, prefetch) = (self.is_paused(), self.prefetch());
         let Some(pulls) = self.pulls.as_mut() else {
@@ -265,7 +266,7 @@ impl Run {
         };
         self.counters.delivered.fetch_add(1, Relaxed);
         if !self.hand.take(delivery) {
-            // It is worked on here already, and will be settled then.
+            // The message is in hand already, and will be settled.
             self.counters.repeated.fetch_add(1, Relaxed);
         }
         let in_hand = self.hand.len() as u64;
@@ -273,8 +274,8 @@ impl Run {
         self.counters.most_in_hand.fetch_max(in_hand, Relaxed);
     }
 
-    /// Whether the leveler is given one more message now. What cannot be started stays here, where
-    /// it can be given back. An adaptive limit is given one more, to see that there is more to do.
+    /// Whether the leveler is given one more message now. An unstarted message stays here, and
+    /// can be given back. An adaptive limit gets one more, to see the demand.
     fn has_turn(&self) -> bool {
         let extra = usize::from(self.leveler.is_adaptive());
         !self.refused && self.calls.len() < self.leveler.limit().saturating_add(extra)
@@ -330,7 +331,7 @@ impl Run {
         self.counters.in_hand.store(self.hand.len() as u64, Relaxed);
     }
 
-    /// Tells the broker what is still worked on.
+    /// Tells the broker of the messages in hand.
     fn tell(&mut self) {
         if self.telling.is_some() {
             return;
@@ -349,7 +350,7 @@ impl Run {
         }));
     }
 
-    /// Gives back what has not been started, and waits for what has, until the deadline.
+    /// Gives unstarted messages back, and waits for running calls until the deadline.
     async fn drain(mut self, deadline: Instant, tick: &mut Interval) -> Report {
         self.opening = None;
         if let Some(pulls) = self.pulls.take() {

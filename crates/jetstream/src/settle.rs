@@ -20,16 +20,15 @@ use crate::{Delivery, Late, answer::Answer, headers, stats::Counters};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Confirm {
-    /// An ack is done once it is in the client's buffer. If the broker or the worker dies then, the
+    /// An ack is done once in the client's buffer. If the broker or the worker dies then, the
     /// message is done again.
     #[default]
     Sent,
-    /// An ack is done once the broker says so, which takes a round trip in which the message stays
-    /// in hand.
+    /// An ack is done once the broker says so. The message stays in hand for a round trip more.
     Confirmed,
 }
 
-/// How a message has left, or that it has not.
+/// How a message has left the hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {
     Acked,
@@ -48,9 +47,9 @@ pub(crate) struct Settler {
     pub(crate) max_attempts: u64,
     pub(crate) max_deliveries: u64,
     pub(crate) backoff: (Duration, Duration),
-    /// How many naks of this worker may wait at once. Further ones are requeued.
+    /// How many naks of this worker may wait at once. Further retries are requeued.
     pub(crate) most_parked: usize,
-    /// When the naks of this worker that wait will be delivered again.
+    /// The times of redelivery of the waiting naks.
     pub(crate) parked: Mutex<BinaryHeap<Reverse<Instant>>>,
     pub(crate) counters: std::sync::Arc<Counters>,
 }
@@ -76,7 +75,7 @@ impl Settler {
         self.ack(delivery).await
     }
 
-    /// After an error: again later, or buried if that was the last attempt.
+    /// After an error: again later, or buried after the last attempt.
     pub(crate) async fn failed(
         &self,
         delivery: &Delivery,
@@ -93,7 +92,8 @@ impl Settler {
         self.requeue(delivery, delivery.attempt(), delay).await
     }
 
-    /// The leveler removed the request. That counts as a delivery and must not bury the message.
+    /// The leveler removed the request. The removal counts as a delivery and must not bury the
+    /// message.
     pub(crate) async fn overloaded(&self, delivery: &Delivery, after: Duration) -> Settled {
         if delivery.attempt() >= self.max_deliveries {
             return self.requeue(delivery, delivery.attempt().saturating_sub(1), after).await;
@@ -101,19 +101,19 @@ impl Settler {
         self.nak(delivery, Some(after)).await
     }
 
-    /// Tells the broker that the message is worked on.
+    /// Tells the broker of the work on the message.
     pub(crate) async fn progress(&self, delivery: &Delivery) {
         if let Some(reply) = delivery.reply() {
             let _ = self.client.publish(reply, AckKind::Progress.into()).await;
         }
     }
 
-    /// The worker ends, and has not started this message.
+    /// The worker ends, without a start of the message.
     pub(crate) async fn given_back(&self, delivery: &Delivery) -> Settled {
         self.overloaded(delivery, Duration::ZERO).await
     }
 
-    /// A copy that came before its time.
+    /// A copy before its time.
     pub(crate) async fn too_early(&self, delivery: &Delivery, left: Duration) -> Settled {
         if delivery.attempt() >= self.max_deliveries {
             // A nak would count as one more delivery, and bury the message.
@@ -125,19 +125,19 @@ impl Settler {
         if self.parks() || delivery.pending() == 0 {
             return self.nak(delivery, Some(left)).await;
         }
-        // Other copies may be all that is pending: do not turn them over at full speed.
+        // All pending messages may be copies: do not turn over copies at full speed.
         tokio::time::sleep(left.min(TURN)).await;
         let left = left.saturating_sub(TURN);
         self.requeue(delivery, delivery.attempt().saturating_sub(1), left).await
     }
 
-    /// Stores the message in the dead-letter stream, then removes it. Nothing is removed that is
-    /// not stored elsewhere.
+    /// Stores the message in the dead-letter stream, then removes the original. Nothing is removed
+    /// without a stored copy.
     pub(crate) async fn bury(&self, delivery: &Delivery, cause: &str) -> Settled {
         let (sequence, subject) = (delivery.sequence(), delivery.subject());
         let rest = subject.split_once('.').map_or("", |(_, rest)| rest);
         let mut headers = HeaderMap::new();
-        // A letter that is stored again for another try has no asker, and is not late.
+        // A letter stored again for a new try has no asker, and is not late.
         let asked = [headers::ANSWER_TO, headers::ANSWER_UNTIL];
         for (name, values) in delivery.headers().into_iter().flat_map(HeaderMap::iter) {
             for value in values.iter().filter(|_| !asked.contains(&name.as_ref())) {
@@ -173,7 +173,7 @@ impl Settler {
     /// Stores a copy at the tail, then removes the original. A nak if the stream is full.
     async fn requeue(&self, delivery: &Delivery, attempts: u64, delay: Duration) -> Settled {
         let mut headers = delivery.headers().cloned().unwrap_or_default();
-        // One copy of one original: if this worker dies before the ack, the next copy is the same.
+        // One copy of one original: if the worker dies before the ack, the next copy is the same.
         let id = format!("{}+{}", delivery.id(), delivery.sequence());
         insert(&mut headers, headers::MESSAGE_ID, &id);
         insert(&mut headers, headers::ID, delivery.id());
@@ -203,7 +203,7 @@ impl Settler {
         Ok(())
     }
 
-    /// An answer that the connection loses is made up for by a redelivery.
+    /// A redelivery makes up for an answer lost with the connection.
     async fn answer(&self, delivery: &Delivery, kind: AckKind) {
         let Some(reply) = delivery.reply() else { return };
         let payload = match kind {
@@ -218,7 +218,7 @@ impl Settler {
         }
     }
 
-    /// Whether one more nak of this worker may wait.
+    /// Whether room is left for a waiting nak.
     fn parks(&self) -> bool {
         let mut parked = self.parked();
         let now = Instant::now();
@@ -252,13 +252,13 @@ impl Settler {
     }
 }
 
-/// How long a copy that came too early is kept before it goes to the tail again.
+/// How long an early copy is kept before the tail.
 const TURN: Duration = Duration::from_millis(20);
 
-/// The same for a copy that may not be delivered once more.
+/// The same for a copy at the last delivery.
 const LAST_TURN: Duration = Duration::from_secs(1);
 
-/// Inserts a header. Line breaks, which no header can carry, become spaces.
+/// Inserts a header. Line breaks become spaces.
 pub(crate) fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
     let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     headers.insert(name, value.as_str());
@@ -273,7 +273,7 @@ pub(crate) fn shortened(text: &str) -> &str {
     &text[..end]
 }
 
-/// How long until a copy is due, if it came before its time.
+/// How long until a copy is due, if the copy came early.
 pub(crate) fn until_due(delivery: &Delivery) -> Option<Duration> {
     let due: u64 = delivery.header(headers::NOT_BEFORE)?.parse().ok()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -4,15 +4,15 @@ use std::{
 };
 
 /// The books of a worker. `delivered` = `acked` + `naked` + `requeued` + `buried` + `repeated` +
-/// `in_hand`, up to what changes while it is read.
+/// `in_hand`, up to changes during the read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStats {
-    /// Messages delivered to this worker.
+    /// Messages delivered to the worker.
     pub delivered: u64,
     /// Messages done.
     pub acked: u64,
-    /// Of the messages acked: those whose asker had stopped waiting, acked without a call.
+    /// Of the messages acked: late ones, acked without a call since the asker had stopped waiting.
     pub late: u64,
     /// Messages given back, to be delivered again.
     pub naked: u64,
@@ -21,33 +21,32 @@ pub struct WorkerStats {
     pub requeued: u64,
     /// Messages moved to the dead-letter stream.
     pub buried: u64,
-    /// Messages delivered again while this worker still had them in hand. They are worked on once.
+    /// Messages delivered again while still in hand. Each is worked on once.
     pub repeated: u64,
-    /// Messages in hand now: waiting in this worker, in its leveler, or running.
+    /// Messages in hand now: waiting in the worker, in the leveler, or running.
     pub in_hand: u64,
-    /// The most messages that were in hand at once.
+    /// The most messages in hand at once.
     pub most_in_hand: u64,
     /// Messages asked for and not delivered yet.
     pub asked_for: u64,
     /// Requests to the broker for more messages.
     pub pulls: u64,
-    /// Signs to the broker that a message is still worked on.
+    /// Signs to the broker of a message still worked on.
     pub progress: u64,
     /// Connections and subscriptions, the first included.
     pub generations: u64,
-    /// Messages removed that a killed broker had left in the stream although this worker had acked
-    /// them.
+    /// Messages left by a killed broker and acked by the worker before, now removed.
     pub debris: u64,
-    /// Messages stored again that a killed broker had left in the stream and would not have
-    /// delivered. Some may have been done.
+    /// Messages left by a killed broker without a chance of delivery, now stored again. Some may
+    /// have been done.
     pub rescued: u64,
 }
 
-/// What a worker has done, returned when it ends.
+/// The work of a worker, returned at the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The books. What is still in hand is delivered to another worker after
+    /// The books. Messages still in hand go to others after
     /// [`ack_wait`](crate::queue::Builder::ack_wait).
     pub stats: WorkerStats,
     /// Whether everything in hand was settled before the deadline of the drain.
@@ -96,8 +95,8 @@ impl Counters {
 }
 
 impl WorkerStats {
-    /// Returns whether the books balance. A snapshot of a running worker may be off by what
-    /// changed while it was read.
+    /// Returns whether the books balance. A snapshot of a running worker may be off by
+    /// changes during the read.
     #[must_use]
     pub fn balances(&self) -> bool {
         let settled = self.acked + self.naked + self.requeued + self.buried;

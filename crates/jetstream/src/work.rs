@@ -1,4 +1,4 @@
-//! What the task of a worker waits for.
+//! The events of the task of a worker.
 
 use std::{future::Future, pin::Pin};
 
@@ -11,16 +11,16 @@ use crate::{
 
 pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Futures that end once their message is settled.
+/// Futures of messages until settled.
 pub(crate) type Settling = FuturesUnordered<Boxed<(u64, Settled)>>;
 
-/// What comes in crowds.
+/// The frequent events.
 pub(crate) enum Work {
     Settled(u64, Settled),
     Pulled(Pulled),
 }
 
-/// The next message that is settled or comes. Cancel safe.
+/// The next message, settled or new. Cancel safe.
 pub(crate) async fn work(
     calls: &mut Settling,
     uncalled: &mut Settling,
@@ -38,7 +38,7 @@ pub(crate) async fn work(
     }
 }
 
-/// The next message, or nothing while there is no generation.
+/// The next message, or nothing without a generation.
 async fn next(pulls: &mut Option<Generation>) -> Pulled {
     match pulls {
         Some(pulls) => pulls.next().await,
@@ -46,7 +46,7 @@ async fn next(pulls: &mut Option<Generation>) -> Pulled {
     }
 }
 
-/// Runs a future to its end, then forgets it. Nothing while there is none. Cancel safe.
+/// Runs a future to the end, then forgets the future. Nothing without a future. Cancel safe.
 pub(crate) async fn run<T>(future: &mut Option<Boxed<T>>) -> T {
     let Some(running) = future else { return std::future::pending().await };
     let value = running.await;

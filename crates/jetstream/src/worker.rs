@@ -38,7 +38,7 @@ pub(crate) struct Settings {
     pub(crate) late: Late,
 }
 
-/// Takes as many messages as its leveler can start, calls the inner service for each, and settles.
+/// Takes as many messages as the leveler can start, calls the inner service for each, and settles.
 ///
 /// Does nothing until [`run_until`](Self::run_until) is polled.
 pub struct Worker {
@@ -62,7 +62,7 @@ pub(crate) struct Control {
     pub(crate) paused: bool,
     /// Until when to drain, once asked for.
     pub(crate) drain: Option<Instant>,
-    /// Once the worker has ended: its report, if it got that far.
+    /// Once the worker has ended: the report, if any.
     end: Option<Option<Report>>,
 }
 
@@ -85,8 +85,8 @@ impl<C> Builder<C> {
 }
 
 impl<C, L, J, A> Builder<C, L, J, A> {
-    /// Sets the leveler whose limit decides how many messages this worker holds. It may be shared
-    /// with other services. Required.
+    /// Sets the leveler whose limit decides how many messages this worker holds. The leveler may be
+    /// shared with other services. Required.
     #[must_use]
     pub fn leveler<Q, R>(
         self,
@@ -112,15 +112,15 @@ impl<C, L, J, A> Builder<C, L, J, A> {
         Builder { queue, codec: requests, leveler, judge, answers, settings }
     }
 
-    /// Sets what happens to a message whose [`Asker`](crate::Asker) has stopped waiting before the
-    /// call began. Default: [`Late::Ack`].
+    /// Sets the fate of a message after the deadline of the [`Asker`](crate::Asker), if no call has
+    /// begun. Default: [`Late::Ack`].
     #[must_use]
     pub fn late(mut self, late: Late) -> Self {
         self.settings.late = late;
         self
     }
 
-    /// Sets how many messages wait in this worker beyond its limit, to cover the way to the broker.
+    /// Sets how many messages wait in the worker beyond the limit, to cover the way to the broker.
     /// 0 is legal. More: fewer pauses with short calls; less: more is left to other workers.
     /// Default: a quarter of the limit, at least 1.
     #[must_use]
@@ -136,8 +136,8 @@ impl<C, L, J, A> Builder<C, L, J, A> {
         self
     }
 
-    /// Sets the attempt above which a message is buried without a call, since it may be what kills
-    /// its workers. Default: 10, and at least [`max_attempts`](Self::max_attempts).
+    /// Sets the attempt above which a message is buried without a call, since the message may kill
+    /// workers. Default: 10, and at least [`max_attempts`](Self::max_attempts).
     #[must_use]
     pub fn max_deliveries(mut self, deliveries: u64) -> Self {
         self.settings.max_deliveries = deliveries.max(1);
@@ -152,7 +152,7 @@ impl<C, L, J, A> Builder<C, L, J, A> {
         self
     }
 
-    /// Sets the stream that buried messages go to. The worker creates it if there is none. Default:
+    /// Sets the stream of buried messages. The worker creates a missing stream. Default:
     /// `<queue>-dead`.
     #[must_use]
     pub fn dead_letters(mut self, stream: impl Into<String>) -> Self {
@@ -169,7 +169,7 @@ impl<C, L, J, A> Builder<C, L, J, A> {
 
     /// Sets after how long in hand a message is no longer reported as worked on, so that another
     /// worker gets it after [`ack_wait`](crate::queue::Builder::ack_wait). The call itself goes on:
-    /// use a timeout to end it. Set it where an inner can hang. Default: never.
+    /// use a timeout to end a call. Needed where an inner can hang. Default: never.
     #[must_use]
     pub fn give_up_after(mut self, time: Duration) -> Self {
         self.settings.give_up_after = Some(time);
@@ -178,7 +178,7 @@ impl<C, L, J, A> Builder<C, L, J, A> {
 
     /// Sets how long [`run_until`](Worker::run_until) waits for running calls after the shutdown.
     /// Default: 30 s. Kubernetes kills a process `terminationGracePeriodSeconds` after SIGTERM: set
-    /// that to more.
+    /// the period to more.
     #[must_use]
     pub fn drain_deadline(mut self, deadline: Duration) -> Self {
         self.settings.drain_deadline = deadline;
@@ -188,7 +188,7 @@ impl<C, L, J, A> Builder<C, L, J, A> {
 
 impl<C, Q, R, J, A> Builder<C, LoadLevelLayer<Q, R>, J, A> {
     /// Makes the worker around a service. Every request goes through the leveler first, so the
-    /// service needs no leveler of its own.
+    /// service needs no further leveler.
     pub fn service<Req, S>(self, inner: S) -> Worker
     where
         Req: Send + 'static,
@@ -225,7 +225,7 @@ impl Worker {
     }
 
     /// Works until `shutdown` resolves or [`WorkerHandle::drain`] is called, then drains: asks for
-    /// no more, gives back what has not been started, and waits for running calls. The broker may
+    /// no more, gives unstarted messages back, and waits for running calls. The broker may
     /// come and go meanwhile.
     ///
     /// # Errors
@@ -234,7 +234,7 @@ impl Worker {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is a crash of the worker: other workers get what it had in hand after
+    /// Dropping the future is a crash of the worker: other workers get the messages in hand after
     /// [`ack_wait`](crate::queue::Builder::ack_wait).
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> Result<Report, Error> {
         let Self { queue, starter, leveler, settings, counters, control } = self;
@@ -263,8 +263,8 @@ impl WorkerHandle {
         self.counters.read()
     }
 
-    /// Stops starting calls and asking for messages. Running calls finish; what waits in the worker
-    /// stays in hand.
+    /// Stops starting calls and asking for messages. Running calls finish; waiting messages
+    /// stay in hand.
     pub fn pause(&self) {
         self.control.send_modify(|control| control.paused = true);
     }
@@ -274,11 +274,11 @@ impl WorkerHandle {
         self.control.send_modify(|control| control.paused = false);
     }
 
-    /// Ends the worker: it asks for no more, gives back what has not been started, and waits for
-    /// running calls until the deadline. What runs then is left to
+    /// Ends the worker: the worker asks for no more, gives unstarted messages back, and waits for
+    /// running calls until the deadline. The rest is left to
     /// [`ack_wait`](crate::queue::Builder::ack_wait).
     ///
-    /// `None` if the worker was dropped, or its connection was closed.
+    /// `None` if the worker was dropped, or the connection was closed.
     ///
     /// # Cancel safety
     ///
@@ -289,7 +289,7 @@ impl WorkerHandle {
             control.drain = Some(control.drain.map_or(by, |set| set.min(by)));
         });
         let mut changes = self.control.subscribe();
-        // A worker that was dropped tells nobody.
+        // A dropped worker tells nobody.
         let ended = changes.wait_for(|control| control.end.is_some());
         let ended = tokio::time::timeout(deadline + Duration::from_secs(5), ended).await;
         ended.ok()?.ok()?.end.flatten()
