@@ -470,7 +470,7 @@ async fn a_fleet_limit_of_one_keeps_the_order_across_workers_and_retries() {
         let inner = service_fn(move |request: Bytes| {
             tried.add(&request);
             let number: u32 = std::str::from_utf8(&request).unwrap().parse().unwrap();
-            let fails = number % 5 == 0 && tried.times(&number.to_string()) < 3;
+            let fails = number.is_multiple_of(5) && tried.times(&number.to_string()) < 3;
             if !fails {
                 done.lock().unwrap().push(number);
             }
