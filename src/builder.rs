@@ -177,8 +177,9 @@ impl<Q, R, H> Builder<Q, R, H> {
 
     /// Sets the age of the head request at which `Order::AdaptiveLifo` switches to newest first.
     /// The order switches back when the oldest request has waited less than half this age.
-    /// Default is three measured mean service times, at least 5 ms, and at most a quarter of the
-    /// time for which the head request may wait.
+    ///
+    /// Default is three measured mean service times, at most a quarter of the head request's
+    /// allowed wait, and at least 5 ms.
     pub fn lifo_after(mut self, age: Duration) -> Self {
         self.config.line.lifo_after = Some(age);
         self

@@ -33,8 +33,8 @@ pub struct Class {
     pub(crate) bypass: bool,
     /// The hash of the request's kind, or [`NO_KIND`].
     pub(crate) kind: u64,
-    /// Says to keep the slot until the end of the response body. `None` leaves the choice to the
-    /// builder.
+    /// The choice of whether to keep the slot until the end of the response body. `None` leaves the
+    /// choice to the builder.
     pub(crate) holds_body: Option<bool>,
 }
 
@@ -141,9 +141,10 @@ impl Class {
     /// two sevenths and four sevenths of the inner's time. A flow that asks for less than its share
     /// leaves the rest to the other flows, in the ratio of their weights. A full queue is shared in
     /// the same ratio: the flow with the most waiting *for its weight* gives way. A flow of weight
-    /// 4 may have four times as much waiting as a flow of weight 1. Under lasting overload, the
-    /// fair share up to which a flow is never cut off follows the weight as well. A weight does not
-    /// change the cost of a request, and says nothing about how much a flow may run at once.
+    /// 4 may have four times as much waiting as a flow of weight 1 before it is the longest. Under
+    /// lasting overload, the fair share up to which a flow is never cut off follows the weight as
+    /// well. A weight does not change the cost of a request, and says nothing about how much a flow
+    /// may run at once.
     ///
     /// The weight belongs to the flow and not to the request: the newest queued request sets the
     /// weight of its flow, for earlier requests too, at its priority. Requests without a flow are
@@ -184,7 +185,7 @@ impl Class {
     /// Requests of one kind take similar times. If the kind, at this priority, is known to take
     /// longer than the time left to the [deadline](Self::deadline), the request is rejected with
     /// [`Reason::WouldMissDeadline`](crate::error::Reason::WouldMissDeadline), whatever other kinds
-    /// take. Now and then a late request runs as a probe, to notice when the kind has become fast
+    /// take. Now and then such a request runs as a probe, to notice when the kind has become fast
     /// again: at most one a second, and for at most 0.05 % of the inner's time.
     ///
     /// Requests without a kind are told apart by the time left only. While nothing waits, requests
