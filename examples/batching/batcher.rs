@@ -1,4 +1,5 @@
-//! The inner of the example: a service that does many requests in one call.
+//! The inner of the example: a service that does many requests in one call. To be copied: it needs
+//! the crates futures, tokio (rt, sync) and tower.
 
 use std::{
     fmt,
