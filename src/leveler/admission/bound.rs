@@ -12,7 +12,7 @@
 //! 2. A slot (in flight) is only ever taken together with a place, or for a place already held.
 //! 3. A *direct* admission takes place and slot in one step, and only when nothing waits, nothing
 //!    from the queue is on the way to the inner (`DISPATCHING`), and nothing is paused. While
-//!    something waits, the drain task alone takes slots.
+//!    something waits, only the drain task and the tasks that hand on take slots.
 //!
 //! The guards [`Place`](super::place::Place) and [`Slot`](super::slot::Slot) wrap the numbers in
 //! this file, and give back in `Drop`.

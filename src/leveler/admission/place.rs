@@ -94,7 +94,7 @@ impl<G: Grantor> Place<G> {
 
     /// Takes slots for the cost `asked`, and adjusts the places to as many. The slots take over the
     /// right to run in the flow. Returns false if too few slots are free, or dispatch is paused.
-    /// For the drain task alone.
+    /// For the drain task and for tasks that hand on.
     #[inline]
     pub(crate) fn take_slot(&self, asked: usize, right: &mut Option<FlowRight>) -> bool {
         let Some(grantor) = &self.grantor else { return false };
