@@ -202,6 +202,19 @@ async fn a_stall_is_told_once_and_so_is_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn bursts_that_are_far_apart_are_no_stall() {
+    let (_guard, captured) = Captured::init();
+    let layer = builder(12, 4).build().expect("valid");
+    let mut service = layer.layer(takes(20 * MS));
+    for _ in 0..4 {
+        load(&mut service, 8, 20 * MS, 10_000 * MS).await;
+        sleep(10_000 * MS).await;
+    }
+    let stalls = told(&captured).into_iter().filter(|(_, message)| message.contains("stall"));
+    assert_eq!((captured.events(STALL).len(), stalls.count()), (0, 0), "{:?}", told(&captured));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stall_is_told_although_nothing_happens_any_more() {
     let (_t, captured) = Captured::init();
     let layer = builder(10, 1).build().expect("valid");

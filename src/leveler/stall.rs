@@ -39,7 +39,8 @@ impl Stall {
             || vitals.queued > 0
             || vitals.rejected.total() > since.rejected.total();
         if !(is_still && is_wanted) {
-            self.since = Some(vitals);
+            // With a free slot, a stall cannot have begun. The next look may be much later.
+            self.since = vitals.is_all_taken.then_some(vitals);
             self.due = None;
             let told = self.edge.look(false, now);
             return told.map(|_| StallEvent::Ends(lasts));
@@ -114,6 +115,18 @@ mod tests {
         assert_eq!(stall.look(vitals(61.0, 1)), None, "for 1 s");
         let told = stall.look(vitals(66.0, 2));
         assert_eq!(told, Some(StallEvent::Begins(Duration::from_secs(6))));
+    }
+
+    #[test]
+    fn a_pause_between_two_bursts_is_no_stall() {
+        let (origin, mut stall) = (Instant::now(), Stall::default());
+        // The last look finds all at rest. Nobody looks again before the next burst.
+        let rest = Vitals { is_all_taken: false, queued: 0, ..at(origin, 1.0, 0, 0) };
+        assert_eq!(stall.look(rest), None);
+        assert_eq!(stall.look(at(origin, 20.0, 0, 0)), None, "the slots were free until now");
+        assert_eq!(stall.look(at(origin, 24.9, 0, 0)), None);
+        let told = stall.look(at(origin, 25.0, 0, 0));
+        assert_eq!(told, Some(StallEvent::Begins(Duration::from_secs(5))));
     }
 
     #[test]
