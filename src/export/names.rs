@@ -52,7 +52,7 @@ mod tests {
         let began = std::time::Instant::now();
         let last = (5..=10_000).map(|_| names.give(&handle)).last();
         assert_eq!(last.as_deref(), Some("a#10000"));
-        // All numbers of all: fifty million names, and minutes.
+        // All numbers of all: fifty million names, and half a minute.
         assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
     }
 }
