@@ -76,6 +76,17 @@ impl<T: QueueItem + Clone> Queue<T> {
             let entry = self.order.pop_in_order(is_mine)?;
             return Some((entry, Charge::default()));
         }
+        self.pop_ranked_if(now, times, is_mine)
+    }
+
+    // Not inlined: the order of arrival is the common case.
+    #[inline(never)]
+    fn pop_ranked_if(
+        &mut self,
+        now: Instant,
+        times: impl FnOnce() -> Times,
+        is_mine: impl FnOnce(&T) -> bool,
+    ) -> Option<(Entry<T>, Charge)> {
         match self.order.pop(now, &times())? {
             Next::Dispatch(entry, charge) if is_mine(&entry.item) => return Some((entry, charge)),
             Next::Dispatch(entry, charge) => self.put_back(entry, &charge),
