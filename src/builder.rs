@@ -251,10 +251,10 @@ impl<Q, R, H> Builder<Q, R, H> {
         self
     }
 
-    /// Sets the seed of the secret for flows, so that a simulation can be repeated.
+    /// Fixes the secret for flows and the hour of cohorts, so that a simulation can be repeated.
     #[cfg(feature = "model")]
     pub fn flow_seed(mut self, seed: u64) -> Self {
-        self.config.flow_key = Some(FlowKey::of(seed));
+        (self.config.flow_key, self.config.hour) = (Some(FlowKey::of(seed)), Some(0));
         self
     }
 

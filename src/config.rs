@@ -41,6 +41,8 @@ pub(crate) struct Config {
     /// The secrets for flows and cohorts. Random for each leveler if `None`.
     pub(crate) flow_key: Option<FlowKey>,
     pub(crate) cohort_key: Option<FlowKey>,
+    /// The hour since 1970 at which the cohorts begin. By the clock if `None`.
+    pub(crate) hour: Option<u64>,
     pub(crate) carry_dispatcher: bool,
     /// The error of a setting kept outside this struct.
     pub(crate) error: Option<BuildError>,
@@ -115,6 +117,7 @@ impl From<Settings> for Config {
             runtime: None,
             flow_key: None,
             cohort_key: None,
+            hour: None,
             carry_dispatcher: false,
             error: None,
         }
@@ -142,6 +145,7 @@ impl Config {
             runtime,
             flow_key,
             cohort_key,
+            hour,
             carry_dispatcher,
             error,
         } = self;
@@ -227,6 +231,7 @@ impl Config {
             runtime,
             flow_key,
             cohort_key,
+            hour,
             switched_off: None,
             carry_dispatcher,
         };

@@ -111,17 +111,20 @@ fn flows_with_weights_get_time_in_their_ratio_whatever_they_ask_for() {
 #[test]
 fn a_flow_at_its_limit_costs_others_no_goodput() {
     use Priority::{Background, High, Normal};
-    for priorities in [[Normal, Normal], [High, Background]] {
-        let report = catalog::slow_tenant(true, priorities, 64, SEED, LENGTH);
+    // The seed says which flows a cutoff would hit.
+    let cases = (1..=6).map(|seed| (seed, [High, Background])).chain([(SEED, [Normal, Normal])]);
+    for (seed, priorities) in cases {
+        let report = catalog::slow_tenant(true, priorities, 64, seed, LENGTH);
         let others = report.first(10);
-        let case = format!("{priorities:?}: {} ms", others.p99());
+        let case = format!("{priorities:?}, seed {seed}: {} ms", others.p99());
         let why: Vec<_> = report.rejected.iter().map(|(why, of)| (why, of.len())).collect();
         assert!(others.share_served() >= 0.9999, "{}, {case}, {why:?}", others.share_served());
         // They have twelve servers to themselves, and need six and a half.
         assert!(others.p99() <= 1.1 * FLOOR, "{case}");
         let slow = report.part_of(10, catalog::FLOW_LIMIT);
-        // Calls of a second, of which some began before the time that counts.
-        assert!((0.9..=1.05).contains(&slow), "{slow} of its own, {case}");
+        // Some sixty calls of a second on average. Those longer than the patience of callers are
+        // not counted, and some began before the time that counts.
+        assert!((0.7..=1.1).contains(&slow), "{slow} of its own, {case}");
     }
 }
 

@@ -134,13 +134,8 @@ impl Core {
 
     /// Feeds the time to the algorithm, and applies the new limit.
     pub(crate) fn on_tick(&self, now: Instant) {
-        let Admission { occupancy, flow_limit, .. } = &self.admission;
         // Held flows wait for their own calls, and not for the limit.
-        let queued = match flow_limit.get() {
-            None => occupancy.queued(),
-            Some(_) => occupancy.eligible(),
-        };
-        let load = Load::new(self.admission.running(), queued);
+        let load = Load::new(self.admission.running(), self.admission.occupancy.eligible());
         let store = |limit| self.admission.store_asked_limit(limit);
         let stored = self.limiter.tell(|algorithm| algorithm.on_tick(now, &load), store);
         self.on_limit_stored(stored);

@@ -33,6 +33,8 @@ pub(crate) struct Given {
     pub(crate) flow_key: Option<FlowKey>,
     /// The secret for cohorts. Random for each leveler if `None`.
     pub(crate) cohort_key: Option<FlowKey>,
+    /// The hour since 1970 at which the cohorts begin. By the clock if `None`.
+    pub(crate) hour: Option<u64>,
     /// Set if the caller's dispatcher goes along with a call.
     pub(crate) carry_dispatcher: bool,
     /// The settings as given, if the leveler is switched off.
@@ -59,6 +61,7 @@ impl Given {
             runtime: self.runtime.clone(),
             flow_key: self.flow_key,
             cohort_key: self.cohort_key,
+            hour: self.hour,
             carry_dispatcher: self.carry_dispatcher,
             switched_off: Some(Arc::new(self)),
         }

@@ -42,7 +42,8 @@ pub(crate) fn admit<'a, G: Grantor>(
     }
     let limit = admission.limit();
     let is_slot_free = || admission.counts().in_flight() < limit;
-    if !admission.shedder.admits(arrival, limit, &admission.occupancy, is_slot_free) {
+    let Admission { shedder, occupancy, flow_limit, .. } = admission;
+    if !shedder.admits(arrival, limit, occupancy, flow_limit, is_slot_free) {
         return Err(Refusal::CutOff);
     }
     match take(admission, arrival, reserved) {

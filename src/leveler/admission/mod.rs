@@ -91,12 +91,13 @@ pub(crate) struct Admission {
 impl Admission {
     pub(super) fn new(settings: &Given) -> Self {
         let now = Instant::now();
+        let cohort_key = settings.cohort_key.unwrap_or_else(FlowKey::random);
         Self {
             bound: Bound::new(settings.capacity, settings.limit),
             turn: Turn::default(),
             occupancy: Occupancy::new(),
             flow_key: settings.flow_key.unwrap_or_else(FlowKey::random),
-            shedder: Shedder::new(now, settings.cohort_key.unwrap_or_else(FlowKey::random)),
+            shedder: Shedder::new(now, cohort_key, settings.hour),
             predictor: Predictor::new(now),
             listeners: Listeners::new(settings.overflow),
             counters: Counters::default(),

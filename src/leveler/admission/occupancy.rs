@@ -243,11 +243,6 @@ impl Occupancy {
         least.map_or(0, u64::from)
     }
 
-    /// Returns the weight of a priority.
-    pub(crate) fn weight_of(&self, priority: Priority) -> u64 {
-        self.weight_at(priority.index())
-    }
-
     fn weight_at(&self, index: usize) -> u64 {
         self.waiting[index].load(SeqCst) % REQUEST
     }
@@ -294,6 +289,11 @@ impl Occupancy {
     /// Returns the number of waiting requests, without those that wait because their flow is held.
     pub(crate) fn eligible(&self) -> usize {
         (0..LEVELS).map(|index| self.eligible_at(index)).sum::<QueueSize>().requests as usize
+    }
+
+    /// Returns the weight of a priority, without the weight of held flows.
+    pub(crate) fn eligible_weight(&self, priority: Priority) -> u64 {
+        self.eligible_at(priority.index()).weight
     }
 
     fn eligible_at(&self, index: usize) -> QueueSize {

@@ -152,7 +152,7 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
     backlog.queue.look_for_oldest(waiting, drained.is_busy);
     let late = backlog.queue.next_late();
     drop(backlog);
-    let sheds = drained.window.look(&core.admission.shedder, waiting, drained.now);
+    let sheds = drained.window.look(&core.admission.shedder, occupancy.eligible(), drained.now);
     if let Some(sheds) = sheds.and_then(|sheds| drained.sheds.look(sheds, drained.now)) {
         let name = &*core.settings.name;
         contain(|| tracing::info!(%name, sheds, "lower priorities are refused"));

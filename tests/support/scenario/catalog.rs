@@ -129,7 +129,8 @@ pub fn slow_tenant(
     let sources = small.chain([slow.priority(tenant)]).collect();
     let scenario = Scenario::steady(sources, Patience::of(MS * 5000), length);
     play(&scenario, seed, || {
-        let builder = repeatable().capacity(capacity).concurrency(SERVERS);
+        let builder = repeatable().cohort_key(seed);
+        let builder = builder.capacity(capacity).concurrency(SERVERS);
         let builder = if limited { builder.flow_limit(FLOW_LIMIT) } else { builder };
         builder.request_classifier(classify as Classify).build().expect("valid settings")
     })

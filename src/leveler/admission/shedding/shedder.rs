@@ -6,7 +6,7 @@ use super::{arrivals::Arrivals, cutoff::OPEN};
 use crate::{
     class::{NO_FLOW, Priority},
     flow_key::FlowKey,
-    leveler::admission::{arrival::Arrival, occupancy::Occupancy},
+    leveler::admission::{arrival::Arrival, flow_limit::FlowLimit, occupancy::Occupancy},
     rng::{mix, seed},
     sync::figure::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
@@ -41,9 +41,13 @@ pub(crate) struct Shedder {
 }
 
 impl Shedder {
-    pub(crate) fn new(origin: Instant, cohort_key: FlowKey) -> Self {
-        // A date. Durations are measured by tokio's clock (law 13).
-        let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    /// `hour` is the hour since 1970, if not to be taken from the clock.
+    pub(crate) fn new(origin: Instant, cohort_key: FlowKey, hour: Option<u64>) -> Self {
+        let since_1970 = match hour {
+            Some(hour) => Duration::from_secs(hour.saturating_mul(3600)),
+            // A date. Durations are measured by tokio's clock (law 13).
+            None => std::time::UNIX_EPOCH.elapsed().unwrap_or_default(),
+        };
         Self {
             has_priorities: AtomicBool::new(false),
             arrivals: Arrivals::new(),
@@ -63,13 +67,14 @@ impl Shedder {
         arrival: &mut Arrival,
         limit: usize,
         occupancy: &Occupancy,
+        flow_limit: &FlowLimit,
         is_slot_free: impl FnOnce() -> bool,
     ) -> bool {
         let is_default = arrival.rank.priority == Priority::default();
         if is_default && !self.has_priorities.load(Relaxed) {
             return true;
         }
-        self.admits_by_priority(arrival, limit, occupancy, is_slot_free)
+        self.admits_by_priority(arrival, limit, occupancy, flow_limit, is_slot_free)
     }
 
     fn admits_by_priority(
@@ -77,12 +82,18 @@ impl Shedder {
         arrival: &mut Arrival,
         limit: usize,
         occupancy: &Occupancy,
+        flow_limit: &FlowLimit,
         is_slot_free: impl FnOnce() -> bool,
     ) -> bool {
         if !self.has_priorities.load(Relaxed) {
             self.has_priorities.store(true, Relaxed);
         }
         let rank = arrival.rank;
+        if flow_limit.is_full(rank) {
+            // The request will wait for calls of its own flow, and not for a slot. Such requests
+            // are no part of the overload.
+            return true;
+        }
         // The hash shared by all processes.
         let agreed = arrival.flow;
         let cohort = if agreed == NO_FLOW {
@@ -93,14 +104,14 @@ impl Shedder {
         };
         let level = self.arrivals.count(rank, cohort);
         let mut cutoff = self.cutoff.load(Relaxed);
-        if cutoff != OPEN && occupancy.queued() == 0 && is_slot_free() {
+        if cutoff != OPEN && occupancy.eligible() == 0 && is_slot_free() {
             // The overload is over. The drain task would notice at the end of the window.
             self.cutoff.store(OPEN, Relaxed);
             cutoff = OPEN;
         }
         level < cutoff
             || self.arrivals.is_light(rank)
-            || occupancy.weight_of(rank.priority) < limit.div_ceil(KEPT_PART) as u64
+            || occupancy.eligible_weight(rank.priority) < limit.div_ceil(KEPT_PART) as u64
             || self.micros(arrival.now()) > self.until.load(Relaxed)
     }
 
@@ -130,18 +141,18 @@ impl Shedder {
 #[cfg(test)]
 mod tests {
     use super::{super::cutoff::COHORTS, *};
-    use crate::class::Class;
+    use crate::{class::Class, queue::LevelSummary};
 
     #[test]
     fn a_priority_that_is_cut_off_keeps_a_little_waiting() {
         let start = Instant::now();
-        let shedder = Shedder::new(start, FlowKey::of(0));
+        let shedder = Shedder::new(start, FlowKey::of(0), None);
         shedder.set_cutoff(0, start);
         let occupancy = Occupancy::new();
         let low = Class::new().priority(Priority::Low);
         let admits = |limit: usize, now: Instant| {
             let mut arrival = Arrival::at(now, &low, limit);
-            shedder.admits(&mut arrival, limit, &occupancy, || false)
+            shedder.admits(&mut arrival, limit, &occupancy, &FlowLimit::new(None), || false)
         };
         assert!(admits(4, start));
         occupancy.on_queued(low.rank);
@@ -153,13 +164,13 @@ mod tests {
     #[test]
     fn a_newcomer_that_finds_nothing_waiting_and_a_free_slot_lifts_the_cutoff() {
         let start = Instant::now();
-        let shedder = Shedder::new(start, FlowKey::of(0));
+        let shedder = Shedder::new(start, FlowKey::of(0), None);
         shedder.set_cutoff(0, start);
         let occupancy = Occupancy::new();
         let low = Class::new().priority(Priority::Low);
         let admits = |is_slot_free: bool| {
             let mut arrival = Arrival::at(start, &low, 4);
-            shedder.admits(&mut arrival, 4, &occupancy, || is_slot_free)
+            shedder.admits(&mut arrival, 4, &occupancy, &FlowLimit::new(None), || is_slot_free)
         };
         occupancy.on_queued(low.rank);
         assert!(!admits(true), "a request waits");
@@ -170,12 +181,52 @@ mod tests {
     }
 
     #[test]
+    fn a_flow_at_its_limit_is_no_part_of_the_overload() {
+        let start = Instant::now();
+        let shedder = Shedder::new(start, FlowKey::of(0), None);
+        let (occupancy, flow_limit) = (Occupancy::new(), FlowLimit::new(Some(4)));
+        let low = |flow: &str| Class::new().priority(Priority::Low).flow(flow);
+        let admits = |flow| {
+            let mut arrival = Arrival::at(start, &low(flow), 4);
+            shedder.admits(&mut arrival, 4, &occupancy, &flow_limit, || false)
+        };
+        assert!(admits("full"));
+        flow_limit.on_changed(Arrival::at(start, &low("full"), 4).rank.flow, true);
+        shedder.arrivals.take();
+        shedder.set_cutoff(0, start);
+        occupancy.on_queued(low("other").rank);
+        assert!(admits("full") && !admits("other"));
+        assert_eq!(shedder.arrivals.take().iter().sum::<u32>(), 1, "the other one");
+    }
+
+    #[test]
+    fn held_requests_neither_keep_the_cutoff_nor_take_the_room_of_others() {
+        let start = Instant::now();
+        let shedder = Shedder::new(start, FlowKey::of(0), None);
+        let (occupancy, flow_limit) = (Occupancy::new(), FlowLimit::new(Some(4)));
+        let low = |flow: &str| Class::new().priority(Priority::Low).flow(flow);
+        let admits = |is_slot_free: bool| {
+            let mut arrival = Arrival::at(start, &low("other"), 4);
+            shedder.admits(&mut arrival, 4, &occupancy, &flow_limit, || is_slot_free)
+        };
+        shedder.set_cutoff(0, start);
+        occupancy.on_queued(low("full").rank);
+        assert!(!admits(false));
+        let mut summaries = [LevelSummary::default(); Priority::ALL.len()];
+        summaries[Priority::Low.index()] = LevelSummary { held: 1, ..LevelSummary::default() };
+        occupancy.publish(summaries, &occupancy.departed());
+        assert!(admits(false), "nothing of the priority waits for a slot");
+        assert!(!shedder.is_open());
+        assert!(admits(true) && shedder.is_open());
+    }
+
+    #[test]
     fn flows_chosen_by_the_cohort_of_the_hour_are_cut_off_like_all_others() {
         let start = Instant::now();
-        let shedder = Shedder::new(start, FlowKey::random());
+        let shedder = Shedder::new(start, FlowKey::random(), None);
         // The first tenth of the cohorts is served.
         shedder.set_cutoff(Priority::Low as u32 * COHORTS + COHORTS / 10, start);
-        let occupancy = Occupancy::new();
+        let (occupancy, no_limit) = (Occupancy::new(), FlowLimit::new(None));
         let low = |flow| Class::new().priority(Priority::Low).flow(flow);
         occupancy.on_queued(low(0).rank);
         let hour = shedder.hour.load(Relaxed);
@@ -183,7 +234,8 @@ mod tests {
         let served = |classes: Vec<Class>| {
             let count = classes.len() as f64;
             let served = classes.iter().filter(|class| {
-                shedder.admits(&mut Arrival::at(start, class, 1), 1, &occupancy, || false)
+                let mut arrival = Arrival::at(start, class, 1);
+                shedder.admits(&mut arrival, 1, &occupancy, &no_limit, || false)
             });
             served.count() as f64 / count
         };

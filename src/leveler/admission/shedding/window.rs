@@ -13,7 +13,7 @@ pub(crate) struct Window {
     began: Instant,
     /// Requests dispatched from the queue since `began`.
     served: u64,
-    /// Set if requests have been waiting all the time since `began`.
+    /// Set if requests have been waiting for a slot all the time since `began`.
     stood: bool,
     /// The weight of all windows in the counts of demand.
     remembered: f64,
@@ -28,7 +28,8 @@ impl Window {
         self.served += u64::from(count);
     }
 
-    /// Takes note of the number of waiting requests and, at the end of a window, moves the cutoff.
+    /// Takes note of the number of requests waiting for a slot and, at the end of a window, moves
+    /// the cutoff.
     /// Returns, at the end of a window, whether requests are shed now.
     pub(crate) fn look(&mut self, shedder: &Shedder, waiting: usize, now: Instant) -> Option<bool> {
         if !shedder.has_priorities() {
