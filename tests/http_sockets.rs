@@ -28,7 +28,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use support::{builder, gate::Gate};
+use support::{builder, eventually, gate::Gate};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -61,21 +61,6 @@ async fn serve(router: Router) -> String {
 async fn send(client: &Http, method: Method, uri: String) -> Response<hyper::body::Incoming> {
     let request = Request::builder().method(method).uri(uri).body(Body::empty()).expect("valid");
     client.request(request).await.expect("a response")
-}
-
-/// Looks, real time passing, until it is so.
-#[track_caller]
-fn until(what: &'static str, reached: impl Fn() -> bool) -> impl Future<Output = ()> {
-    let caller = std::panic::Location::caller();
-    async move {
-        let looks = async {
-            while !reached() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        };
-        let waited = tokio::time::timeout(Duration::from_secs(20), looks).await;
-        assert!(waited.is_ok(), "{what}, at {caller}");
-    }
 }
 
 /// How many there are at once.
@@ -202,7 +187,7 @@ async fn a_hundred_bodies_stream_two_at_a_time() {
             response.into_body().collect().await.expect("a body").to_bytes().len()
         });
         assert_eq!(join_all(bodies).await, [25; 100]);
-        until("all slots come home", || handle.stats().in_flight == 0).await;
+        eventually("all slots come home", || handle.stats().in_flight == 0).await;
         assert_eq!(crowd.peak(), 2);
         assert_eq!(handle.stats().succeeded, 100);
     }
@@ -215,8 +200,8 @@ async fn a_client_that_never_reads_is_cut_off() {
     let mut socket = TcpStream::connect(&base["http://".len()..]).await.expect("it listens");
     socket.write_all(b"GET / HTTP/1.1\r\nhost: here\r\n\r\n").await.expect("it reads");
     // And is not read from.
-    until("it is cut off", || handle.stats().cancelled == 1).await;
-    until("the slot is free", || handle.stats().in_flight == 0).await;
+    eventually("it is cut off", || handle.stats().cancelled == 1).await;
+    eventually("the slot is free", || handle.stats().in_flight == 0).await;
     drop(socket);
 }
 
@@ -229,7 +214,7 @@ async fn streams_of_one_connection_that_are_never_read_are_cut_off() {
     let unread = [open().await, open().await];
     let next = open().await;
     assert_eq!(next.status(), StatusCode::OK, "it waits until a slot is free");
-    until("all slots are free", || handle.stats().in_flight == 0).await;
+    eventually("all slots are free", || handle.stats().in_flight == 0).await;
     for response in unread {
         response.into_body().collect().await.expect_err("not as if that were all");
     }
@@ -261,13 +246,13 @@ async fn a_body_that_fails_half_way_and_one_that_is_not_sent_give_their_slots_ba
     let (base, _, handle) = streaming(1, None, fails).await;
     let response = send(&client(), Method::GET, format!("{base}/")).await;
     assert!(response.into_body().collect().await.is_err());
-    until("the slot is free", || handle.stats().in_flight == 0).await;
+    eventually("the slot is free", || handle.stats().in_flight == 0).await;
     assert_eq!(handle.stats().failed, 1);
 
     let (base, _, handle) = streaming(1, None, |_| Body::from("all of it")).await;
     let response = send(&client(), Method::HEAD, format!("{base}/")).await;
     assert_eq!(response.headers()[header::CONTENT_LENGTH], "9");
-    until("the slot is free", || handle.stats().in_flight == 0).await;
+    eventually("the slot is free", || handle.stats().in_flight == 0).await;
     assert_eq!(handle.stats().succeeded, 1);
 }
 
@@ -286,7 +271,7 @@ async fn a_body_of_which_all_bytes_were_sent_was_not_broken_off() {
         .layer(ServiceBuilder::new().layer(RejectionLayer::new()).layer(layer));
     let response = send(&client(), Method::GET, serve(router).await).await;
     assert_eq!(response.into_body().collect().await.expect("a body").to_bytes(), "all of it");
-    until("the slot is free", || handle.stats().in_flight == 0).await;
+    eventually("the slot is free", || handle.stats().in_flight == 0).await;
     assert_eq!((handle.stats().succeeded, handle.stats().cancelled), (1, 0));
 }
 
@@ -373,7 +358,7 @@ impl Gated {
     }
 
     async fn until_queued(&self, queued: usize) {
-        until("so many wait", || self.handle.stats().queued == queued).await;
+        eventually("so many wait", || self.handle.stats().queued == queued).await;
     }
 }
 
@@ -384,7 +369,7 @@ async fn a_stream_that_is_reset_while_it_waits_frees_its_place_and_is_never_hand
     // All on one connection.
     let client = client_h2();
     let running = server.request(&client, 1);
-    until("it runs", || server.gate.running() == 1).await;
+    eventually("it runs", || server.gate.running() == 1).await;
     let leaves = server.request(&client, 2);
     server.until_queued(1).await;
     leaves.abort();

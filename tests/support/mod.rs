@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 pub mod captured;
+#[cfg(feature = "http")]
+pub mod fed_body;
 pub mod flows;
 pub mod gate;
 pub mod scoped;
