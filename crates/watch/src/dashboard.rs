@@ -11,7 +11,7 @@ use tower_load_leveling::{Handle, stats::FlowId};
 use tower_service::Service;
 
 use crate::{
-    body::Body, names::Names, respond::respond, sampler, shared::Shared, viewers::Viewers,
+    body::Body, names::Names, respond::respond, sampling, shared::Shared, viewers::Viewers,
 };
 
 /// A live page of levelers, as a service for HTTP requests.
@@ -40,7 +40,7 @@ impl Dashboard {
     /// clone. Elsewhere samples begin with the first request.
     pub fn watch(self, handle: Handle) -> Self {
         self.shared.add(handle);
-        sampler::ensure(&self.shared);
+        sampling::ensure(&self.shared);
         self
     }
 
@@ -101,7 +101,7 @@ impl<B> Service<Request<B>> for Dashboard {
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        sampler::ensure(&self.shared);
+        sampling::ensure(&self.shared);
         self.shared.look();
         ready(Ok(respond(&self.shared, &self.viewers, &request)))
     }

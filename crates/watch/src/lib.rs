@@ -82,6 +82,7 @@ mod page;
 mod respond;
 mod sample;
 mod sampler;
+mod sampling;
 mod scale;
 mod shared;
 mod timer;
