@@ -8,7 +8,7 @@ use tower_load_leveling::limit::Outcome;
 use crate::{
     backend::{Backend, Seconds},
     front::Front,
-    report::Report,
+    report::{LOOK, Report},
     scenario::{KEEP_ALIVE, OUTAGE, Scenario},
 };
 
@@ -38,8 +38,6 @@ struct Request {
 
 /// How often levelers are told of the time, as by the layer.
 pub const TICK: f64 = 0.01;
-/// How often the limits are noted.
-pub const LOOK: f64 = 0.1;
 /// After this long without an arrival the rate is looked at again.
 const LULL: f64 = 0.05;
 /// What it takes the backend to say no.

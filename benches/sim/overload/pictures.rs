@@ -8,7 +8,7 @@ use crate::{
     backend::Power,
     chart::{Chart, Line},
     contestants::Contestant,
-    engine::LOOK,
+    report::LOOK,
     runs,
     scenario::Scenario,
     threads,

@@ -1,6 +1,9 @@
 //! What came of a run.
 
-use crate::{engine::LOOK, scenario::Scenario};
+use crate::scenario::Scenario;
+
+/// The seconds between two notes of the limits.
+pub const LOOK: f64 = 0.1;
 
 /// Width of a bin in seconds.
 const BIN: f64 = 0.1;
