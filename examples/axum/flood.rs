@@ -117,6 +117,7 @@ pub(crate) async fn shutdown(
     let late = send(&client, "POST", format!("{base}/orders"), "tiny-key").await?;
     let ready = send(&client, "GET", format!("{base}/ready"), "").await?;
     println!("closed: an order {}, the readiness check {}", late.status(), ready.status());
+    ensure(ready.status() == StatusCode::SERVICE_UNAVAILABLE, "a closed service is not ready")?;
     for order in orders {
         let status = order.await??.status();
         ensure(status == StatusCode::OK, "all that were admitted should be ordered")?;

@@ -13,13 +13,14 @@
 //! It serves on port 3000, with the metrics on 3001, or on the addresses in `ORDERS` and `METRICS`.
 
 mod flood;
+mod readiness;
 
 use std::{env, future::IntoFuture, time::Duration};
 
 use axum::{
     Router,
     body::Body,
-    extract::{Request, State},
+    extract::Request,
     http::{
         HeaderName, StatusCode,
         header::{AUTHORIZATION, CONTENT_TYPE},
@@ -102,8 +103,7 @@ fn app() -> Result<(Router, Handle), BuildError> {
         .route_layer(levelled)
         // Beside the leveler: answered however long the queue is.
         .route("/health", get(|| async { "alive" }))
-        .route("/ready", get(ready))
-        .with_state(handle.clone());
+        .merge(readiness::readiness(handle.clone()));
     Ok((app, handle))
 }
 
@@ -136,13 +136,6 @@ async fn work(answer: &'static str) -> &'static str {
     answer
 }
 
-/// Tells a load balancer whether to send requests here.
-async fn ready(State(handle): State<Handle>) -> (StatusCode, String) {
-    let stats = handle.stats();
-    let status = if stats.closed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (status, format!("{} wait, {} run\n", stats.queued, stats.in_flight))
-}
-
 /// For a port that only the monitoring reaches: the text says how loaded the service is.
 fn monitoring(handle: Handle) -> Router {
     let metrics = move || {
@@ -163,14 +156,25 @@ async fn serve(
     handle: Handle,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), BoxError> {
+    // Dropped when the drain has ended.
+    let (draining, drained) = oneshot::channel::<()>();
     let shutdown = async move {
+        let _draining = draining;
         stop.await;
         // The server listens until this future ends, so newcomers still get an answer: 503.
         let report = handle.drain(Duration::from_secs(10)).await;
         println!("drained: {report:?}");
     };
-    axum::serve(listener, app).with_graceful_shutdown(shutdown).await?;
-    Ok(())
+    // The server waits for open connections as long as clients hold them: hence a hard stop.
+    let too_late = async {
+        drop(drained.await);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    };
+    let served = axum::serve(listener, app).with_graceful_shutdown(shutdown).into_future();
+    tokio::select! {
+        served = served => Ok(served?),
+        () = too_late => Ok(()),
+    }
 }
 
 /// Ctrl-c in a terminal; SIGTERM from systemd, Docker and Kubernetes.
