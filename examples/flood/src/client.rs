@@ -15,7 +15,7 @@ use crate::{
 };
 
 const CONNECTIONS: usize = 2;
-/// A run sends no more than so many orders, whatever the rate: it is to end, and fit into memory.
+/// The bound on the orders of a run, at any rate: a run has to end, and to fit into memory.
 const MAX_ORDERS: usize = 200_000;
 
 type Sender = http2::SendRequest<Empty<Bytes>>;
@@ -25,7 +25,7 @@ pub(crate) struct Client {
     connections: Vec<Sender>,
 }
 
-/// What became of one order, for its client. Times are from the start of the run.
+/// The end of an order for the client. Times are from the start of the run.
 pub(crate) struct Answer {
     pub(crate) number: u64,
     pub(crate) sent: Duration,
@@ -37,7 +37,7 @@ pub(crate) struct Answer {
 pub(crate) enum Outcome {
     Accepted,
     Refused(String),
-    /// The server said that it failed, or the connection broke.
+    /// The server reported an error, or the connection broke.
     Failed(String),
     TimedOut,
 }
@@ -47,10 +47,11 @@ impl Client {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             let socket = TcpStream::connect(address).await?;
-            // Or small requests wait for the acknowledgement of those before them.
+            // Without `nodelay` a small request waits for the acknowledgement of the request
+            // before.
             socket.set_nodelay(true)?;
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            // Room to give up on many requests at once without the connection being closed for it.
+            // Many requests may give up at once. The connection has to survive the resets.
             builder.max_concurrent_reset_streams(100_000);
             let (sender, connection) = builder.handshake(TokioIo::new(socket)).await?;
             tokio::spawn(connection);
@@ -59,11 +60,11 @@ impl Client {
         Ok(Self { address, connections })
     }
 
-    /// Sends orders at the rates of the plan, from `start` on, whatever becomes of them.
+    /// Sends orders at the rates of the plan, from `start` on, without waiting for answers.
     pub(crate) async fn send_all(&self, start: Instant, rate: f64, plan: &Plan) -> Vec<Answer> {
         let mut orders = JoinSet::new();
         for (number, sent) in arrivals(rate, plan).take(MAX_ORDERS).enumerate() {
-            // Behind time it does not wait, so the rate is kept on the whole.
+            // A late client sends without a pause, to keep the rate on average.
             if start.elapsed() < sent {
                 tokio::time::sleep_until(start + sent).await;
             }
@@ -84,8 +85,8 @@ impl Client {
     }
 }
 
-/// When each order is sent, from the start: at random, as by clients that know nothing of each
-/// other, and the same in each run.
+/// The times of sending, from the start: at random, as by independent clients, and the same in each
+/// run.
 fn arrivals(rate: f64, plan: &Plan) -> impl Iterator<Item = Duration> {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut begin = Duration::ZERO;

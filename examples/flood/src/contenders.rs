@@ -1,4 +1,4 @@
-//! The same order API three times: bare, behind the stock layers, and behind ours.
+//! The same order API three times: bare, behind the stock layers, and behind `LoadLevelLayer`.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -19,15 +19,16 @@ use tower_load_leveling::{
 
 use crate::{Result, store::Store};
 
-/// How many orders may wait, with either queue.
+/// The number of places in either queue.
 const CAPACITY: usize = 1024;
-/// How many orders may be in the database at once: a small pool, since SQLite has one writer. For
-/// the stock layers it is the limit; ours finds how many of them are of use.
+/// The bound on the orders in the database at once: a small pool, since SQLite has a single writer.
+/// For the stock layers the bound is the limit. The adaptive limit finds how many of the
+/// connections are useful.
 const MOST_WRITERS: usize = 4;
 
-/// The header by which a client says for how long it waits.
+/// The header with the time for which a client waits.
 pub(crate) const TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
-/// The header by which a refusal names its reason, for the table.
+/// The header with the reason of a refusal, for the table.
 pub(crate) const REASON: HeaderName = HeaderName::from_static("x-reason");
 
 pub(crate) type App = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -50,7 +51,7 @@ impl Contender {
         }
     }
 
-    /// Returns the order API behind these layers, and the handle of the leveler if there is one.
+    /// Returns the order API behind the layers, and the handle of a leveler among the layers.
     pub(crate) fn app(self, store: Store) -> Result<(App, Option<Handle>)> {
         let orders = Router::new().route("/orders/{number}", post(place)).with_state(store);
         match self {
@@ -61,8 +62,8 @@ impl Contender {
     }
 }
 
-/// The layers that tower has for it. Around the whole router: in `Router::layer` they would be made
-/// anew for each connection, and limit nothing.
+/// The stock layers of tower, around the whole router. `Router::layer` would make new layers for
+/// each connection, and limit nothing.
 fn stock(
     orders: Router,
 ) -> impl tower::Service<
@@ -87,12 +88,12 @@ fn leveled(orders: Router) -> Result<(Router, Handle)> {
     let leveler = LoadLevelLayer::builder()
         .name("orders")
         .capacity(CAPACITY)
-        // Nobody has to know how many the database can bear: it begins with one.
+        // Nobody has to know how many orders the database can bear: the limit begins at one.
         .adaptive(Bdp::new().initial(1).max(MOST_WRITERS))
-        // Under overload, answer those who have just come.
+        // Under overload, answer the newest first.
         .order(Order::AdaptiveLifo)
         .request_classifier(HeaderDeadline::millis(TIMEOUT).by_default(Duration::from_secs(1)))
-        // A transaction goes on in its thread when its caller has gone. So does its slot.
+        // A transaction goes on in the thread after the caller has gone. The slot stays taken too.
         .abandon(Abandon::Finish)
         .build()?;
     let handle = leveler.handle();

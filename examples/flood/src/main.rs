@@ -1,9 +1,10 @@
-//! A flood, three times: on a bare service, on the layers that tower has for it, and on
+//! A flood of a service in three forms: bare, behind the stock layers of tower, and behind
 //! `LoadLevelLayer`.
 //!
-//! An order API in axum writes to SQLite: a real database, which has one writer and suffers when
-//! many want to be it. Over loopback HTTP come orders at half the rate that the database can do,
-//! then at **ten times** that rate, then at half again. Clients wait for one second.
+//! An order API in axum writes to SQLite: a real database with a single writer. The database slows
+//! down when many writers compete. Clients send orders over loopback HTTP: at half the rate that
+//! the database can do, then at **ten times** the rate, then at half again. A client waits for one
+//! second.
 //!
 //! ```sh
 //! cargo run --release -p flood              # a minute and a half
@@ -11,10 +12,10 @@
 //! cargo run --release -p flood -- --smoke   # 15 seconds, for CI
 //! ```
 //!
-//! It ends with a table, a picture, and a check that every accepted order is in the database
-//! exactly once. It also looks at what the database can do by itself and at the cores, before,
-//! between and after the runs: if the first has moved, or the cores are not free, the machine was
-//! busy with something else, and the numbers do not count.
+//! The demonstration ends with a table, a picture, and a check that the database has every accepted
+//! order exactly once. Before, between and after the runs the demonstration measures the database
+//! alone, and the free cores. If the database became slower or faster, or cores were taken, the
+//! machine was busy, and the numbers do not count.
 
 mod client;
 mod contenders;

@@ -1,5 +1,5 @@
-//! The picture: a column for each contender, with what was answered above and how fast below. On
-//! light and on dark pages, since its colours are of a lightness in the middle.
+//! The picture: a column for each contender, with the answered orders above and the latencies
+//! below. The colours are of middle lightness, for light and dark pages.
 
 use std::{fmt::Write, ops::Range, path::Path, time::Duration};
 
@@ -9,13 +9,13 @@ use crate::{
     run::{Run, quantile},
 };
 
-/// All in pixels.
+/// The width of the picture, in pixels as all lengths below.
 const WIDTH: f64 = 880.0;
 const HEIGHT: f64 = 470.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 8.0;
 const GAP: f64 = 16.0;
-/// The upper row, from top to bottom, and the lower row.
+/// The upper row, from top to bottom. The lower row is next.
 const RATES: Range<f64> = 108.0..270.0;
 const LATENCIES: Range<f64> = 306.0..428.0;
 
@@ -23,12 +23,12 @@ const INK: &str = "#808891";
 const ANSWERED: &str = "#2f81f7";
 const WASTED: &str = "#e5484d";
 
-/// In seconds.
+/// The width of a bin, in seconds.
 const BIN: f64 = 0.25;
-/// The lowest latency that is drawn, and the highest, in milliseconds.
+/// The lowest and the highest latency on the axis, in milliseconds.
 const FASTEST: f64 = 1.0;
 const SLOWEST: f64 = 2000.0;
-/// How long the picture goes on after the last order was sent, in seconds.
+/// The time shown after the last order was sent, in seconds.
 const MORE: f64 = 2.0;
 
 pub(crate) fn write(path: &Path, runs: &[Run], plan: &Plan) -> Result<()> {
@@ -54,11 +54,11 @@ pub(crate) fn write(path: &Path, runs: &[Run], plan: &Plan) -> Result<()> {
     Ok(std::fs::write(path, svg)?)
 }
 
-/// The same for all panels.
+/// The scales, the same for all panels.
 struct Scales {
-    /// In seconds.
+    /// The end of the time axis, in seconds.
     end: f64,
-    /// In orders a second.
+    /// The top of the rate axis, in orders a second.
     most: f64,
     /// The width of a panel.
     panel: f64,
@@ -83,7 +83,7 @@ impl Scales {
         (self.end / BIN) as usize
     }
 
-    /// How many of these times are in each bin, as a rate.
+    /// Returns how many of the times fall into each bin, as a rate.
     fn rates(&self, times: impl Iterator<Item = Duration>) -> Vec<f64> {
         let mut bins = vec![0.0; self.bins()];
         for time in times {
@@ -160,7 +160,7 @@ fn rates(svg: &mut String, left: f64, scales: &Scales, run: &Run, plan: &Plan) -
     };
     let both = answered.iter().zip(&wasted).map(|(answered, wasted)| answered + wasted);
     let ours = scales.steps(left, answered.iter().copied());
-    // Between the two: there along the sum, and back along what was answered.
+    // The area between: forward along the sum, and back along the answered orders.
     let lost = scales.steps(left, both);
     writeln!(svg, "{}", area(&scales.steps(left, offered.into_iter()), INK, ".22"))?;
     writeln!(svg, "{}", area(&ours, ANSWERED, ".75"))?;

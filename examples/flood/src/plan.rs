@@ -2,17 +2,17 @@
 
 use std::{ops::Range, time::Duration};
 
-/// After this a client has no use for the answer any more.
+/// The time after which an answer is of no use to the client.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
-/// What a client tells the server of it: its patience, less the way there and back.
+/// The time told to the server by a client: the patience, less the time on the way.
 pub(crate) const BUDGET: Duration = Duration::from_millis(950);
-/// How long a run waits for work that nobody waits for any more.
+/// The bound on the time for the database to finish work for clients long gone.
 pub(crate) const SETTLE: Duration = Duration::from_secs(5);
 
 pub(crate) struct Plan {
-    /// The load: (times what the database can do, for how long).
+    /// The load: (times the rate of the database, duration).
     pub(crate) phases: [(f64, Duration); 3],
-    /// How long one look at the database takes.
+    /// The time of a measurement of the machine.
     pub(crate) gauge: Duration,
 }
 

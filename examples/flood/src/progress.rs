@@ -1,4 +1,4 @@
-//! Shows that something is going on.
+//! Shows that the demonstration goes on.
 
 use std::{
     io::{IsTerminal, Stderr, Write, stderr},
@@ -9,7 +9,7 @@ use tokio::time::{Instant, interval};
 
 const WIDTH: usize = 40;
 
-/// Awaits `work`, which takes about so long, with a bar; without a terminal, with a line.
+/// Awaits `work`, which takes about `about`, with a bar; without a terminal, with a line.
 pub(crate) async fn during<T>(what: &str, about: Duration, work: impl Future<Output = T>) -> T {
     if !stderr().is_terminal() {
         eprintln!("{what}: about {:.1} s", about.as_secs_f64());
@@ -34,7 +34,7 @@ pub(crate) async fn during<T>(what: &str, about: Duration, work: impl Future<Out
     }
 }
 
-/// A writer for lines that come in between: it clears the bar, which will come again below them.
+/// A writer for lines between two bars. Clears the bar; the next step draws the bar again below.
 pub(crate) fn above() -> Stderr {
     let mut stderr = stderr();
     if stderr.is_terminal() {

@@ -1,4 +1,4 @@
-//! One run, and its figures.
+//! A run, and the figures of the run.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -18,22 +18,23 @@ use crate::{
     store::Store,
 };
 
-/// Times are from the start of the run.
+/// A run. Times are from the start of the run.
 pub(crate) struct Run {
     pub(crate) contender: Contender,
     pub(crate) answers: Vec<Answer>,
-    /// When each order was committed: (number, time).
+    /// The number and the time of each commit.
     pub(crate) stored: Vec<(u64, Duration)>,
-    /// How long the database went on after the last client had gone.
+    /// The time from the end of the last client to the end of the work in the database.
     pub(crate) settled: Duration,
     pub(crate) peak: usize,
-    /// What the database can do, in orders a second: the mean of a look before and one after.
+    /// The rate of the database, in orders a second: the mean of the measurements before and after
+    /// the run.
     pub(crate) possible: f64,
     books: Vec<u64>,
     accepted: HashSet<u64>,
 }
 
-/// What a run has done with accepted and refused orders. All should be 0.
+/// The broken promises of a run about accepted and refused orders. All counts should be 0.
 pub(crate) struct Mistakes {
     pub(crate) lost: usize,
     pub(crate) doubled: usize,
@@ -41,7 +42,7 @@ pub(crate) struct Mistakes {
 }
 
 impl Run {
-    /// Sends the load of the plan to a contender: `rate` is what counts as once.
+    /// Sends the load of the plan to a contender. `rate` is the rate of the database alone.
     pub(crate) async fn of(
         contender: Contender,
         lines: u64,
@@ -55,7 +56,8 @@ impl Run {
         let start = Instant::now();
         let (name, length) = (contender.name(), plan.length() + PATIENCE);
         let answers = progress::during(name, length, client.send_all(start, rate, plan)).await;
-        // Clients have gone, but work that they began goes on. Only then is the database final.
+        // After the last client has gone, the work in the database goes on. The database is final
+        // at the end of the work.
         let settled = progress::during("  until it is idle", SETTLE, store.settle(SETTLE)).await;
         if let Some(handle) = handle {
             handle.drain(Duration::from_secs(5)).await;
@@ -75,25 +77,25 @@ impl Run {
         })
     }
 
-    /// When each order was answered that was answered in time, and how long that took.
+    /// The orders answered in time: the time of the answer, and the latency.
     pub(crate) fn answered(&self) -> impl Iterator<Item = (Duration, Duration)> {
         let accepted = self.answers.iter().filter(|answer| answer.outcome == Outcome::Accepted);
         accepted.map(|answer| (answer.sent + answer.took, answer.took))
     }
 
-    /// When each order was stored whose client has never learned of it.
+    /// The times of storing orders for clients long gone.
     pub(crate) fn wasted(&self) -> impl Iterator<Item = Duration> {
         let wasted = self.stored.iter().filter(|(number, _)| !self.accepted.contains(number));
         wasted.map(|(_, at)| *at)
     }
 
-    /// How many orders a second were answered in time.
+    /// The orders answered in time in a second.
     pub(crate) fn goodput(&self, time: &Range<Duration>) -> f64 {
         let answered = self.answered().filter(|(at, _)| time.contains(at)).count();
         answered as f64 / (time.end - time.start).as_secs_f64()
     }
 
-    /// The share of the orders sent in this time that were answered in time.
+    /// The share answered in time, of the orders sent in this time.
     pub(crate) fn share(&self, time: &Range<Duration>) -> f64 {
         let sent = self.sent(time);
         let answered = sent.iter().filter(|answer| answer.outcome == Outcome::Accepted).count();
@@ -107,12 +109,12 @@ impl Run {
         quantile(q, accepted.map(|answer| answer.took).collect())
     }
 
-    /// How many orders sent in this time had these outcomes.
+    /// Counts the orders sent in this time by outcome.
     pub(crate) fn count(&self, time: &Range<Duration>, which: fn(&Outcome) -> bool) -> usize {
         self.sent(time).iter().filter(|answer| which(&answer.outcome)).count()
     }
 
-    /// How many orders were refused for each reason.
+    /// Counts the refused orders by reason.
     pub(crate) fn refusals(&self, time: &Range<Duration>) -> BTreeMap<&str, usize> {
         let mut refusals = BTreeMap::new();
         for answer in self.sent(time) {
@@ -123,7 +125,7 @@ impl Run {
         refusals
     }
 
-    /// Compares what clients were told with what the database holds.
+    /// Compares the answers to clients with the orders in the database.
     pub(crate) fn mistakes(&self) -> Mistakes {
         let mut times: HashMap<u64, usize> = HashMap::new();
         for number in &self.books {

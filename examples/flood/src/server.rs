@@ -35,20 +35,21 @@ impl Server {
     }
 }
 
-/// HTTP/2, so that thousands of requests at once need few sockets: some systems allow 256 open
-/// files.
+/// Serves HTTP/2, since thousands of requests at once then need few sockets. Some systems allow 256
+/// open files.
 async fn serve(listener: TcpListener, app: App) {
     while let Ok((socket, _)) = listener.accept().await {
         let app = ServiceBuilder::new()
             .map_request(|request: Request<hyper::body::Incoming>| request.map(Body::new))
             .service(app.clone());
         tokio::spawn(async move {
-            // Without it answers are late, but right.
+            // Without `nodelay` answers are late, but right.
             let _ = socket.set_nodelay(true);
             let mut builder = Builder::new(TokioExecutor::new());
             builder.http2().max_concurrent_streams(100_000);
             let app = TowerToHyperService::new(app);
-            // Ends with an error when the client goes away; there is nothing to do about it.
+            // An error means that the client has closed the connection. The server has nothing to
+            // do.
             let _ = builder.serve_connection(TokioIo::new(socket), app).await;
         });
     }

@@ -15,11 +15,11 @@ use tokio::time::Instant;
 use crate::Result;
 
 const ARTICLES: u64 = 5_000;
-/// How long SQLite tries to become the writer before it gives up with "database is locked". Its
-/// documentation leaves the choice to the application.
+/// The time of SQLite's tries to become the writer, before SQLite gives up with "database is
+/// locked". SQLite's documentation leaves the choice to the application.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A database file. Clones share it; the last one deletes it.
+/// A database file. Clones share the file; the last clone deletes it.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Shared>);
 
@@ -30,7 +30,7 @@ struct Shared {
     peak: AtomicUsize,
     stored: Mutex<Vec<Stored>>,
     over: AtomicBool,
-    /// Open all the time: when its last connection closes, SQLite folds the log into the file.
+    /// Open all the time: on the close of the last connection, SQLite folds the log into the file.
     _keeper: Mutex<Connection>,
 }
 
@@ -48,7 +48,7 @@ impl Store {
         let path = std::env::temp_dir().join(file);
         remove_files(&path);
         let mut db = open(&path)?;
-        // Not unique: an order that is stored twice is to be seen, not prevented.
+        // Not unique: an order stored twice has to be seen, not prevented.
         db.execute_batch(
             "PRAGMA journal_mode = WAL;
              CREATE TABLE orders (number INTEGER NOT NULL, total INTEGER NOT NULL);
@@ -90,8 +90,8 @@ impl Store {
         Ok(())
     }
 
-    /// Lets those inside finish for a while, and then nobody in any more: what a bare service has
-    /// let pile up must not slow down the next run. Returns how long it took.
+    /// Lets running transactions finish for a while, and then refuses all: the backlog of a bare
+    /// service must not slow down the next run. Returns the time until the database was idle.
     pub(crate) async fn settle(&self, at_most: Duration) -> Duration {
         let start = Instant::now();
         while self.inside() > 0 && start.elapsed() < at_most {
@@ -109,17 +109,17 @@ impl Store {
         self.0.inside.load(SeqCst)
     }
 
-    /// Returns how many orders were in `place` at once, at most.
+    /// Returns the highest number of orders in `place` at once.
     pub(crate) fn peak(&self) -> usize {
         self.0.peak.load(SeqCst)
     }
 
-    /// Returns the orders committed so far, as `place` has seen it.
+    /// Returns the orders committed so far, as `place` has seen them.
     pub(crate) fn stored(&self) -> Vec<Stored> {
         self.0.stored().clone()
     }
 
-    /// Reads from the database the numbers of all its orders.
+    /// Reads the numbers of all orders from the database.
     pub(crate) fn books(&self) -> Result<Vec<u64>> {
         let db = open(&self.0.path)?;
         let mut numbers = db.prepare("SELECT number FROM orders")?;
@@ -140,8 +140,8 @@ impl Drop for Shared {
     }
 }
 
-/// A connection for one order, as a web framework without a pool would open it. With a write-ahead
-/// log that is synced when it is folded into the file, as is usual for applications.
+/// Opens a connection for one order, as a web framework without a pool would. As in most
+/// applications, SQLite writes ahead to a log, and syncs the log when folding it into the file.
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open(path)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
@@ -153,7 +153,7 @@ fn remove_files(path: &Path) {
     for suffix in ["", "-journal", "-wal", "-shm"] {
         let mut file = path.to_path_buf().into_os_string();
         file.push(suffix);
-        // Most of them are not there.
+        // Most of the files do not exist.
         let _ = std::fs::remove_file(file);
     }
 }

@@ -1,4 +1,4 @@
-//! What happened, side by side.
+//! The results, side by side.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,10 +11,10 @@ use crate::{
     run::Run,
 };
 
-/// How far apart two looks at the database may be, as a share of the lower one; and which share of
-/// the cores that are needed others may take.
+/// The bound on the difference of two measurements of the database, as a share of the lower rate;
+/// and on the share of the needed cores taken by other programs.
 const STEADY: f64 = 0.2;
-/// How many cores the demonstration needs: the writer has one, client and server another.
+/// The number of cores needed: a core for the writer, and a core for client and server.
 const CORES: usize = 2;
 
 pub(crate) fn print(runs: &[Run], plan: &Plan) {
@@ -57,8 +57,8 @@ pub(crate) fn print(runs: &[Run], plan: &Plan) {
     });
 }
 
-/// Says whether the machine was quiet: whether the looks at the database are alike, and the cores
-/// were free in all of them.
+/// Prints and returns whether the machine was quiet: whether all measurements of the database are
+/// alike, and found the cores free.
 pub(crate) fn is_quiet(looks: &[Look]) -> bool {
     let list = |of: &dyn Fn(&Look) -> String| looks.iter().map(of).collect::<Vec<_>>().join(", ");
     let all = gauge::cores();
@@ -91,8 +91,8 @@ pub(crate) fn is_quiet(looks: &[Look]) -> bool {
     signs.is_empty()
 }
 
-/// Checks the promises: nothing lost, nothing doubled, nothing refused and stored all the same; and
-/// with load leveling no errors.
+/// Checks the promises: no order lost, doubled, or refused and stored all the same; and no errors
+/// with load leveling.
 pub(crate) fn check(runs: &[Run]) -> Result<()> {
     for run in runs {
         let mistakes = run.mistakes();
