@@ -106,9 +106,6 @@ struct Play {
     capacity: usize,
     limit: usize,
     flow_limit: Option<usize>,
-    /// The greatest cost that has waited in each flow since one of its calls ended: a flow is held
-    /// until then, also if the heavy request leaves.
-    heaviest: BTreeMap<u8, usize>,
     is_paused: bool,
     is_shut: bool,
 }
@@ -128,17 +125,14 @@ impl Play {
             Op::Call(ask) => self.call(id, *ask),
             Op::Drop(nth) => {
                 let ids: Vec<_> = self.live.keys().copied().collect();
-                let running = self.running();
                 let Some(id) = pick(&ids, *nth) else { return };
                 if let Some(live) = self.live.remove(&id) {
                     live.call.abort();
-                    self.release(live.flow.filter(|_| running.contains(&id)));
                 }
             }
             Op::End(nth, ok) => {
                 if let Some(id) = pick(&self.running(), *nth) {
-                    let flow = self.live.remove(&id).and_then(|live| live.flow);
-                    self.release(flow);
+                    self.live.remove(&id);
                     self.gate.end(id, if *ok { Told::Ok } else { Told::Err });
                 }
             }
@@ -148,7 +142,6 @@ impl Play {
             }
             Op::FlowLimit(limit) => {
                 self.flow_limit = *limit;
-                self.heaviest.clear();
                 self.handle.set_flow_limit(*limit).expect("valid");
             }
             Op::Pause => {
@@ -190,13 +183,6 @@ impl Play {
             id,
             Live { call, weight, asked: ask.cost as usize, slots: 0, late, flow, counts: 0 },
         );
-    }
-
-    /// A call of this flow has ended.
-    fn release(&mut self, flow: Option<u8>) {
-        if let Some(flow) = flow {
-            self.heaviest.remove(&flow);
-        }
     }
 
     /// Those in the inner that nobody has ended yet.
@@ -252,11 +238,6 @@ impl Play {
         // Law 2: nothing waits beside an idle inner.
         let idles = running.is_empty() && !self.is_paused && !self.is_shut;
         assert!(!idles || waiting.is_empty(), "{waiting:?} wait for nothing, after {after:?}");
-        for live in waiting.iter().map(|id| &self.live[id]) {
-            let Some(flow) = live.flow else { continue };
-            let most = self.heaviest.entry(flow).or_default();
-            *most = live.asked.max(*most);
-        }
         if !self.is_paused && !self.is_shut {
             self.check_waiting(&waiting, &running, after);
         }
@@ -311,8 +292,9 @@ impl Play {
         for id in waiting {
             let flow = self.live[id].flow;
             let is_full = flow.zip(self.flow_limit).is_some_and(|(flow, limit)| {
-                let most = self.heaviest.get(&flow).copied().unwrap_or(0);
-                self.slots_of(flow) + most.min(limit) > limit
+                let waiting = waiting.iter().map(|id| &self.live[id]);
+                let most = heaviest(&mut waiting.filter(|live| live.flow == Some(flow)));
+                self.slots_of(flow) + most.unwrap_or(0).min(limit) > limit
             });
             assert!(is_full, "{id} waits beside {free} free slots, after {after:?}");
         }
@@ -384,7 +366,6 @@ async fn play(
         capacity,
         limit,
         flow_limit,
-        heaviest: BTreeMap::new(),
         is_paused: false,
         is_shut: false,
     };

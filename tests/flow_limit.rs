@@ -85,6 +85,83 @@ async fn a_heavy_request_counts_as_its_cost_and_runs_alone_beyond_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_heavy_request_that_leaves_lets_its_flow_go() {
+    let _t = support::trace_init();
+    let (one, heavy, next) = (100, 20_101, 102);
+    for (execution, exact_flows) in EXECUTIONS.into_iter().flat_map(|one| [(one, 1000), (one, 1)]) {
+        let gate = Gate::new();
+        let builder = builder(100, 16).flow_limit(3).execution(execution);
+        let layer = layer(builder.exact_flows(exact_flows));
+        let mut service = layer.layer(gate.service());
+        let _others = [200, 300, 400].map(|id| task::spawn(service.call(id)));
+        let _one = task::spawn(service.call(one));
+        settle().await;
+        let held = tokio::spawn(service.call(heavy));
+        settle().await;
+        let _next = [next, 5103].map(|id| task::spawn(service.call(id)));
+        settle().await;
+        assert_eq!(gate.called().len(), 4, "the heavy one has not left");
+        held.abort();
+        settle().await;
+        assert_eq!(gate.called()[4..], [next, 5103], "{execution:?} {exact_flows}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heavy_request_that_is_removed_lets_its_flow_go() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let late = |id: &u32| match id {
+        20_101 => classify(id).deadline(Instant::now() + ms(50)),
+        id => classify(id),
+    };
+    let layer = builder(100, 16).flow_limit(3).request_classifier(late).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let calls = [100, 20_101, 102, 5103].map(|id| tokio::spawn(service.call(id)));
+    settle().await;
+    assert_eq!(gate.called(), [100]);
+    advance(ms(51)).await;
+    settle().await;
+    assert!(calls[1].is_finished());
+    assert_eq!(gate.called()[1..], [102, 5103]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heavy_request_of_a_dead_inner_lets_its_flow_go() {
+    let _t = support::trace_init();
+    let (gate, mortal) = (Gate::new(), support::gate::Door::default());
+    let layer = layer(builder(100, 16).flow_limit(3));
+    let mut healthy = layer.layer(gate.service());
+    let mut other = layer.layer(gate.service_behind(&mortal));
+    let _one = task::spawn(healthy.call(100));
+    let heavy = tokio::spawn(other.call(20_101));
+    let _next = task::spawn(healthy.call(102));
+    settle().await;
+    mortal.fail();
+    let last = tokio::spawn(other.call(1));
+    settle().await;
+    assert!(heavy.is_finished() && last.is_finished());
+    assert_eq!(gate.called(), [100, 102]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heavy_request_that_is_evicted_lets_its_flow_go() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(0, 7).flow_limit(4));
+    let mut service = layer.layer(gate.service());
+    // One slot, four of which three are free, one: six of seven places.
+    let mut calls: Vec<_> = [100, 30_101, 102].map(|id| tokio::spawn(service.call(id))).into();
+    settle().await;
+    assert_eq!(gate.called(), [100]);
+    let _others = [200, 300].map(|id| task::spawn(service.call(id)));
+    settle().await;
+    let evicted = rejection(calls.remove(1).await.expect("no panic"));
+    assert_eq!((evicted.reason(), evicted.is_over_share()), (Reason::Evicted, true));
+    assert_eq!(gate.called(), [100, 200, 300, 102]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_that_panic_or_are_given_up_make_room_for_the_next_of_their_flow() {
     let _t = support::trace_init();
     for execution in EXECUTIONS {

@@ -190,6 +190,15 @@ impl Core {
         self.wake();
     }
 
+    /// Takes note that a request left the queue without a call. A request that asked for several
+    /// slots may have held its flow back.
+    #[inline]
+    pub(crate) fn on_left(&self, rank: Rank, asked: u32) {
+        if asked > 1 && self.admission.flow_limit.concerns(rank) {
+            self.link.backlog().queue.on_left(rank.flow);
+        }
+    }
+
     /// Returns the pace of dispatches in force.
     pub(crate) fn pacing(&self) -> Pacing {
         self.pacing.with(|pacing| *pacing)

@@ -187,6 +187,9 @@ impl Waiting {
 
     fn remove(&mut self, waiter: &Waiter, reason: Reason) {
         self.leave(waiter);
+        if waiter.asked > 1 {
+            self.queue.on_left(waiter.rank.flow);
+        }
         self.gone[waiter.rank.priority.index()] += u64::from(waiter.rank.cost);
         self.removed.push_back((waiter.id, reason));
     }

@@ -230,7 +230,7 @@ impl<T: QueueItem> FairQueue<T> {
     }
 
     /// Passes over a popped request without room in its flow, and over the flow, until one of the
-    /// flow's calls ends.
+    /// flow's calls ends, or the request leaves.
     fn hold_back(&mut self, entry: Entry<T>) {
         let (flow, level) = (entry.rank.flow, entry.rank.priority.index());
         let id = self.levels[level].hold_back(entry, &self.rules);
@@ -240,6 +240,13 @@ impl<T: QueueItem> FairQueue<T> {
     /// Takes back an ended call's right to run in its flow.
     pub(crate) fn give_back(&mut self, right: FlowRight) {
         if let Some(woken) = self.flow_limit.give_back(right) {
+            self.unhold(woken);
+        }
+    }
+
+    /// Looks at a flow again after a heavy request has left: the flow may be held for the request.
+    pub(crate) fn on_left(&mut self, flow: u64) {
+        if let Some(woken) = self.flow_limit.release(flow) {
             self.unhold(woken);
         }
     }
@@ -337,6 +344,7 @@ impl<T: QueueItem> FairQueue<T> {
         let levels = self.levels.iter_mut();
         let mut taken: Vec<_> = levels.flat_map(|level| level.take_all_of(inner)).collect();
         self.blocked.remove(&inner);
+        taken.iter().for_each(|entry| self.on_left(entry.rank.flow));
         taken.sort_by_key(|entry| entry.seq);
         taken
     }

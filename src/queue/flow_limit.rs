@@ -12,9 +12,10 @@ use super::item::QueueId;
 /// A request takes slots by its cost, at most the limit: a heavier request runs alone in its flow.
 /// At the end of the call, the owner of the right gives the right back.
 ///
-/// A flow is *held* from the first request without room until one of the flow's calls ends, in all
-/// priorities. Lighter requests of the flow therefore do not overtake a heavy request. Held
-/// requests wait and keep their places, and the queue passes over them.
+/// A flow is *held* from the first request without room until one of the flow's calls ends, or a
+/// heavy request of the flow leaves the queue, in all priorities. Lighter requests of the flow
+/// therefore do not overtake a heavy request. Held requests wait and keep their places, and the
+/// queue passes over them.
 #[derive(Debug, Default)]
 pub(super) struct FlowLimit {
     limit: Option<NonZeroU32>,
@@ -102,16 +103,18 @@ impl FlowLimit {
         } else {
             self.running.insert(flow, after);
         }
-        if after >= limit {
-            return None;
-        }
-        if before >= limit {
+        if before >= limit && after < limit {
             self.changes.push((flow, false));
         }
-        self.held.remove_entry(&flow)
+        self.release(flow)
     }
 
-    /// Holds a queue of a flow, until one of the flow's calls ends.
+    /// Ends the hold on a flow with any room. Returns the flow if the flow was held.
+    pub(super) fn release(&mut self, flow: u64) -> Option<Woken> {
+        if self.fits(flow, 1) { self.held.remove_entry(&flow) } else { None }
+    }
+
+    /// Holds a queue of a flow, until [`release`](Self::release).
     pub(super) fn hold(&mut self, flow: u64, level: usize, id: QueueId) {
         self.held.entry(flow).or_default().insert((level, id));
     }
@@ -178,6 +181,19 @@ mod tests {
         assert!(limit.take(7, 1).is_none(), "the heavy one is before it");
         assert_eq!(limit.give_back(first), Some((7, [(2, QueueId::new(5))].into())));
         assert!(limit.take(7, 2).is_some());
+    }
+
+    #[test]
+    fn a_hold_is_ended_only_if_the_flow_has_room() {
+        let mut limit = FlowLimit::new(Some(3));
+        let two = limit.take(7, 2).expect("room");
+        limit.hold(7, 2, QueueId::new(5));
+        let held = Some((7, [(2, QueueId::new(5))].into()));
+        assert_eq!((limit.release(7), limit.release(7)), (held.clone(), None));
+        limit.take(7, 1).expect("room");
+        limit.hold(7, 2, QueueId::new(5));
+        assert_eq!(limit.release(7), None, "nothing of the flow fits");
+        assert_eq!(limit.give_back(two), held);
     }
 
     #[test]

@@ -149,6 +149,12 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.give_back(right);
     }
 
+    /// Takes note that a request with a flow and of more than one slot has left, and was not
+    /// popped. Requests that waited behind it for room in the flow may go.
+    pub(crate) fn on_left(&mut self, flow: u64) {
+        self.order.on_left(flow);
+    }
+
     /// Sets the most slots for each flow. Running calls go on.
     pub(crate) fn set_flow_limit(&mut self, limit: Option<usize>) {
         self.order.set_flow_limit(limit);

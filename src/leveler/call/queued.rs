@@ -133,6 +133,7 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     ) -> bool {
         let CallParts { place, request, prepare: _, mut context, runtime: _ } = parts;
         let Some(inner) = place.end(Unserved::Removed(why.reason)) else { return false };
+        inner.core.on_left(self.terms.rank, self.terms.asked);
         let rejected = rejected(&inner.core, &mut context, &self.terms, why);
         // The answer stands, even if the drop of the request panics.
         unanswered.end();
@@ -144,16 +145,20 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     /// Lets the request wait on, or cancels if the caller has given up in the meantime.
     fn put_back(&self, parts: CallParts<S, Req, R>) {
         if let Err(parts) = self.exchange.put_back(parts) {
-            cancel(parts, self.terms.admitted);
+            cancel(parts, &self.terms);
         }
     }
 }
 
 /// Ends a request before dispatch, after the caller has gone.
 #[inline(always)]
-fn cancel<S, Req, R>(parts: CallParts<S, Req, R>, admitted: Instant) {
+fn cancel<S, Req, R>(parts: CallParts<S, Req, R>, terms: &Terms) {
     let CallParts { place, request, prepare: _, context, runtime: _ } = parts;
-    place.cancel(admitted);
+    if let Some(inner) = place.grantor() {
+        // First: the free place wakes the drain task.
+        inner.core.on_left(terms.rank, terms.asked);
+    }
+    place.cancel(terms.admitted);
     // User code comes last: the place is free even if a drop panics.
     drop((request, context));
 }
@@ -306,7 +311,7 @@ where
 
     fn close(&self, gives_up: bool) {
         match self.exchange.abandon(gives_up) {
-            Left::Request(parts) => cancel(parts, self.terms.admitted),
+            Left::Request(parts) => cancel(parts, &self.terms),
             Left::Work(work, task) => give_up(&self.exchange, work, task),
             Left::Nothing => {}
         }
