@@ -8,7 +8,13 @@
 //! cargo run --features http --example hyper -- --serve   # serves on port 3000 until ctrl-c
 //! ```
 
-use std::{convert::Infallible, env, net::SocketAddr, pin::pin, time::Duration};
+use std::{
+    convert::Infallible,
+    env,
+    net::SocketAddr,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, try_join_all};
@@ -138,19 +144,34 @@ async fn serve(
 }
 
 async fn demonstrate(base: &str) -> Result<(), BoxError> {
-    let burst = try_join_all((0..12).map(|_| get(format!("{base}/orders")))).await?;
-    for response in &burst {
-        println!(
-            "burst: {} retry-after {:?}",
-            response.status(),
-            response.headers().get(RETRY_AFTER)
-        );
+    let start = Instant::now();
+    let burst = (0..12).map(|_| async {
+        let response = get(format!("{base}/orders")).await?;
+        Ok::<_, BoxError>((start.elapsed(), response))
+    });
+    let health = async {
+        // The queue is full by now.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let start = Instant::now();
+        let health = get(format!("{base}/health")).await?;
+        Ok((start.elapsed(), health))
+    };
+    let (mut burst, (took, health)) = tokio::try_join!(try_join_all(burst), health)?;
+    burst.sort_by_key(|(at, _)| *at);
+    println!("12 orders at once, two run and four may wait, 200 ms each:");
+    for (at, response) in &burst {
+        let retry_after = response.headers().get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|seconds| seconds.to_str().ok());
+        let hint = retry_after.map(|seconds| format!(", again in {seconds} s"));
+        let (status, hint) = (response.status(), hint.unwrap_or_default());
+        println!("{:>5} ms  {status}{hint}", at.as_millis());
     }
+    println!("the health check meanwhile: {}, after {took:?}", health.status());
+    let burst: Vec<_> = burst.into_iter().map(|(_, response)| response).collect();
     let ordered = burst.iter().filter(|response| response.status() == StatusCode::OK).count();
     let refused = burst.iter().filter(|response| response.headers().contains_key(RETRY_AFTER));
     ensure((6..12).contains(&ordered), "two should run, four wait, and some be refused")?;
     ensure(ordered + refused.count() == 12, "each other one should be told when to come back")?;
-    let health = get(format!("{base}/health")).await?;
     ensure(health.status() == StatusCode::OK, "the health check should answer")
 }
 

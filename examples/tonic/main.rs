@@ -11,7 +11,10 @@
 mod greeter;
 
 use std::{
-    sync::atomic::{AtomicU32, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -79,15 +82,22 @@ async fn main() -> Result<(), BoxError> {
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
 
     let client = GreeterClient::new(Endpoint::from_shared(uri)?.connect().await?);
-    let attempts = AtomicU32::new(0);
+    let attempts = Arc::new(AtomicU32::new(0));
     let call = service_fn(|request: HelloRequest| {
         attempts.fetch_add(1, SeqCst);
         let mut client = client.clone();
         async move { client.say_hello(hello(&request.name)).await }
     });
     // Reads the pushback of the server from the metadata of a status.
-    let advice = |_: &HelloRequest, result: Result<&HelloReply, &Status>| {
+    let counted = attempts.clone();
+    let advice = move |_: &HelloRequest, result: Result<&HelloReply, &Status>| {
         let status = result.err()?;
+        // Until a first call has ended, the server knows no time. The client then backs off.
+        let pushback = status.metadata().get("grpc-retry-pushback-ms");
+        if let Some(pushback) = pushback.and_then(|pushback| pushback.to_str().ok()) {
+            let attempt = counted.load(SeqCst);
+            println!("after {attempt} attempts: {:?}, again in {pushback} ms", status.code());
+        }
         Advice::from_grpc(status.code().into(), &status.metadata().clone().into_headers())
     };
     let retries = RetryPolicy::new().max_attempts(50).advice(advice);
