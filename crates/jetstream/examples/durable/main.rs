@@ -7,6 +7,7 @@
 //! table and a picture.
 //!
 //! ```sh
+//! cd crates/jetstream                              # in a clone of the repository
 //! cargo run --release --example durable            # under a minute
 //! cargo run --release --example durable -- --smoke # some seconds, for CI
 //! cargo run --release --example durable -- --picture durable.svg
