@@ -4,7 +4,7 @@ use tower::{load_shed, timeout};
 
 use crate::{
     classify::ClassifyResponse,
-    error::{BoxError, Reason, Rejected, sources},
+    error::{BoxError, Rejected, sources},
     limit::Outcome,
 };
 
@@ -14,9 +14,9 @@ use crate::{
 ///
 /// Errors known to mean overload are those of `tower::timeout`, `tokio::time::timeout` and
 /// `tower::load_shed`, and a [`Rejected`] from a leveler further in, except
-/// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and [`Nested`](Reason::Nested). The
-/// classifier finds such an error as the error itself, in a [`BoxError`], and among the sources of
-/// a [`BoxError`].
+/// [`Closed`](crate::error::Reason::Closed), [`NoRuntime`](crate::error::Reason::NoRuntime) and
+/// [`Nested`](crate::error::Reason::Nested). The classifier finds such an error as the error
+/// itself, in a [`BoxError`], and among the sources of a [`BoxError`].
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct ByResult;
@@ -58,7 +58,7 @@ fn means_overload(error: &dyn Any) -> bool {
 }
 
 fn is_refused(rejected: &Rejected) -> bool {
-    !matches!(rejected.reason(), Reason::Closed | Reason::NoRuntime | Reason::Nested)
+    rejected.reason().is_of_load()
 }
 
 #[cfg(test)]
@@ -66,6 +66,7 @@ mod tests {
     use std::{error::Error, fmt, io};
 
     use super::*;
+    use crate::error::Reason;
 
     fn of<E: 'static>(error: E) -> Outcome {
         ByResult.classify(Err::<&(), _>(&error))

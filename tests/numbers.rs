@@ -264,6 +264,35 @@ async fn a_leveler_that_turns_away_more_than_one_percent_is_overloaded_and_says_
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_open_leveler_whose_queue_was_cleared_is_neither_overloaded_nor_closed() {
+    let layer = builder(1000, 4).build().expect("valid");
+    let (handle, gate) = (layer.handle(), Gate::new());
+    let mut service = layer.layer(gate.service());
+    let before = handle.stats();
+    let (_, _) = judged(&handle, 1, |id| drop(tokio::spawn(service.call(id)))).await;
+    assert_eq!(handle.abort_queued(), 96);
+    gate.finish_all();
+    let (_, _) = judged(&handle, 9, |_| ()).await;
+    let sentence = "Calm. 10 requests arrive a second, 25.0 times what it does (0). None wait; \
+                    slots taken: 0 of 4. 96 % are turned away, most because the queue was cleared.";
+    says(&handle.stats().since(&before).verdict(), State::Calm, sentence);
+}
+
+#[test]
+fn calls_without_a_runtime_are_no_overload() {
+    let layer = builder(10, 4).build().expect("valid");
+    let mut service = layer.layer(Gate::open().service());
+    for id in 0..10 {
+        let refused = futures::executor::block_on(service.call(id));
+        assert_eq!(support::reason(refused), Reason::NoRuntime);
+    }
+    let verdict = layer.handle().stats().verdict();
+    assert_eq!((verdict.state, verdict.turned_away), (State::Calm, 10), "{verdict}");
+    let text = verdict.to_string();
+    assert!(text.ends_with("100 % are turned away, most because no Tokio runtime is running."));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leveler_whose_inner_never_answers_is_stalled_after_five_seconds() {
     let layer = builder(10, 1).build().expect("valid");
     let handle = layer.handle();

@@ -65,6 +65,26 @@ impl Reason {
         Self::NoRuntime,
         Self::Nested,
     ];
+
+    /// Returns whether a rejection is a sign of load: fewer requests or a faster inner would help.
+    ///
+    /// `Deadline` is a sign of load even on arrival: the request has waited in front of the
+    /// leveler, perhaps in `poll_ready`. `Bypass` shows that the whole budget is in use. `Closed`
+    /// is the decision of an operator, by `close` or `abort_queued`, or the end of a runtime.
+    /// `Nested` is a matter of who calls whom: a wait limit helps.
+    pub(crate) fn is_of_load(self) -> bool {
+        match self {
+            Self::Full
+            | Self::CutOff
+            | Self::Bypass
+            | Self::Evicted
+            | Self::MaxWait
+            | Self::Deadline
+            | Self::WouldMissDeadline
+            | Self::Delay => true,
+            Self::Closed | Self::NoRuntime | Self::Nested => false,
+        }
+    }
 }
 
 words!(Reason, "reason", {

@@ -18,7 +18,6 @@ use super::{
     panics::contain,
     runtime::Runtime,
     settings::Given,
-    vitals::is_of_load,
 };
 use crate::{
     class::Rank,
@@ -287,7 +286,7 @@ impl Core {
         let name = &*self.settings.name;
         tracing::debug!(%name, reason = reason.as_str(), queued, limit, "request refused");
         let refusing = &self.metrics.refusing;
-        if !refusing.is_on() && is_of_load(reason) && refusing.begin() {
+        if !refusing.is_on() && reason.is_of_load() && refusing.begin() {
             // The drain task looks whether the refusals are more than a burst.
             self.wake();
         }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::{error::Reason, stats::ReasonCounts};
+use crate::stats::ReasonCounts;
 
 /// The counts of a leveler as of an instant: requests asked for, and ended. The basis of the events
 /// about overload and stalls.
@@ -13,8 +13,7 @@ pub(crate) struct Vitals {
     pub(crate) asked: u64,
     /// Admitted requests that have ended in any way but removal.
     pub(crate) ended: u64,
-    /// Requests refused or removed under load. Requests turned away because the leveler was closed,
-    /// or had no runtime, are not counted.
+    /// Requests refused or removed under load.
     pub(crate) rejected: ReasonCounts,
     pub(crate) queued: usize,
     /// Set if no slot is free, and dispatch is not paused.
@@ -39,17 +38,6 @@ impl Vitals {
     }
 }
 
-/// Returns whether a rejection for this reason is a sign of load.
-pub(crate) fn is_of_load(reason: Reason) -> bool {
-    !matches!(reason, Reason::Closed | Reason::NoRuntime)
-}
-
-/// Returns the counts of the reasons of load.
-pub(crate) fn of_load(counts: ReasonCounts) -> ReasonCounts {
-    let count = |reason: Reason| if is_of_load(reason) { counts.get(reason) } else { 0 };
-    ReasonCounts::from_counts(Reason::EACH.map(count))
-}
-
 /// The counts between two instants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Period {
@@ -70,6 +58,7 @@ impl Period {
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::error::Reason;
 
     /// Returns the vitals of a leveler waiting for its inner, after `seconds`.
     pub(crate) fn at(origin: Instant, seconds: f64, asked: u64, full: u64) -> Vitals {

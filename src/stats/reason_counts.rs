@@ -75,6 +75,12 @@ impl ReasonCounts {
         Self::from_counts(Reason::EACH.map(count))
     }
 
+    /// Returns the counts of the reasons of load.
+    pub(crate) fn of_load(self) -> Self {
+        let count = |reason: Reason| if reason.is_of_load() { self.get(reason) } else { 0 };
+        Self::from_counts(Reason::EACH.map(count))
+    }
+
     /// Returns the reason with the highest count, if any is above zero. The first of
     /// [`Reason::ALL`] of several.
     #[must_use]

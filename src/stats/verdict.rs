@@ -67,7 +67,8 @@ pub enum State {
     /// For 5 s or longer nothing was dispatched and nothing has finished, while requests wait and
     /// all slots are taken.
     Stalled,
-    /// More than 1 % of the arrived requests were turned away.
+    /// More than 1 % of the arrived requests were turned away under load: for any reason but
+    /// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and [`Nested`](Reason::Nested).
     Overloaded,
     /// Some requests wait, or had to.
     Leveling,
@@ -93,8 +94,8 @@ display_words!(State);
 /// most services, and short beside an operator's time to look.
 const STALL: Duration = Duration::from_secs(5);
 
-/// The share of requests turned away above which a leveler is overloaded: 1 %. An occasional burst
-/// has a smaller share refused.
+/// The share of requests turned away under load above which a leveler is overloaded: 1 %. An
+/// occasional burst has a smaller share refused.
 const OVERLOAD: f64 = 0.01;
 
 /// The other facts behind the state, beside the numbers of the verdict.
@@ -124,7 +125,7 @@ impl Verdict {
             State::Paused
         } else if is_stuck && is_still {
             State::Stalled
-        } else if self.turned_away_share() > OVERLOAD {
+        } else if self.share(self.signs.reasons.of_load()) > OVERLOAD {
             State::Overloaded
         } else if self.queued > 0 || leveled > 0 {
             State::Leveling
@@ -185,14 +186,43 @@ impl Verdict {
     /// may have arrived earlier.
     #[must_use]
     pub fn turned_away_share(&self) -> f64 {
-        match (self.turned_away, self.asked) {
-            (0, _) => 0.0,
-            (turned_away, asked) => (turned_away as f64 / asked.max(1) as f64).min(1.0),
-        }
+        self.share(self.signs.reasons)
+    }
+
+    /// Returns the share of the requests turned away for some reasons.
+    fn share(&self, reasons: ReasonCounts) -> f64 {
+        (reasons.total() as f64 / self.asked.max(1) as f64).min(1.0)
     }
 
     fn per_second(&self, count: u64) -> f64 {
         if self.period.is_zero() { 0.0 } else { count as f64 / self.period.as_secs_f64() }
+    }
+
+    /// Returns the reasons to tell of a leveler that is not overloaded: none for an occasional
+    /// rejection.
+    fn worth_telling(&self) -> ReasonCounts {
+        let reasons = self.signs.reasons;
+        if self.share(reasons) > OVERLOAD { reasons } else { ReasonCounts::default() }
+    }
+
+    /// Writes how many requests were turned away for some reasons, and the most frequent reason.
+    fn write_turned_away(&self, f: &mut fmt::Formatter<'_>, reasons: ReasonCounts) -> fmt::Result {
+        let Some(reason) = reasons.largest() else { return Ok(()) };
+        match self.asked {
+            0 => write!(f, " {} were turned away", reasons.total())?,
+            _ => write!(f, " {:.0} % are turned away", 100.0 * self.share(reasons))?,
+        }
+        write!(f, ", most because {}.", self.because(reason))
+    }
+
+    /// Returns the reason in words to follow "because".
+    fn because(&self, reason: Reason) -> String {
+        match reason {
+            Reason::Evicted => "another request took the place".to_owned(),
+            // By `abort_queued`, or with the runtime of the drain task.
+            Reason::Closed if !self.signs.closed => "the queue was cleared".to_owned(),
+            other => other.to_string(),
+        }
     }
 
     /// Writes how many requests arrive, beside what is done.
@@ -227,32 +257,96 @@ impl fmt::Display for Verdict {
             State::Overloaded => {
                 f.write_str("Overloaded. ")?;
                 self.write_demand(f)?;
-                let share = 100.0 * self.turned_away_share();
-                write!(f, " {share:.0} % are turned away")?;
-                if let Some(reason) = self.main_reason {
-                    write!(f, ", most because {}", because(reason))?;
-                }
-                f.write_str(".")
+                self.write_turned_away(f, self.signs.reasons.of_load())
             }
             State::Leveling => {
                 f.write_str("Leveling. ")?;
                 self.write_demand(f)?;
-                write!(f, " Waiting: {queued}; slots taken: {slots_taken} of {limit}.")
+                write!(f, " Waiting: {queued}; slots taken: {slots_taken} of {limit}.")?;
+                self.write_turned_away(f, self.worth_telling())
             }
             State::Calm => {
                 f.write_str("Calm. ")?;
                 self.write_demand(f)?;
-                write!(f, " None wait; slots taken: {slots_taken} of {limit}.")
+                write!(f, " None wait; slots taken: {slots_taken} of {limit}.")?;
+                self.write_turned_away(f, self.worth_telling())
             }
-            State::Idle => f.write_str("Idle. No requests arrive."),
+            State::Idle => {
+                f.write_str("Idle. No requests arrive.")?;
+                self.write_turned_away(f, self.worth_telling())
+            }
         }
     }
 }
 
-/// Returns the reason in words to follow "because".
-fn because(reason: Reason) -> String {
-    match reason {
-        Reason::Evicted => "another request took the place".to_owned(),
-        other => other.to_string(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of 100 requests, those of `reasons` were turned away, and the others answered at once.
+    fn verdict(reasons: &[(Reason, u64)]) -> Verdict {
+        let mut counts = [0; Reason::ALL.len()];
+        reasons.iter().for_each(|(reason, count)| counts[*reason as usize] = *count);
+        let reasons = ReasonCounts::from_counts(counts);
+        let done = 100 - reasons.total();
+        let verdict = Verdict {
+            state: State::Idle,
+            period: Duration::from_secs(10),
+            asked: 100,
+            done,
+            turned_away: reasons.total(),
+            main_reason: reasons.largest(),
+            queued: 0,
+            oldest_wait: None,
+            slots_taken: 0,
+            limit: 4,
+            signs: Signs {
+                reasons,
+                closed: false,
+                paused: false,
+                in_flight: 0,
+                dispatched: done,
+                leveled: 0,
+            },
+        };
+        verdict.with_state()
+    }
+
+    #[test]
+    fn each_reason_is_of_load_or_not() {
+        for (reason, state) in [
+            (Reason::Full, State::Overloaded),
+            (Reason::CutOff, State::Overloaded),
+            (Reason::Bypass, State::Overloaded),
+            (Reason::Evicted, State::Overloaded),
+            (Reason::MaxWait, State::Overloaded),
+            (Reason::Deadline, State::Overloaded),
+            (Reason::WouldMissDeadline, State::Overloaded),
+            (Reason::Delay, State::Overloaded),
+            (Reason::Closed, State::Calm),
+            (Reason::NoRuntime, State::Calm),
+            (Reason::Nested, State::Calm),
+        ] {
+            let verdict = verdict(&[(reason, 20)]);
+            assert_eq!(verdict.state, state, "{reason}");
+            let text = verdict.to_string();
+            assert!(text.contains(" 20 % are turned away, most because "), "{text}");
+            assert_eq!((verdict.turned_away, verdict.main_reason), (20, Some(reason)));
+        }
+    }
+
+    #[test]
+    fn the_reasons_of_load_alone_make_and_explain_an_overload() {
+        let overloaded = verdict(&[(Reason::Closed, 40), (Reason::Full, 3), (Reason::Delay, 2)]);
+        assert_eq!(overloaded.state, State::Overloaded);
+        let text = overloaded.to_string();
+        assert!(text.ends_with(" 5 % are turned away, most because the queue is full."), "{text}");
+        assert_eq!(overloaded.main_reason, Some(Reason::Closed), "of all");
+        assert!((0.44..0.46).contains(&overloaded.turned_away_share()), "of all");
+        let rest = verdict(&[(Reason::Closed, 40), (Reason::Full, 1)]);
+        assert_eq!(rest.state, State::Calm);
+        let text = rest.to_string();
+        assert!(text.ends_with(" 41 % are turned away, most because the queue was cleared."));
+        assert!(!verdict(&[(Reason::Full, 1)]).to_string().contains("turned away"));
     }
 }

@@ -13,7 +13,7 @@ use crate::leveler::{
     overload::LOOK,
     panics::contain,
     stall::IDLE_LOOK,
-    vitals::{STALL, Vitals, of_load},
+    vitals::{STALL, Vitals},
 };
 
 /// Looks for facts that an operator should know, about once a second while requests wait or are
@@ -129,7 +129,7 @@ fn read(core: &Core, now: Instant) -> Vitals {
         now,
         asked: counters.direct.get() + counters.queued.get() + refused.total(),
         ended: counters.ended(),
-        rejected: of_load(refused.plus(counters.removed.snapshot())),
+        rejected: refused.plus(counters.removed.snapshot()).of_load(),
         queued: occupancy.queued(),
         is_all_taken: counts.in_flight() >= core.admission.limit() && !counts.is_paused(),
         patience: STALL.max(mean.saturating_mul(TIMES)),
