@@ -90,6 +90,10 @@ impl NextPlace {
                 // service sleeps. Without a runtime no drain task exists, and no service sleeps.
                 let _ = ensure_drained(core);
                 ensure_standby(core, None);
+                if core.metrics.refusing.begin() {
+                    // The drain task looks whether anything ends.
+                    core.wake();
+                }
                 // The inner may have died before the waiter was in the list.
                 fence(SeqCst);
                 if let Some(error) = dead() {

@@ -14,7 +14,7 @@ use tokio::{
     runtime,
     time::{interval, sleep},
 };
-use tower::{BoxError, Layer, Service, service_fn};
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_load_leveling::{LoadLevel, LoadLevelLayer, Overflow};
 use tracing::Level;
 
@@ -199,6 +199,25 @@ async fn a_stall_is_told_once_and_so_is_its_end() {
     sleep(Duration::from_secs(10)).await;
     assert_eq!(levels(&captured.events("stall ends")), [Level::INFO]);
     assert_eq!(levels(&captured.events(STALL)), [Level::WARN]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_is_told_where_services_wait_for_a_place() {
+    let (_t, captured) = Captured::init();
+    let layer = builder(0, 1).overflow(Overflow::Wait).build().expect("valid");
+    let gate = Gate::new();
+    let service = layer.layer(gate.service());
+    for id in 0..2 {
+        let mut service = service.clone();
+        tokio::spawn(async move { service.ready().await.expect("no error").call(id).await });
+    }
+    sleep(Duration::from_millis(4900)).await;
+    assert_eq!(told(&captured), []);
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(told(&captured), [(Level::WARN, STALL.to_owned())]);
+    gate.finish(0);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(levels(&captured.events("stall ends")), [Level::INFO]);
 }
 
 #[tokio::test(start_paused = true)]

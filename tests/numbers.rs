@@ -8,7 +8,7 @@ use support::{builder, gate::Gate, reason, settle};
 use tokio::time::sleep;
 use tower::{Layer, Service};
 use tower_load_leveling::{
-    Class, Handle, LoadLevelLayer, Priority, Stats,
+    Class, Handle, LoadLevelLayer, Overflow, Priority, Stats,
     error::Reason,
     stats::{State, Verdict},
 };
@@ -303,6 +303,35 @@ async fn a_leveler_whose_inner_never_answers_is_stalled_after_five_seconds() {
     let (stalled, _) = judged(&handle, 6, |_| ()).await;
     let sentence = "Stalled. Nothing has finished for 6.0s, and all slots are taken (1); waiting: \
                     1, the oldest for 10.0s.";
+    says(&stalled, State::Stalled, sentence);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_shows_where_nothing_can_wait() {
+    let layer = builder(0, 2).build().expect("valid");
+    let (handle, mut service) = (layer.handle(), layer.layer(Gate::new().service()));
+    let _calls = [0, 1].map(|id| tokio::spawn(service.call(id)));
+    let (silent, _) = judged(&handle, 10, |_| ()).await;
+    assert_eq!(silent.state, State::Calm, "two long calls, and nobody else: {silent}");
+    let (first, _) = judged(&handle, 4, |id| drop(tokio::spawn(service.call(id)))).await;
+    assert_eq!(first.state, State::Overloaded, "it is too early to say: {first}");
+    let (stalled, _) = judged(&handle, 6, |id| drop(tokio::spawn(service.call(id)))).await;
+    let sentence = "Stalled. Nothing has finished for 6.0s, and all slots are taken (2); waiting: \
+                    0. 100 % are turned away, most because the queue is full.";
+    says(&stalled, State::Stalled, sentence);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_shows_where_services_wait_for_a_place() {
+    let layer = builder(0, 1).overflow(Overflow::Wait).build().expect("valid");
+    let (handle, mut service) = (layer.handle(), layer.layer(Gate::new().service()));
+    tower::ServiceExt::ready(&mut service).await.expect("a place");
+    let _running = tokio::spawn(service.call(0));
+    let mut next = service.clone();
+    let _next = tokio::spawn(async move { tower::ServiceExt::ready(&mut next).await.is_ok() });
+    let (stalled, _) = judged(&handle, 6, |_| ()).await;
+    let sentence = "Stalled. Nothing has finished for 6.0s, and all slots are taken (1); waiting: \
+                    0; services waiting for a place: 1.";
     says(&stalled, State::Stalled, sentence);
 }
 

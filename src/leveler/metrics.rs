@@ -37,12 +37,13 @@ impl Metrics {
     }
 }
 
-/// Remembers whether a request was refused since the drain task last looked.
+/// Remembers whether a request was refused, or a service had to wait for a place, since the drain
+/// task last looked.
 #[derive(Debug)]
 pub(crate) struct Refusing(AtomicBool);
 
 impl Refusing {
-    /// Records a refusal. Returns whether the refusal is the first since the last look.
+    /// Records a refusal or a wait. Returns whether it is the first since the last look.
     pub(crate) fn begin(&self) -> bool {
         !self.is_on() && !self.0.swap(true, SeqCst)
     }

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 use super::{edge::Edge, vitals::Vitals};
 
-/// Decides when to tell of a stall: no call ends, all slots are taken, and requests wait or are
-/// turned away.
+/// Decides when to tell of a stall: no call ends, all slots are taken, and requests wait, wait for
+/// a place, or are turned away.
 ///
 /// Pure: the drain task passes the vitals.
 #[derive(Debug, Default)]
@@ -37,6 +37,7 @@ impl Stall {
         // Once told, requests may have left in despair: the stall ends with the end of a call.
         let is_wanted = self.edge.is_told()
             || vitals.queued > 0
+            || vitals.waiting_for_place > 0
             || vitals.rejected.total() > since.rejected.total();
         if !(is_still && is_wanted) {
             // With a free slot, a stall cannot have begun. The next look may be much later.

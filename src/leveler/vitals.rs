@@ -16,6 +16,8 @@ pub(crate) struct Vitals {
     /// Requests refused or removed under load.
     pub(crate) rejected: ReasonCounts,
     pub(crate) queued: usize,
+    /// Services that wait for a place.
+    pub(crate) waiting_for_place: usize,
     /// Set if no slot is free, and dispatch is not paused.
     pub(crate) is_all_taken: bool,
     /// The longest time to the next end of a call with a healthy inner, as far as known.
@@ -70,6 +72,7 @@ pub(crate) mod testing {
             ended: 0,
             rejected: ReasonCounts::from_counts(rejected),
             queued: 1,
+            waiting_for_place: 0,
             is_all_taken: true,
             patience: STALL,
         }

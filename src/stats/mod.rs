@@ -207,6 +207,7 @@ impl Stats {
                 closed: self.closed,
                 paused: self.paused,
                 in_flight: self.in_flight,
+                waiting_for_place: self.waiting_for_place,
                 dispatched,
                 leveled: dispatched.saturating_sub(self.wait.zeros()),
             },

@@ -64,8 +64,9 @@ pub enum State {
     Draining,
     /// Paused: nothing is dispatched.
     Paused,
-    /// For 5 s or longer nothing was dispatched and nothing has finished, while requests wait and
-    /// all slots are taken.
+    /// For 5 s or longer nothing was dispatched and nothing has finished, while all slots are taken
+    /// and more requests want one: requests wait, services wait for a place, or requests were
+    /// turned away under load. Without a capacity nothing else shows a stall.
     Stalled,
     /// More than 1 % of the arrived requests were turned away under load: for any reason but
     /// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and [`Nested`](Reason::Nested).
@@ -106,6 +107,7 @@ pub(super) struct Signs {
     pub(super) closed: bool,
     pub(super) paused: bool,
     pub(super) in_flight: usize,
+    pub(super) waiting_for_place: usize,
     /// The requests dispatched in the period.
     pub(super) dispatched: u64,
     /// The part of the dispatched requests that came through the queue.
@@ -115,9 +117,12 @@ pub(super) struct Signs {
 impl Verdict {
     /// Derives the state from the numbers.
     pub(super) fn with_state(mut self) -> Self {
-        let Signs { closed, paused, in_flight, dispatched, leveled, .. } = self.signs;
+        let Signs { reasons, closed, paused, in_flight, waiting_for_place, dispatched, leveled } =
+            self.signs;
+        let of_load = reasons.of_load();
         let is_busy = self.queued > 0 || in_flight > 0;
-        let is_stuck = self.queued > 0 && self.slots_taken >= self.limit;
+        let is_wanted = self.queued > 0 || waiting_for_place > 0 || of_load.total() > 0;
+        let is_stuck = is_wanted && self.slots_taken >= self.limit;
         let is_still = dispatched == 0 && self.done == 0 && self.period >= STALL;
         self.state = if closed {
             if is_busy { State::Draining } else { State::Closed }
@@ -125,7 +130,7 @@ impl Verdict {
             State::Paused
         } else if is_stuck && is_still {
             State::Stalled
-        } else if self.share(self.signs.reasons.of_load()) > OVERLOAD {
+        } else if self.share(of_load) > OVERLOAD {
             State::Overloaded
         } else if self.queued > 0 || leveled > 0 {
             State::Leveling
@@ -252,7 +257,12 @@ impl fmt::Display for Verdict {
                 write!(f, "Stalled. Nothing has finished for {:.1?}, and all ", self.period)?;
                 write!(f, "slots are taken ({limit}); waiting: {queued}")?;
                 self.oldest_wait.map_or(Ok(()), |wait| write!(f, ", the oldest for {wait:.1?}"))?;
-                f.write_str(".")
+                match self.signs.waiting_for_place {
+                    0 => {}
+                    services => write!(f, "; services waiting for a place: {services}")?,
+                }
+                f.write_str(".")?;
+                self.write_turned_away(f, self.signs.reasons.of_load())
             }
             State::Overloaded => {
                 f.write_str("Overloaded. ")?;
@@ -305,6 +315,7 @@ mod tests {
                 closed: false,
                 paused: false,
                 in_flight: 0,
+                waiting_for_place: 0,
                 dispatched: done,
                 leveled: 0,
             },

@@ -121,7 +121,7 @@ const TIMES: u32 = 4;
 
 /// Reads some hundred counters: for once a second.
 fn read(core: &Core, now: Instant) -> Vitals {
-    let Admission { counters, occupancy, predictor, .. } = &core.admission;
+    let Admission { counters, listeners, occupancy, predictor, .. } = &core.admission;
     let counts = core.counts();
     let refused = counters.refused.snapshot();
     let mean = predictor.service_times.mean().unwrap_or_default();
@@ -131,6 +131,7 @@ fn read(core: &Core, now: Instant) -> Vitals {
         ended: counters.ended(),
         rejected: refused.plus(counters.removed.snapshot()).of_load(),
         queued: occupancy.queued(),
+        waiting_for_place: listeners.waitlist.longest_wait().0,
         is_all_taken: counts.in_flight() >= core.admission.limit() && !counts.is_paused(),
         patience: STALL.max(mean.saturating_mul(TIMES)),
     }
