@@ -1,4 +1,4 @@
-//! What the example sends to itself.
+//! The load that the example sends to its own server.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tower::BoxError;
 use tower_load_leveling::Handle;
 
-/// What a tenant sends: so many requests, with so much time between two of them.
+/// The requests of a tenant: their number, and the milliseconds between two requests.
 struct Load {
     title: &'static str,
     key: &'static str,
@@ -25,7 +25,7 @@ struct Load {
 }
 
 const LOADS: [Load; 3] = [
-    // 333 a second, of a service that can do 100.
+    // 333 a second, against a service of 100 a second.
     load("acme, orders", "acme-key", "/orders", 500, 3),
     load("tiny, orders", "tiny-key", "/orders", 25, 60),
     load("acme, checkout", "acme-key", "/checkout", 25, 60),
@@ -41,7 +41,7 @@ const fn load(
     Load { title, key, path, requests, between: Duration::from_millis(between) }
 }
 
-/// One tenant floods; the other one, and payments, are answered as if it did not.
+/// Floods from one tenant. The other tenant and the payments are answered as without a flood.
 pub(crate) async fn tenants(base: &str, handle: &Handle) -> Result<(), BoxError> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let flood = join_all(LOADS.map(|load| send_all(client.clone(), base.to_owned(), load)));
@@ -81,7 +81,7 @@ pub(crate) async fn tenants(base: &str, handle: &Handle) -> Result<(), BoxError>
             load.requests,
             p50.as_millis()
         );
-        // Of all, but for a machine that stands still now and then.
+        // Fewer than all, since a machine may stand still now and then.
         if load.requests < 100 {
             ensure(answered >= 20, "a flood should hurt its own tenant only")?;
         }

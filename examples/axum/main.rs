@@ -10,7 +10,7 @@
 //! cargo run --features http,prometheus --example axum -- --serve   # serves until SIGTERM
 //! ```
 //!
-//! It serves on port 3000, with the metrics on 3001, or on the addresses in `ORDERS` and `METRICS`.
+//! Serves on port 3000, with the metrics on 3001, or on the addresses in `ORDERS` and `METRICS`.
 
 mod flood;
 mod readiness;
@@ -38,7 +38,7 @@ use tower_load_leveling::{
     prometheus,
 };
 
-/// What is known of the sender of a request, once its key was verified.
+/// The sender of a request, after verification of the key.
 #[derive(Clone, Copy)]
 struct Claims {
     tenant: &'static str,
@@ -72,7 +72,7 @@ async fn main() -> Result<(), BoxError> {
     server.await?
 }
 
-/// The service behind the leveler, and the handle by which the rest of the program sees it.
+/// The service behind the leveler, and the handle for the rest of the program.
 fn app() -> Result<(Router, Handle), BuildError> {
     let deadline = HeaderDeadline::millis(HeaderName::from_static("x-timeout-ms"))
         .at_most(Duration::from_secs(30))
@@ -81,7 +81,7 @@ fn app() -> Result<(Router, Handle), BuildError> {
         .name("orders")
         .capacity(40)
         .concurrency(4)
-        // Under overload, those who have just come are answered, and at once.
+        // Under overload the newest requests are answered, and at once.
         .order(Order::AdaptiveLifo)
         .request_classifier((class, deadline))
         .response_classifier(ByStatus::new())
@@ -89,10 +89,10 @@ fn app() -> Result<(Router, Handle), BuildError> {
     let handle = leveler.handle();
 
     let levelled = ServiceBuilder::new()
-        // What has no valid key takes no place.
+        // A request without a valid key takes no place.
         .layer(from_fn(authenticate))
-        // `axum::serve` has no settings for the windows of HTTP/2. Without this, bodies of waiting
-        // requests fill them, and requests that run get no more of their own.
+        // `axum::serve` has no settings for the windows of HTTP/2. Without `ReadAheadLayer`, bodies
+        // of waiting requests fill the windows, and running requests get no more of their bodies.
         .layer(ReadAheadLayer::new(256 << 10, 64 << 20))
         .map_request(|request: Request<ReadAheadBody<Body>>| request.map(Body::new))
         .layer(RejectionLayer::new().body(ProblemJson))
@@ -109,7 +109,7 @@ fn app() -> Result<(Router, Handle), BuildError> {
 
 /// Fair between tenants, and payments before all else.
 fn class(request: &Request) -> Class {
-    // A header that nobody has verified would be no flow: callers would invent new ones.
+    // An unverified header would be no flow: callers would invent new values.
     let tenant = request.extensions().get::<Claims>().map(|claims| claims.tenant);
     let class = Class::new().flow(tenant).kind(request.uri().path());
     match request.uri().path() {
@@ -136,7 +136,7 @@ async fn work(answer: &'static str) -> &'static str {
     answer
 }
 
-/// For a port that only the monitoring reaches: the text says how loaded the service is.
+/// For a port of the monitoring alone: the text says how loaded the service is.
 fn monitoring(handle: Handle) -> Router {
     let metrics = move || {
         let text = prometheus::render(&[handle]);
