@@ -27,6 +27,10 @@ mod run;
 use std::{path::PathBuf, time::Duration};
 
 use tower::BoxError;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    prelude::*,
+};
 
 use self::{child::Kind, run::Run};
 
@@ -78,6 +82,7 @@ impl Plan {
 }
 
 fn main() -> Result<(), BoxError> {
+    show_events();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let runtime = tokio::runtime::Runtime::new()?;
     if let [first, kind, url, log] = &arguments[..]
@@ -89,6 +94,16 @@ fn main() -> Result<(), BoxError> {
     let named = arguments.iter().skip_while(|argument| *argument != "--picture").nth(1);
     let picture = named.map_or_else(|| PathBuf::from("target/durable.svg"), PathBuf::from);
     runtime.block_on(demonstrate(smoke, &picture))
+}
+
+/// Shows the events of this process and of the workers. The client's own events, for each
+/// connection and each attempt, would hide the others.
+fn show_events() {
+    let wanted = Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("async_nats", LevelFilter::ERROR);
+    let shown = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(shown).with(wanted).init();
 }
 
 async fn demonstrate(smoke: bool, picture: &std::path::Path) -> Result<(), BoxError> {
