@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tower::{BoxError, Service};
 
 use crate::{
-    Codec, Error, Identify, Producer, Queue, RandomId,
+    Codec, Error, Identify, Key, NoKey, Producer, Queue, RandomId,
     answer::{self, Answer},
 };
 
@@ -73,8 +73,8 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 ///
 /// A dropped call may have stored the request, and the worker may do the request. The answer is
 /// lost.
-pub struct Asker<Response, C, A, I = RandomId> {
-    producer: Producer<C, I>,
+pub struct Asker<Response, C, A, I = RandomId, K = NoKey> {
+    producer: Producer<C, I, K>,
     answers: Arc<A>,
     timeout: Duration,
     response: PhantomData<fn() -> Response>,
@@ -87,7 +87,7 @@ impl<Response, C, A> Asker<Response, C, A> {
     }
 }
 
-impl<Response, C, A, I> Asker<Response, C, A, I> {
+impl<Response, C, A, I, K> Asker<Response, C, A, I, K> {
     /// Sets how long a call waits for the answer, the time to store the request included. Default:
     /// 30 s, at most a year.
     #[must_use]
@@ -99,12 +99,24 @@ impl<Response, C, A, I> Asker<Response, C, A, I> {
     /// Takes the ids of messages from the requests. Requests with the same id are one message, and
     /// all callers with the id get the answer.
     #[must_use]
-    pub fn identify<J>(self, ids: J) -> Asker<Response, C, A, J>
+    pub fn identify<J>(self, ids: J) -> Asker<Response, C, A, J, K>
     where
         C: Clone,
+        K: Clone,
     {
         let Self { producer, answers, timeout, response } = self;
         Asker { producer: producer.identify(ids), answers, timeout, response }
+    }
+
+    /// Takes the keys of messages from the requests, as [`Producer::key`] does.
+    #[must_use]
+    pub fn key<L>(self, keys: L) -> Asker<Response, C, A, I, L>
+    where
+        C: Clone,
+        I: Clone,
+    {
+        let Self { producer, answers, timeout, response } = self;
+        Asker { producer: producer.key(keys), answers, timeout, response }
     }
 
     /// Stores a request and waits for the answer. [`Service::call`] does the same.
@@ -117,9 +129,11 @@ impl<Response, C, A, I> Asker<Response, C, A, I> {
         C: Codec<Req>,
         A: Codec<Response>,
         I: Identify<Req>,
+        K: Key<Req>,
     {
         let deadline = Instant::now() + self.timeout;
-        let (id, payload) = self.producer.encode(&request)?;
+        let encoded = self.producer.encode(&request)?;
+        let id = encoded.id.clone();
         drop(request);
         let queue = self.producer.queue();
         let client = queue.client();
@@ -132,7 +146,7 @@ impl<Response, C, A, I> Asker<Response, C, A, I> {
             // The client's buffer was full all the time: the request was not sent.
             Err(_) => return Err(Error::Away.into()),
         };
-        let mut storing = pin!(self.producer.send(id.clone(), payload, headers));
+        let mut storing = pin!(self.producer.send(encoded, headers));
         let (mut sending, mut stored) = (true, false);
         loop {
             tokio::select! {
@@ -163,14 +177,14 @@ fn is_unknown(error: &BoxError) -> bool {
     matches!(error.downcast_ref(), Some(Error::Unknown { .. }))
 }
 
-impl<Response, C, A, I> Clone for Asker<Response, C, A, I> {
+impl<Response, C, A, I, K> Clone for Asker<Response, C, A, I, K> {
     fn clone(&self) -> Self {
         let (producer, answers) = (self.producer.clone(), Arc::clone(&self.answers));
         Self { producer, answers, timeout: self.timeout, response: PhantomData }
     }
 }
 
-impl<Response, C, A, I> fmt::Debug for Asker<Response, C, A, I> {
+impl<Response, C, A, I, K> fmt::Debug for Asker<Response, C, A, I, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Asker")
             .field("queue", &self.producer.queue().name())
@@ -179,13 +193,14 @@ impl<Response, C, A, I> fmt::Debug for Asker<Response, C, A, I> {
     }
 }
 
-impl<Req, Response, C, A, I> Service<Req> for Asker<Response, C, A, I>
+impl<Req, Response, C, A, I, K> Service<Req> for Asker<Response, C, A, I, K>
 where
     Req: Send + 'static,
     Response: 'static,
     C: Codec<Req>,
     A: Codec<Response>,
     I: Identify<Req>,
+    K: Key<Req>,
 {
     type Response = Response;
     type Error = BoxError;

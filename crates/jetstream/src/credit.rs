@@ -17,11 +17,25 @@ impl Credit {
     /// How many messages to ask for now. Never more than limit + prefetch come to be in
     /// hand.
     pub(crate) fn to_ask(self) -> usize {
-        let most = self.limit.saturating_add(self.prefetch);
-        let credit = most.saturating_sub(self.in_hand.saturating_add(self.asked_for));
-        let worth_it = self.asked_for == 0 || credit >= most.div_ceil(WORTH_A_PULL);
+        let credit = self.left();
+        let worth_it = self.asked_for == 0 || credit >= self.most().div_ceil(WORTH_A_PULL);
         if worth_it { credit } else { 0 }
     }
+
+    /// How many messages the worker may ask for, worth a pull or not.
+    pub(crate) fn left(self) -> usize {
+        self.most().saturating_sub(self.in_hand.saturating_add(self.asked_for))
+    }
+
+    /// The most messages in hand.
+    pub(crate) fn most(self) -> usize {
+        self.limit.saturating_add(self.prefetch)
+    }
+}
+
+/// The default prefetch: a quarter of the limit.
+pub(crate) fn default_prefetch(limit: usize) -> usize {
+    (limit / 4).max(1)
 }
 
 #[cfg(test)]

@@ -19,9 +19,10 @@ use async_nats::{
         stream::{RawMessageErrorKind, Stream},
     },
 };
+use futures::StreamExt;
 use tracing::{debug, error, info};
 
-use crate::{Queue, delivery::time, headers, settle::insert, stats::Counters};
+use crate::{Queue, delivery::time, headers, queue::AT_ONCE, settle::insert, stats::Counters};
 
 /// How many messages a pass looks at, at most. The rest waits for the next pass.
 const PASS: usize = 10_000;
@@ -59,9 +60,20 @@ impl Acked {
 /// state of the consumer, at the price of the stream's leader.
 const SELDOM: Duration = Duration::from_secs(30);
 
-/// Sweeps until the ack floor has passed all messages stored before now. Later messages are stored
-/// by the running broker, and cannot be debris of an earlier run.
+/// Sweeps the messages of each consumer until the ack floor has passed all messages stored before
+/// now. Later messages are stored by the running broker, and cannot be debris of an earlier run.
 pub(crate) async fn clean(
+    queue: &Queue,
+    stream: &Stream,
+    consumers: Vec<Consumer<Config>>,
+    acked: &Acked,
+    counters: &Counters,
+) {
+    let cleaning = |consumer| clean_one(queue, stream.clone(), consumer, acked, counters);
+    futures::stream::iter(consumers).for_each_concurrent(AT_ONCE, cleaning).await;
+}
+
+async fn clean_one(
     queue: &Queue,
     mut stream: Stream,
     consumer: Consumer<Config>,
@@ -84,7 +96,7 @@ pub(crate) async fn clean(
 
 /// Removes messages below the ack floor with an ack by the worker. After `ack_wait`, in which
 /// other workers do the same, the rest is stored again at the tail, and then removed. Returns the
-/// floor.
+/// floor, or the largest number if the consumer has nothing more to deliver.
 async fn sweep(
     queue: &Queue,
     stream: &mut Stream,
@@ -126,7 +138,13 @@ async fn below_floor(
     stream: &mut Stream,
     consumer: &Consumer<Config>,
 ) -> Result<(u64, Vec<StreamMessage>), async_nats::Error> {
-    let floor = consumer.get_info().await?.ack_floor.stream_sequence;
+    let info = consumer.get_info().await?;
+    let floor = info.ack_floor.stream_sequence;
+    // Other messages belong to other consumers.
+    let subject = match &*info.config.filter_subject {
+        "" => ">",
+        subject => subject,
+    };
     let state = &stream.info().await?.state;
     if floor > state.last_sequence {
         let last = state.last_sequence;
@@ -134,7 +152,7 @@ async fn below_floor(
     }
     let (mut next, mut found) = (state.first_sequence, Vec::new());
     while next <= floor && found.len() < PASS {
-        let from = stream.raw_message_builder().sequence(next).next_by_subject(">");
+        let from = stream.raw_message_builder().sequence(next).next_by_subject(subject);
         match from.send().await {
             Ok(message) if message.sequence <= floor => {
                 next = message.sequence + 1;
@@ -145,7 +163,9 @@ async fn below_floor(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok((floor, found))
+    // With nothing to deliver, a consumer of a partition has passed all messages.
+    let idle = info.num_pending == 0 && info.num_ack_pending == 0 && found.len() < PASS;
+    Ok((if idle { u64::MAX } else { floor }, found))
 }
 
 /// Stores one copy, however many workers do the same.

@@ -43,8 +43,8 @@ impl Hand {
     }
 
     /// Puts an unstarted message back.
-    pub(crate) fn put_back(&mut self, delivery: &Delivery) {
-        self.waiting.push_front(delivery.sequence());
+    pub(crate) fn put_back(&mut self, sequence: u64) {
+        self.waiting.push_front(sequence);
     }
 
     pub(crate) fn settled(&mut self, sequence: u64) -> Option<Arc<Delivery>> {

@@ -64,7 +64,27 @@
 //! Inner services have to bear the same request twice, and two at a time: a worker cut off from the
 //! broker finishes a call while a second worker begins the same call. The [id](Delivery::id) tells.
 //!
-//! Missing: order by key, priorities, `traceparent`.
+//! # Order
+//!
+//! None by default: workers make calls side by side. A queue
+//! [`in_order`](queue::Builder::in_order) makes the calls of a key one at a time and in the order of
+//! the store. The producer has a [`key`](Producer::key):
+//!
+//! ```no_run
+//! # async fn example(client: async_nats::Client) -> Result<(), tower::BoxError> {
+//! # use bytes::Bytes;
+//! # use tower_load_leveling_jetstream::{Queue, Raw};
+//! let queue = Queue::builder("payments").in_order(32).build(client).await?;
+//! let producer = queue.producer(Raw::new()).key(|payment: &Bytes| {
+//!     // The account comes first.
+//!     String::from_utf8_lossy(payment).split(' ').next().unwrap_or_default().to_owned()
+//! });
+//! producer.store(Bytes::from("account-7 withdraws 10")).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Missing: priorities, `traceparent`.
 
 mod answer;
 mod asker;
@@ -78,8 +98,11 @@ mod hand;
 mod headers;
 mod judge;
 mod mismatch;
+mod order;
+mod partitions;
 mod producer;
 mod pull;
+mod pull_in_order;
 pub mod queue;
 mod run;
 mod settle;
@@ -97,6 +120,7 @@ pub use self::{
     error::Error,
     judge::{ByResult, Judge, Verdict},
     mismatch::Mismatch,
+    order::{Key, NoKey},
     producer::{Identify, Producer, RandomId, Receipt},
     queue::Queue,
     settle::Confirm,

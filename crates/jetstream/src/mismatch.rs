@@ -36,6 +36,10 @@ impl Comparison {
         }
     }
 
+    pub(crate) fn differs(&self) -> bool {
+        !self.differences.is_empty()
+    }
+
     pub(crate) fn end(self) -> Result<(), Mismatch> {
         match self.differences.is_empty() {
             true => Ok(()),

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tower::{BoxError, Service};
 use tower_load_leveling::error::{Reason, Rejected};
 
-use crate::{Codec, Error, Queue};
+use crate::{Codec, Error, Key, NoKey, Queue};
 
 /// The longest wait for the broker to answer a publish. A shorter wait turns more restarts of the
 /// broker into [`Error::Unknown`]; a longer wait holds producers up during a restart.
@@ -51,17 +51,25 @@ const MEASURE: Duration = Duration::from_secs(1);
 ///
 /// A dropped call may or may not have been stored, as with [`Error::Unknown`].
 #[derive(Debug)]
-pub struct Producer<C, I = RandomId> {
-    shared: Arc<Shared<C, I>>,
+pub struct Producer<C, I = RandomId, K = NoKey> {
+    shared: Arc<Shared<C, I, K>>,
 }
 
 #[derive(Debug)]
-struct Shared<C, I> {
+struct Shared<C, I, K> {
     queue: Queue,
-    subject: String,
     codec: C,
     ids: I,
+    keys: K,
     drained: Mutex<Drained>,
+}
+
+/// A request in the form of the stream.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    pub(crate) id: String,
+    pub(crate) subject: String,
+    pub(crate) payload: Bytes,
 }
 
 /// The proof that a message is stored.
@@ -103,24 +111,41 @@ impl<Req> Identify<Req> for RandomId {
 
 impl<C> Producer<C> {
     pub(crate) fn new(queue: Queue, codec: C) -> Self {
-        let subject = format!("{}.new", queue.name());
-        let shared = Shared { queue, subject, codec, ids: RandomId, drained: Mutex::default() };
+        let drained = Mutex::default();
+        let shared = Shared { queue, codec, ids: RandomId, keys: NoKey, drained };
         Self { shared: Arc::new(shared) }
     }
 }
 
-impl<C: Clone, I> Producer<C, I> {
+impl<C: Clone, I, K: Clone> Producer<C, I, K> {
     /// Takes the ids of messages from the requests.
     #[must_use]
-    pub fn identify<J>(self, ids: J) -> Producer<C, J> {
-        let Shared { queue, subject, codec, .. } = &*self.shared;
-        let (queue, subject, codec) = (queue.clone(), subject.clone(), codec.clone());
-        let shared = Shared { queue, subject, codec, ids, drained: Mutex::default() };
+    pub fn identify<J>(self, ids: J) -> Producer<C, J, K> {
+        let Shared { queue, codec, keys, .. } = &*self.shared;
+        let (queue, codec, keys) = (queue.clone(), codec.clone(), keys.clone());
+        let shared = Shared { queue, codec, ids, keys, drained: Mutex::default() };
         Producer { shared: Arc::new(shared) }
     }
 }
 
-impl<C, I> Producer<C, I> {
+impl<C: Clone, I: Clone, K> Producer<C, I, K> {
+    /// Takes the keys of messages from the requests. For a queue
+    /// [in order](crate::queue::Builder::in_order), and required there: without a key, a store is an
+    /// [`Error::Encode`], and so is a store with a key in another queue.
+    ///
+    /// The order is the order of the broker: to have one request of a key done after another, wait
+    /// for the receipt of the first. After [`Error::Unknown`], repeat the same request before the
+    /// next one of the key.
+    #[must_use]
+    pub fn key<L>(self, keys: L) -> Producer<C, I, L> {
+        let Shared { queue, codec, ids, .. } = &*self.shared;
+        let (queue, codec, ids) = (queue.clone(), codec.clone(), ids.clone());
+        let shared = Shared { queue, codec, ids, keys, drained: Mutex::default() };
+        Producer { shared: Arc::new(shared) }
+    }
+}
+
+impl<C, I, K> Producer<C, I, K> {
     /// Stores a request. [`Service::call`] does the same.
     ///
     /// # Errors
@@ -130,36 +155,39 @@ impl<C, I> Producer<C, I> {
     where
         C: Codec<Req>,
         I: Identify<Req>,
+        K: Key<Req>,
     {
-        let (id, payload) = self.encode(&request)?;
+        let encoded = self.encode(&request)?;
         drop(request);
-        self.send(id, payload, HeaderMap::new()).await
+        self.send(encoded, HeaderMap::new()).await
     }
 
     pub(crate) fn queue(&self) -> &Queue {
         &self.shared.queue
     }
 
-    /// Returns the id and the bytes of a request.
-    pub(crate) fn encode<Req>(&self, request: &Req) -> Result<(String, Bytes), Error>
+    /// Returns the id, the subject and the bytes of a request.
+    pub(crate) fn encode<Req>(&self, request: &Req) -> Result<Encoded, Error>
     where
         C: Codec<Req>,
         I: Identify<Req>,
+        K: Key<Req>,
     {
-        let id = self.shared.ids.identify(request);
+        let Shared { queue, codec, ids, keys, .. } = &*self.shared;
+        let id = ids.identify(request);
         check(&id)?;
-        let payload = self.shared.codec.encode(request).map_err(Error::Encode)?;
-        Ok((id, payload))
+        let subject = queue.subject(keys.key(request).as_deref())?;
+        let payload = codec.encode(request).map_err(Error::Encode)?;
+        Ok(Encoded { id, subject, payload })
     }
 
-    /// Stores bytes under an id.
+    /// Stores an encoded request.
     pub(crate) async fn send(
         &self,
-        id: String,
-        payload: Bytes,
+        Encoded { id, subject, payload }: Encoded,
         headers: HeaderMap,
     ) -> Result<Receipt, BoxError> {
-        let Shared { queue, subject, .. } = &*self.shared;
+        let queue = &self.shared.queue;
         let client = queue.client();
         if client.connection_state() != State::Connected {
             return Err(Error::Away.into());
@@ -171,7 +199,7 @@ impl<C, I> Producer<C, I> {
         }
         let message = PublishMessage::build().headers(headers).message_id(&id).payload(payload);
         // A timeout means a full buffer of the client all the time: nothing has been sent.
-        let sending = queue.context().send_publish(subject.clone(), message);
+        let sending = queue.context().send_publish(subject, message);
         let Ok(sent) = tokio::time::timeout(STORE_TIMEOUT, sending).await else {
             return Err(Error::Away.into());
         };
@@ -213,7 +241,7 @@ fn check(id: &str) -> Result<(), Error> {
     Ok(())
 }
 
-impl<C, I> Shared<C, I> {
+impl<C, I, K> Shared<C, I, K> {
     /// The meaning of an answer other than a receipt.
     async fn not_stored(&self, error: PublishError, id: String) -> BoxError {
         match error.kind() {
@@ -321,17 +349,18 @@ impl Receipt {
     }
 }
 
-impl<C, I> Clone for Producer<C, I> {
+impl<C, I, K> Clone for Producer<C, I, K> {
     fn clone(&self) -> Self {
         Self { shared: Arc::clone(&self.shared) }
     }
 }
 
-impl<Req, C, I> Service<Req> for Producer<C, I>
+impl<Req, C, I, K> Service<Req> for Producer<C, I, K>
 where
     Req: Send + 'static,
     C: Codec<Req>,
     I: Identify<Req>,
+    K: Key<Req>,
 {
     type Response = Receipt;
     type Error = BoxError;

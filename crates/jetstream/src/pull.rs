@@ -14,6 +14,8 @@ use async_nats::{
 };
 use futures::StreamExt;
 
+use crate::{Delivery, pull_in_order::InOrder};
+
 /// How often the broker says that a pull is still alive, in times without messages. Shorter:
 /// a forgotten pull is noticed sooner, at the price of more signs.
 const HEARTBEAT: Duration = Duration::from_secs(2);
@@ -27,14 +29,26 @@ const EXPIRES: Duration = Duration::from_secs(30);
 /// The pulls of one connection and one inbox: forgotten all together.
 pub(crate) struct Generation {
     client: Client,
-    consumer: Consumer<Config>,
     inbox: Subject,
     subscriber: Subscriber,
+    connects: u64,
+    failed: bool,
+    pulls: Pulls,
+}
+
+/// Whom to ask.
+enum Pulls {
+    /// One consumer, for as many messages as the credit.
+    Any(Box<Any>),
+    /// A consumer for each partition, for one message each.
+    InOrder(InOrder),
+}
+
+struct Any {
+    consumer: Consumer<Config>,
     /// How many messages are asked for and not delivered.
     asked_for: usize,
     heard: Instant,
-    connects: u64,
-    failed: bool,
 }
 
 /// News from the broker.
@@ -47,36 +61,55 @@ pub(crate) enum Pulled {
 }
 
 impl Generation {
-    pub(crate) async fn open(client: Client, consumer: Consumer<Config>) -> Option<Self> {
+    /// Subscribes. `None` if the connection is closed, or no consumer is given.
+    pub(crate) async fn open(
+        client: Client,
+        consumers: Vec<Consumer<Config>>,
+        in_order: bool,
+    ) -> Option<Self> {
         let connects = client.statistics().connects.load(Ordering::Relaxed);
         let inbox = Subject::from(client.new_inbox());
-        let subscriber = client.subscribe(inbox.clone()).await.ok()?;
-        let heard = Instant::now();
-        let (asked_for, failed) = (0, false);
-        Some(Self { client, consumer, inbox, subscriber, asked_for, heard, connects, failed })
+        let pulls = if in_order {
+            Pulls::InOrder(InOrder::new(consumers))
+        } else {
+            let consumer = consumers.into_iter().next()?;
+            Pulls::Any(Box::new(Any { consumer, asked_for: 0, heard: Instant::now() }))
+        };
+        let heard_on = match pulls {
+            Pulls::Any(_) => inbox.clone(),
+            Pulls::InOrder(_) => format!("{inbox}.*").into(),
+        };
+        let subscriber = client.subscribe(heard_on).await.ok()?;
+        Some(Self { client, inbox, subscriber, connects, failed: false, pulls })
     }
 
     pub(crate) fn asked_for(&self) -> usize {
-        self.asked_for
+        match &self.pulls {
+            Pulls::Any(any) => any.asked_for,
+            Pulls::InOrder(in_order) => in_order.asked_for(),
+        }
     }
 
-    /// Asks for `messages` more.
-    pub(crate) async fn ask(&mut self, messages: usize) {
-        let batch = BatchConfig {
-            batch: messages,
-            expires: Some(EXPIRES),
-            idle_heartbeat: HEARTBEAT,
-            ..BatchConfig::default()
-        };
-        if self.asked_for == 0 {
-            self.heard = Instant::now();
-        }
-        self.asked_for += messages;
+    /// Whether each pull is for one message, so that no credit is too small for a pull.
+    pub(crate) fn asks_for_one(&self) -> bool {
+        matches!(self.pulls, Pulls::InOrder(_))
+    }
+
+    /// Asks for `messages` more, for a worker that holds `most` at most. Returns the number of
+    /// pulls.
+    pub(crate) async fn ask(&mut self, messages: usize, most: usize) -> u64 {
         // If the client's buffer stays full, the connection is down: a new generation will ask.
-        let asking = self.consumer.request_batch(batch, self.inbox.clone());
-        if !matches!(tokio::time::timeout(Duration::from_secs(1), asking).await, Ok(Ok(()))) {
+        let asking = async {
+            match &mut self.pulls {
+                Pulls::Any(any) => any.ask(messages, &self.inbox).await,
+                Pulls::InOrder(in_order) => in_order.ask(messages, most, &self.inbox).await,
+            }
+        };
+        let asked = tokio::time::timeout(Duration::from_secs(1), asking).await;
+        asked.ok().flatten().unwrap_or_else(|| {
             self.failed = true;
-        }
+            0
+        })
     }
 
     /// The next message or status. Cancel safe.
@@ -84,27 +117,28 @@ impl Generation {
         let Some(message) = self.subscriber.next().await else {
             return Pulled::Ended;
         };
-        self.heard = Instant::now();
-        match message.status {
-            None | Some(StatusCode::OK) => {
-                self.asked_for = self.asked_for.saturating_sub(1);
-                Pulled::Message(Box::new(message))
-            }
-            Some(StatusCode::IDLE_HEARTBEAT) => Pulled::Status,
-            Some(_) => {
-                match undelivered(&message) {
-                    Some(left) => self.asked_for = self.asked_for.saturating_sub(left),
-                    // Unknown how much of which pull has ended: forget all pulls.
-                    None => self.failed = true,
-                }
-                Pulled::Status
-            }
+        let is_message = matches!(message.status, None | Some(StatusCode::OK));
+        let known = match &mut self.pulls {
+            Pulls::Any(any) => any.heard(&message, is_message),
+            Pulls::InOrder(in_order) => in_order.heard(&message, is_message),
+        };
+        self.failed |= !known;
+        if is_message { Pulled::Message(Box::new(message)) } else { Pulled::Status }
+    }
+
+    /// A message has left the hand.
+    pub(crate) fn settled(&mut self, delivery: &Delivery) {
+        if let Pulls::InOrder(in_order) = &mut self.pulls {
+            in_order.settled(delivery);
         }
     }
 
     /// Whether the broker may have forgotten the pulls.
     pub(crate) fn is_stale(&self) -> bool {
-        let silent = self.asked_for > 0 && self.heard.elapsed() > SILENCE;
+        let silent = match &self.pulls {
+            Pulls::Any(any) => any.asked_for > 0 && any.heard.elapsed() > SILENCE,
+            Pulls::InOrder(in_order) => in_order.is_silent(),
+        };
         let connects = self.client.statistics().connects.load(Ordering::Relaxed);
         self.failed || silent || connects != self.connects
     }
@@ -121,6 +155,35 @@ impl Generation {
         }
         received.retain(|message| matches!(message.status, None | Some(StatusCode::OK)));
         received
+    }
+}
+
+impl Any {
+    async fn ask(&mut self, messages: usize, inbox: &Subject) -> Option<u64> {
+        let batch = BatchConfig {
+            batch: messages,
+            expires: Some(EXPIRES),
+            idle_heartbeat: HEARTBEAT,
+            ..BatchConfig::default()
+        };
+        if self.asked_for == 0 {
+            self.heard = Instant::now();
+        }
+        self.asked_for += messages;
+        self.consumer.request_batch(batch, inbox.clone()).await.ok().map(|()| 1)
+    }
+
+    /// Counts. False if it is unknown how much of which pull has ended: all pulls are forgotten
+    /// then.
+    fn heard(&mut self, message: &async_nats::Message, is_message: bool) -> bool {
+        self.heard = Instant::now();
+        let ended = match message.status {
+            _ if is_message => Some(1),
+            Some(StatusCode::IDLE_HEARTBEAT) => Some(0),
+            _ => undelivered(message),
+        };
+        self.asked_for = self.asked_for.saturating_sub(ended.unwrap_or(0));
+        ended.is_some()
     }
 }
 

@@ -11,10 +11,17 @@ use async_nats::{
     },
 };
 
-use crate::{Asker, Codec, Error, Producer, mismatch::Comparison, producer::STORE_TIMEOUT, worker};
+use futures::{StreamExt, TryStreamExt};
 
-/// The name of the consumer of all workers of a queue.
+use crate::{
+    Asker, Codec, Error, Producer, mismatch::Comparison, order, producer::STORE_TIMEOUT, worker,
+};
+
+/// The name of the consumer of all workers of a queue. In order: the first part of the name.
 const CONSUMER: &str = "workers";
+
+/// How many consumers are opened, or looked at, at once.
+pub(crate) const AT_ONCE: usize = 16;
 
 /// A durable queue: a stream, and the consumer of all workers.
 ///
@@ -23,7 +30,10 @@ const CONSUMER: &str = "workers";
 pub struct Queue {
     context: Context,
     stream: stream::Config,
+    /// The settings of each consumer, without name and subject.
     consumer: pull::Config,
+    /// How many partitions keep their order.
+    partitions: Option<u16>,
 }
 
 /// The settings of a [`Queue`].
@@ -36,6 +46,7 @@ pub struct Builder {
     ack_wait: Duration,
     fleet_limit: i64,
     duplicate_window: Duration,
+    partitions: Option<u16>,
 }
 
 impl Queue {
@@ -50,6 +61,7 @@ impl Queue {
             ack_wait: Duration::from_secs(30),
             fleet_limit: 10_000,
             duplicate_window: Duration::from_secs(120),
+            partitions: None,
         }
     }
 
@@ -100,13 +112,60 @@ impl Queue {
         u64::try_from(self.stream.max_messages).unwrap_or(u64::MAX)
     }
 
-    /// Returns the stream and the consumer, and creates missing parts.
-    pub(crate) async fn open(&self) -> Result<(Stream, Consumer<pull::Config>), Error> {
-        let setup = |error: Box<dyn std::error::Error + Send + Sync>| Error::Setup(error);
+    /// How many partitions keep their order, if any do.
+    pub(crate) fn partitions(&self) -> Option<u16> {
+        self.partitions
+    }
+
+    /// The subject of a message with a key.
+    pub(crate) fn subject(&self, key: Option<&str>) -> Result<String, Error> {
+        let name = self.name();
+        match (self.partitions, key) {
+            (None, None) => Ok(format!("{name}.new")),
+            (Some(many), Some(key)) => Ok(order::subject(name, many, order::partition(key, many))),
+            (Some(_), None) => Err(Error::Encode(
+                "the queue is in order, and the request has no key: see `Producer::key`".into(),
+            )),
+            (None, Some(_)) => Err(Error::Encode(
+                "the request has a key, and the queue has no order: see `Builder::in_order`".into(),
+            )),
+        }
+    }
+
+    /// Returns the stream and the consumers, and creates missing parts. A queue in order has a
+    /// consumer for each partition, other queues have one.
+    pub(crate) async fn open(&self) -> Result<(Stream, Vec<Consumer<pull::Config>>), Error> {
+        let stream = self.open_stream().await?;
+        let consumers = self.open_consumers(&stream).await?;
+        Ok((stream, consumers))
+    }
+
+    async fn open_stream(&self) -> Result<Stream, Error> {
         let stream = self.context.get_or_create_stream(self.stream.clone()).await;
-        let stream = stream.map_err(|error| setup(error.into()))?;
-        let consumer = stream.get_or_create_consumer(CONSUMER, self.consumer.clone()).await;
-        Ok((stream, consumer.map_err(|error| setup(error.into()))?))
+        stream.map_err(|error| Error::Setup(error.into()))
+    }
+
+    async fn open_consumers(&self, stream: &Stream) -> Result<Vec<Consumer<pull::Config>>, Error> {
+        let configs = self.consumers().into_iter().map(|config| async move {
+            let name = config.durable_name.clone().unwrap_or_default();
+            let consumer = stream.get_or_create_consumer(&name, config).await;
+            consumer.map_err(|error| Error::Setup(error.into()))
+        });
+        futures::stream::iter(configs).buffered(AT_ONCE).try_collect().await
+    }
+
+    /// The settings of all consumers.
+    fn consumers(&self) -> Vec<pull::Config> {
+        let Some(many) = self.partitions else {
+            let durable_name = Some(CONSUMER.to_owned());
+            return vec![pull::Config { durable_name, ..self.consumer.clone() }];
+        };
+        let consumer = |nth| pull::Config {
+            durable_name: Some(format!("{CONSUMER}-{nth}")),
+            filter_subject: order::subject(self.name(), many, nth),
+            ..self.consumer.clone()
+        };
+        (0..many).map(consumer).collect()
     }
 
     /// Creates the stream for dead letters, if missing.
@@ -125,7 +184,7 @@ impl Queue {
 
     /// Compares the existing settings with the wanted settings.
     async fn check(&self) -> Result<(), Error> {
-        let (stream, consumer) = self.open().await?;
+        let stream = self.open_stream().await?;
         let mut compared = Comparison::default();
         let (found, wanted) = (&stream.cached_info().config, &self.stream);
         compared.of("subjects", &found.subjects, &wanted.subjects);
@@ -137,11 +196,21 @@ impl Queue {
         compared.of("replicas", found.num_replicas, wanted.num_replicas);
         compared.of("max_age", found.max_age, wanted.max_age);
         compared.of("duplicate_window", found.duplicate_window, wanted.duplicate_window);
-        let (found, wanted) = (&consumer.cached_info().config, &self.consumer);
-        compared.of("ack_policy", found.ack_policy, wanted.ack_policy);
-        compared.of("ack_wait", found.ack_wait, wanted.ack_wait);
-        compared.of("max_deliver", found.max_deliver, wanted.max_deliver);
-        compared.of("fleet_limit", found.max_ack_pending, wanted.max_ack_pending);
+        if found.subjects != wanted.subjects {
+            // Consumers for other subjects would be a change.
+            return compared.end().map_err(Error::Mismatch);
+        }
+        for (consumer, wanted) in self.open_consumers(&stream).await?.iter().zip(self.consumers()) {
+            let found = &consumer.cached_info().config;
+            compared.of("ack_policy", found.ack_policy, wanted.ack_policy);
+            compared.of("ack_wait", found.ack_wait, wanted.ack_wait);
+            compared.of("max_deliver", found.max_deliver, wanted.max_deliver);
+            compared.of("fleet_limit", found.max_ack_pending, wanted.max_ack_pending);
+            compared.of("filter_subject", &found.filter_subject, &wanted.filter_subject);
+            if compared.differs() {
+                break;
+            }
+        }
         compared.end().map_err(Error::Mismatch)
     }
 }
@@ -188,6 +257,30 @@ impl Builder {
         self
     }
 
+    /// Keeps the order of each [key](crate::Producer::key), by so many partitions. Each key belongs
+    /// to one partition. Calls of a partition are made one at a time and in the order of the
+    /// [receipts](crate::Receipt::sequence), across workers and crashes. A message waiting for a
+    /// retry holds the partition; once the message is buried, the partition goes on.
+    ///
+    /// All workers together make at most as many calls at once as there are partitions, whatever
+    /// [`fleet_limit`](Self::fleet_limit) says. More: keys wait less for each other; each partition
+    /// is a consumer, and costs the broker as much. A worker with limit + prefetch ≥ `partitions`
+    /// has a pull at each, and gets messages at once. A worker with fewer looks at the partitions in
+    /// turn, up to 200 a second, so a message may wait 5 ms for each partition.
+    ///
+    /// The number is a part of the stream: an existing queue with another number is a
+    /// [`Mismatch`](crate::Mismatch). From 1 to 1024. Default: no order.
+    ///
+    /// A call may be made again, as in any queue: after a crash, the last call of a partition. A
+    /// worker cut off from the broker finishes a call while a second worker goes on from the same
+    /// call. After a kill of nats-server 2.9, earlier calls may be made again after later ones: use a
+    /// current server.
+    #[must_use]
+    pub fn in_order(mut self, partitions: u16) -> Self {
+        self.partitions = Some(partitions.clamp(1, 1024));
+        self
+    }
+
     /// Sets for how long the broker remembers ids. Within it, a message stored twice is one
     /// message. Longer: more memory in the broker. Default: 2 minutes, the broker's.
     #[must_use]
@@ -210,8 +303,15 @@ impl Builder {
         context.set_timeout(Duration::from_secs(10));
         let queue = Queue {
             context,
+            partitions: self.partitions,
             stream: stream::Config {
-                subjects: vec![format!("{}.>", self.name)],
+                subjects: match self.partitions {
+                    None => vec![format!("{}.>", self.name)],
+                    // No other subject: no consumer would deliver its messages.
+                    Some(many) => {
+                        (0..many).map(|nth| order::subject(&self.name, many, nth)).collect()
+                    }
+                },
                 name: self.name,
                 retention: RetentionPolicy::WorkQueue,
                 discard: DiscardPolicy::New,
@@ -225,13 +325,13 @@ impl Builder {
                 ..stream::Config::default()
             },
             consumer: pull::Config {
-                durable_name: Some(CONSUMER.to_owned()),
                 deliver_policy: DeliverPolicy::All,
                 ack_policy: AckPolicy::Explicit,
                 ack_wait: self.ack_wait,
                 // At a limit the broker would keep the message for ever without delivering it.
                 max_deliver: -1,
-                max_ack_pending: self.fleet_limit,
+                // One message of a partition is out at a time.
+                max_ack_pending: self.partitions.map_or(self.fleet_limit, |_| 1),
                 ..pull::Config::default()
             },
         };

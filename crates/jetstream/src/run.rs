@@ -23,7 +23,7 @@ use crate::{
     Delivery, Error, Late, Queue, Report,
     answer::is_late,
     call::{Start, Started, settle},
-    credit::Credit,
+    credit::{Credit, default_prefetch},
     debris::{Acked, clean},
     hand::Hand,
     pull::{Generation, Pulled},
@@ -66,7 +66,7 @@ pub(crate) struct Run {
     refused: bool,
 }
 
-type Opened = Result<(Generation, Stream, Consumer<pull::Config>), Error>;
+type Opened = Result<(Generation, Stream, Vec<Consumer<pull::Config>>), Error>;
 
 impl Run {
     pub(crate) fn new(
@@ -77,14 +77,15 @@ impl Run {
         counters: Arc<Counters>,
         control: watch::Receiver<Control>,
     ) -> Self {
-        let prefetch = settings.prefetch.unwrap_or_else(|| default_prefetch(leveler.limit()));
-        let own = leveler.limit().saturating_add(prefetch);
+        let limit = leveler.limit();
+        let own = limit.saturating_add(settings.prefetch.unwrap_or(default_prefetch(limit)));
         let settler = Settler {
             client: queue.client(),
             context: queue.context().clone(),
             stream: queue.name().to_owned(),
             dead: settings.dead_letters.clone(),
             confirm: settings.confirm,
+            in_order: queue.partitions().is_some(),
             max_attempts: settings.max_attempts,
             max_deliveries: settings.max_deliveries,
             backoff: settings.backoff,
@@ -204,16 +205,17 @@ impl Run {
         let (queue, dead) = (self.queue.clone(), self.settings.dead_letters.clone());
         self.opening = Some(Box::pin(async move {
             tokio::time::sleep(after).await;
-            let (stream, consumer) = queue.open().await?;
+            let (stream, consumers) = queue.open().await?;
             queue.create_dead_letters(&dead).await?;
-            let generation = Generation::open(queue.client(), consumer.clone()).await;
-            Ok((generation.ok_or(Error::Away)?, stream, consumer))
+            let in_order = queue.partitions().is_some();
+            let generation = Generation::open(queue.client(), consumers.clone(), in_order).await;
+            Ok((generation.ok_or(Error::Away)?, stream, consumers))
         }));
     }
 
     fn opened(&mut self, opened: Opened) {
         match opened {
-            Ok((generation, stream, consumer)) => {
+            Ok((generation, stream, consumers)) => {
                 let generations = self.counters.generations.fetch_add(1, Relaxed);
                 self.pulls = Some(generation);
                 // The first generation sweeps too: all workers may have died with the broker.
@@ -221,7 +223,7 @@ impl Run {
                 let (counters, acked) = (Arc::clone(&self.counters), Arc::clone(&self.acked));
                 let queue = self.queue.clone();
                 self.sweeping = Some(Box::pin(async move {
-                    clean(&queue, stream, consumer, &acked, &counters).await;
+                    clean(&queue, &stream, consumers, &acked, &counters).await;
                 }));
             }
             Err(error) => {
@@ -249,10 +251,10 @@ impl Run {
             in_hand: self.hand.len(),
             asked_for: pulls.asked_for(),
         };
-        let messages = credit.to_ask();
+        let messages = if pulls.asks_for_one() { credit.left() } else { credit.to_ask() };
         if messages > 0 && !paused && !self.leveler.is_closed() && !pulls.is_stale() {
-            self.counters.pulls.fetch_add(1, Relaxed);
-            pulls.ask(messages).await;
+            let sent = pulls.ask(messages, credit.most()).await;
+            self.counters.pulls.fetch_add(sent, Relaxed);
         }
         self.counters.asked_for.store(pulls.asked_for() as u64, Relaxed);
     }
@@ -310,7 +312,7 @@ impl Run {
                     (sequence, settled)
                 })),
                 Started::NoPlace => {
-                    self.hand.put_back(&delivery);
+                    self.hand.put_back(sequence);
                     self.refused = true;
                     return;
                 }
@@ -323,10 +325,18 @@ impl Run {
 
     fn settled(&mut self, sequence: u64, settled: Settled) {
         self.refused = false;
+        if settled == Settled::Kept {
+            self.hand.put_back(sequence);
+            return;
+        }
         self.settler.count(settled);
-        let delivery = self.hand.settled(sequence);
-        if let (Some(delivery), true) = (delivery, settled != Settled::Naked) {
-            self.acked.add(sequence, delivery.stored_at());
+        if let Some(delivery) = self.hand.settled(sequence) {
+            if settled != Settled::Naked {
+                self.acked.add(sequence, delivery.stored_at());
+            }
+            if let Some(pulls) = &mut self.pulls {
+                pulls.settled(&delivery);
+            }
         }
         self.counters.in_hand.store(self.hand.len() as u64, Relaxed);
     }
@@ -358,14 +368,14 @@ impl Run {
                 self.take(message);
             }
         }
-        while let Some(delivery) = self.hand.next_waiting() {
-            let settler = Arc::clone(&self.settler);
-            self.uncalled.push(Box::pin(async move {
-                (delivery.sequence(), settler.given_back(&delivery).await)
-            }));
-        }
         let mut deadline = deadline;
         while self.hand.len() > 0 {
+            while let Some(delivery) = self.hand.next_waiting() {
+                let settler = Arc::clone(&self.settler);
+                self.uncalled.push(Box::pin(async move {
+                    (delivery.sequence(), settler.given_back(&delivery).await)
+                }));
+            }
             let end = tokio::time::sleep_until(deadline);
             tokio::select! {
                 biased;
@@ -387,8 +397,4 @@ impl Run {
         self.counters.asked_for.store(0, Relaxed);
         Report { stats: self.counters.read(), drained: self.hand.len() == 0 }
     }
-}
-
-fn default_prefetch(limit: usize) -> usize {
-    (limit / 4).max(1)
 }

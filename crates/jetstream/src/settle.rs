@@ -35,6 +35,8 @@ pub(crate) enum Settled {
     Naked,
     Requeued,
     Buried,
+    /// Not at all: the message stays in hand, and waits for a call once more.
+    Kept,
 }
 
 /// Settles the messages of one worker.
@@ -44,6 +46,8 @@ pub(crate) struct Settler {
     pub(crate) stream: String,
     pub(crate) dead: String,
     pub(crate) confirm: Confirm,
+    /// Whether the queue is in order: a copy at the tail would come after later messages.
+    pub(crate) in_order: bool,
     pub(crate) max_attempts: u64,
     pub(crate) max_deliveries: u64,
     pub(crate) backoff: (Duration, Duration),
@@ -86,7 +90,7 @@ impl Settler {
             return self.bury(delivery, cause).await;
         }
         let delay = after.unwrap_or_else(|| self.delay(delivery.attempt()));
-        if self.parks() || delivery.pending() == 0 {
+        if self.in_order || self.parks() || delivery.pending() == 0 {
             return self.nak(delivery, Some(delay)).await;
         }
         self.requeue(delivery, delivery.attempt(), delay).await
@@ -95,10 +99,14 @@ impl Settler {
     /// The leveler removed the request. The removal counts as a delivery and must not bury the
     /// message.
     pub(crate) async fn overloaded(&self, delivery: &Delivery, after: Duration) -> Settled {
-        if delivery.attempt() >= self.max_deliveries {
-            return self.requeue(delivery, delivery.attempt().saturating_sub(1), after).await;
+        if delivery.attempt() < self.max_deliveries {
+            return self.nak(delivery, Some(after)).await;
         }
-        self.nak(delivery, Some(after)).await
+        if self.in_order {
+            tokio::time::sleep(after).await;
+            return Settled::Kept;
+        }
+        self.requeue(delivery, delivery.attempt().saturating_sub(1), after).await
     }
 
     /// Tells the broker of the work on the message.
@@ -110,6 +118,10 @@ impl Settler {
 
     /// The worker ends, without a start of the message.
     pub(crate) async fn given_back(&self, delivery: &Delivery) -> Settled {
+        if self.in_order {
+            // The place in the order is worth more than the count of deliveries.
+            return self.nak(delivery, None).await;
+        }
         self.overloaded(delivery, Duration::ZERO).await
     }
 
@@ -119,10 +131,13 @@ impl Settler {
             // A nak would count as one more delivery, and bury the message.
             let kept = left.min(LAST_TURN);
             tokio::time::sleep(kept).await;
+            if self.in_order {
+                return Settled::Kept;
+            }
             let before = delivery.attempt().saturating_sub(1);
             return self.requeue(delivery, before, left.saturating_sub(kept)).await;
         }
-        if self.parks() || delivery.pending() == 0 {
+        if self.in_order || self.parks() || delivery.pending() == 0 {
             return self.nak(delivery, Some(left)).await;
         }
         // All pending messages may be copies: do not turn over copies at full speed.
@@ -247,6 +262,7 @@ impl Settler {
             Settled::Naked => &self.counters.naked,
             Settled::Requeued => &self.counters.requeued,
             Settled::Buried => &self.counters.buried,
+            Settled::Kept => return,
         };
         counter.fetch_add(1, Relaxed);
     }
