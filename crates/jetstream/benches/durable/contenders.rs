@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     sync::{
-        Arc, OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst},
     },
     time::Instant,
@@ -17,7 +17,10 @@ use tokio::{
     task::JoinSet,
 };
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tower_load_leveling::{LoadLevelLayer, Overflow};
+use tower_load_leveling::{
+    Handle, LoadLevelLayer, Overflow,
+    limit::{Bdp, LimitState},
+};
 use tower_load_leveling_jetstream::{Confirm, Queue, Raw};
 
 use crate::{Error, broker::Broker, work::Work};
@@ -29,8 +32,10 @@ pub(crate) enum Contender {
     Worker,
     /// A worker that waits until each ack is confirmed.
     Confirmed,
-    /// A worker that finds its limit.
+    /// A worker that finds its limit. Leaves what it has learned.
     Adaptive,
+    /// The same, which starts with what the last one of the setting has learned.
+    Resumed,
     /// The layer with the same limit, and callers that wait for it: no queue beyond the process.
     Alone,
 }
@@ -46,6 +51,8 @@ pub(crate) struct Setting {
     pub(crate) messages: usize,
     /// Further messages, done before the clock begins.
     pub(crate) warm_up: usize,
+    /// What the last adaptive worker has learned.
+    pub(crate) learned: Arc<Mutex<Option<LimitState>>>,
 }
 
 /// Counts what is done.
@@ -108,7 +115,7 @@ pub(crate) async fn run(
     let context = jetstream::new(client);
     fill(&context, &name, setting).await?;
     let done = Done::new(setting);
-    let mut workers = JoinSet::new();
+    let (mut workers, mut levelers) = (JoinSet::new(), Vec::new());
     for work in &setting.works {
         let queue = Queue::builder(&name).build(broker.connect().await).await?;
         let (work, done) = (work.clone(), Arc::clone(&done));
@@ -127,12 +134,18 @@ pub(crate) async fn run(
                 Ok::<_, Infallible>(())
             }
         });
+        let learned = *setting.learned.lock().expect("no panic");
         let leveler = match contender {
             Contender::Adaptive => {
                 LoadLevelLayer::builder().capacity(64).adaptive_concurrency().build()?
             }
+            Contender::Resumed => {
+                let limit = Bdp::new().resume(learned.ok_or("nothing was learned")?);
+                LoadLevelLayer::builder().capacity(64).adaptive(limit).build()?
+            }
             _ => LoadLevelLayer::new(setting.limit, setting.limit),
         };
+        levelers.push(leveler.handle());
         let mut worker = queue.worker(Raw::new()).leveler(leveler);
         if let Some(prefetch) = setting.prefetch {
             worker = worker.prefetch(prefetch);
@@ -146,6 +159,10 @@ pub(crate) async fn run(
         });
     }
     let rate = done.rate(setting).await;
+    if contender == Contender::Adaptive {
+        let learned = levelers.first().and_then(Handle::limit_state);
+        *setting.learned.lock().expect("no panic") = learned;
+    }
     workers.shutdown().await;
     context.delete_stream(&name).await?;
     let _ = context.delete_stream(format!("{name}-dead")).await;

@@ -2,7 +2,8 @@
 //!
 //! ```sh
 //! cargo bench -p tower-load-leveling-jetstream --bench durable           # all, some minutes
-//! cargo bench -p tower-load-leveling-jetstream --bench durable -- short  # long, slow, fragile
+//! cargo bench -p tower-load-leveling-jetstream --bench durable -- short  # long, slow, fragile, learned
+//! cargo bench -p tower-load-leveling-jetstream --bench durable -- fragile --once # one round
 //! cargo bench -p tower-load-leveling-jetstream --bench durable -- --test # each once, small
 //! ```
 //!
@@ -27,6 +28,8 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// What of the command line counts.
 struct Plan {
     test: bool,
+    /// One round before the fragile inner.
+    once: bool,
     only: Option<String>,
 }
 
@@ -54,8 +57,9 @@ enum Bar {
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let test = arguments.iter().any(|argument| argument == "--test");
+    let once = arguments.iter().any(|argument| argument == "--once");
     let only = arguments.into_iter().find(|argument| !argument.starts_with("--"));
-    let plan = Plan { test, only };
+    let plan = Plan { test, once, only };
     tokio::runtime::Runtime::new()?.block_on(async {
         let broker = Broker::start().await?;
         if plan.does("short") {
@@ -69,6 +73,9 @@ fn main() -> Result<(), Error> {
         }
         if plan.does("fragile") {
             fragile(&broker, &plan).await?;
+        }
+        if plan.does("learned") {
+            learned(&broker, &plan).await?;
         }
         Ok(())
     })
@@ -86,6 +93,7 @@ async fn short(broker: &Broker, plan: &Plan) -> Result<(), Error> {
             payload,
             messages,
             warm_up: 0,
+            learned: Arc::default(),
         };
         let ratio = compare(broker, plan, &setting, Contender::Worker).await?;
         let what = format!("{workers} workers, {payload} B");
@@ -111,6 +119,7 @@ async fn long(broker: &Broker, plan: &Plan) -> Result<(), Error> {
             payload: 100,
             messages: plan.messages(messages),
             warm_up: 0,
+            learned: Arc::default(),
         };
         let ratio = compare(broker, plan, &setting, Contender::Worker).await?;
         let bar = if millis < 5 { Bar::None } else { Bar::AtLeast(0.95) };
@@ -132,6 +141,7 @@ async fn slow(broker: &Broker, plan: &Plan) -> Result<(), Error> {
             payload: 100,
             messages: if plan.test { 400 } else { 1500 },
             warm_up: 0,
+            learned: Arc::default(),
         };
         let ratio = 1.0 / compare(broker, plan, &setting, Contender::Worker).await?;
         print(name, ratio, &Bar::AtMost(0.7));
@@ -142,22 +152,47 @@ async fn slow(broker: &Broker, plan: &Plan) -> Result<(), Error> {
 /// How many messages a limit is found with before it counts as warm: 11 s at the knee.
 const WARM_UP: usize = 4000;
 
+/// A contender before a fragile inner: its name, its limit, and its warm-up.
+type Row = (&'static str, Contender, usize, usize);
+
+const TOLD: Row = ("the loop, told 8", Contender::Loop, 8, 0);
+const COLD: Row = ("the worker, adaptive, cold", Contender::Adaptive, 8, 0);
+
 /// An inner that gets slower for all when more than 8 calls run: messages a second, with the time
 /// in which an adaptive limit is found.
 async fn fragile(broker: &Broker, plan: &Plan) -> Result<(), Error> {
-    println!("\nAn inner that bears 8 calls of 20 ms at once: messages a second");
-    let rounds = if plan.test { 1 } else { 3 };
-    let mut rates = Vec::new();
-    let contenders = [
-        ("the loop, told 8", Contender::Loop, 8, 0),
-        ("the loop, told 64", Contender::Loop, 64, 0),
-        ("the worker, limit 8", Contender::Worker, 8, 0),
-        ("the worker, adaptive, cold", Contender::Adaptive, 8, 0),
+    let told_64 = ("the loop, told 64", Contender::Loop, 64, 0);
+    let fixed = ("the worker, limit 8", Contender::Worker, 8, 0);
+    let rates = before_fragile(broker, plan, &[TOLD, told_64, fixed, COLD]).await?;
+    print("limit 8, to the loop told 8", rates[2] / rates[0], &Bar::AtLeast(0.95));
+    print("adaptive, cold, to the loop told 8", rates[3] / rates[0], &Bar::AtLeast(0.95));
+    print("adaptive, cold, to the loop told 64", rates[3] / rates[1], &Bar::AtLeast(3.0));
+    Ok(())
+}
+
+/// The same inner, and what a limit is worth that was found before.
+async fn learned(broker: &Broker, plan: &Plan) -> Result<(), Error> {
+    let rows = [
+        TOLD,
         ("the worker, adaptive, warm", Contender::Adaptive, 8, WARM_UP),
+        // With what the warm one has learned.
+        ("the worker, adaptive, resumed", Contender::Resumed, 8, 0),
         ("the layer alone, adaptive, cold", Contender::Alone, 8, 0),
         ("the layer alone, adaptive, warm", Contender::Alone, 8, WARM_UP),
     ];
-    for (name, contender, limit, warm_up) in contenders {
+    let rates = before_fragile(broker, plan, &rows).await?;
+    print("adaptive, warm, to the loop told 8", rates[1] / rates[0], &Bar::AtLeast(0.95));
+    print("adaptive, resumed, to the loop told 8", rates[2] / rates[0], &Bar::AtLeast(0.95));
+    print("the layer alone, cold, to the same", rates[3] / rates[0], &Bar::None);
+    print("adaptive, warm, to the layer alone", rates[1] / rates[4], &Bar::AtLeast(0.95));
+    Ok(())
+}
+
+async fn before_fragile(broker: &Broker, plan: &Plan, rows: &[Row]) -> Result<Vec<f64>, Error> {
+    println!("\nAn inner that bears 8 calls of 20 ms at once: messages a second");
+    let rounds = if plan.test || plan.once { 1 } else { 3 };
+    let (mut rates, learned) = (Vec::new(), Arc::default());
+    for &(name, contender, limit, warm_up) in rows {
         let mut each = Vec::new();
         for _ in 0..rounds {
             let inner = Arc::new(Fragile::new(8, Duration::from_millis(20)));
@@ -173,6 +208,7 @@ async fn fragile(broker: &Broker, plan: &Plan) -> Result<(), Error> {
                     _ => 4000,
                 },
                 warm_up: if plan.test { warm_up / 40 } else { warm_up },
+                learned: Arc::clone(&learned),
             };
             each.push(run(broker, contender, &setting).await?);
         }
@@ -180,13 +216,7 @@ async fn fragile(broker: &Broker, plan: &Plan) -> Result<(), Error> {
         println!("{name:<40}{rate:>10.0}/s");
         rates.push(rate);
     }
-    print("limit 8, to the loop told 8", rates[2] / rates[0], &Bar::AtLeast(0.95));
-    print("adaptive, cold, to the loop told 8", rates[3] / rates[0], &Bar::AtLeast(0.95));
-    print("adaptive, warm, to the loop told 8", rates[4] / rates[0], &Bar::AtLeast(0.95));
-    print("adaptive, cold, to the layer alone", rates[3] / rates[5], &Bar::AtLeast(0.95));
-    print("adaptive, warm, to the layer alone", rates[4] / rates[6], &Bar::AtLeast(0.95));
-    print("adaptive, cold, to the loop told 64", rates[3] / rates[1], &Bar::AtLeast(3.0));
-    Ok(())
+    Ok(rates)
 }
 
 /// The rate of a contender by that of the loop, each the median of the rounds, in turn.
