@@ -85,7 +85,7 @@ async fn clean_one(
     let mut pause = ack_wait;
     loop {
         match sweep(queue, &mut stream, &consumer, acked, counters).await {
-            Ok(floor) if floor >= last => return,
+            Ok(Some(floor)) if floor >= last => return,
             Ok(_) => {}
             Err(error) => debug!(%error, "could not look for debris"),
         }
@@ -96,15 +96,18 @@ async fn clean_one(
 
 /// Removes messages below the ack floor with an ack by the worker. After `ack_wait`, in which
 /// other workers do the same, the rest is stored again at the tail, and then removed. Returns the
-/// floor, or the largest number if the consumer has nothing more to deliver.
+/// floor if nothing lay below, or the largest number if the consumer has nothing to deliver either.
 async fn sweep(
     queue: &Queue,
     stream: &mut Stream,
     consumer: &Consumer<Config>,
     acked: &Acked,
     counters: &Counters,
-) -> Result<u64, async_nats::Error> {
+) -> Result<Option<u64>, async_nats::Error> {
     let (floor, found) = below_floor(stream, consumer).await?;
+    if found.is_empty() {
+        return Ok(Some(floor));
+    }
     let (mut removed, mut rescued, mut others) = (0, 0, BTreeSet::new());
     for message in found {
         if !acked.has(&message) {
@@ -131,7 +134,7 @@ async fn sweep(
     if removed + rescued > 0 {
         info!(removed, rescued, "the broker had left messages that it would not deliver again");
     }
-    Ok(floor)
+    Ok(None)
 }
 
 async fn below_floor(
@@ -139,7 +142,12 @@ async fn below_floor(
     consumer: &Consumer<Config>,
 ) -> Result<(u64, Vec<StreamMessage>), async_nats::Error> {
     let info = consumer.get_info().await?;
-    let floor = info.ack_floor.stream_sequence;
+    let mut floor = info.ack_floor.stream_sequence;
+    // A consumer with nothing to deliver delivers nothing below the last delivered message.
+    let idle = info.num_pending == 0 && info.num_ack_pending == 0;
+    if idle {
+        floor = floor.max(info.delivered.stream_sequence);
+    }
     // Other messages belong to other consumers.
     let subject = match &*info.config.filter_subject {
         "" => ">",
@@ -163,8 +171,7 @@ async fn below_floor(
             Err(error) => return Err(error.into()),
         }
     }
-    // With nothing to deliver, a consumer of a partition has passed all messages.
-    let idle = info.num_pending == 0 && info.num_ack_pending == 0 && found.len() < PASS;
+    // The floor of a partition does not pass the messages of others.
     Ok((if idle { u64::MAX } else { floor }, found))
 }
 

@@ -402,6 +402,50 @@ async fn a_drain_gives_back_what_waits_and_the_next_worker_goes_on_in_order() {
 }
 
 #[tokio::test]
+async fn messages_that_wait_in_other_partitions_are_no_debris() {
+    let broker = Broker::start().await.unwrap();
+    let client = broker.connect().await;
+    let queue = Queue::builder("orders").in_order(8).ack_wait(100 * MS);
+    let queue = queue.build(client.clone()).await.unwrap();
+    // All messages of the first key are older than those of the others.
+    store(&queue, ["first".to_owned()], 20).await;
+    store(&queue, keys(30), 1).await;
+    let gate = Arc::new(Semaphore::new(0));
+    let workers = [(); 2].map(|()| {
+        let gate = Arc::clone(&gate);
+        let inner = service_fn(move |request: Request| {
+            let gate = Arc::clone(&gate);
+            async move {
+                if request.0 == "first" {
+                    gate.acquire().await.expect("open").forget();
+                }
+                Ok::<_, Infallible>(())
+            }
+        });
+        let worker = queue.worker(Json::<Request>::new()).leveler(LoadLevelLayer::new(8, 8));
+        worker.service(inner)
+    });
+    let handles = [workers[0].handle(), workers[1].handle()];
+    let [first, second] = workers;
+    tokio::spawn(first.run_until(std::future::pending()));
+    until("the others are done", || handles[0].stats().in_hand == 1).await;
+    until_async("their partitions are empty", || async {
+        (20..=30).contains(&state(&client, "orders").await.messages)
+    })
+    .await;
+    // Looks for debris at once. In the time of so many signs, three of `ack_wait` pass.
+    let signs = handles[0].stats().progress;
+    tokio::spawn(second.run_until(std::future::pending()));
+    until("a while", || handles[0].stats().progress >= signs + 10).await;
+    gate.add_permits(100);
+    until("all are done", || handles.iter().map(|worker| worker.stats().acked).sum::<u64>() == 50)
+        .await;
+    for handle in handles {
+        assert_eq!((handle.stats().rescued, handle.stats().debris), (0, 0));
+    }
+}
+
+#[tokio::test]
 async fn a_missing_key_and_a_needless_key_are_refused() {
     let broker = Broker::start().await.unwrap();
     let client = broker.connect().await;
