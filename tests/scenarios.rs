@@ -52,9 +52,10 @@ fn the_oldest_first_with_deadlines_makes_everybody_wait_and_wastes_little() {
     for load in LOADS {
         let report = overload(load, Order::Fifo, true);
         let (goodput, waste, p99) = (report.goodput(SERVERS), report.waste(), report.all().p99());
-        assert!(goodput >= 0.96, "{load}: {goodput}");
-        assert!(waste <= 0.04, "{load}: {waste}");
-        assert!(p99 > 400.0, "{load}: {p99} ms");
+        assert!(goodput >= 0.995, "{load}: {goodput}");
+        // A call in vain is a thousandth of these few seconds.
+        assert!(waste <= 0.002, "{load}: {waste}");
+        assert!(p99 > 300.0, "{load}: {p99} ms");
     }
 }
 

@@ -24,8 +24,10 @@ pub(super) struct Known {
     pub(super) low: Duration,
     /// The time within which [`TYPICAL`] of all calls end.
     pub(super) typical: Duration,
-    /// The time exceeded by hardly any call.
+    /// The time exceeded by some one call in a thousand.
     pub(super) high: Duration,
+    /// The time exceeded by hardly any call. See [`MARGIN`].
+    pub(super) sure: Duration,
 }
 
 /// The number of samples from which a history refuses requests.
@@ -47,6 +49,12 @@ const RISE: f32 = 1.05;
 /// the high time. The high time is therefore nearly the longest of some thousand calls. A factor
 /// closer to 1 keeps the high time higher.
 const FALL: f32 = 0.9998;
+
+/// The part of the way from the typical time to the high time by which the sure time lies above the
+/// high time. A call not done in its time costs the inner all of that time: at the high time of
+/// exponential times 0.4 % of the inner's work, and at the sure time a tenth of that. Times that
+/// differ little leave no margin. A larger number refuses earlier from a queue that may yet drain.
+const MARGIN: f32 = 0.5;
 
 /// The most of the inner's time for probes, as a share.
 const PROBE_PART: f64 = 0.0005;
@@ -108,7 +116,7 @@ impl History {
         let ((typical, _), (_, high)) = (self.load(), self.bounds());
         // Rounded: nearly equal times are left to an exact look.
         let left = left.as_secs() as f32 * 1e9 + left.subsec_nanos() as f32;
-        typical.max(high) * (1.0 + 4.0 * f32::EPSILON) < left
+        sure(typical, high) * (1.0 + 4.0 * f32::EPSILON) < left
     }
 
     /// Returns whether requests without a kind have been refused until now.
@@ -124,9 +132,9 @@ impl History {
             return None;
         }
         let (low, high) = self.bounds();
-        let [low, typical, high] =
-            [low, typical, high].map(|nanos| Duration::from_nanos(nanos as u64));
-        Some(Known { low, typical, high })
+        let [low, typical, high, sure] = [low, typical, high, sure(typical, high)]
+            .map(|nanos| Duration::from_nanos(nanos as u64));
+        Some(Known { low, typical, high, sure })
     }
 
     /// Returns whether the inner is congested by calls without a kind. `begins` starts the
@@ -175,6 +183,13 @@ impl History {
     }
 }
 
+/// Returns the time exceeded by hardly any call, and never less than the typical time.
+#[inline]
+fn sure(typical: f32, high: f32) -> f32 {
+    let high = high.max(typical);
+    high + MARGIN * (high - typical)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +218,7 @@ mod tests {
         let history = History::new();
         (0..100).for_each(|_| history.record(20e6));
         assert_eq!(known(&history).high, MS * 20);
+        assert!(known(&history).sure < MS * 21, "equal times need no margin");
         history.record(100e6);
         (0..500).for_each(|_| history.record(20e6));
         assert!(known(&history).high > MS * 90, "{:?}", known(&history));
@@ -225,7 +241,8 @@ mod tests {
             let uniform = crate::rng::mix(nth) as f64 / u64::MAX as f64;
             history.record((-uniform.ln() * 20e6) as f32);
         }
-        let Known { low, typical, .. } = known(&history);
+        let Known { low, typical, high, sure } = known(&history);
+        assert!(high > typical * 4 && sure >= (high * 3 - typical) / 2 - MS, "{high:?} {sure:?}");
         assert!((12..32).contains(&typical.as_millis()), "{typical:?}");
         assert!(low < MS * 4, "{low:?}");
     }

@@ -114,8 +114,8 @@ impl Predictor {
     /// If the request takes too long by itself, as learned from like requests, a probe runs against
     /// the prediction now and then.
     ///
-    /// The queue is too long if a slow request would be late behind it, unless the wait is less
-    /// than half of `left`: one very slow call must not refuse others for long.
+    /// The queue is too long if even a very slow request would be late behind it, unless the wait
+    /// is less than half of `left`: one very slow call must not refuse others for long.
     ///
     /// While nobody else waits and a slot is free, a kind is refused by its low time alone.
     /// Requests without a kind are mixed, and are refused then only while they congest the inner.
@@ -139,7 +139,7 @@ impl Predictor {
             return Prediction::InTime;
         }
         let Some(known) = history.known() else { return Prediction::InTime };
-        if wait > left / 2 && wait + known.high > left {
+        if wait > left / 2 && wait + known.sure > left {
             return by_wait;
         }
         let micros = || at.now.saturating_duration_since(self.origin).as_micros() as u64 + 1;
