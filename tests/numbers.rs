@@ -365,6 +365,36 @@ async fn a_leveler_that_is_paused_draining_or_closed_says_so_whatever_else_there
 }
 
 #[tokio::test]
+async fn the_parts_of_a_snapshot_add_up_while_requests_come_and_go() {
+    let priority = |id: &u32| Class::new().priority(Priority::ALL[*id as usize % 5]);
+    let layer = builder(1000, 1).request_classifier(priority).build().expect("valid");
+    let (handle, runtime) = (layer.handle(), tokio::runtime::Handle::current());
+    let mut service = layer.layer(Gate::new().service());
+    let looks = std::thread::spawn(move || {
+        for _ in 0..2000 {
+            let stats = handle.stats();
+            let parts = Priority::ALL.iter().map(|priority| stats.priority(*priority));
+            let (queued, admitted) = parts.fold((0, 0), |(queued, admitted), part| {
+                (queued + part.queued, admitted + part.admitted)
+            });
+            assert_eq!((stats.queued, stats.admitted), (queued, admitted));
+        }
+    });
+    let _entered = runtime.enter();
+    let mut waiting = std::collections::VecDeque::new();
+    for id in 0.. {
+        waiting.push_back(service.call(id));
+        if waiting.len() > 40 {
+            waiting.pop_front();
+        }
+        if looks.is_finished() {
+            break;
+        }
+    }
+    looks.join().expect("they add up");
+}
+
+#[tokio::test]
 async fn a_handle_prints_the_name_and_the_line_of_the_stats() {
     let handle = builder(7, 3).name("orders").build().expect("valid").handle();
     let text = format!("{handle:?}");

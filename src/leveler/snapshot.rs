@@ -27,7 +27,7 @@ pub(crate) fn stats(core: &Core) -> Stats {
         priorities.iter().map(of).fold(Histogram::default(), Histogram::plus)
     };
     Stats {
-        queued: occupancy.queued(),
+        queued: priorities.iter().map(|level| level.queued).sum(),
         in_flight: core.admission.running(),
         limit: core.admission.limit(),
         capacity: core.admission.capacity(),
