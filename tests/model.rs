@@ -186,9 +186,18 @@ fn traffic(seed: u64) -> Vec<Vec<Class>> {
     (0..400).map(|step| (0..(step / 50 % 4)).map(|_| class()).collect()).collect()
 }
 
-fn of_model(order: Order, traffic: &[Vec<Class>]) -> Log {
+/// The limit of flows: of every other seed with flows.
+fn flow_limit(seed: u64) -> Option<usize> {
+    (seed % 3 != 0 && seed / 3 % 2 == 0).then_some(3)
+}
+
+fn of_model(order: Order, traffic: &[Vec<Class>], flow_limit: Option<usize>) -> Log {
     let begin = Instant::now();
-    let mut model = Model::new(16, Fixed::new(8)).order(order).max_wait(MAX_WAIT);
+    let model = Model::new(16, Fixed::new(8)).order(order).max_wait(MAX_WAIT);
+    let mut model = match flow_limit {
+        Some(limit) => model.flow_limit(limit),
+        None => model,
+    };
     let (mut log, mut ends, mut id) = (Log::default(), Vec::new(), 0);
     for (step, classes) in traffic.iter().enumerate() {
         let now = begin + STEP * step as u32;
@@ -215,12 +224,13 @@ fn of_model(order: Order, traffic: &[Vec<Class>]) -> Log {
     log
 }
 
-async fn of_layer(order: Order, traffic: &[Vec<Class>]) -> Log {
+async fn of_layer(order: Order, traffic: &[Vec<Class>], flow_limit: Option<usize>) -> Log {
     // A model counts flows exactly. In the cells of the layer, flows of some secrets collide.
     let builder = LoadLevelLayer::builder().flow_seed(1);
     let builder = builder.capacity(16).concurrency(8).max_wait(MAX_WAIT);
     let classifier = |(_, class): &(u64, Class)| class.clone();
     let layer = builder.order(order).classify_request(classifier).build().unwrap();
+    layer.handle().set_flow_limit(flow_limit).expect("valid");
     let log = Arc::new(Mutex::new(Log::default()));
     let desk = Arc::new(Mutex::new((Vec::new(), HashMap::new())));
     let (calls, starts) = (Arc::clone(&desk), Arc::clone(&log));
@@ -271,8 +281,9 @@ async fn settle() {
 #[tokio::test(start_paused = true)]
 async fn a_model_starts_and_rejects_what_the_layer_does() {
     for (seed, order) in (0..20).flat_map(|seed| [(seed, Order::Fifo), (seed, Order::Lifo)]) {
-        let traffic = traffic(seed);
-        let (model, layer) = (of_model(order, &traffic), of_layer(order, &traffic).await);
+        let (traffic, flow_limit) = (traffic(seed), flow_limit(seed));
+        let model = of_model(order, &traffic, flow_limit);
+        let layer = of_layer(order, &traffic, flow_limit).await;
         for reason in [Reason::Full, Reason::Evicted, Reason::MaxWait] {
             assert!(model.1.iter().any(|(_, why)| *why == reason), "none is rejected: {reason}");
         }
