@@ -176,6 +176,31 @@ async fn every_number_is_in_the_text() {
     assert_eq!((get("paused", &[]), get("closed", &[])), (Some(0.0), Some(1.0)));
 }
 
+/// The whole text, letter for letter: names, order, labels and buckets are a contract with whoever
+/// has a dashboard. `GOLDEN=1` writes the file anew.
+#[tokio::test(start_paused = true)]
+async fn the_text_is_the_one_on_file() {
+    let gate = Gate::new();
+    let layer = builder(3, 1).name("orders").max_wait(60 * MS).build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _calls = [0, 1, 2, 3, 4].map(|id| tokio::spawn(service.call(id)));
+    sleep(30 * MS).await;
+    gate.finish(0);
+    sleep(40 * MS).await;
+    let text = render(&[layer.handle()]);
+    read(&text);
+    let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/prometheus.txt");
+    if std::env::var_os("GOLDEN").is_some() {
+        fs::write(path, &text).expect("writable");
+    }
+    let golden = fs::read_to_string(path).expect("the file");
+    for (nth, (line, golden)) in text.lines().zip(golden.lines()).enumerate() {
+        assert_eq!(line, golden, "line {}", nth + 1);
+    }
+    assert_eq!(text.len(), golden.len());
+}
+
 #[tokio::test(start_paused = true)]
 async fn buckets_rise_and_end_in_the_count() {
     let layer = builder(100, 2).max_wait(300 * MS).build().expect("valid");
