@@ -342,6 +342,18 @@ fn every_event_has_the_name_of_its_leveler_and_the_table_of_the_docs_has_every_e
     }
 }
 
+#[test]
+fn every_example_shows_the_events() {
+    let mut count = 0;
+    for (path, text) in sources(Path::new("examples")) {
+        if path.ends_with(".rs") && text.contains("fn main() ") {
+            assert!(text.contains("tracing_subscriber::"), "{path} installs no subscriber");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "found {count} examples");
+}
+
 /// Returns the level of each event of a file, and its arguments up to the message, which ends it.
 fn events(text: &str) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();

@@ -45,6 +45,23 @@ fn imports_between_files_run_one_way() {
     assert!(edges.values().map(BTreeSet::len).sum::<usize>() > 200, "nothing was read");
 }
 
+/// So the features cost a call nothing, whoever switches them on.
+#[test]
+fn no_path_of_a_call_knows_the_features_that_show_numbers() {
+    let shown = ["prometheus", "metrics"].map(|feature| format!("feature = \"{feature}\""));
+    let shows = |text: &str| shown.iter().any(|feature| text.contains(feature));
+    let mut found = BTreeSet::new();
+    for (path, text) in rust_files(&["src"]) {
+        if shows(&text) {
+            let path = path.strip_prefix(root().join("src")).expect("below");
+            found.insert(path.display().to_string());
+        }
+    }
+    // A snapshot of a histogram, a handle that names its leveler, and what reads them.
+    let allowed = ["export/mod.rs", "handle.rs", "lib.rs", "stats/histogram.rs"];
+    assert_eq!(found, BTreeSet::from(allowed.map(str::to_owned)));
+}
+
 #[test]
 fn no_file_of_the_library_is_long() {
     for (path, text) in rust_files(&["src"]) {
