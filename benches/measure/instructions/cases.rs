@@ -25,7 +25,7 @@ use crate::drive::{CALLERS, CAPACITY, LIMIT, come_back, many, never, one, ready,
 pub(crate) type Case = (&'static str, fn(usize));
 
 /// The first ones are what one would use instead.
-pub(crate) const CASES: [Case; 18] = [
+pub(crate) const CASES: [Case; 20] = [
     ("ConcurrencyLimit", limit),
     ("Buffer + ConcurrencyLimit", buffer),
     ("Buffer + ConcurrencyLimit, inner yields", buffer_yields),
@@ -44,6 +44,8 @@ pub(crate) const CASES: [Case; 18] = [
     ("refusal", refusal),
     ("queued and cancelled", cancelled),
     ("layer(), made and dropped", made_and_dropped),
+    ("stats(), nothing waits", |calls| looks(0, calls)),
+    ("stats(), 100 000 queued, half of them gone", |calls| looks(100_000, calls)),
 ];
 
 fn builder(execution: Execution) -> Builder {
@@ -168,4 +170,21 @@ fn made_and_dropped(calls: usize) {
     for _ in 0..calls {
         drop(black_box(layer.layer(service_fn(ready::<()>))));
     }
+}
+
+/// In 1000 flows, and the older half gives up. A snapshot takes the same time, whatever waits.
+fn looks(queued: usize, calls: usize) {
+    let classify = |caller: &usize| Class::new().flow(caller % 1000);
+    let layer = LoadLevelLayer::builder().capacity(queued).concurrency(1);
+    let layer = layer.classify_request(classify).build().expect("valid");
+    let mut service = layer.layer(service_fn(never::<usize>));
+    runtime().block_on(async {
+        let mut waiting: Vec<_> = (0..=queued).map(|caller| service.call(caller)).collect();
+        tokio::task::yield_now().await;
+        drop(waiting.drain(1..=queued / 2));
+        tokio::task::yield_now().await;
+        for _ in 0..calls {
+            black_box(layer.handle().stats());
+        }
+    });
 }
