@@ -1,6 +1,6 @@
 //! A queue of a priority level.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -35,10 +35,8 @@ pub(super) struct FlowQueue<T> {
     pub(super) is_held: bool,
     /// Set while the heap counts the queue as active, with an eligible request.
     pub(super) is_active: bool,
-    /// The number of the queue's current key in the heap; keys with other numbers are stale.
+    /// The number of the queue's key in the heap.
     pub(super) key_seq: u64,
-    /// The upper bound of the weight in the [`LongestQueue`](super::longest_queue::LongestQueue).
-    pub(super) listed: Cell<u64>,
     /// The sum of the slots for all requests, as last counted by the level.
     pub(super) weight: u64,
     /// The number of entries, as last counted by the level.
@@ -71,7 +69,6 @@ impl<T: QueueItem> FlowQueue<T> {
             is_held: false,
             is_active: false,
             key_seq: 0,
-            listed: Cell::new(0),
             weight: 0,
             len: 0,
             purged_at: 0,

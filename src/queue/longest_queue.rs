@@ -1,118 +1,107 @@
 //! The longest queue of a group.
 
-use std::{
-    cell::Cell,
-    collections::{BinaryHeap, binary_heap::PeekMut},
-};
+use std::cmp::Reverse;
 
-use super::item::QueueId;
+use super::{item::QueueId, queue_heap::QueueHeap};
 
-/// A lazy max-heap of queues by [length].
+/// The queues by [length].
 ///
-/// A queue is listed with an upper bound of its weight, so changes below the bound cost nothing. A
-/// bound above the weight is corrected at the top.
+/// The length in the heap is an upper bound, so a queue that gets shorter costs nothing. A bound
+/// above the length is corrected at the top.
 #[derive(Debug, Default)]
-pub(super) struct LongestQueue {
-    heap: BinaryHeap<(u64, QueueId)>,
-}
+pub(super) struct LongestQueue(QueueHeap<Key>);
 
-/// The parts of a queue that decide its length.
-#[derive(Debug)]
-pub(super) struct Listed<'a> {
-    /// The upper bound of the weight in the listing.
-    pub(super) listed: &'a Cell<u64>,
-    pub(super) weight: u64,
-    /// The weight of the flow.
-    pub(super) share: u16,
-}
+/// The length, and the id: of queues of the same length, the first is the same after any history.
+type Key = Reverse<(u64, QueueId)>;
 
 /// Returns the length of a queue: the slots of its requests, divided by the weight of the flow. In
 /// units of 2⁻²⁰ slots, to tell apart the lengths of flows with great weights.
+#[inline]
 fn length(weight: u64, share: u16) -> u64 {
     let slots = weight << 20;
     if share <= 1 { slots } else { slots / u64::from(share) }
 }
 
+/// The share of queues to correct one by one, before all are corrected: one in 8. A correction of
+/// one queue takes about as long as eight queues in a correction of all.
+const MANY: usize = 8;
+
 impl LongestQueue {
-    /// Lists a queue with a new bound of its weight.
-    pub(super) fn push(&mut self, weight: u64, share: u16, id: QueueId) {
-        self.heap.push((length(weight, share), id));
+    /// Records the weight of a queue that has become longer, and the weight `share` of its flow.
+    #[inline]
+    pub(super) fn raise(&mut self, id: QueueId, weight: u64, share: u16) {
+        let key = Reverse((length(weight, share), id));
+        if self.0.key(id).is_none_or(|bound| bound > key) {
+            self.0.set(id, key);
+        }
     }
 
-    /// Returns the weight and the id of the longest queue. `queues` is the number of queues, and
-    /// `queue` looks a queue up.
-    pub(super) fn first<'a>(
+    /// Removes a queue.
+    pub(super) fn remove(&mut self, id: QueueId) {
+        self.0.remove(id);
+    }
+
+    /// Returns the longest queue. `queue` looks up the weight of a queue, and the weight of its
+    /// flow.
+    pub(super) fn first(
         &mut self,
-        queues: usize,
-        queue: impl Fn(QueueId) -> Option<Listed<'a>>,
-    ) -> Option<(u64, QueueId)> {
-        let is_current =
-            |known: &Listed<'_>, listing| length(known.listed.get(), known.share) == listing;
-        // Many entries are older bounds of grown queues.
-        if self.heap.len() > 4 * queues + MAX_STALE {
-            self.heap.retain(|(listing, id)| {
-                queue(*id).is_some_and(|known| is_current(&known, *listing))
-            });
-        }
-        loop {
-            let mut top = self.heap.peek_mut()?;
-            let (listing, id) = *top;
-            let Some(known) = queue(id).filter(|known| is_current(known, listing)) else {
-                PeekMut::pop(top);
-                continue;
-            };
-            let Listed { listed, weight, share } = known;
-            if weight == listed.get() {
-                return Some((weight, id));
-            }
-            listed.set(weight);
-            if weight > 0 {
-                // In place: mostly the queue stays near the top.
-                top.0 = length(weight, share);
-            } else {
-                PeekMut::pop(top);
+        queue: impl Fn(QueueId) -> Option<(u64, u16)>,
+    ) -> Option<QueueId> {
+        let key_of = |id| {
+            let (weight, share) = queue(id).filter(|(weight, _)| *weight > 0)?;
+            Some(Reverse((length(weight, share), id)))
+        };
+        // Many bounds above the length cost less to correct all at once.
+        for _ in 0..self.0.len().div_ceil(MANY) {
+            let id = self.0.first()?;
+            match key_of(id) {
+                Some(key) if self.0.key(id) == Some(key) => return Some(id),
+                Some(key) => self.0.set(id, key),
+                None => self.0.remove(id),
             }
         }
+        self.0.set_all(key_of);
+        self.0.first()
     }
 }
-
-/// The number of stale entries that may stay in the heap, beyond four for each queue.
-const MAX_STALE: usize = 64;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn first(lengths: &mut LongestQueue, queues: [(u64, u16); 4]) -> Option<usize> {
+        lengths.first(|id| queues.get(id.index()).copied()).map(QueueId::index)
+    }
+
+    fn listed(queues: [(u64, u16); 4]) -> LongestQueue {
+        let mut lengths = LongestQueue::default();
+        for (id, (weight, share)) in queues.into_iter().enumerate() {
+            lengths.raise(QueueId::new(id), weight, share);
+        }
+        lengths
+    }
+
     #[test]
     fn the_longest_is_found_whatever_went_up_and_down_before() {
-        // The listings, and the weights.
-        let cells = |listed: [u64; 4]| listed.map(Cell::new);
-        let (listed, mut weights) = (cells([5, 3, 9, 3]), [1, 3, 0, 3]);
-        let mut lengths = LongestQueue::default();
-        for (id, listed) in [(0, 2), (0, 5), (1, 3), (2, 9), (3, 3)] {
-            lengths.push(listed, 1, QueueId::new(id));
-        }
-        let mut first = |weights: [u64; 4]| {
-            lengths.first(4, |id| {
-                let (listed, weight) = (&listed[id.index()], weights[id.index()]);
-                Some(Listed { listed, weight, share: 1 })
-            })
-        };
-        assert_eq!(first(weights), Some((3, QueueId::new(3))));
-        assert_eq!(first(weights), Some((3, QueueId::new(3))), "a look changes nothing");
-        weights[3] = 0;
-        assert_eq!(first(weights), Some((3, QueueId::new(1))));
+        let mut lengths = listed([(5, 1), (3, 1), (9, 1), (2, 1)]);
+        let mut queues = [(1, 1), (3, 1), (0, 1), (2, 1)];
+        assert_eq!(first(&mut lengths, queues), Some(1));
+        assert_eq!(first(&mut lengths, queues), Some(1), "a look changes nothing");
+        (queues[1].0, queues[2].0) = (0, 4);
+        lengths.raise(QueueId::new(2), 4, 1);
+        assert_eq!(first(&mut lengths, queues), Some(2));
+        lengths.remove(QueueId::new(2));
+        assert_eq!(first(&mut lengths, queues), Some(3));
+        assert_eq!(first(&mut lengths, [(0, 1); 4]), None);
     }
 
     #[test]
     fn the_longest_has_the_most_for_its_weight() {
-        let (listed, weights, shares) = ([4, 3, 9].map(Cell::new), [4, 3, 9], [2, 1, 1000]);
-        let mut lengths = LongestQueue::default();
-        (0..3).for_each(|id| lengths.push(weights[id], shares[id], QueueId::new(id)));
-        let longest = lengths.first(3, |id| {
-            let (listed, id) = (&listed[id.index()], id.index());
-            Some(Listed { listed, weight: weights[id], share: shares[id] })
-        });
-        assert_eq!(longest, Some((3, QueueId::new(1))));
+        let mut queues = [(4, 2), (3, 1), (9, 1000), (1, 1)];
+        let mut lengths = listed(queues);
+        assert_eq!(first(&mut lengths, queues), Some(1));
+        queues[0].0 = 7;
+        lengths.raise(QueueId::new(0), 7, 2);
+        assert_eq!(first(&mut lengths, queues), Some(0));
     }
 }

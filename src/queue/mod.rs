@@ -52,6 +52,7 @@ mod parked;
 mod priority_level;
 #[expect(clippy::module_inception, reason = "it is the file of the type `Queue`")]
 mod queue;
+mod queue_heap;
 mod request_deque;
 mod rules;
 #[cfg(test)]

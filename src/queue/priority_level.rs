@@ -198,7 +198,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         for id in self.table.unproven() {
             let Some(queue) = self.table.remove(id) else { continue };
             self.in_use.update(queue.len, 0, queue.share);
-            self.turns.remove(&queue, &self.table);
+            self.turns.remove(id, &queue);
             let mut requests = queue.requests;
             entries.extend(std::iter::from_fn(|| requests.pop_oldest()));
         }
@@ -231,10 +231,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         let (weight, len) = (queue.requests.weight(), queue.requests.len());
         self.in_use.update(queue.len, len, queue.share);
         queue.len = len;
-        let kind = queue.kind;
-        if self.turns.update(id, queue, weight, before) {
-            self.turns.tidy(kind, &self.table);
-        }
+        self.turns.update(id, queue, weight, before);
         Some(result)
     }
 

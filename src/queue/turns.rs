@@ -4,8 +4,7 @@ use super::{
     flow_queue::{FlowQueue, QueueKind},
     flow_table::FlowTable,
     item::{QueueId, QueueItem},
-    longest_queue::Listed,
-    virtual_time_heap::{Key, KeyState, VirtualTimeHeap},
+    virtual_time_heap::{Key, VirtualTimeHeap},
 };
 
 /// Two groups of queues, dedicated and shared, each with a virtual time as well. The groups take
@@ -81,9 +80,8 @@ impl Turns {
     }
 
     /// Records a change of a queue: the new `weight`, and the virtual time, until now `before`.
-    /// Activates or deactivates the queue. Returns whether keys may be stale now; then
-    /// [`tidy`](Self::tidy) has to follow.
-    // Always inlined, like `tidy`: two more calls would cost 1 % of a queued call's instructions.
+    /// Activates or deactivates the queue.
+    // Always inlined: one more call would cost 1 % of a queued call's instructions.
     #[inline(always)]
     pub(super) fn update<T: QueueItem>(
         &mut self,
@@ -91,39 +89,36 @@ impl Turns {
         queue: &mut FlowQueue<T>,
         weight: u64,
         before: u64,
-    ) -> bool {
+    ) {
         let heap = if queue.kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
-        heap.weight = heap.weight + weight - queue.weight;
-        if queue.is_held {
-            self.held = self.held + weight - queue.weight;
-        }
-        queue.weight = weight;
-        if weight > queue.listed.get() {
-            // With room to grow: otherwise each request of a burst would make a listing.
-            let listing = weight.next_power_of_two();
-            queue.listed.set(listing);
-            heap.longest.push(listing, queue.share, id);
+        if weight != queue.weight {
+            heap.weight = heap.weight + weight - queue.weight;
+            if queue.is_held {
+                self.held = self.held + weight - queue.weight;
+            }
+            if weight > queue.weight {
+                heap.longest.raise(id, weight, queue.share);
+            }
+            queue.weight = weight;
         }
         let may_go = queue.may_go();
         let was_active = std::mem::replace(&mut queue.is_active, may_go);
-        match (was_active, queue.is_active) {
-            (false, false) => return false,
+        match (was_active, may_go) {
+            (false, false) => return,
             (false, true) => {
                 heap.activate(self.virtual_clock, queue.share);
                 queue.virtual_time = queue.virtual_time.max(heap.virtual_clock());
             }
-            (true, false) => heap.deactivate(queue.share),
-            (true, true) if queue.virtual_time == before => return false,
+            (true, false) => return heap.deactivate(id, queue.share),
+            (true, true) if queue.virtual_time == before => return,
             (true, true) => {}
         }
         let had_turn = was_active && heap.first() == Some(id);
-        if queue.is_active && (!was_active || had_turn || queue.virtual_time < before) {
+        if !was_active || had_turn || queue.virtual_time < before {
             self.last_key_seq += 1;
             queue.key_seq = self.last_key_seq;
-            let key = Key { virtual_time: queue.virtual_time, seq: queue.key_seq, queue: id };
-            if had_turn { heap.replace_first(key) } else { heap.push(key) }
         }
-        true
+        heap.set(id, Key { virtual_time: queue.virtual_time, seq: queue.key_seq });
     }
 
     /// Records a new weight of a flow, until now `before`.
@@ -133,29 +128,21 @@ impl Turns {
             heap.reweigh(before, queue.share);
         }
         if queue.weight > 0 {
-            let listing = queue.weight.next_power_of_two();
-            queue.listed.set(listing);
-            heap.longest.push(listing, queue.share, id);
+            heap.longest.raise(id, queue.weight, queue.share);
         }
     }
 
-    /// Corrects the first key of a group.
-    #[inline(always)]
-    pub(super) fn tidy<T: QueueItem>(&mut self, kind: QueueKind, table: &FlowTable<T>) {
-        self.heap(kind).tidy(|key| key_state(table, key));
-    }
-
     /// Records the removal of a queue from the table.
-    pub(super) fn remove<T: QueueItem>(&mut self, queue: &FlowQueue<T>, table: &FlowTable<T>) {
+    pub(super) fn remove<T: QueueItem>(&mut self, id: QueueId, queue: &FlowQueue<T>) {
         if queue.is_held {
             self.on_released(queue);
         }
         let heap = self.heap(queue.kind);
         if queue.is_active {
-            heap.deactivate(queue.share);
+            heap.deactivate(id, queue.share);
         }
         heap.weight -= queue.weight;
-        self.tidy(queue.kind, table);
+        heap.longest.remove(id);
     }
 
     /// Records the service of a queue at `virtual_time`, and a charge of `nanos` nanoseconds.
@@ -181,26 +168,12 @@ impl Turns {
     pub(super) fn longest<T: QueueItem>(&mut self, table: &FlowTable<T>) -> Option<(u64, QueueId)> {
         let is_shared = self.shared.weight > self.dedicated.weight;
         let heap = if is_shared { &mut self.shared } else { &mut self.dedicated };
-        let (weight, id) = heap.longest.first(table.len(), |id| {
-            let queue = table.get(id)?;
+        let id = heap.longest.first(|id| {
             // The id may come from an earlier queue of this group, and belong to a queue of the
             // other group now.
-            let is_here = queue.kind.is_shared() == is_shared;
-            let FlowQueue { listed, weight, share, .. } = queue;
-            is_here.then_some(Listed { listed, weight: *weight, share: *share })
+            let queue = table.get(id).filter(|queue| queue.kind.is_shared() == is_shared)?;
+            Some((queue.weight, queue.share))
         })?;
-        Some((if is_shared { heap.weight } else { weight }, id))
-    }
-}
-
-/// Compares a key with the queue.
-#[inline]
-fn key_state<T: QueueItem>(table: &FlowTable<T>, key: &Key) -> KeyState {
-    match table.get(key.queue).filter(|queue| queue.is_active && queue.key_seq == key.seq) {
-        Some(queue) if queue.virtual_time > key.virtual_time => {
-            KeyState::Outdated(Key { virtual_time: queue.virtual_time, ..*key })
-        }
-        Some(_) => KeyState::Current,
-        None => KeyState::Stale,
+        Some((if is_shared { heap.weight } else { table.get(id)?.weight }, id))
     }
 }
