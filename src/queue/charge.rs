@@ -53,7 +53,8 @@ pub(super) struct Estimate(Option<f64>);
 /// The charge when neither the queue nor its priority has a mean: 3 ms, as in KEP-1040.
 const DEFAULT_CHARGE: f64 = 3e6;
 
-/// The least charge: 1 µs. If requests were free, a flow could go on for ever.
+/// The least charge: 1 µs, before and after the real time is known. If requests were free, a flow
+/// could go on for ever. Shorter calls are charged alike.
 const MIN_CHARGE: f64 = 1e3;
 
 /// The weight of a new sample in the mean.
@@ -67,10 +68,12 @@ impl Estimate {
         mean.unwrap_or(DEFAULT_CHARGE).max(MIN_CHARGE)
     }
 
-    /// Takes in the real time of a request, in nanoseconds for each slot.
+    /// Takes in the real time of a request of cost `cost`. Returns the final charge.
     #[inline]
-    pub(super) fn record(&mut self, nanos: f64) {
+    pub(super) fn settle(&mut self, service_time: Duration, cost: u32) -> u64 {
+        let nanos = service_time.as_secs_f64() * 1e9;
         let mean = self.0.unwrap_or(nanos);
         self.0 = Some(mean + SAMPLE_WEIGHT * (nanos - mean));
+        (nanos.max(MIN_CHARGE) * f64::from(cost)) as u64
     }
 }

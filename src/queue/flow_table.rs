@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    charge::Charge,
     flow_queue::{FlowQueue, QueueKind},
     item::{QueueId, QueueItem},
     rules::Rules,
@@ -76,6 +77,12 @@ impl<T: QueueItem> FlowTable<T> {
     #[inline]
     pub(super) fn get_mut(&mut self, id: QueueId) -> Option<&mut FlowQueue<T>> {
         self.queues.get_mut(id.index())?.as_deref_mut()
+    }
+
+    /// The queue that has paid a charge, if not gone.
+    #[inline]
+    pub(super) fn paying(&mut self, charge: &Charge) -> Option<&mut FlowQueue<T>> {
+        self.get_mut(charge.queue).filter(|queue| queue.generation == charge.generation)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &FlowQueue<T>> {

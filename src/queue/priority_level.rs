@@ -263,27 +263,23 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Takes back the charge of a request after its dispatch failed.
     pub(super) fn refund(&mut self, charge: &Charge) {
-        self.correct(charge, 0, |_| {});
+        self.correct(charge, 0);
     }
 
     /// Corrects a charge by the real time of the request.
     pub(super) fn settle(&mut self, charge: &Charge, service_time: Duration) {
-        let each = service_time.as_secs_f64() * 1e9;
-        self.correct(charge, (each * f64::from(charge.cost)) as u64, |queue| {
-            queue.estimate.record(each);
-        });
+        let Some(queue) = self.table.paying(charge) else { return };
+        let nanos = queue.estimate.settle(service_time, charge.cost);
+        self.correct(charge, nanos);
     }
 
-    fn correct(&mut self, charge: &Charge, nanos: u64, change: impl FnOnce(&mut FlowQueue<T>)) {
-        let queue = self.table.get(charge.queue);
-        let Some(queue) = queue.filter(|queue| queue.generation == charge.generation) else {
-            return;
-        };
+    fn correct(&mut self, charge: &Charge, nanos: u64) {
+        let paying = self.table.paying(charge);
+        let Some(queue) = paying.filter(|_| nanos != charge.nanos) else { return };
+        let before = queue.virtual_time;
+        queue.correct(charge.nanos, nanos, charge.share);
         self.turns.correct(queue.kind, charge.nanos, nanos);
-        self.change(charge.queue, |queue| {
-            queue.correct(charge.nanos, nanos, charge.share);
-            change(queue);
-        });
+        self.turns.update(charge.queue, queue, queue.weight, before);
     }
 
     /// Puts back a popped request for want of slots.
