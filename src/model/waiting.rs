@@ -97,7 +97,7 @@ impl Waiting {
     pub(super) fn pop(
         &mut self,
         now: Instant,
-        times: &Times,
+        times: &impl Times,
         fits: impl Fn(&Waiter) -> bool,
     ) -> Option<(Entry<Arc<Waiter>>, Charge)> {
         loop {

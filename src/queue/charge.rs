@@ -63,8 +63,8 @@ const SAMPLE_WEIGHT: f64 = 0.1;
 impl Estimate {
     /// The charge of a request of cost 1. `service` is the mean service time of the priority.
     #[inline]
-    pub(super) fn nanos(self, service: Option<Duration>) -> f64 {
-        let mean = self.0.or_else(|| service.map(|service| service.as_secs_f64() * 1e9));
+    pub(super) fn nanos(self, service: impl FnOnce() -> Option<Duration>) -> f64 {
+        let mean = self.0.or_else(|| service().map(|service| service.as_secs_f64() * 1e9));
         mean.unwrap_or(DEFAULT_CHARGE).max(MIN_CHARGE)
     }
 

@@ -123,7 +123,7 @@ impl<T: QueueItem> FairQueue<T> {
     /// Takes the next request. A request to dispatch has been charged to its flow and level; if the
     /// dispatch fails, [`refund`](Self::refund) the charge.
     #[inline]
-    pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
+    pub(crate) fn pop(&mut self, now: Instant, times: &impl Times) -> Option<Next<T>> {
         if self.arrival_order.is_on() {
             let next = self.arrival_order.pop();
             return next.map(|entry| Next::Dispatch(entry, Charge::default()));
@@ -142,7 +142,8 @@ impl<T: QueueItem> FairQueue<T> {
         !self.arrival_order.is_on() && self.rules.is_plain() && !self.flow_limit.is_on()
     }
 
-    fn pop_ranked(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
+    /// Takes the next request while the order of arrival is off.
+    pub(crate) fn pop_ranked(&mut self, now: Instant, times: &impl Times) -> Option<Next<T>> {
         loop {
             let Some((level, is_only)) = self.next_level(times) else {
                 self.begin_arrival_order();
@@ -155,7 +156,8 @@ impl<T: QueueItem> FairQueue<T> {
             // A single flow has no rival, and needs no charge.
             let is_free =
                 is_only && !self.guaranteed_share.is_owing() && !self.levels[level].has_flows();
-            let taken = self.levels[level].take(now, &self.rules, times[level], is_free);
+            let service = || times.of(level);
+            let taken = self.levels[level].take(now, &self.rules, service, is_free);
             // The queue held only tombstones, all dropped now.
             let Some((taken, mut charge)) = taken else { continue };
             charge.level = level as u8;
@@ -164,7 +166,7 @@ impl<T: QueueItem> FairQueue<T> {
                 Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
                 Taken::Next(entry) => entry,
             };
-            if self.is_blocked(entry.inner) {
+            if !self.blocked.is_empty() && self.is_blocked(entry.inner) {
                 self.levels[level].refund(&charge);
                 self.park(entry);
                 continue;
@@ -182,7 +184,7 @@ impl<T: QueueItem> FairQueue<T> {
             }
             let levels = &self.levels;
             let is_waiting = |level: usize| levels[level].may_go();
-            let paid = self.guaranteed_share.on_dispatch(level, charge.nanos, is_waiting);
+            let paid = self.guaranteed_share.on_dispatch(level, charge.nanos, is_only, is_waiting);
             charge.paid = paid as f32;
             if self.levels[level].has_flows() {
                 charge.id = self.open_charges.open(charge);
@@ -194,7 +196,7 @@ impl<T: QueueItem> FairQueue<T> {
     /// Returns the level to take from, and whether no other level has an eligible request. The
     /// level is the highest with an eligible request, unless a lower level is owed the charge of
     /// its next request. Of several such levels, the level with the greatest debt is next.
-    fn next_level(&self, times: &Times) -> Option<(usize, bool)> {
+    fn next_level(&self, times: &impl Times) -> Option<(usize, bool)> {
         let mut first = None;
         let mut owed: Option<usize> = None;
         let mut is_only = true;
@@ -208,7 +210,7 @@ impl<T: QueueItem> FairQueue<T> {
             }
             is_only = false;
             let debt = self.guaranteed_share.owed(index);
-            if debt >= level.estimate(times[index])
+            if debt >= level.estimate(|| times.of(index))
                 && owed.is_none_or(|other| self.guaranteed_share.owed(other) < debt)
             {
                 owed = Some(index);

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use super::{
     charge::{Charge, Estimate},
     item::{Entry, Hold, QueueId, QueueItem},
-    request_deque::{RequestDeque, Taken},
-    rules::Rules,
+    request_deque::RequestDeque,
 };
-use crate::class::NO_FLOW;
+use crate::class::{NO_FLOW, Rank};
 
 /// A queue of a priority level: the requests, the virtual time, and the mean service time.
 #[derive(Debug)]
@@ -81,30 +78,26 @@ impl<T: QueueItem> FlowQueue<T> {
         !self.is_held && self.requests.may_go()
     }
 
-    /// Takes the next request, and charges the queue unless `is_free`. `id` is the id of the queue.
+    /// Charges the queue for a taken request, unless `is_free`. Returns the charge. `id` is the id
+    /// of the queue, and `service` returns the mean service time of the priority.
     #[inline]
-    pub(super) fn take(
+    pub(super) fn charge_for(
         &mut self,
         id: QueueId,
-        now: Instant,
-        rules: &Rules,
-        service: Option<Duration>,
+        rank: Rank,
+        service: impl FnOnce() -> Option<Duration>,
         is_free: bool,
-    ) -> Option<(Taken<T>, Charge)> {
-        let taken = self.requests.take(now, rules, service)?;
-        let (cost, share) = match &taken {
-            // Each flow in a shared queue has a weight of its own.
-            Taken::Next(entry) if self.kind.is_shared() => (entry.rank.cost, entry.rank.share),
-            Taken::Next(entry) => (entry.rank.cost, self.share),
-            Taken::Overdue(_) | Taken::Tombstone => (0, 1),
+    ) -> Charge {
+        let cost = rank.cost;
+        // Each flow in a shared queue has a weight of its own.
+        let share = if self.kind.is_shared() { rank.share } else { self.share };
+        let nanos = match is_free {
+            true => 0,
+            false => (self.estimate.nanos(service) * f64::from(cost)) as u64,
         };
-        let is_free = is_free || cost == 0;
-        let nanos =
-            if is_free { 0 } else { (self.estimate.nanos(service) * f64::from(cost)) as u64 };
         self.charge(nanos, share);
         let generation = self.generation;
-        let charge = Charge { queue: id, generation, nanos, cost, share, ..Charge::default() };
-        Some((taken, charge))
+        Charge { queue: id, generation, nanos, cost, share, ..Charge::default() }
     }
 
     /// Takes back a popped request without room in its flow. Parks the request in a shared queue,

@@ -36,15 +36,20 @@ impl GuaranteedShare {
     }
 
     /// Adds the share of a dispatch of `nanos` to the debts to the waiting levels, and pays off the
-    /// debt to its own `level`. A level without a waiting request is owed nothing any more. Returns
-    /// how much was paid.
+    /// debt to its own `level`. A level without a waiting request is owed nothing any more.
+    /// `is_only` says that no other level waits. Returns how much was paid.
     pub(super) fn on_dispatch(
         &mut self,
         level: usize,
         nanos: u64,
+        is_only: bool,
         is_waiting: impl Fn(usize) -> bool,
     ) -> f64 {
         let nanos = nanos as f64;
+        if is_only && !self.is_owing {
+            // The level pays off at once what the dispatch adds.
+            return nanos.min(nanos * self.share);
+        }
         for (index, owed) in self.owed.iter_mut().enumerate() {
             let takes_part = index == level || is_waiting(index);
             *owed = if takes_part { *owed + nanos * self.share } else { 0.0 };

@@ -5,8 +5,18 @@ use std::time::Duration;
 use super::{charge::Charge, guaranteed_share::LEVELS, item::Entry};
 use crate::error::Reason;
 
-/// The mean service time of each priority, once known.
-pub(crate) type Times = [Option<Duration>; LEVELS];
+/// The mean service times of the priorities. Looked up only when needed: mostly a flow goes by a
+/// mean of its own.
+pub(crate) trait Times {
+    /// The mean service time of the priority at the index `level`, once known.
+    fn of(&self, level: usize) -> Option<Duration>;
+}
+
+impl Times for [Option<Duration>; LEVELS] {
+    fn of(&self, level: usize) -> Option<Duration> {
+        self[level]
+    }
+}
 
 /// The next request, and the action to take.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    charge::{Charge, Estimate},
+    charge::Charge,
     flow_limit::FlowLimit,
     flow_queue::FlowQueue,
     flow_table::FlowTable,
@@ -40,12 +40,8 @@ const LOOKS: usize = 256;
 
 impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn new() -> Self {
-        Self {
-            table: FlowTable::new(),
-            turns: Turns::default(),
-            in_use: InUse::default(),
-            shared_purged_at: 0,
-        }
+        let (table, turns, in_use) = (FlowTable::new(), Turns::default(), InUse::default());
+        Self { table, turns, in_use, shared_purged_at: 0 }
     }
 
     /// The number of entries, tombstones included.
@@ -89,8 +85,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         let longest = self.longest_flow(gone, limit).unwrap_or_default();
         let since = found.map_or(0, |(_, id)| self.gone_since(id, gone));
         let surely_longest = longest.weight.saturating_sub(since);
-        let (active, shares) = (self.turns.active(), self.turns.shares());
-        let held = self.turns.held();
+        let (active, shares, held) = (self.turns.active(), self.turns.shares(), self.turns.held());
         LevelSummary { active, shares, held, longest, surely_longest }
     }
 
@@ -138,6 +133,7 @@ impl<T: QueueItem> PriorityLevel<T> {
         gone.saturating_sub(purged_at)
     }
 
+    #[inline]
     pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
         let id = self.queue_for(entry.rank.flow, is_proven, rules);
         let share = entry.rank.share;
@@ -224,41 +220,53 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     /// Changes a queue, and records the change where the queue is counted.
+    #[inline]
     fn change<R>(&mut self, id: QueueId, change: impl FnOnce(&mut FlowQueue<T>) -> R) -> Option<R> {
         let queue = self.table.get_mut(id)?;
         let before = queue.virtual_time;
         let result = change(queue);
+        self.count(id, before);
+        Some(result)
+    }
+
+    /// Records a change of a queue where the queue is counted. The virtual time was `before`.
+    #[inline]
+    fn count(&mut self, id: QueueId, before: u64) {
+        let Some(queue) = self.table.get_mut(id) else { return };
         let (weight, len) = (queue.requests.weight(), queue.requests.len());
         self.in_use.update(queue.len, len, queue.share);
         queue.len = len;
         self.turns.update(id, queue, weight, before);
-        Some(result)
     }
 
     /// The charge of the next request, at a cost of 1.
-    pub(super) fn estimate(&self, service: Option<Duration>) -> f64 {
+    pub(super) fn estimate(&self, service: impl FnOnce() -> Option<Duration>) -> f64 {
         let queue = self.turns.first().and_then(|id| self.table.get(id));
-        queue.map_or(Estimate::default().nanos(None), |queue| queue.estimate.nanos(service))
+        queue.map(|queue| queue.estimate).unwrap_or_default().nanos(service)
     }
 
     /// Takes the next request, and charges the queue unless `is_free`.
+    #[inline]
     pub(super) fn take(
         &mut self,
         now: Instant,
         rules: &Rules,
-        service: Option<Duration>,
+        service: impl Fn() -> Option<Duration>,
         is_free: bool,
     ) -> Option<(Taken<T>, Charge)> {
         let id = self.turns.first()?;
-        let (taken, charge, virtual_time, kind) = self.change(id, |queue| {
-            let virtual_time = queue.virtual_time;
-            let (taken, charge) = queue.take(id, now, rules, service, is_free)?;
-            Some((taken, charge, virtual_time, queue.kind))
-        })??;
+        let queue = self.table.get_mut(id)?;
+        let (before, kind) = (queue.virtual_time, queue.kind);
+        let taken = queue.requests.take(now, rules, &service);
+        let charge = match &taken {
+            Some(Taken::Next(entry)) => queue.charge_for(id, entry.rank, service, is_free),
+            _ => Charge::default(),
+        };
+        self.count(id, before);
         if charge.nanos > 0 {
-            self.turns.charge(kind, virtual_time, charge.nanos);
+            self.turns.charge(kind, before, charge.nanos);
         }
-        Some((taken, charge))
+        Some((taken?, charge))
     }
 
     /// Takes back the charge of a request after its dispatch failed.

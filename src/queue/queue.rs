@@ -59,7 +59,8 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// back](Self::give_back) at the end. End the request by one of: [`put_back`](Self::put_back),
     /// [`park`](Self::park), [`refund`](Self::refund), [`keep_charge`](Self::keep_charge),
     /// [`settle`](Self::settle).
-    pub(crate) fn pop(&mut self, now: Instant, times: &Times) -> Option<Next<T>> {
+    #[inline]
+    pub(crate) fn pop(&mut self, now: Instant, times: &impl Times) -> Option<Next<T>> {
         self.order.pop(now, times)
     }
 
@@ -69,7 +70,7 @@ impl<T: QueueItem + Clone> Queue<T> {
     pub(crate) fn pop_if(
         &mut self,
         now: Instant,
-        times: impl FnOnce() -> Times,
+        times: &impl Times,
         is_mine: impl FnOnce(&T) -> bool,
     ) -> Option<(Entry<T>, Charge)> {
         if !self.order.is_by_rank() {
@@ -84,10 +85,10 @@ impl<T: QueueItem + Clone> Queue<T> {
     fn pop_ranked_if(
         &mut self,
         now: Instant,
-        times: impl FnOnce() -> Times,
+        times: &impl Times,
         is_mine: impl FnOnce(&T) -> bool,
     ) -> Option<(Entry<T>, Charge)> {
-        match self.order.pop(now, &times())? {
+        match self.order.pop_ranked(now, times)? {
             Next::Dispatch(entry, charge) if is_mine(&entry.item) => return Some((entry, charge)),
             Next::Dispatch(entry, charge) => self.put_back(entry, &charge),
             // Left to the drain task.
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
     use crate::queue::testing::Item;
 
-    const NO_TIMES: Times = [None; LEVELS];
+    const NO_TIMES: [Option<Duration>; LEVELS] = [None; LEVELS];
 
     fn queue_of(count: u32, late: Option<Instant>, now: Instant) -> (Queue<Item>, Vec<Item>) {
         let mut queue = Queue::new(Rules::default());
@@ -278,7 +279,7 @@ mod tests {
             queue.push(1, rank, now, late, item.clone());
         }
         let pop_if = |queue: &mut Queue<Item>, is_mine: bool| {
-            queue.pop_if(now, || NO_TIMES, |_| is_mine).map(|(entry, _)| entry.item.id)
+            queue.pop_if(now, &NO_TIMES, |_| is_mine).map(|(entry, _)| entry.item.id)
         };
         let mut taken = Vec::new();
         for _ in 0..4 {
@@ -295,7 +296,7 @@ mod tests {
         let now = Instant::now();
         let mut queue = Queue::new(Rules { flow_limit: Some(1), ..Rules::default() });
         queue.push(1, Rank { flow: 1, ..Rank::default() }, now, None, Item::new(0));
-        assert!(queue.pop_if(now, || NO_TIMES, |_| true).is_none());
+        assert!(queue.pop_if(now, &NO_TIMES, |_| true).is_none());
         assert!(queue.pop(now, &NO_TIMES).is_some());
     }
 

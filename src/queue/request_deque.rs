@@ -100,12 +100,13 @@ impl<T: QueueItem> RequestDeque<T> {
         self.main.extend(others);
     }
 
-    /// Takes the next eligible entry. `service` is the mean service time, once known.
+    /// Takes the next eligible entry. `service` returns the mean service time, once known.
+    #[inline]
     pub(super) fn take(
         &mut self,
         now: Instant,
         rules: &Rules,
-        service: Option<Duration>,
+        service: impl FnOnce() -> Option<Duration>,
     ) -> Option<Taken<T>> {
         if let Some(entry) = self.next.take() {
             return Some(Taken::next(entry));
@@ -116,6 +117,16 @@ impl<T: QueueItem> RequestDeque<T> {
         if rules.is_plain() && self.parked.is_none() {
             return self.pop_main(End::Oldest).map(Taken::Next);
         }
+        self.take_by_age(now, rules, service())
+    }
+
+    /// Takes the next eligible entry, if more than the order of arrival has a say.
+    fn take_by_age(
+        &mut self,
+        now: Instant,
+        rules: &Rules,
+        service: Option<Duration>,
+    ) -> Option<Taken<T>> {
         let (first, parked) = (self.main.front(), self.parked(End::Oldest));
         let live_seq = first.map(|entry| entry.seq);
         let oldest = first.into_iter().chain(parked).min_by_key(|entry| entry.seq)?;

@@ -42,7 +42,7 @@ impl<'a> Dispatcher<'a> {
             self.0.pace.set(core.pacing(), Instant::now());
         }
         let (mut left, mut due) = (BATCH, None);
-        let times = admission.predictor.service_times.by_priority();
+        let times = &admission.predictor.service_times;
         self.0.window.on_dispatched(handed_on);
         let turn = if admission.may_dispatch(1) { OnTurn::take(admission) } else { None };
         while turn.is_some() && left > 0 && admission.may_dispatch(1) {
@@ -52,7 +52,7 @@ impl<'a> Dispatcher<'a> {
             if due.is_some() {
                 break;
             }
-            let next = core.link.backlog().queue.pop(now, &times);
+            let next = core.link.backlog().queue.pop(now, times);
             let Some(next) = next else { break };
             left -= 1;
             match next {

@@ -96,7 +96,7 @@ impl Hand {
                 break;
             }
             let now = Instant::now();
-            let times = || core.admission.predictor.service_times.by_priority();
+            let times = &core.admission.predictor.service_times;
             let head = core.link.backlog().pop_for(home, now, times);
             let Head::Mine(entry, mut charge, is_due) = head else { break };
             match attempt(core, entry, &mut charge, now, By::EndedCall) {

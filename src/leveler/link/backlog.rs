@@ -66,12 +66,7 @@ impl Backlog {
     }
 
     /// Takes the next request for a task on the runtime `home`. `times` as for [`Queue::pop`].
-    pub(crate) fn pop_for(
-        &mut self,
-        home: RuntimeId,
-        now: Instant,
-        times: impl FnOnce() -> Times,
-    ) -> Head {
+    pub(crate) fn pop_for(&mut self, home: RuntimeId, now: Instant, times: &impl Times) -> Head {
         // A model has no runtimes.
         let is_mine = |job: &Arc<dyn Job>| cfg!(shuttle) || job.home() == home;
         let next = self.queue.pop_if(now, times, is_mine);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Entry, InnerId, Next, Rules, Times,
+    Entry, InnerId, Next, Rules,
     fair_queue::FairQueue,
     level_summary::Gone,
     testing::{Item, Random},
@@ -29,13 +29,13 @@ const A: InnerId = 1;
 const B: InnerId = 2;
 
 const MS: Duration = Duration::from_millis(1);
-const NO_TIMES: Times = [None; Priority::ALL.len()];
+const NO_TIMES: [Option<Duration>; 5] = [None; Priority::ALL.len()];
 
 /// A queue with a clock, and requests by number.
 struct Rig {
     queue: FairQueue<Item>,
     now: Instant,
-    times: Times,
+    times: [Option<Duration>; 5],
     items: Vec<Item>,
 }
 

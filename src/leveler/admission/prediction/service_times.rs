@@ -87,15 +87,13 @@ impl ServiceTimes {
     pub(crate) fn mean(&self) -> Option<Duration> {
         self.service.get()
     }
+}
 
-    /// Returns the mean time per slot of each priority, or of all calls for a priority without
-    /// samples.
-    pub(crate) fn by_priority(&self) -> Times {
-        let all = self.slot().get();
-        if self.seen.load(Relaxed) & PRIORITIES == 0 {
-            return [all; LEVELS];
-        }
-        self.levels.each_ref().map(|level| level.get().or(all))
+/// The mean time per slot of each priority, or of all calls for a priority without samples.
+impl Times for ServiceTimes {
+    fn of(&self, level: usize) -> Option<Duration> {
+        let known = self.levels.get(level).and_then(Mean::get);
+        known.or_else(|| self.slot().get())
     }
 }
 
@@ -124,7 +122,7 @@ mod tests {
         let times = ServiceTimes::new();
         times.record(Priority::Normal, 0.0, Some(5e8));
         assert_eq!(seconds(times.slot_nanos()), 0.5);
-        assert_eq!(times.by_priority()[0], Some(Duration::from_millis(500)));
+        assert_eq!(times.of(0), Some(Duration::from_millis(500)));
     }
 
     #[test]
@@ -132,8 +130,8 @@ mod tests {
         let times = ServiceTimes::new();
         times.record(Priority::High, 1e6, Some(2e9));
         times.record(Priority::Low, 1e6, None);
-        let charged = times.by_priority();
-        assert_eq!(charged[Priority::High.index()], Some(Duration::from_secs(2)));
-        assert_eq!(charged[Priority::Low.index()], Some(Duration::from_millis(1)));
+        let charged = |priority: Priority| times.of(priority.index());
+        assert_eq!(charged(Priority::High), Some(Duration::from_secs(2)));
+        assert_eq!(charged(Priority::Low), Some(Duration::from_millis(1)));
     }
 }
