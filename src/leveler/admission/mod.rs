@@ -284,7 +284,7 @@ impl Admission {
     /// Predicts whether a request at its turn will be ready in the time `left`. If nothing runs,
     /// the request is in time (law 11).
     pub(crate) fn predict(&self, like: Likeness, left: Duration, now: Instant) -> Prediction {
-        if self.predictor.surely_ends(like, left) {
+        if self.predictor.surely_ends(like, 0.0, left) {
             return Prediction::InTime;
         }
         let in_flight = self.counts().in_flight();

@@ -100,12 +100,13 @@ impl Predictor {
         if hash == NO_KIND { Kind::NONE } else { self.histories.kind(hash) }
     }
 
-    /// Returns whether even a slow call of like requests surely ends within `left`, so that no more
-    /// is to be looked at.
+    /// Returns whether even a slow call of like requests, begun after `wait` nanoseconds, surely
+    /// ends within `left`, so that no more is to be looked at.
     #[inline]
-    pub(crate) fn surely_ends(&self, like: Likeness, left: Duration) -> bool {
+    pub(crate) fn surely_ends(&self, like: Likeness, wait: f32, left: Duration) -> bool {
         let history = self.histories.of(like);
-        history.is_none_or(|history| history.ends_within(left) && !history.was_congested())
+        let time = history.map_or(0.0, History::sure);
+        is_surely_below(wait + time, left) && history.is_none_or(|known| !known.was_congested())
     }
 
     /// Predicts whether a request dispatched after `wait` is ready in the time `left`.
@@ -135,7 +136,8 @@ impl Predictor {
         }
         let Some(history) = self.histories.of(like) else { return Prediction::InTime };
         // Mostly even a slow call is in time. A congestion may have to be ended.
-        if history.ends_within(left - wait) && (at.others_wait || !history.was_congested()) {
+        let is_short = is_surely_below(history.sure(), left - wait);
+        if is_short && (at.others_wait || !history.was_congested()) {
             return Prediction::InTime;
         }
         let Some(known) = history.known() else { return Prediction::InTime };
@@ -195,6 +197,13 @@ fn is_congested(history: &History, known: Known, budget: Budget, left: Duration,
     let is_mixed = budget.time().is_none_or(|whole| known.low <= whole / 2);
     let begins = in_flight > (at.limit / 8.0).max(8.0) && !is_mixed && known.typical > left;
     history.is_congested(begins, is_mixed || in_flight <= at.limit / 64.0)
+}
+
+/// Returns whether a time in nanoseconds is shorter than `left`. Rounded: nearly equal times are
+/// left to an exact look.
+#[inline]
+fn is_surely_below(time: f32, left: Duration) -> bool {
+    time * (1.0 + 4.0 * f32::EPSILON) < nanos(left)
 }
 
 #[inline]
