@@ -150,7 +150,7 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
     }
     backlog.queue.purge(waiting);
     backlog.queue.look_for_oldest(waiting, drained.is_busy);
-    let late = backlog.queue.next_late();
+    let late = backlog.set_next_look();
     drop(backlog);
     let sheds = drained.window.look(&core.admission.shedder, occupancy.eligible(), drained.now);
     if let Some(sheds) = sheds.and_then(|sheds| drained.sheds.look(sheds, drained.now)) {

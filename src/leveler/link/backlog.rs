@@ -25,6 +25,8 @@ pub(crate) type Queued = Entry<Arc<dyn Job>>;
 pub(crate) struct Backlog {
     pub(crate) queue: Queue<Arc<dyn Job>>,
     newcomers: usize,
+    /// The instant at which the drain task looks for late requests, at the latest.
+    next_look: Option<Instant>,
     /// The requests called by tasks of ended calls, since the drain task last looked.
     handed_on: u32,
 }
@@ -43,19 +45,20 @@ const DUE: u32 = 64;
 
 impl Backlog {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { queue: Queue::new(rules), newcomers: 0, handed_on: 0 }
+        Self { queue: Queue::new(rules), newcomers: 0, next_look: None, handed_on: 0 }
     }
 
-    /// Puts a request into the queue. Returns whether the request is the next to be late. `live`
-    /// returns the number of waiting requests.
+    /// Puts a request into the queue. Returns whether the request is late before the drain task
+    /// looks for late requests. `live` returns the number of waiting requests.
     #[inline]
     pub(crate) fn add(&mut self, newcomer: Newcomer, live: impl FnOnce() -> usize) -> bool {
         let Newcomer { job, inner, rank, admitted, late, is_first: _ } = newcomer;
-        let is_next_late = match late {
-            Some(late) => self.queue.next_late().is_none_or(|next| late.at < next),
-            None => false,
-        };
-        self.queue.push(inner, rank, admitted, late.map(|late| late.at), job);
+        let late = late.map(|late| late.at);
+        let is_next_late = late.is_some_and(|at| self.next_look.is_none_or(|look| at < look));
+        if is_next_late {
+            self.next_look = late;
+        }
+        self.queue.push(inner, rank, admitted, late, job);
         self.newcomers = self.newcomers.wrapping_add(1);
         if self.newcomers % SWEEP == 0 {
             // A caller that does not yield keeps the drain task from purging. The drain task may
@@ -63,6 +66,12 @@ impl Backlog {
             self.queue.purge_left(live());
         }
         is_next_late
+    }
+
+    /// Returns when the next request is late. The drain task looks for late requests then.
+    pub(crate) fn set_next_look(&mut self) -> Option<Instant> {
+        self.next_look = self.queue.next_late();
+        self.next_look
     }
 
     /// Takes the next request for a task on the runtime `home`. `times` as for [`Queue::pop`].
