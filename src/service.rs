@@ -95,6 +95,7 @@ pub struct LoadLevel<S, Q = Unclassified, R = ByResult, H = CompleteOnResponse> 
 }
 
 impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
+    #[inline]
     pub(crate) fn new(inner: Inner<S, Responder<R, H>>, front: Arc<Front<Q>>) -> Self {
         let streak = FullStreak::default();
         Self { inner: Arc::new(inner), front, next_place: NextPlace::Unasked, streak }
