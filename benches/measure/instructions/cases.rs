@@ -19,7 +19,10 @@ use tower_load_leveling::{
     LoadLevelLayer, Priority,
 };
 
-use crate::drive::{CALLERS, CAPACITY, LIMIT, come_back, many, never, one, ready, runtime};
+use crate::{
+    deaf::Deaf,
+    drive::{CALLERS, CAPACITY, LIMIT, come_back, many, never, one, ready, runtime},
+};
 
 /// A name, and what makes so many calls.
 pub(crate) type Case = (&'static str, fn(usize));
@@ -37,6 +40,8 @@ pub(crate) const CASES: [Case; 20] = [
     ("direct, Spawn, inner yields", |calls| direct_yields(Spawn, calls)),
     ("queued, Caller", |calls| queued(Caller, calls)),
     ("queued, Spawn", |calls| queued(Spawn, calls)),
+    ("queued, Caller, beside a subscriber", |calls| beside_a_subscriber(Caller, calls)),
+    ("queued, Spawn, beside a subscriber", |calls| beside_a_subscriber(Spawn, calls)),
     ("queued, Caller, with a class", |calls| queued_with_a_class(Caller, calls)),
     ("queued, Spawn, with a class", |calls| queued_with_a_class(Spawn, calls)),
     ("direct, Caller, of 300 flows", |calls| flows(0, calls)),
@@ -95,6 +100,12 @@ fn adaptive(calls: usize) {
 
 fn queued(execution: Execution, calls: usize) {
     runtime().block_on(many(layer(execution).layer(service_fn(come_back)), calls));
+}
+
+/// With a `tracing` subscriber that listens to nothing of all this.
+fn beside_a_subscriber(execution: Execution, calls: usize) {
+    tracing::subscriber::set_global_default(Deaf).expect("the first of the process");
+    queued(execution, calls);
 }
 
 /// A priority, one of 64 flows and a deadline.

@@ -23,6 +23,7 @@
 //! very same version.
 
 mod cases;
+mod deaf;
 mod drive;
 mod recorded;
 mod report;
