@@ -15,7 +15,8 @@
 //!   had, in a [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is
 //!   [charged](Charge) by an estimate, and the real time corrects the charge when the call ends (as
 //!   in Kubernetes' API Priority and Fairness, KEP-1040, and in the virtual token counter of OSDI
-//!   '24). A full queue evicts from the [`LongestQueue`](longest_queue::LongestQueue).
+//!   '24). A full queue evicts from the [`LongestQueue`](longest_queue::LongestQueue). Both orders
+//!   are [`QueueHeap`](queue_heap::QueueHeap)s.
 //! - [`FlowLimit`](flow_limit::FlowLimit) counts the slots of each flow, and knows the flows to
 //!   pass over: the whole of a dedicated queue, or requests parked in a shared one.
 //! - [`FlowTable`](flow_table::FlowTable) finds the queue of a flow. Frequent flows have dedicated
