@@ -10,7 +10,10 @@ use std::{
 };
 
 use support::{EXECUTIONS, builder, gate::Gate, reason, settle};
-use tokio::time::timeout;
+use tokio::{
+    runtime::{self, Runtime},
+    time::{Instant, timeout},
+};
 use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn,
     util::{BoxCloneSyncService, BoxService},
@@ -105,20 +108,63 @@ async fn a_nested_call_with_a_bound_on_its_wait_waits() {
     let limit = Duration::from_millis(50);
     for execution in EXECUTIONS {
         let layer = builder(10, 1).execution(execution).max_wait(limit).build().expect("valid");
-        let start = tokio::time::Instant::now();
+        let start = Instant::now();
         let answer = timeout(SOON, nested(&layer, At::Poll).oneshot(1)).await.expect("should end");
         assert_eq!(reason(answer), Reason::MaxWait);
         assert!(start.elapsed() >= limit);
     }
     let next = Arc::new(OnceLock::new());
     let layer = builder(10, 1)
-        .classify_request(move |_: &u32| Class::new().deadline(tokio::time::Instant::now() + limit))
+        .classify_request(move |_: &u32| Class::new().deadline(Instant::now() + limit))
         .build()
         .expect("valid");
     let service = BoxCloneSyncService::new(layer.layer(countdown(Arc::clone(&next), At::Poll)));
     next.set(service.clone()).expect("once");
     let answer = timeout(SOON, service.oneshot(1)).await.expect("should end");
     assert_eq!(reason(answer), Reason::Deadline);
+}
+
+/// A runtime that is driven by `block_on` only. Its clock goes on when nothing else can.
+fn runtime() -> Runtime {
+    let mut builder = runtime::Builder::new_current_thread();
+    builder.enable_all().start_paused(true).build().expect("a runtime")
+}
+
+#[test]
+fn calls_handed_on_end_whatever_nested_calls_they_make() {
+    for at in [At::Call, At::Poll] {
+        let layer = builder(100, 3).build().expect("valid");
+        let service = nested(&layer, at);
+        // The drain task lives here, and is not driven afterwards: calls are handed on, or wait for
+        // the drain task to move, which takes 50 ms.
+        let idle = runtime();
+        idle.block_on(service.clone().oneshot(0)).expect("served");
+        runtime().block_on(async {
+            let began = Instant::now();
+            let depths = [1, 0, 0, 2, 0, 1, 0, 0, 1, 0, 2, 0, 0, 1, 0, 1, 2, 1];
+            let calls = depths.map(|depth| tokio::spawn(service.clone().oneshot(depth)));
+            let (mut served, mut refused) = (0, 0);
+            for (call, depth) in calls.into_iter().zip(depths) {
+                match call.await.expect("no panic") {
+                    Ok(answer) => {
+                        assert_eq!(answer, depth);
+                        served += u32::from(depth > 0);
+                    }
+                    Err(error) => {
+                        assert!(depth > 0, "it waits for no other");
+                        assert_eq!(reason(Err::<u32, _>(error)), Reason::Nested);
+                        refused += 1;
+                    }
+                }
+            }
+            // In its own `call` the inner is locked, and the nested call waits for the drain task.
+            let moves = Duration::from_millis(if at == At::Call { 50 } else { 0 });
+            assert_eq!(began.elapsed(), moves, "{at:?}: the rest was handed on");
+            assert!(served > 0 && refused > 0, "{at:?}: {served} served, {refused} refused");
+        });
+        let stats = layer.handle().stats();
+        assert_eq!((stats.queued, stats.in_flight), (0, 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]
