@@ -171,7 +171,7 @@ async fn below_floor(
             Err(error) => return Err(error.into()),
         }
     }
-    // The floor of a partition does not pass the messages of others.
+    // The floor of a partition stays below the messages of the rest.
     Ok((if idle { u64::MAX } else { floor }, found))
 }
 

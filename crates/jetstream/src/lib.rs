@@ -67,8 +67,8 @@
 //! # Order
 //!
 //! None by default: workers make calls side by side. A queue
-//! [`in_order`](queue::Builder::in_order) makes the calls of a key one at a time and in the order of
-//! the store. The producer has a [`key`](Producer::key):
+//! [`in_order`](queue::Builder::in_order) makes the calls of a key in turn, in the order of the
+//! store. The producer has a [`key`](Producer::key):
 //!
 //! ```no_run
 //! # async fn example(client: async_nats::Client) -> Result<(), tower::BoxError> {

@@ -1,7 +1,7 @@
 //! Order by key: keys choose partitions, and partitions have subjects.
 
-/// The key of a request. Calls of a key are made one at a time and in the order of the store, in a
-/// queue [in order](crate::queue::Builder::in_order).
+/// The key of a request. A queue [in order](crate::queue::Builder::in_order) makes the calls of a
+/// key in turn, in the order of the store.
 ///
 /// Implemented for closures `Fn(&Req) -> String`.
 pub trait Key<Req>: Send + Sync + 'static {

@@ -1,25 +1,24 @@
-//! Which partitions a worker asks. Pure.
+//! The choice of the partitions to ask. Pure.
 
 use std::collections::VecDeque;
 
-/// After so many partitions known to have messages, a partition of which nothing is known gets a
-/// turn.
+/// The number of known partitions asked between two looks at partitions that may be empty.
 const TURN: usize = 4;
 
-/// The partitions of a queue in order, as one worker sees them.
+/// The partitions of a queue in order, as seen by a worker.
 ///
-/// Each partition has one message out at a time. So the worker asks a partition for one message, and
-/// asks again once the message is settled. Where the worker has less credit than there are
-/// partitions, partitions known to have more messages come first. The others are looked at in turn.
+/// The broker lets a single message of a partition out. The worker asks a partition for a message,
+/// and asks again after the settling. With less credit than partitions, the worker asks partitions
+/// known to have more messages first, and looks at the rest in turn.
 #[derive(Debug)]
 pub(crate) struct Partitions {
     places: Vec<Place>,
     /// Partitions to ask, known to have messages.
     known: VecDeque<usize>,
-    /// Partitions to ask that may be empty, or have their message at another worker.
+    /// Partitions to ask, perhaps empty, or busy in a second worker.
     other: VecDeque<usize>,
     asked_for: usize,
-    /// Of the asked: partitions that may be empty.
+    /// Partitions asked and perhaps empty.
     looks: usize,
     /// Known partitions asked since the last look.
     since: usize,
@@ -27,7 +26,7 @@ pub(crate) struct Partitions {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In one of the lists. A list may hold stale entries too.
+    /// In a list. A list may hold stale entries too.
     Listed {
         known: bool,
     },
@@ -46,7 +45,7 @@ pub(crate) struct Ask {
 }
 
 impl Partitions {
-    /// The first look is at partition `first`: workers that begin at different ones meet less.
+    /// The first look is at partition `first`: workers with different beginnings meet less.
     pub(crate) fn new(many: usize, first: usize) -> Self {
         let mut other: VecDeque<usize> = (0..many).collect();
         other.rotate_left(first % many.max(1));
@@ -73,7 +72,7 @@ impl Partitions {
         matches!(self.places.get(partition), Some(Place::Asked { .. }))
     }
 
-    /// The next partition to ask, for a worker that holds `most` messages at most.
+    /// The next partition to ask, for a worker with room for `most` messages.
     pub(crate) fn next(&mut self, most: usize) -> Option<Ask> {
         let may_look = self.looks < (most / 4).max(1) && self.since >= TURN;
         let listed = |list: &mut VecDeque<usize>, places: &[Place], known| {
@@ -108,7 +107,7 @@ impl Partitions {
         }
     }
 
-    /// The message has left the hand. `more`: whether others were behind.
+    /// The message has left the hand. `more`: whether more messages were behind.
     pub(crate) fn settled(&mut self, partition: usize, more: bool) {
         if self.places.get(partition) != Some(&Place::InHand) {
             return;
@@ -134,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// A broker with so many messages in each partition, and a worker with `most` in hand. Returns
+    /// A broker with `stored` messages in the partitions, and a worker with `most` in hand. Returns
     /// the partitions in the order of the deliveries.
     fn work(mut stored: Vec<usize>, most: usize, steps: usize) -> Vec<usize> {
         let mut partitions = Partitions::new(stored.len(), 0);
@@ -188,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_partition_behind_busy_ones_gets_its_turn() {
-        // Three with messages without end fill the hands, the last one has a single message.
+        // Three partitions with messages without end, and a partition with a single message.
         let mut stored = vec![0; 32];
         stored[..3].fill(100_000);
         stored[31] = 1;

@@ -129,13 +129,13 @@ impl<C: Clone, I, K: Clone> Producer<C, I, K> {
 }
 
 impl<C: Clone, I: Clone, K> Producer<C, I, K> {
-    /// Takes the keys of messages from the requests. For a queue
-    /// [in order](crate::queue::Builder::in_order), and required there: without a key, a store is an
-    /// [`Error::Encode`], and so is a store with a key in another queue.
+    /// Takes the keys of messages from the requests.
     ///
-    /// The order is the order of the broker: to have one request of a key done after another, wait
-    /// for the receipt of the first. After [`Error::Unknown`], repeat the same request before the
-    /// next one of the key.
+    /// Required for a queue [in order](crate::queue::Builder::in_order): without a key, a store is
+    /// an [`Error::Encode`]. A key in a queue without order is an [`Error::Encode`] too.
+    ///
+    /// The broker decides the order: wait for the receipt of a request before the store of the next
+    /// request of the key. After [`Error::Unknown`], repeat the same request first.
     #[must_use]
     pub fn key<L>(self, keys: L) -> Producer<C, I, L> {
         let Shared { queue, codec, ids, .. } = &*self.shared;

@@ -36,11 +36,11 @@ pub(crate) struct Generation {
     pulls: Pulls,
 }
 
-/// Whom to ask.
+/// The consumers to ask.
 enum Pulls {
-    /// One consumer, for as many messages as the credit.
+    /// A single consumer, for as many messages as the credit.
     Any(Box<Any>),
-    /// A consumer for each partition, for one message each.
+    /// A consumer for each partition, for a message each.
     InOrder(InOrder),
 }
 
@@ -90,13 +90,12 @@ impl Generation {
         }
     }
 
-    /// Whether each pull is for one message, so that no credit is too small for a pull.
+    /// Whether each pull is for a single message. No credit is too small for a pull then.
     pub(crate) fn asks_for_one(&self) -> bool {
         matches!(self.pulls, Pulls::InOrder(_))
     }
 
-    /// Asks for `messages` more, for a worker that holds `most` at most. Returns the number of
-    /// pulls.
+    /// Asks for `messages` more, for a worker with room for `most`. Returns the number of pulls.
     pub(crate) async fn ask(&mut self, messages: usize, most: usize) -> u64 {
         // If the client's buffer stays full, the connection is down: a new generation will ask.
         let asking = async {
@@ -173,8 +172,7 @@ impl Any {
         self.consumer.request_batch(batch, inbox.clone()).await.ok().map(|()| 1)
     }
 
-    /// Counts. False if it is unknown how much of which pull has ended: all pulls are forgotten
-    /// then.
+    /// Counts. False if the ended part of the pulls is unknown: all pulls are forgotten then.
     fn heard(&mut self, message: &async_nats::Message, is_message: bool) -> bool {
         self.heard = Instant::now();
         let ended = match message.status {

@@ -1,4 +1,4 @@
-//! Asks the partitions of a queue in order: each for one message, as long as none is in hand.
+//! Asks the partitions of a queue in order: each for a message, as long as none is in hand.
 
 use std::time::{Duration, Instant};
 
@@ -15,26 +15,26 @@ use crate::{
     partitions::{Ask, Partitions},
 };
 
-/// How long a pull lives where the worker has a pull at each partition. Shorter: a lowered limit
+/// The life of a pull of a worker with room for a pull at each partition. Shorter: a lowered limit
 /// and a forgotten pull show sooner, at the price of more pulls.
 const EXPIRES: Duration = Duration::from_secs(2);
 
-/// How long a pull lives at a partition known to have messages. Another worker may have one in
-/// hand.
+/// The life of a pull at a partition known to have messages. A second worker may hold the
+/// partition.
 const KNOWN: Duration = Duration::from_millis(100);
 
-/// The time of a look at a partition that may be empty, for each message that the worker may hold.
-/// A worker with nothing to do makes a look in each such time.
+/// The time of a look at a perhaps empty partition, for each message of the worker's room. An idle
+/// worker makes a look in each `LOOK`.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// How long after the end of a pull the broker has to say so.
+/// The time of the broker to tell of the end of a pull.
 const SILENCE: Duration = Duration::from_secs(3);
 
-/// The pulls at all partitions. A pull has an inbox of its own, which tells the partition.
+/// The pulls at all partitions. The inbox of a pull tells the partition.
 pub(crate) struct InOrder {
     consumers: Vec<Consumer<Config>>,
     partitions: Partitions,
-    /// When the last pull of each partition counts as forgotten.
+    /// The end of the patience with the last pull of each partition.
     due: Vec<Instant>,
 }
 

@@ -20,7 +20,7 @@ use crate::{
 /// The name of the consumer of all workers of a queue. In order: the first part of the name.
 const CONSUMER: &str = "workers";
 
-/// How many consumers are opened, or looked at, at once.
+/// The number of consumers opened, or looked at, at once.
 pub(crate) const AT_ONCE: usize = 16;
 
 /// A durable queue: a stream, and the consumer of all workers.
@@ -32,7 +32,7 @@ pub struct Queue {
     stream: stream::Config,
     /// The settings of each consumer, without name and subject.
     consumer: pull::Config,
-    /// How many partitions keep their order.
+    /// The number of partitions of a queue in order.
     partitions: Option<u16>,
 }
 
@@ -112,7 +112,7 @@ impl Queue {
         u64::try_from(self.stream.max_messages).unwrap_or(u64::MAX)
     }
 
-    /// How many partitions keep their order, if any do.
+    /// The number of partitions, if the queue is in order.
     pub(crate) fn partitions(&self) -> Option<u16> {
         self.partitions
     }
@@ -133,7 +133,7 @@ impl Queue {
     }
 
     /// Returns the stream and the consumers, and creates missing parts. A queue in order has a
-    /// consumer for each partition, other queues have one.
+    /// consumer for each partition, a queue without order a single consumer.
     pub(crate) async fn open(&self) -> Result<(Stream, Vec<Consumer<pull::Config>>), Error> {
         let stream = self.open_stream().await?;
         let consumers = self.open_consumers(&stream).await?;
@@ -257,24 +257,26 @@ impl Builder {
         self
     }
 
-    /// Keeps the order of each [key](crate::Producer::key), by so many partitions. Each key belongs
-    /// to one partition. Calls of a partition are made one at a time and in the order of the
-    /// [receipts](crate::Receipt::sequence), across workers and crashes. A message waiting for a
-    /// retry holds the partition; once the message is buried, the partition goes on.
+    /// Keeps the order of each [key](crate::Producer::key), by partitions. A key belongs to a
+    /// partition. The workers make the calls of a partition in turn, in the order of the
+    /// [receipts](crate::Receipt::sequence), across crashes. A message waiting for a retry holds
+    /// the partition. After the burial of the message, the partition goes on.
     ///
-    /// All workers together make at most as many calls at once as there are partitions, whatever
+    /// All workers together make at most `partitions` calls at once, whatever
     /// [`fleet_limit`](Self::fleet_limit) says. More: keys wait less for each other; each partition
-    /// is a consumer, and costs the broker as much. A worker with limit + prefetch ≥ `partitions`
-    /// has a pull at each, and gets messages at once. A worker with fewer looks at the partitions in
-    /// turn, up to 200 a second, so a message may wait 5 ms for each partition.
+    /// is a consumer, and costs the broker as much. A worker with limit +
+    /// prefetch ≥ `partitions` has a pull at each partition, and gets messages at once. A worker
+    /// with less room looks at the partitions in turn, up to 200 in a second: a message may wait
+    /// 5 ms for each partition.
     ///
-    /// The number is a part of the stream: an existing queue with another number is a
+    /// The stream knows the number: an existing queue with a different number is a
     /// [`Mismatch`](crate::Mismatch). From 1 to 1024. Default: no order.
     ///
     /// A call may be made again, as in any queue: after a crash, the last call of a partition. A
-    /// worker cut off from the broker finishes a call while a second worker goes on from the same
-    /// call. After a kill of nats-server 2.9, earlier calls may be made again after later ones: use a
-    /// current server.
+    /// worker cut off from the broker finishes a call while a second worker repeats the call and
+    /// goes on. A message given back by ten drains in a row is buried, see
+    /// [`max_deliveries`](worker::Builder::max_deliveries). After a kill of nats-server 2.9,
+    /// earlier calls may be made again after later calls: use a current server.
     #[must_use]
     pub fn in_order(mut self, partitions: u16) -> Self {
         self.partitions = Some(partitions.clamp(1, 1024));
@@ -307,7 +309,7 @@ impl Builder {
             stream: stream::Config {
                 subjects: match self.partitions {
                     None => vec![format!("{}.>", self.name)],
-                    // No other subject: no consumer would deliver its messages.
+                    // No further subject: no consumer would deliver the messages.
                     Some(many) => {
                         (0..many).map(|nth| order::subject(&self.name, many, nth)).collect()
                     }
@@ -330,7 +332,7 @@ impl Builder {
                 ack_wait: self.ack_wait,
                 // At a limit the broker would keep the message for ever without delivering it.
                 max_deliver: -1,
-                // One message of a partition is out at a time.
+                // A single message of a partition is out.
                 max_ack_pending: self.partitions.map_or(self.fleet_limit, |_| 1),
                 ..pull::Config::default()
             },

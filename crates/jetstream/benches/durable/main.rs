@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo bench -p tower-load-leveling-jetstream --bench durable           # all, some minutes
-//! cargo bench -p tower-load-leveling-jetstream --bench durable -- short  # long, slow, fragile, learned
+//! cargo bench -p tower-load-leveling-jetstream --bench durable -- short  # a section, see `main`
 //! cargo bench -p tower-load-leveling-jetstream --bench durable -- fragile --once # one round
 //! cargo bench -p tower-load-leveling-jetstream --bench durable -- --test # each once, small
 //! ```
