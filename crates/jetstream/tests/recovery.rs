@@ -18,6 +18,7 @@ use async_nats::jetstream::{
     stream,
 };
 use bytes::Bytes;
+use futures::StreamExt;
 use tokio::sync::Semaphore;
 use tower::service_fn;
 use tower_load_leveling::{
@@ -209,6 +210,32 @@ async fn a_silent_broker_is_noticed_and_asked_anew_when_it_speaks_again() {
     store(&queue, 20).await;
     until("all are done", || done.len() == 20).await;
     assert!(handle.stats().most_in_hand <= 10, "{:?}", handle.stats());
+}
+
+#[tokio::test]
+async fn a_heartbeat_does_not_hide_the_next_message() {
+    let broker = Broker::start().await.unwrap();
+    let client = broker.connect().await;
+    let queue = Queue::builder("orders").build(client.clone()).await.unwrap();
+    // Sees what the broker sends to the inboxes of all.
+    let mut inboxes = broker.connect().await.subscribe("_INBOX.>").await.unwrap();
+    let (done, gate) = (Done::default(), Arc::new(Semaphore::new(1000)));
+    let worker = queue.worker(Raw::new()).leveler(LoadLevelLayer::new(4, 4));
+    let worker = worker.service(service_fn(gated(&done, &gate)));
+    let handle = worker.handle();
+    tokio::spawn(worker.run_until(std::future::pending()));
+    let heartbeat = async {
+        while let Some(message) = inboxes.next().await {
+            if message.status == Some(async_nats::StatusCode::IDLE_HEARTBEAT) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(LONG, heartbeat).await.expect("a heartbeat");
+    let before = handle.stats();
+    store(&queue, 20).await;
+    until("all are done", || done.len() == 20).await;
+    assert_eq!((handle.stats().generations, before.asked_for), (1, 5));
 }
 
 #[tokio::test]
