@@ -27,6 +27,9 @@ const KNOWN: Duration = Duration::from_millis(100);
 /// worker makes a look in each `LOOK`.
 const LOOK: Duration = Duration::from_millis(5);
 
+/// The same until all partitions have been looked at in vain. Messages found lead to more.
+const QUICK_LOOK: Duration = Duration::from_millis(1);
+
 /// The time of the broker to tell of the end of a pull.
 const SILENCE: Duration = Duration::from_secs(3);
 
@@ -36,6 +39,8 @@ pub(crate) struct InOrder {
     partitions: Partitions,
     /// The end of the patience with the last pull of each partition.
     due: Vec<Instant>,
+    /// Pulls in a row without a message.
+    in_vain: usize,
 }
 
 impl InOrder {
@@ -46,7 +51,7 @@ impl InOrder {
             .bytes()
             .fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
         let partitions = Partitions::new(many, first);
-        Self { consumers, partitions, due: vec![Instant::now(); many] }
+        Self { consumers, partitions, due: vec![Instant::now(); many], in_vain: 0 }
     }
 
     pub(crate) fn asked_for(&self) -> usize {
@@ -79,8 +84,10 @@ impl InOrder {
         } else if ask.known {
             KNOWN
         } else {
-            LOOK.saturating_mul(u32::try_from(most).unwrap_or(u32::MAX))
-                .clamp(4 * LOOK, EXPIRES / 4)
+            let quick = self.in_vain < self.partitions.len();
+            let look = if quick { QUICK_LOOK } else { LOOK };
+            let room = u32::try_from(most).unwrap_or(u32::MAX);
+            look.saturating_mul(room).clamp(10 * QUICK_LOOK, EXPIRES / 4)
         }
     }
 
@@ -88,12 +95,14 @@ impl InOrder {
     pub(crate) fn heard(&mut self, message: &async_nats::Message, is_message: bool) -> bool {
         let Some(partition) = order::nth(&message.subject) else { return false };
         if is_message {
+            self.in_vain = 0;
             self.partitions.delivered(partition);
             return true;
         }
         match message.status {
             Some(StatusCode::IDLE_HEARTBEAT) => true,
             Some(StatusCode::NOT_FOUND | StatusCode::TIMEOUT) => {
+                self.in_vain = self.in_vain.saturating_add(1);
                 self.partitions.ended(partition);
                 true
             }

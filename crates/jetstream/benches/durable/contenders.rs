@@ -36,6 +36,8 @@ pub(crate) enum Contender {
     Adaptive,
     /// The same, which starts with what the last one of the setting has learned.
     Resumed,
+    /// A worker of a queue in order, with so many partitions. A thousand keys.
+    InOrder(u16),
     /// The layer with the same limit, and callers that wait for it: no queue beyond the process.
     Alone,
 }
@@ -111,13 +113,20 @@ pub(crate) async fn run(
     static NTH: AtomicU32 = AtomicU32::new(0);
     let name = format!("bench{}", NTH.fetch_add(1, SeqCst));
     let client = broker.connect().await;
-    Queue::builder(&name).build(client.clone()).await?;
+    let queue = |client| match contender {
+        Contender::InOrder(partitions) => Queue::builder(&name).in_order(partitions).build(client),
+        _ => Queue::builder(&name).build(client),
+    };
+    let own = queue(client.clone()).await?;
     let context = jetstream::new(client);
-    fill(&context, &name, setting).await?;
+    match contender {
+        Contender::InOrder(_) => fill_in_order(&own, setting).await?,
+        _ => fill(&context, &name, setting).await?,
+    }
     let done = Done::new(setting);
     let (mut workers, mut levelers) = (JoinSet::new(), Vec::new());
     for work in &setting.works {
-        let queue = Queue::builder(&name).build(broker.connect().await).await?;
+        let queue = queue(broker.connect().await).await?;
         let (work, done) = (work.clone(), Arc::clone(&done));
         if contender == Contender::Loop {
             let (name, client, limit) = (name.clone(), broker.connect().await, setting.limit);
@@ -220,6 +229,23 @@ async fn stock(
             let _ = message.ack().await;
             drop(slot);
         });
+    }
+    Ok(())
+}
+
+/// Stores the messages under a thousand keys.
+async fn fill_in_order(queue: &Queue, setting: &Setting) -> Result<(), Error> {
+    let nth = Arc::new(AtomicUsize::new(0));
+    let key = move |_: &Bytes| (nth.fetch_add(1, SeqCst) % 1000).to_string();
+    let producer = queue.producer(Raw::new()).key(key);
+    let payload = Bytes::from(vec![b'x'; setting.payload]);
+    let stores = (0..setting.messages).map(|_| {
+        let (producer, payload) = (producer.clone(), payload.clone());
+        async move { producer.store(payload).await }
+    });
+    let mut stores = futures::stream::iter(stores).buffer_unordered(256);
+    while let Some(stored) = stores.next().await {
+        stored?;
     }
     Ok(())
 }

@@ -68,6 +68,9 @@ fn main() -> Result<(), Error> {
         if plan.does("long") {
             long(&broker, &plan).await?;
         }
+        if plan.does("order") {
+            order(&broker, &plan).await?;
+        }
         if plan.does("slow") {
             slow(&broker, &plan).await?;
         }
@@ -124,6 +127,25 @@ async fn long(broker: &Broker, plan: &Plan) -> Result<(), Error> {
         let ratio = compare(broker, plan, &setting, Contender::Worker).await?;
         let bar = if millis < 5 { Bar::None } else { Bar::AtLeast(0.95) };
         print(&format!("{millis} ms, {limit} at once"), ratio, &bar);
+    }
+    Ok(())
+}
+
+/// A queue in order: the price of one message of a partition at a time.
+async fn order(broker: &Broker, plan: &Plan) -> Result<(), Error> {
+    println!("\nIn order, calls of 5 ms, 16 at once and 4 more in hand: messages a second");
+    for partitions in [20, 64, 256] {
+        let setting = Setting {
+            works: vec![Work::Sleep(Duration::from_millis(5))],
+            limit: 16,
+            prefetch: None,
+            payload: 100,
+            messages: plan.messages(5000),
+            warm_up: 0,
+            learned: Arc::default(),
+        };
+        let ratio = compare(broker, plan, &setting, Contender::InOrder(partitions)).await?;
+        print(&format!("{partitions} partitions"), ratio, &Bar::None);
     }
     Ok(())
 }
