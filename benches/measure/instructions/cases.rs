@@ -28,7 +28,7 @@ use crate::{
 pub(crate) type Case = (&'static str, fn(usize));
 
 /// The first ones are what one would use instead.
-pub(crate) const CASES: [Case; 20] = [
+pub(crate) const CASES: [Case; 22] = [
     ("ConcurrencyLimit", limit),
     ("Buffer + ConcurrencyLimit", buffer),
     ("Buffer + ConcurrencyLimit, inner yields", buffer_yields),
