@@ -48,9 +48,10 @@ pub(crate) struct Core {
     streak_told: AtomicBool,
 }
 
-/// The number of refusals for each look at the drain rate, which needs the clock. While requests
-/// wait, the drain task looks as well. Without a queue and with few refusals, the rate stays
-/// unknown, and `retry_after` follows from limit and service time.
+/// The number of refusals by a full queue for each look at the drain rate, which needs the clock.
+/// While requests wait, the drain task looks as well. Without a queue and with few refusals, the
+/// rate stays unknown, and `retry_after` follows from limit and service time. Other refusals do not
+/// show that the inner is busy.
 const LOOK: u64 = 64;
 
 impl Core {
@@ -265,7 +266,7 @@ impl Core {
         let reason = why.reason();
         let before = counters.refused.add(rank.priority, reason);
         self.admission.on_rejected(rank.flow);
-        if before % LOOK == 0 {
+        if before % LOOK == 0 && reason == Reason::Full {
             self.measure_rate(Instant::now());
         }
         let mut rejected = self.rejected(reason, Duration::ZERO);

@@ -166,7 +166,7 @@ impl Waiting {
     /// by weight, as in the layer.
     pub(super) fn eligible(&mut self) -> usize {
         let held: u64 = match self.queue.summaries(&self.gone) {
-            Some(levels) => levels.iter().map(|level| level.held).sum(),
+            Some(levels) => levels.iter().map(|level| level.passed_over.weight).sum(),
             None => 0,
         };
         let places = self.places.max(1);

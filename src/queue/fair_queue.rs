@@ -21,6 +21,7 @@ use super::{
     priority_level::PriorityLevel,
     request_deque::Taken,
     rules::Rules,
+    tombstones::PURGE_ABOVE,
 };
 use crate::{
     class::{NO_FLOW, Priority, Rank},
@@ -51,10 +52,9 @@ pub(crate) struct FairQueue<T> {
     next_seq: u64,
     /// Set once a request with a flow has come.
     has_flows: bool,
+    /// Set if the last summaries told of unready inners.
+    has_told_unready: bool,
 }
-
-/// The number of tombstones below which a purge, linear in the entries, is not worth the time.
-const PURGE_ABOVE: usize = 1024;
 
 impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn new(rules: Rules) -> Self {
@@ -69,6 +69,7 @@ impl<T: QueueItem> FairQueue<T> {
             blocked: HashMap::new(),
             next_seq: 0,
             has_flows: false,
+            has_told_unready: false,
         }
     }
 
@@ -363,11 +364,13 @@ impl<T: QueueItem> FairQueue<T> {
         ranked.chain(self.arrival_order.oldest()).min_by_key(|entry| entry.seq)
     }
 
-    /// The state of each level, once a request with a flow has come.
+    /// The state of each level, if a request with a flow has come, or an inner is not ready.
     pub(crate) fn summaries(&mut self, gone: &Gone) -> Option<[LevelSummary; LEVELS]> {
+        let is_unready = !self.blocked.is_empty();
+        let is_due = std::mem::replace(&mut self.has_told_unready, is_unready) || is_unready;
         let mut levels = self.levels.iter_mut().zip(gone);
         let mut next = || levels.next().map(|(level, gone)| level.summary(*gone, &self.flow_limit));
-        self.has_flows.then(|| std::array::from_fn(|_| next().unwrap_or_default()))
+        (is_due || self.has_flows).then(|| std::array::from_fn(|_| next().unwrap_or_default()))
     }
 
     /// Drops the tombstones, if the entries are more than twice the `live` requests.

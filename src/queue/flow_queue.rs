@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{
     charge::{Charge, Estimate},
     item::{Entry, Hold, QueueId, QueueItem},
+    level_summary::PassedOver,
     request_deque::RequestDeque,
 };
 use crate::class::{NO_FLOW, Rank};
@@ -38,6 +39,8 @@ pub(super) struct FlowQueue<T> {
     pub(super) weight: u64,
     /// The number of entries, as last counted by the level.
     pub(super) len: usize,
+    /// The requests to pass over, as last counted by the level.
+    pub(super) passed_over: PassedOver,
     /// The cancelled or removed weight of the level when the tombstones of this queue were last
     /// dropped. The growth since then bounds the tombstones in this queue.
     pub(super) purged_at: u64,
@@ -68,6 +71,7 @@ impl<T: QueueItem> FlowQueue<T> {
             key_seq: 0,
             weight: 0,
             len: 0,
+            passed_over: PassedOver::default(),
             purged_at: 0,
         }
     }
@@ -76,6 +80,21 @@ impl<T: QueueItem> FlowQueue<T> {
     #[inline]
     pub(super) fn may_go(&self) -> bool {
         !self.is_held && self.requests.may_go()
+    }
+
+    /// Returns whether requests are passed over, or were when last counted.
+    #[inline]
+    pub(super) fn passes_over(&self) -> bool {
+        self.is_held || self.requests.is_parking() || self.passed_over.requests > 0
+    }
+
+    /// Counts the requests to pass over.
+    pub(super) fn count_passed_over(&self) -> PassedOver {
+        if !self.is_held {
+            return self.requests.passed_over();
+        }
+        let requests = self.requests.len() as u64;
+        PassedOver { requests, weight: self.requests.weight() }
     }
 
     /// Charges the queue for a taken request, unless `is_free`. Returns the charge. `id` is the id

@@ -1,5 +1,7 @@
 //! The state of a level, as seen from outside.
 
+use std::ops::{AddAssign, SubAssign};
+
 use super::guaranteed_share::LEVELS;
 
 /// The state of a level, the basis for the admission of newcomers.
@@ -9,12 +11,35 @@ pub(crate) struct LevelSummary {
     pub(crate) active: usize,
     /// The weights of the active flows together.
     pub(crate) shares: u64,
-    /// The weight of the held flows with dedicated queues, tombstones included.
-    pub(crate) held: u64,
+    /// The requests that wait for something other than a slot.
+    pub(crate) passed_over: PassedOver,
     /// The first queue to evict from, if any has entries.
     pub(crate) longest: LongestFlow,
     /// The lower bound of the queue's weight, without tombstones.
     pub(crate) surely_longest: u64,
+}
+
+/// The waiting requests that the queue passes over: those of unready inners, and of flows at their
+/// limit. With the tombstones among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PassedOver {
+    pub(crate) requests: u64,
+    /// The sum of the costs.
+    pub(crate) weight: u64,
+}
+
+impl AddAssign for PassedOver {
+    fn add_assign(&mut self, other: Self) {
+        self.requests += other.requests;
+        self.weight += other.weight;
+    }
+}
+
+impl SubAssign for PassedOver {
+    fn sub_assign(&mut self, other: Self) {
+        self.requests -= other.requests;
+        self.weight -= other.weight;
+    }
 }
 
 /// The longest flow of a level.

@@ -60,6 +60,7 @@ mod rules;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod tombstones;
 mod turns;
 mod virtual_time_heap;
 
@@ -68,7 +69,7 @@ pub(crate) use self::{
     charge::{Charge, ChargeId},
     flow_limit::FlowRight,
     item::{Entry, InnerId, QueueItem},
-    level_summary::{Gone, LevelSummary, LongestFlow},
+    level_summary::{Gone, LevelSummary, LongestFlow, PassedOver},
     next::{Next, Times, Victim},
     queue::Queue,
     rules::Rules,

@@ -8,6 +8,7 @@ use std::{
 use super::{
     adaptive_lifo::End,
     item::{Entry, Hold, InnerId, QueueItem},
+    level_summary::PassedOver,
 };
 
 /// The parked requests of a queue, by inner service or flow.
@@ -28,6 +29,8 @@ pub(super) struct Parked<T> {
     len: usize,
     /// The weight of all entries, in slots.
     weight: u64,
+    /// The entries that are not eligible.
+    passed_over: PassedOver,
 }
 
 /// The parked requests of an inner or a flow.
@@ -35,6 +38,8 @@ pub(super) struct Parked<T> {
 struct HoldQueue<T> {
     /// By position.
     entries: BTreeMap<u64, Entry<T>>,
+    /// The weight of the entries, in slots.
+    weight: u64,
     /// Set while the inner may be ready, or the flow has room.
     is_eligible: bool,
 }
@@ -48,6 +53,7 @@ impl<T: QueueItem> Parked<T> {
             newest: BTreeSet::new(),
             len: 0,
             weight: 0,
+            passed_over: PassedOver::default(),
         }
     }
 
@@ -63,6 +69,11 @@ impl<T: QueueItem> Parked<T> {
         self.weight
     }
 
+    /// The entries that are not eligible.
+    pub(super) fn passed_over(&self) -> PassedOver {
+        self.passed_over
+    }
+
     /// Parks an entry.
     pub(super) fn park(&mut self, id: Hold, entry: Entry<T>) {
         self.len += 1;
@@ -70,6 +81,7 @@ impl<T: QueueItem> Parked<T> {
         self.change(id, |queues| {
             let queue = queues.entry(id).or_insert_with(HoldQueue::new);
             queue.is_eligible = false;
+            queue.weight += entry.weight();
             queue.entries.insert(entry.seq, entry);
         });
     }
@@ -150,6 +162,7 @@ impl<T: QueueItem> Parked<T> {
                     .into_iter()
                     .partition(|(_, entry)| entry.inner == inner);
                 queue.entries = others;
+                queue.weigh();
                 taken.extend::<Vec<_>>(BTreeMap::into_values(of_inner).collect());
             });
         }
@@ -165,6 +178,7 @@ impl<T: QueueItem> Parked<T> {
             self.change(id, |queues| {
                 if let Some(queue) = queues.get_mut(&id) {
                     queue.entries.retain(|_, entry| !entry.item.is_gone());
+                    queue.weigh();
                 }
             });
         }
@@ -176,7 +190,9 @@ impl<T: QueueItem> Parked<T> {
     fn remove(&mut self, (seq, id): (u64, Hold)) -> Option<Entry<T>> {
         let mut entry = None;
         self.change(id, |queues| {
-            entry = queues.get_mut(&id).and_then(|queue| queue.entries.remove(&seq));
+            let Some(queue) = queues.get_mut(&id) else { return };
+            entry = queue.entries.remove(&seq);
+            queue.weight -= entry.as_ref().map_or(0, Entry::weight);
         });
         if let Some(entry) = &entry {
             self.len -= 1;
@@ -187,6 +203,8 @@ impl<T: QueueItem> Parked<T> {
 
     /// Changes a queue, and corrects the indexes.
     fn change(&mut self, id: Hold, change: impl FnOnce(&mut HashMap<Hold, HoldQueue<T>>)) {
+        let before = self.queues.get(&id).map(HoldQueue::passed_over).unwrap_or_default();
+        self.passed_over -= before;
         if let Some((first, last)) = self.queues.get(&id).and_then(HoldQueue::ends) {
             self.heads.remove(&(first, id));
             self.oldest.remove(&(first, id));
@@ -198,6 +216,7 @@ impl<T: QueueItem> Parked<T> {
             self.queues.remove(&id);
             return;
         };
+        self.passed_over += queue.passed_over();
         self.heads.insert((first, id));
         if queue.is_eligible {
             self.oldest.insert((first, id));
@@ -208,7 +227,18 @@ impl<T: QueueItem> Parked<T> {
 
 impl<T> HoldQueue<T> {
     fn new() -> Self {
-        Self { entries: BTreeMap::new(), is_eligible: true }
+        Self { entries: BTreeMap::new(), weight: 0, is_eligible: true }
+    }
+
+    fn weigh(&mut self) {
+        self.weight = self.entries.values().map(Entry::weight).sum();
+    }
+
+    fn passed_over(&self) -> PassedOver {
+        if self.is_eligible {
+            return PassedOver::default();
+        }
+        PassedOver { requests: self.entries.len() as u64, weight: self.weight }
     }
 
     /// The positions of the oldest and the newest entry.

@@ -11,9 +11,10 @@ use super::{
     flow_table::FlowTable,
     in_use::InUse,
     item::{Entry, Hold, InnerId, QueueId, QueueItem},
-    level_summary::{LevelSummary, LongestFlow},
+    level_summary::{LevelSummary, LongestFlow, PassedOver},
     request_deque::{RequestDeque, Taken},
     rules::Rules,
+    tombstones::is_worth_looking,
     turns::Turns,
 };
 use crate::class::NO_FLOW;
@@ -30,18 +31,14 @@ pub(super) struct PriorityLevel<T> {
     in_use: InUse,
     /// The cancelled or removed weight when the tombstones of the shared queues were last dropped.
     shared_purged_at: u64,
+    /// The same, of all queues.
+    purged_at: u64,
 }
-
-/// The number of entries to look at for each gone request. More costs time.
-const LOOKS_PER_GONE: u64 = 32;
-
-/// The number of entries to look at however few requests have gone.
-const LOOKS: usize = 256;
 
 impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn new() -> Self {
         let (table, turns, in_use) = (FlowTable::new(), Turns::default(), InUse::default());
-        Self { table, turns, in_use, shared_purged_at: 0 }
+        Self { table, turns, in_use, shared_purged_at: 0, purged_at: 0 }
     }
 
     /// The number of entries, tombstones included.
@@ -81,12 +78,13 @@ impl<T: QueueItem> PriorityLevel<T> {
     }
 
     pub(super) fn summary(&mut self, gone: u64, limit: &FlowLimit) -> LevelSummary {
+        let passed_over = self.passed_over(gone);
         let found = self.longest(gone);
         let longest = self.longest_flow(gone, limit).unwrap_or_default();
         let since = found.map_or(0, |(_, id)| self.gone_since(id, gone));
         let surely_longest = longest.weight.saturating_sub(since);
-        let (active, shares, held) = (self.turns.active(), self.turns.shares(), self.turns.held());
-        LevelSummary { active, shares, held, longest, surely_longest }
+        let (active, shares) = (self.turns.active(), self.turns.shares());
+        LevelSummary { active, shares, passed_over, longest, surely_longest }
     }
 
     /// Returns the first flow to evict from.
@@ -100,15 +98,14 @@ impl<T: QueueItem> PriorityLevel<T> {
     /// queue may be the longest for its tombstones alone. `gone` is the weight of the level
     /// cancelled or removed so far.
     ///
-    /// If few requests of a long queue can have gone, the queue is taken unchanged: the weight is
-    /// wrong by a [`LOOKS_PER_GONE`]th at most.
+    /// A long queue of which few requests can have gone is taken unchanged.
     fn longest(&mut self, gone: u64) -> Option<(u64, QueueId)> {
         loop {
             let (weight, id) = self.turns.longest(&self.table)?;
             let queue = self.table.get(id)?;
             let (since, is_shared) = (self.gone_since(id, gone), queue.kind.is_shared());
             let len = if is_shared { self.len() } else { queue.len };
-            if since == 0 || len > LOOKS && len as u64 > since.saturating_mul(LOOKS_PER_GONE) {
+            if !is_worth_looking(len, since) {
                 return Some((weight, id));
             }
             if is_shared {
@@ -121,6 +118,16 @@ impl<T: QueueItem> PriorityLevel<T> {
                 });
             }
         }
+    }
+
+    /// Returns the requests to pass over, with few tombstones as in [`longest`](Self::longest).
+    fn passed_over(&mut self, gone: u64) -> PassedOver {
+        let since = gone.saturating_sub(self.purged_at);
+        if self.turns.passed_over().requests > 0 && is_worth_looking(self.len(), since) {
+            (self.purged_at, self.shared_purged_at) = (gone, gone);
+            self.purge();
+        }
+        self.turns.passed_over()
     }
 
     /// Returns how much of a dedicated queue, or of all shared queues, may be tombstones.
@@ -316,11 +323,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Passes over a queue dedicated to a flow, until [`unhold`](Self::unhold).
     pub(super) fn hold(&mut self, id: QueueId) {
-        if let Some(queue) = self.table.get_mut(id).filter(|queue| !queue.is_held) {
-            queue.is_held = true;
-            self.turns.on_held(queue);
-        }
-        self.change(id, |_| {});
+        self.change(id, |queue| queue.is_held = true);
     }
 
     /// Passes over a popped request without room in its flow, and over the flow, until
@@ -337,14 +340,11 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Makes the requests of a flow in the queue eligible again.
     pub(super) fn unhold(&mut self, id: QueueId, flow: u64) {
-        // The id may belong to a later queue.
-        if let Some(queue) = self.table.get_mut(id) {
-            if queue.is_held && queue.kind.flow() == Some(flow) {
-                self.turns.on_released(queue);
-                queue.is_held = false;
-            }
-        }
-        self.change(id, |queue| queue.requests.wake(Hold::Flow(flow)));
+        self.change(id, |queue| {
+            // The id may belong to a later queue.
+            queue.is_held &= queue.kind.flow() != Some(flow);
+            queue.requests.wake(Hold::Flow(flow));
+        });
     }
 
     /// Returns whether live requests of an inner are parked in the queue.

@@ -211,8 +211,8 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.oldest.look(&mut self.order, live, is_busy);
     }
 
-    /// The state of each priority level, once a request with a flow has come. `gone` is the weight
-    /// of each level cancelled or removed so far.
+    /// The state of each priority level, if a request with a flow has come, or an inner is not
+    /// ready. `gone` is the weight of each level cancelled or removed so far.
     pub(crate) fn summaries(&mut self, gone: &Gone) -> Option<[LevelSummary; LEVELS]> {
         self.order.summaries(gone)
     }

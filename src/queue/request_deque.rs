@@ -8,6 +8,7 @@ use super::{
     adaptive_lifo::{AdaptiveLifo, End},
     controlled_delay::ControlledDelay,
     item::{Entry, Hold, InnerId, QueueItem},
+    level_summary::PassedOver,
     parked::Parked,
     rules::Rules,
 };
@@ -67,6 +68,17 @@ impl<T: QueueItem> RequestDeque<T> {
     pub(super) fn weight(&self) -> u64 {
         let parked = self.parked.as_ref().map_or(0, |parked| parked.weight());
         self.weight + parked + self.next.as_ref().map_or(0, Entry::weight)
+    }
+
+    /// Returns whether requests are parked, or were until the last look.
+    #[inline]
+    pub(super) fn is_parking(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// The parked requests that are not eligible.
+    pub(super) fn passed_over(&self) -> PassedOver {
+        self.parked.as_ref().map(|parked| parked.passed_over()).unwrap_or_default()
     }
 
     /// The number of entries, tombstones included.

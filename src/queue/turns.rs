@@ -4,6 +4,7 @@ use super::{
     flow_queue::{FlowQueue, QueueKind},
     flow_table::FlowTable,
     item::{QueueId, QueueItem},
+    level_summary::PassedOver,
     virtual_time_heap::{Key, VirtualTimeHeap},
 };
 
@@ -17,8 +18,7 @@ pub(super) struct Turns {
     /// The virtual clock of the groups: the virtual time of the group that was served last.
     virtual_clock: u64,
     last_key_seq: u64,
-    /// The weight of the held queues.
-    held: u64,
+    passed_over: PassedOver,
 }
 
 impl Turns {
@@ -43,19 +43,16 @@ impl Turns {
         self.dedicated.weight + self.shared.weight
     }
 
-    /// The weight of the held queues.
-    pub(super) fn held(&self) -> u64 {
-        self.held
+    /// The requests to pass over, of all queues.
+    pub(super) fn passed_over(&self) -> PassedOver {
+        self.passed_over
     }
 
-    /// Records that a queue is held from now on.
-    pub(super) fn on_held<T>(&mut self, queue: &FlowQueue<T>) {
-        self.held += queue.weight;
-    }
-
-    /// Records the release of a held queue.
-    pub(super) fn on_released<T>(&mut self, queue: &FlowQueue<T>) {
-        self.held -= queue.weight;
+    #[cold]
+    fn update_passed_over<T: QueueItem>(&mut self, queue: &mut FlowQueue<T>) {
+        let now = queue.count_passed_over();
+        self.passed_over -= std::mem::replace(&mut queue.passed_over, now);
+        self.passed_over += now;
     }
 
     /// The virtual clock of a group.
@@ -90,12 +87,12 @@ impl Turns {
         weight: u64,
         before: u64,
     ) {
+        if queue.passes_over() {
+            self.update_passed_over(queue);
+        }
         let heap = if queue.kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
         if weight != queue.weight {
             heap.weight = heap.weight + weight - queue.weight;
-            if queue.is_held {
-                self.held = self.held + weight - queue.weight;
-            }
             if weight > queue.weight {
                 heap.longest.raise(id, weight, queue.share);
             }
@@ -134,9 +131,7 @@ impl Turns {
 
     /// Records the removal of a queue from the table.
     pub(super) fn remove<T: QueueItem>(&mut self, id: QueueId, queue: &FlowQueue<T>) {
-        if queue.is_held {
-            self.on_released(queue);
-        }
+        self.passed_over -= queue.passed_over;
         let heap = self.heap(queue.kind);
         if queue.is_active {
             heap.deactivate(id, queue.share);

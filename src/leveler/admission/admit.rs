@@ -75,11 +75,14 @@ fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Resu
     if is_surely_in_time(admission, arrival, left, counts.waiting()) {
         return Ok(());
     }
-    let mut wait = Duration::ZERO;
-    if admission.order == Order::Fifo && admission.occupancy.queued() > 0 {
-        wait = wait_of(admission, arrival.rank);
+    let (mut wait, mut others_wait) = (Duration::ZERO, counts.in_flight() >= admission.limit());
+    if admission.occupancy.queued() > 0 {
+        // Not for those that wait for something other than a slot, nor for reserved places.
+        others_wait |= admission.occupancy.eligible() > 0;
+        if admission.order == Order::Fifo {
+            wait = wait_of(admission, arrival.rank);
+        }
     }
-    let others_wait = counts.waiting() > 0 || counts.in_flight() >= admission.limit();
     let (in_flight, limit) = (counts.in_flight(), admission.exact_limit());
     let load = Load { others_wait, is_newcomer: true, in_flight, limit, now };
     match admission.predictor.predict(arrival.like(), wait, left, load) {
@@ -115,13 +118,13 @@ fn is_surely_in_time(
     predictor.surely_ends(arrival.like(), wait, left)
 }
 
-/// Returns the time for the work ahead of a newcomer. Held flows are not ahead of other flows: they
-/// are at their limit.
+/// Returns the time for the work ahead of a newcomer. Requests of flows at their limit and of
+/// unready inners are not ahead: they are passed over.
 fn wait_of(admission: &Admission, rank: Rank) -> Duration {
     let Admission { occupancy, predictor, flow_limit, .. } = admission;
     let limit = admission.exact_limit();
     let flow_limit = flow_limit.get();
-    let ahead = occupancy.ahead_of(rank, flow_limit.is_some());
+    let ahead = occupancy.ahead_of(rank);
     let wait = duration(predictor.time_for(ahead, limit));
     let Some(most) = flow_limit.filter(|_| rank.flow != NO_FLOW) else { return wait };
     let own = occupancy.size_of_flow(rank);

@@ -61,6 +61,9 @@ use crate::{
     sync::atomic::{AtomicBool, Ordering::SeqCst},
 };
 
+/// The part of the time from arrival to deadline that counts as no wait: a sixteenth.
+const HARDLY: u32 = 16;
+
 /// The state behind admission: places, slots, predictions and counters.
 #[derive(Debug)]
 pub(crate) struct Admission {
@@ -288,17 +291,19 @@ impl Admission {
             return Prediction::InTime;
         }
         let in_flight = self.counts().in_flight();
-        if in_flight == 0 {
+        let whole = like.budget.time();
+        // A request that has hardly waited was judged at its arrival, and no more is known now.
+        if in_flight == 0 || whole.is_some_and(|whole| left > whole - whole / HARDLY) {
             return Prediction::InTime;
         }
         // The request itself still counts as waiting.
-        let others_wait = self.occupancy.queued() > 1;
+        let others_wait = self.occupancy.eligible() > 1;
         let limit = self.exact_limit();
         let load = Load { others_wait, is_newcomer: false, in_flight, limit, now };
         // The time waited counts like the wait predicted for a newcomer, but only without
         // overtaking: the requests behind have waited less, and use the slot better.
         let is_overtaken = self.order != Order::Fifo || !others_wait;
-        let whole = like.budget.time().filter(|whole| !is_overtaken && *whole > left);
+        let whole = whole.filter(|whole| !is_overtaken && *whole > left);
         let waited = whole.map_or(Duration::ZERO, |whole| whole - left);
         self.predictor.predict(like, waited, waited + left, load)
     }

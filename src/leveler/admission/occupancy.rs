@@ -4,7 +4,7 @@ use super::{flow_length::FlowLength, queue_size::QueueSize};
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
-    queue::{Gone, LevelSummary},
+    queue::{Gone, LevelSummary, PassedOver},
     rng::mix,
     sync::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
@@ -34,8 +34,8 @@ pub(crate) struct Occupancy {
     active: [AtomicUsize; LEVELS],
     /// By priority: the sum of the weights of the flows taking turns.
     shares: [AtomicU64; LEVELS],
-    /// By priority: the weight of the held flows, at their limit.
-    held: [AtomicU64; LEVELS],
+    /// By priority: the requests that the queue passes over, in halves as in `waiting`.
+    passed_over: [AtomicU64; LEVELS],
     /// By priority: an upper bound of the longest flow. As a word, see [`FlowLength`].
     longest: [AtomicU64; LEVELS],
     /// By priority: a lower bound of the longest flow, once all of [`Departed`] up to the second
@@ -81,7 +81,7 @@ impl Occupancy {
             departed: Default::default(),
             active: Default::default(),
             shares: Default::default(),
-            held: Default::default(),
+            passed_over: Default::default(),
             longest: Default::default(),
             surely_longest: Default::default(),
         }
@@ -141,7 +141,8 @@ impl Occupancy {
         for (index, summary) in summaries.into_iter().enumerate() {
             self.active[index].store(summary.active, Relaxed);
             self.shares[index].store(summary.shares, Relaxed);
-            self.held[index].store(summary.held, Relaxed);
+            let PassedOver { requests, weight } = summary.passed_over;
+            self.passed_over[index].store(requests * REQUEST + weight, Relaxed);
             let word = |weight| FlowLength::word(weight, summary.longest);
             self.longest[index].store(word(summary.longest.weight), Relaxed);
             let [weight, departed] = &self.surely_longest[index];
@@ -247,6 +248,12 @@ impl Occupancy {
         self.waiting[index].load(SeqCst) % REQUEST
     }
 
+    /// Returns whether only requests of this priority wait, if any.
+    #[inline]
+    pub(crate) fn is_alone(&self, priority: Priority) -> bool {
+        self.queued() == self.queued_of(priority)
+    }
+
     /// Returns the number of waiting requests.
     pub(crate) fn queued(&self) -> usize {
         Priority::EACH.map(|priority| self.queued_of(priority)).iter().sum()
@@ -260,13 +267,12 @@ impl Occupancy {
     /// Returns the work served before a newcomer: all requests of higher priorities, and of its
     /// own. If the newcomer's flow takes turns with other flows, only a part of its own priority
     /// counts: the flow's waiting requests, with the newcomer, and the other flows' part of the
-    /// inner's time meanwhile. With `has_held`, held flows do not count.
+    /// inner's time meanwhile. Requests that the queue passes over do not count.
     #[inline]
-    pub(crate) fn ahead_of(&self, rank: Rank, has_held: bool) -> QueueSize {
+    pub(crate) fn ahead_of(&self, rank: Rank) -> QueueSize {
         let index = rank.priority.index();
-        let size_at = |index| if has_held { self.eligible_at(index) } else { self.size_at(index) };
-        let higher: QueueSize = (0..index).map(size_at).sum();
-        let equal = size_at(index);
+        let higher: QueueSize = (0..index).map(|index| self.eligible_at(index)).sum();
+        let equal = self.eligible_at(index);
         let shares = self.shares[index].load(Relaxed);
         if rank.flow == NO_FLOW || shares == 0 {
             return higher + equal;
@@ -286,20 +292,28 @@ impl Occupancy {
         QueueSize { requests: all.requests.max(1), weight: all.weight.max(own) }.part(own)
     }
 
-    /// Returns the number of waiting requests, without those that wait because their flow is held.
+    /// Returns the number of requests waiting for a slot: neither for an unready inner, nor for a
+    /// call of their own flow. As of the last turn of the drain task.
     pub(crate) fn eligible(&self) -> usize {
         (0..LEVELS).map(|index| self.eligible_at(index)).sum::<QueueSize>().requests as usize
     }
 
-    /// Returns the weight of a priority, without the weight of held flows.
+    /// Returns the weight of the requests of a priority waiting for a slot.
     pub(crate) fn eligible_weight(&self, priority: Priority) -> u64 {
         self.eligible_at(priority.index()).weight
     }
 
     fn eligible_at(&self, index: usize) -> QueueSize {
         let all = self.size_at(index);
-        let held = self.held[index].load(Relaxed).min(all.weight);
-        if held == 0 { all } else { all.part(all.weight - held) }
+        let passed_over = self.passed_over[index].load(Relaxed);
+        let weight = all.weight.saturating_sub(passed_over % REQUEST);
+        let requests = all.requests.saturating_sub(passed_over / REQUEST);
+        // With tombstones, or a turn later, one may be zero without the other.
+        if weight == 0 || requests == 0 {
+            QueueSize::default()
+        } else {
+            QueueSize { requests, weight }
+        }
     }
 
     /// Returns the size of the whole queue.
@@ -314,86 +328,4 @@ impl Occupancy {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{class::Class, queue::LongestFlow};
-
-    /// Returns summaries with `normal` at the default priority, and the rest empty.
-    fn only(normal: LevelSummary) -> [LevelSummary; LEVELS] {
-        let mut summaries = [LevelSummary::default(); LEVELS];
-        summaries[Priority::Normal.index()] = normal;
-        summaries
-    }
-
-    /// Publishes summaries with `normal` at the default priority, and the rest empty.
-    fn publish(occupancy: &Occupancy, normal: LevelSummary) {
-        occupancy.publish(only(normal), &occupancy.departed());
-    }
-
-    /// A queue of the default priority with an exactly known longest flow.
-    fn flows(active: usize, longest: u64) -> LevelSummary {
-        let shares = active as u64;
-        let of_one = LongestFlow { weight: longest, ..LongestFlow::default() };
-        LevelSummary { active, shares, longest: of_one, surely_longest: longest, held: 0 }
-    }
-
-    #[test]
-    fn a_higher_priority_and_a_shorter_flow_are_let_in_when_others_can_give_way() {
-        let occupancy = Occupancy::new();
-        let gives_way =
-            |class: Class| occupancy.yields_to(class.rank, Overflow::Reject, false) >= 1;
-        let low = Class::new().priority(Priority::Low).rank;
-        assert!(!gives_way(Class::new()));
-        occupancy.on_queued(low);
-        assert!(gives_way(Class::new()));
-        assert!(!gives_way(Class::new().priority(Priority::Background)));
-        occupancy.on_gone(low);
-        assert!(!gives_way(Class::new()));
-
-        let long = Class::new().flow("long");
-        (0..5).for_each(|_| _ = occupancy.on_queued(long.rank));
-        publish(&occupancy, flows(1, 5));
-        assert!(!gives_way(long));
-        assert!(gives_way(Class::new().flow("short")));
-        assert!(gives_way(Class::new()), "requests without a flow are one flow");
-        (0..4).for_each(|_| _ = occupancy.on_queued(Class::new().rank));
-        publish(&occupancy, flows(2, 5));
-        assert!(!gives_way(Class::new()));
-    }
-
-    #[test]
-    fn a_flow_gives_way_only_while_it_is_surely_longer() {
-        let occupancy = Occupancy::new();
-        let (long, other) = (Class::new().flow("long").rank, Class::new().flow("other").rank);
-        (0..100).for_each(|_| _ = occupancy.on_queued(long));
-        (0..30).for_each(|_| _ = occupancy.on_queued(other));
-        publish(&occupancy, flows(2, 100));
-        let allowance = |class: Class| occupancy.yields_to(class.rank, Overflow::Reject, false);
-        let short = || Class::new().flow("short");
-        assert_eq!(allowance(short()), 99, "the last of them would be as many as are left");
-        assert_eq!(allowance(Class::new().flow("other")), 69);
-        (0..30).for_each(|_| occupancy.on_gone(other));
-        assert_eq!(allowance(short()), 69, "they may have been of the longest");
-        (0..70).for_each(|_| occupancy.on_dispatched(long));
-        assert_eq!(allowance(short()), 0);
-        publish(&occupancy, flows(1, 30));
-        assert_eq!(allowance(short()), 29);
-        (0..29).for_each(|_| occupancy.on_gone(long));
-        assert_eq!(allowance(Class::new()), 0, "one against one");
-        (0..400).for_each(|_| _ = occupancy.on_queued(Class::new().rank));
-        assert_eq!(allowance(Class::new()), 0, "the newcomers themselves make nobody longer");
-    }
-
-    #[test]
-    fn what_goes_before_a_newcomer_is_what_its_share_leaves() {
-        let occupancy = Occupancy::new();
-        let long = Class::new().flow("long").rank;
-        (0..100).for_each(|_| _ = occupancy.on_queued(long));
-        occupancy.on_queued(Class::new().priority(Priority::High).rank);
-        publish(&occupancy, flows(2, 100));
-        let ahead_of = |rank| occupancy.ahead_of(rank, false).requests;
-        assert_eq!(ahead_of(long), 101);
-        assert_eq!(ahead_of(Class::new().flow("short").rank), 3);
-        assert_eq!(ahead_of(Class::new().priority(Priority::High).rank), 1);
-    }
-}
+mod tests;

@@ -86,7 +86,7 @@ impl<G: Grantor> Place<G> {
         admission.counters.queued.add(rank.priority);
         let is_first = admission.occupancy.on_queued(rank);
         self.stage.set(Stage::Queued);
-        if admission.counts().waiting() == rank.cost as usize {
+        if is_first && admission.occupancy.is_alone(rank.priority) {
             admission.predictor.drain_rate.begin(now);
         }
         is_first

@@ -53,7 +53,12 @@ impl<'a> Dispatcher<'a> {
                 break;
             }
             let next = core.link.backlog().queue.pop(now, times);
-            let Some(next) = next else { break };
+            let Some(next) = next else {
+                // A free slot, and no request for it: the rate from now on says nothing about the
+                // inner, although requests of others may wait.
+                admission.predictor.drain_rate.begin(now);
+                break;
+            };
             left -= 1;
             match next {
                 Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
@@ -130,5 +135,5 @@ pub(super) fn waits_for_slots(core: &Core, due: Option<Instant>) -> bool {
         Some(_) => !admission.has_rate(),
         None => !admission.may_dispatch(1),
     };
-    by_limit && admission.occupancy.queued() > 0 && !admission.counts().is_paused()
+    by_limit && admission.occupancy.eligible() > 0 && !admission.counts().is_paused()
 }

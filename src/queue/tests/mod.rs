@@ -37,6 +37,7 @@ struct Rig {
     now: Instant,
     times: [Option<Duration>; 5],
     items: Vec<Item>,
+    costs: Vec<u64>,
 }
 
 impl Rig {
@@ -46,6 +47,7 @@ impl Rig {
             now: Instant::now(),
             times: NO_TIMES,
             items: Vec::new(),
+            costs: Vec::new(),
         }
     }
 
@@ -62,6 +64,7 @@ impl Rig {
         let id = self.items.len() as u32;
         let item = Item::new(id);
         self.items.push(item.clone());
+        self.costs.push(class.rank.cost.into());
         self.queue.push(inner, class.rank, self.now, item);
         id
     }

@@ -1,7 +1,7 @@
-//! No request is lost in random play, with shared queues and with inner services that are not
-//! always ready.
+//! No request is lost in random play, with shared queues, with inner services that are not always
+//! ready, and with flows at their limit.
 
-use super::*;
+use super::{super::level_summary::PassedOver, *};
 
 /// A queue with few dedicated queues, and the numbers of the live requests.
 struct Play {
@@ -14,7 +14,8 @@ impl Play {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let dedicated_queues = 1 + random.below(6) as usize;
-        let rig = Rig::new(Rules { dedicated_queues, ..Rules::default() });
+        let flow_limit = Some(2).filter(|_| seed % 2 == 0);
+        let rig = Rig::new(Rules { dedicated_queues, flow_limit, ..Rules::default() });
         Self { rig, random, waiting: Vec::new() }
     }
 
@@ -60,7 +61,19 @@ fn a_request_is_dispatched_or_evicted_and_never_lost() {
         let mut play = Play::new(seed);
         (0..400).for_each(|_| play.step());
         let Play { mut rig, mut waiting, .. } = play;
+        let dispatched = rig.drain();
+        waiting.retain(|id| !dispatched.contains(id));
+        // Nothing is eligible any more. With a number for the gone, the tombstones are dropped.
+        let levels = rig.queue.summaries(&[1000; Priority::ALL.len()]).expect("flows came");
+        let passed_over: u64 = levels.iter().map(|level| level.passed_over.requests).sum();
+        assert_eq!(passed_over, waiting.len() as u64, "seed {seed}");
+        let weights = waiting.iter().map(|id| rig.costs[*id as usize]).sum::<u64>();
+        let passed_over: u64 = levels.iter().map(|level| level.passed_over.weight).sum();
+        assert_eq!(passed_over, weights, "seed {seed}");
+        rig.queue.set_flow_limit(None);
         (1..4).for_each(|inner| rig.queue.wake(inner));
+        let levels = rig.queue.summaries(&[1000; Priority::ALL.len()]).expect("flows came");
+        assert!(levels.iter().all(|level| level.passed_over == PassedOver::default()));
         let mut left = rig.drain();
         left.sort_unstable();
         waiting.sort_unstable();

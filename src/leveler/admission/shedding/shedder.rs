@@ -141,7 +141,10 @@ impl Shedder {
 #[cfg(test)]
 mod tests {
     use super::{super::cutoff::COHORTS, *};
-    use crate::{class::Class, queue::LevelSummary};
+    use crate::{
+        class::Class,
+        queue::{LevelSummary, PassedOver},
+    };
 
     #[test]
     fn a_priority_that_is_cut_off_keeps_a_little_waiting() {
@@ -213,7 +216,8 @@ mod tests {
         occupancy.on_queued(low("full").rank);
         assert!(!admits(false));
         let mut summaries = [LevelSummary::default(); Priority::ALL.len()];
-        summaries[Priority::Low.index()] = LevelSummary { held: 1, ..LevelSummary::default() };
+        let passed_over = PassedOver { requests: 1, weight: 1 };
+        summaries[Priority::Low.index()] = LevelSummary { passed_over, ..LevelSummary::default() };
         occupancy.publish(summaries, &occupancy.departed());
         assert!(admits(false), "nothing of the priority waits for a slot");
         assert!(!shedder.is_open());
