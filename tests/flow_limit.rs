@@ -14,7 +14,7 @@ use tokio::time::{Instant, advance};
 use tokio_test::task;
 use tower::{BoxError, Layer, Service, service_fn, util::BoxCloneSyncService};
 use tower_load_leveling::{
-    Class, LoadLevelLayer, Order,
+    Class, LoadLevelLayer, Order, Priority,
     error::Reason,
     limit::{Algorithm, Sample},
 };
@@ -426,6 +426,33 @@ async fn a_request_whose_own_flow_is_too_slow_is_refused_and_others_are_not() {
     settle().await;
     let called = gate.called();
     assert!(called.contains(&200) && called.contains(&1), "{called:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn however_many_flows_are_full_another_is_not_over_its_share() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let critical = |id: &u32| match id {
+        0 => Class::new().priority(Priority::Critical),
+        flow => Class::new().priority(Priority::Low).flow(flow),
+    };
+    let builder = builder(100, 512).flow_limit(1).classify_request(critical);
+    let layer = builder.build().expect("valid");
+    let mut service = layer.layer(gate.service());
+    let _running: Vec<_> = (1..=512).map(|flow| tokio::spawn(service.call(flow))).collect();
+    settle().await;
+    assert_eq!(gate.running(), 512);
+    let _waiting: Vec<_> = (0..100).map(|_| tokio::spawn(service.call(0))).collect();
+    settle().await;
+    let mut known = 0;
+    for flow in 1..=512 {
+        known += usize::from(rejection(service.call(flow).await).is_over_share());
+    }
+    assert!(known >= 505, "{known} of 512 full flows");
+    for flow in 1000..3000 {
+        let refused = rejection(service.call(flow).await);
+        assert!(!refused.is_over_share(), "{flow} runs nothing");
+    }
 }
 
 /// An algorithm that tells what it is told.

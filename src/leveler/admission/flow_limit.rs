@@ -1,13 +1,9 @@
-use super::bound::Slots;
+use super::{bound::Slots, full_flows::FullFlows};
 use crate::{
     class::{NO_FLOW, Rank},
     leveler::link::inbox::Inbox,
     queue::FlowRight,
-    rng::mix,
-    sync::{
-        atomic::{AtomicUsize, Ordering::SeqCst},
-        figure::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 /// The limit on the running calls of each flow, as seen without the queue.
@@ -21,22 +17,18 @@ pub(crate) struct FlowLimit {
     limit: AtomicUsize,
     /// The rights of ended calls.
     pub(crate) ended: Inbox<Vec<FlowRight>>,
-    /// The number of full flows in each cell. A flow has a cell in either row, and is full if both
-    /// are above zero. With 16 full flows, one of a thousand other flows looks full by mistake.
-    full: [[AtomicU32; CELLS]; 2],
+    /// The full flows, as of the last turn of the drain task.
+    full: FullFlows,
 }
 
 const NONE: usize = usize::MAX;
-
-/// The number of cells in a row: 2 KiB.
-const CELLS: usize = 512;
 
 impl FlowLimit {
     pub(super) fn new(limit: Option<usize>) -> Self {
         Self {
             limit: AtomicUsize::new(limit.unwrap_or(NONE)),
             ended: Inbox::default(),
-            full: [const { [const { AtomicU32::new(0) }; CELLS] }; 2],
+            full: FullFlows::new(),
         }
     }
 
@@ -74,23 +66,11 @@ impl FlowLimit {
 
     /// Records a flow as full from now on, or no longer full.
     pub(crate) fn on_changed(&self, flow: u64, is_full: bool) {
-        for cell in self.cells(flow) {
-            if is_full {
-                cell.fetch_add(1, Relaxed);
-            } else {
-                cell.fetch_sub(1, Relaxed);
-            }
-        }
+        if is_full { self.full.insert(flow) } else { self.full.remove(flow) }
     }
 
     /// Returns whether a flow is at its limit, as of the last turn of the drain task.
     pub(crate) fn is_full(&self, rank: Rank) -> bool {
-        self.concerns(rank) && self.cells(rank.flow).all(|cell| cell.load(Relaxed) > 0)
-    }
-
-    fn cells(&self, flow: u64) -> impl Iterator<Item = &AtomicU32> {
-        let hash = mix(flow);
-        let cells = [hash as usize, (hash >> 32) as usize];
-        self.full.iter().zip(cells).filter_map(|(row, cell)| row.get(cell % CELLS))
+        self.concerns(rank) && self.full.contains(rank.flow)
     }
 }

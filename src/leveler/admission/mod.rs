@@ -14,6 +14,7 @@ pub(crate) mod bound;
 pub(crate) mod bypass;
 mod flow_length;
 pub(crate) mod flow_limit;
+mod full_flows;
 pub(crate) mod listeners;
 pub(crate) mod occupancy;
 pub(crate) mod on_turn;
