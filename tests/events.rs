@@ -221,6 +221,20 @@ async fn a_stall_is_told_where_services_wait_for_a_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stall_is_told_although_callers_give_up() {
+    let (_guard, captured) = Captured::init();
+    let layer = builder(10, 1).build().expect("valid");
+    let mut service = layer.layer(Gate::new().service());
+    let _running = tokio::spawn(service.call(0));
+    for id in 1..60 {
+        // Each waits for 3 s, and goes.
+        tokio::spawn(tokio::time::timeout(3000 * MS, service.call(id)));
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(levels(&captured.events(STALL)), [Level::WARN]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn bursts_that_are_far_apart_are_no_stall() {
     let (_guard, captured) = Captured::init();
     let layer = builder(12, 4).build().expect("valid");

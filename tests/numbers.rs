@@ -401,3 +401,19 @@ async fn a_handle_prints_the_name_and_the_line_of_the_stats() {
     let stats = handle.stats();
     assert_eq!(text, format!("Handle {{ name: \"orders\", stats: {stats} }}"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn requests_given_up_while_they_wait_are_no_throughput() {
+    let layer = builder(100, 1).build().expect("valid");
+    let mut service = layer.layer(tower::service_fn(|_: u32| async {
+        sleep(100 * MS).await;
+        Ok::<_, tower::BoxError>(())
+    }));
+    let _calls: Vec<_> = (0..60).map(|_| tokio::spawn(service.call(0))).collect();
+    for _ in 0..250 {
+        (0..20).for_each(|_| drop(service.call(0)));
+        sleep(20 * MS).await;
+    }
+    let rate = layer.handle().stats().drain_rate.expect("measured");
+    assert!((8.0..12.0).contains(&rate), "{rate} a second, of an inner that does 10");
+}

@@ -17,16 +17,21 @@ pub(crate) struct Counters {
     pub(crate) failed: ByPriority,
     pub(crate) overloaded: ByPriority,
     pub(crate) cancelled: ByPriority,
+    /// The part of the cancelled requests that never ran. Counted after `cancelled`.
+    pub(crate) given_up: ByPriority,
     pub(crate) panicked: ByPriority,
     pub(crate) refused: ByReason,
     pub(crate) removed: ByReason,
 }
 
 impl Counters {
-    /// Returns the number of admitted requests that have ended, except by removal.
+    /// Returns the number of ended calls: of requests that have ended, but neither by removal nor
+    /// by their callers while they waited.
     pub(crate) fn ended(&self) -> u64 {
-        let Self { succeeded, failed, cancelled, panicked, .. } = self;
-        succeeded.get() + failed.get() + cancelled.get() + panicked.get()
+        let Self { succeeded, failed, cancelled, panicked, given_up, .. } = self;
+        let given_up = given_up.get();
+        let ended = succeeded.get() + failed.get() + cancelled.get() + panicked.get();
+        ended.saturating_sub(given_up)
     }
 }
 

@@ -125,6 +125,7 @@ impl<G: Grantor> Place<G> {
         let admission = grantor.admission();
         let priority = self.rank.priority;
         let before = admission.counters.cancelled.add(priority);
+        admission.counters.given_up.add(priority);
         if before < ALL_MEASURED || before % MEASURED_OF == 0 {
             record_cancelled(admission, priority, admitted, before);
         }
