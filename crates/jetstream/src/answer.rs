@@ -11,8 +11,8 @@ use tower::BoxError;
 use tracing::debug;
 
 use crate::{
-    Codec, Delivery, Error, headers,
-    settle::{insert, shortened},
+    Codec, Delivery, Error,
+    headers::{self, insert, shortened},
 };
 
 /// The fate of a message after its deadline, if no call has begun.

@@ -22,7 +22,13 @@ use async_nats::{
 use futures::StreamExt;
 use tracing::{debug, error, info};
 
-use crate::{Queue, delivery::time, headers, queue::AT_ONCE, settle::insert, stats::Counters};
+use crate::{
+    Queue,
+    delivery::time,
+    headers::{self, insert},
+    queue::AT_ONCE,
+    stats::Counters,
+};
 
 /// How many messages a pass looks at, at most. The rest waits for the next pass.
 const PASS: usize = 10_000;

@@ -1,4 +1,6 @@
-//! The names of the crate's headers.
+//! The names of the crate's headers, and what fits into one.
+
+use async_nats::HeaderMap;
 
 /// The broker's key for duplicates.
 pub(crate) const MESSAGE_ID: &str = "Nats-Msg-Id";
@@ -22,3 +24,18 @@ pub(crate) const ANSWER_UNTIL: &str = "Load-Level-Answer-Until";
 pub(crate) const ANSWER: &str = "Load-Level-Answer";
 /// On an answer: the place of the message in the stream.
 pub(crate) const SEQUENCE: &str = "Load-Level-Sequence";
+
+/// Inserts a header. Line breaks become spaces.
+pub(crate) fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
+    let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    headers.insert(name, value.as_str());
+}
+
+/// The first 1000 bytes of a text, or some fewer.
+pub(crate) fn shortened(text: &str) -> &str {
+    let mut end = text.len().min(1000);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}

@@ -23,14 +23,15 @@ use crate::{
     Delivery, Error, Late, Queue, Report,
     answer::is_late,
     call::{Start, Started, settle},
+    control::Control,
     credit::{Credit, default_prefetch},
     debris::{Acked, clean},
     hand::Hand,
     pull::{Generation, Pulled},
+    settings::Settings,
     settle::{Settled, Settler, until_due},
     stats::Counters,
     work::{Boxed, Settling, Work, run, work},
-    worker::{Control, Settings},
 };
 
 /// How often a worker looks at the limit, the connection, and due signs.
@@ -61,8 +62,7 @@ pub(crate) struct Run {
     sweeping: Option<Boxed<()>>,
     /// The latest acks of the worker.
     acked: Arc<Acked>,
-    /// Whether the leveler refused a message although it had room. The worker asks again after a
-    /// while.
+    /// Whether the leveler refused a message in spite of room. The worker asks again later.
     refused: bool,
 }
 

@@ -160,11 +160,15 @@ impl Settler {
             }
         }
         let id = format!("dead-{}-{sequence}", self.stream);
-        insert(&mut headers, headers::MESSAGE_ID, &id);
-        insert(&mut headers, headers::ID, delivery.id());
-        insert(&mut headers, headers::CAUSE, shortened(cause));
-        insert(&mut headers, headers::ATTEMPT, &delivery.attempt().to_string());
-        insert(&mut headers, headers::ORIGIN, &format!("{}:{sequence}:{subject}", self.stream));
+        headers::insert(&mut headers, headers::MESSAGE_ID, &id);
+        headers::insert(&mut headers, headers::ID, delivery.id());
+        headers::insert(&mut headers, headers::CAUSE, headers::shortened(cause));
+        headers::insert(&mut headers, headers::ATTEMPT, &delivery.attempt().to_string());
+        headers::insert(
+            &mut headers,
+            headers::ORIGIN,
+            &format!("{}:{sequence}:{subject}", self.stream),
+        );
         let stored = self.store(format!("{}.{rest}", self.dead), headers, delivery).await;
         if let Err(why) = stored {
             error!(id = delivery.id(), error = why, "a message could not be buried");
@@ -190,12 +194,12 @@ impl Settler {
         let mut headers = delivery.headers().cloned().unwrap_or_default();
         // One copy of one original: if the worker dies before the ack, the next copy is the same.
         let id = format!("{}+{}", delivery.id(), delivery.sequence());
-        insert(&mut headers, headers::MESSAGE_ID, &id);
-        insert(&mut headers, headers::ID, delivery.id());
-        insert(&mut headers, headers::ATTEMPTS, &attempts.to_string());
+        headers::insert(&mut headers, headers::MESSAGE_ID, &id);
+        headers::insert(&mut headers, headers::ID, delivery.id());
+        headers::insert(&mut headers, headers::ATTEMPTS, &attempts.to_string());
         let due = SystemTime::now() + delay;
         let due = due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        insert(&mut headers, headers::NOT_BEFORE, &due.to_string());
+        headers::insert(&mut headers, headers::NOT_BEFORE, &due.to_string());
         match self.store(delivery.subject().to_owned(), headers, delivery).await {
             Ok(()) => {
                 self.answer(delivery, AckKind::Ack).await;
@@ -273,21 +277,6 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// The same for a copy at the last delivery.
 const LAST_TURN: Duration = Duration::from_secs(1);
-
-/// Inserts a header. Line breaks become spaces.
-pub(crate) fn insert(headers: &mut HeaderMap, name: &str, value: &str) {
-    let value: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    headers.insert(name, value.as_str());
-}
-
-/// The first 1000 bytes of a text, or some fewer.
-pub(crate) fn shortened(text: &str) -> &str {
-    let mut end = text.len().min(1000);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
-}
 
 /// How long until a copy is due, if the copy came early.
 pub(crate) fn until_due(delivery: &Delivery) -> Option<Duration> {

@@ -10,7 +10,9 @@ use crate::{
     Answers, ByResult, Codec, Confirm, EncodeAnswer, Error, Judge, Late, Queue, Report,
     WorkerStats,
     call::{Start, Starter},
+    control::Control,
     run::Run,
+    settings::Settings,
     stats::Counters,
 };
 
@@ -23,19 +25,6 @@ pub struct Builder<C, L = (), J = ByResult, A = ()> {
     judge: J,
     answers: A,
     settings: Settings,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) prefetch: Option<usize>,
-    pub(crate) max_attempts: u64,
-    pub(crate) max_deliveries: u64,
-    pub(crate) backoff: (Duration, Duration),
-    pub(crate) dead_letters: String,
-    pub(crate) confirm: Confirm,
-    pub(crate) give_up_after: Option<Duration>,
-    pub(crate) drain_deadline: Duration,
-    pub(crate) late: Late,
 }
 
 /// Takes as many messages as the leveler can start, calls the inner service for each, and settles.
@@ -55,15 +44,6 @@ pub struct Worker {
 pub struct WorkerHandle {
     counters: Arc<Counters>,
     control: watch::Sender<Control>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Control {
-    pub(crate) paused: bool,
-    /// Until when to drain, once asked for.
-    pub(crate) drain: Option<Instant>,
-    /// Once the worker has ended: the report, if any.
-    end: Option<Option<Report>>,
 }
 
 impl<C> Builder<C> {
