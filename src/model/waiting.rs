@@ -133,7 +133,7 @@ impl Waiting {
         let lower = self.flows.iter().filter(|((priority, _), _)| is_lower(*priority));
         let own = self.flows.get(&(rank.priority, rank.flow)).unwrap_or(&0) + rank.cost as usize;
         lower.map(|(_, places)| places).sum::<usize>() >= missing
-            || self.queue.summaries(&self.gone).is_some_and(|levels| {
+            || self.queue.summaries(&self.gone, true).is_some_and(|levels| {
                 let index = rank.priority.index();
                 let mut upper = levels[..=index].iter().enumerate();
                 upper.any(|(at, level)| {
@@ -165,7 +165,7 @@ impl Waiting {
     /// The number of waiting requests, without those that wait because their flow is held. Counted
     /// by weight, as in the layer.
     pub(super) fn eligible(&mut self) -> usize {
-        let held: u64 = match self.queue.summaries(&self.gone) {
+        let held: u64 = match self.queue.summaries(&self.gone, true) {
             Some(levels) => levels.iter().map(|level| level.passed_over.weight).sum(),
             None => 0,
         };
@@ -176,7 +176,7 @@ impl Waiting {
 
     /// Drops the tombstones of the longest flow, as the drain task does after each dispatch.
     pub(super) fn tidy(&mut self) {
-        self.queue.summaries(&self.gone);
+        self.queue.summaries(&self.gone, true);
         self.queue.take_flow_changes(|_, _| {});
     }
 

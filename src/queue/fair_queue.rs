@@ -15,7 +15,7 @@ use super::{
     guaranteed_share::{GuaranteedShare, LEVELS},
     heavy_hitters::HeavyHitters,
     item::{Entry, InnerId, QueueId, QueueItem},
-    level_summary::{Gone, LevelSummary},
+    level_summary::{Gone, Summaries},
     next::{Next, Times, Victim},
     open_charges::OpenCharges,
     priority_level::PriorityLevel,
@@ -157,8 +157,7 @@ impl<T: QueueItem> FairQueue<T> {
             // A single flow has no rival, and needs no charge.
             let is_free =
                 is_only && !self.guaranteed_share.is_owing() && !self.levels[level].has_flows();
-            let service = || times.of(level);
-            let taken = self.levels[level].take(now, &self.rules, service, is_free);
+            let taken = self.levels[level].take(now, &self.rules, || times.of(level), is_free);
             // The queue held only tombstones, all dropped now.
             let Some((taken, mut charge)) = taken else { continue };
             charge.level = level as u8;
@@ -365,11 +364,12 @@ impl<T: QueueItem> FairQueue<T> {
     }
 
     /// The state of each level, if a request with a flow has come, or an inner is not ready.
-    pub(crate) fn summaries(&mut self, gone: &Gone) -> Option<[LevelSummary; LEVELS]> {
+    pub(crate) fn summaries(&mut self, gone: &Gone, is_filling: bool) -> Option<Summaries> {
         let is_unready = !self.blocked.is_empty();
         let is_due = std::mem::replace(&mut self.has_told_unready, is_unready) || is_unready;
-        let mut levels = self.levels.iter_mut().zip(gone);
-        let mut next = || levels.next().map(|(level, gone)| level.summary(*gone, &self.flow_limit));
+        let (mut levels, limit) = (self.levels.iter_mut().zip(gone), &self.flow_limit);
+        let mut next =
+            || levels.next().map(|(level, gone)| level.summary(*gone, limit, is_filling));
         (is_due || self.has_flows).then(|| std::array::from_fn(|_| next().unwrap_or_default()))
     }
 

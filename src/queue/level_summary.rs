@@ -19,6 +19,9 @@ pub(crate) struct LevelSummary {
     pub(crate) surely_longest: u64,
 }
 
+/// The states of all levels.
+pub(crate) type Summaries = [LevelSummary; LEVELS];
+
 /// The waiting requests that the queue passes over: those of unready inners, and of flows at their
 /// limit. With the tombstones among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

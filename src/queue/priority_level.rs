@@ -5,7 +5,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    charge::Charge,
+    charge::{Charge, Estimate},
     flow_limit::FlowLimit,
     flow_queue::FlowQueue,
     flow_table::FlowTable,
@@ -77,14 +77,17 @@ impl<T: QueueItem> PriorityLevel<T> {
         longest * self.in_use.shares > self.turns.weight() * u64::from(share)
     }
 
-    pub(super) fn summary(&mut self, gone: u64, limit: &FlowLimit) -> LevelSummary {
-        let passed_over = self.passed_over(gone);
-        let found = self.longest(gone);
-        let longest = self.longest_flow(gone, limit).unwrap_or_default();
-        let since = found.map_or(0, |(_, id)| self.gone_since(id, gone));
-        let surely_longest = longest.weight.saturating_sub(since);
+    /// The state of the level. Unless `exact`, with rough bounds of the longest flow.
+    pub(super) fn summary(&mut self, gone: u64, limit: &FlowLimit, exact: bool) -> LevelSummary {
         let (active, shares) = (self.turns.active(), self.turns.shares());
-        LevelSummary { active, shares, passed_over, longest, surely_longest }
+        let passed_over = self.passed_over(gone);
+        let longest = LongestFlow { weight: self.turns.weight(), ..LongestFlow::default() };
+        let rough = LevelSummary { active, shares, passed_over, longest, surely_longest: 0 };
+        let found = if exact { self.longest(gone) } else { None };
+        let Some((_, id)) = found else { return rough };
+        let longest = self.longest_flow(gone, limit).unwrap_or_default();
+        let surely_longest = longest.weight.saturating_sub(self.gone_since(id, gone));
+        LevelSummary { longest, surely_longest, ..rough }
     }
 
     /// Returns the first flow to evict from.
@@ -144,11 +147,8 @@ impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
         let id = self.queue_for(entry.rank.flow, is_proven, rules);
         let share = entry.rank.share;
-        let is_other = self.change(id, |queue| {
-            queue.requests.push(entry);
-            queue.share != share
-        });
-        if is_other == Some(true) {
+        self.change(id, |queue| queue.requests.push(entry));
+        if self.table.get(id).is_some_and(|queue| queue.share != share) {
             self.set_share(id, share);
         }
     }
@@ -278,23 +278,22 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Takes back the charge of a request after its dispatch failed.
     pub(super) fn refund(&mut self, charge: &Charge) {
-        self.correct(charge, 0);
+        self.correct(charge, |_| 0);
     }
 
     /// Corrects a charge by the real time of the request.
     pub(super) fn settle(&mut self, charge: &Charge, service_time: Duration) {
-        let Some(queue) = self.table.paying(charge) else { return };
-        let nanos = queue.estimate.settle(service_time, charge.cost);
-        self.correct(charge, nanos);
+        self.correct(charge, |estimate| estimate.settle(service_time, charge.cost));
     }
 
-    fn correct(&mut self, charge: &Charge, nanos: u64) {
-        let paying = self.table.paying(charge);
-        let Some(queue) = paying.filter(|_| nanos != charge.nanos) else { return };
-        let before = queue.virtual_time;
-        queue.correct(charge.nanos, nanos, charge.share);
-        self.turns.correct(queue.kind, charge.nanos, nanos);
-        self.turns.update(charge.queue, queue, queue.weight, before);
+    fn correct(&mut self, charge: &Charge, nanos: impl FnOnce(&mut Estimate) -> u64) {
+        let Some(queue) = self.table.paying(charge) else { return };
+        let (before, nanos) = (queue.virtual_time, nanos(&mut queue.estimate));
+        if nanos != charge.nanos {
+            queue.correct(charge.nanos, nanos, charge.share);
+            self.turns.correct(queue.kind, charge.nanos, nanos);
+            self.turns.update(charge.queue, queue, queue.weight, before);
+        }
     }
 
     /// Puts back a popped request for want of slots.

@@ -9,9 +9,8 @@ use super::{
     expiry::Expiry,
     fair_queue::FairQueue,
     flow_limit::FlowRight,
-    guaranteed_share::LEVELS,
     item::{Entry, InnerId, QueueItem},
-    level_summary::{Gone, LevelSummary},
+    level_summary::{Gone, Summaries},
     next::{Next, Times, Victim},
     oldest::Oldest,
     rules::Rules,
@@ -67,6 +66,7 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// Takes the next request, if `is_mine` returns true for the request, and neither the age of
     /// requests nor the limit of flows has a say. The charge is as for [`pop`](Self::pop), without
     /// a right.
+    #[inline]
     pub(crate) fn pop_if(
         &mut self,
         now: Instant,
@@ -212,9 +212,10 @@ impl<T: QueueItem + Clone> Queue<T> {
     }
 
     /// The state of each priority level, if a request with a flow has come, or an inner is not
-    /// ready. `gone` is the weight of each level cancelled or removed so far.
-    pub(crate) fn summaries(&mut self, gone: &Gone) -> Option<[LevelSummary; LEVELS]> {
-        self.order.summaries(gone)
+    /// ready. `gone` is the weight of each level cancelled or removed so far. Only if the queue
+    /// `is_filling` is the longest flow looked for.
+    pub(crate) fn summaries(&mut self, gone: &Gone, is_filling: bool) -> Option<Summaries> {
+        self.order.summaries(gone, is_filling)
     }
 
     /// Drops the tombstones, if the entries are more than twice the `live` requests. A popped
@@ -241,7 +242,7 @@ mod tests {
     use super::*;
     use crate::queue::testing::Item;
 
-    const NO_TIMES: [Option<Duration>; LEVELS] = [None; LEVELS];
+    const NO_TIMES: [Option<Duration>; 5] = [None; 5];
 
     fn queue_of(count: u32, late: Option<Instant>, now: Instant) -> (Queue<Item>, Vec<Item>) {
         let mut queue = Queue::new(Rules::default());

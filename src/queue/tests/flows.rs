@@ -216,3 +216,17 @@ fn beyond_the_bound_flows_share_queues_and_are_served_all_the_same() {
     all.sort_unstable();
     assert_eq!(all, (0..3000).collect::<Vec<_>>());
 }
+
+#[test]
+fn without_a_look_a_summary_bounds_the_longest_flow() {
+    let mut rig = Rig::order(Order::Fifo);
+    rig.push_many(3, &flow("long"));
+    rig.push_many(2, &flow("short"));
+    let mut of = |is_filling| {
+        let levels = rig.queue.summaries(&Gone::default(), is_filling).expect("flows have come");
+        let level = levels[Priority::Normal.index()];
+        (level.active, level.surely_longest, level.longest.weight)
+    };
+    assert_eq!(of(true), (2, 3, 3));
+    assert_eq!(of(false), (2, 0, 5));
+}

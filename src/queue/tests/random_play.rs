@@ -64,7 +64,7 @@ fn a_request_is_dispatched_or_evicted_and_never_lost() {
         let dispatched = rig.drain();
         waiting.retain(|id| !dispatched.contains(id));
         // Nothing is eligible any more. With a number for the gone, the tombstones are dropped.
-        let levels = rig.queue.summaries(&[1000; Priority::ALL.len()]).expect("flows came");
+        let levels = rig.queue.summaries(&[1000; Priority::ALL.len()], true).expect("flows came");
         let passed_over: u64 = levels.iter().map(|level| level.passed_over.requests).sum();
         assert_eq!(passed_over, waiting.len() as u64, "seed {seed}");
         let weights = waiting.iter().map(|id| rig.costs[*id as usize]).sum::<u64>();
@@ -72,7 +72,7 @@ fn a_request_is_dispatched_or_evicted_and_never_lost() {
         assert_eq!(passed_over, weights, "seed {seed}");
         rig.queue.set_flow_limit(None);
         (1..4).for_each(|inner| rig.queue.wake(inner));
-        let levels = rig.queue.summaries(&[1000; Priority::ALL.len()]).expect("flows came");
+        let levels = rig.queue.summaries(&[1000; Priority::ALL.len()], true).expect("flows came");
         assert!(levels.iter().all(|level| level.passed_over == PassedOver::default()));
         let mut left = rig.drain();
         left.sort_unstable();
