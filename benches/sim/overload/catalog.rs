@@ -67,7 +67,8 @@ fn small_pool() -> Case {
     let case = Case::new("A1c", "pool of 4 servers, 100 ms", scenario);
     // Its limit of 4 is right here by chance.
     let controls = vec![Contestant::AlwaysMax, Contestant::RandomWalk];
-    let case = Case { controls, ..case };
+    // At 40 calls a second the median of 15 seeds, or of 31, is .005 off.
+    let case = Case { controls, seeds: 64, ..case };
     case.from(120.0).at_least(Goodput, 0.985).at_most(Bloat, 1.4)
 }
 

@@ -9,6 +9,8 @@ pub(super) struct Cut {
     pub(super) service: Mean,
     /// Set for the first cut in a row. Only a search without a target makes more.
     pub(super) first: bool,
+    /// Set for a look below a start that may have been too much.
+    pub(super) below_start: bool,
 }
 
 /// The elasticity from which throughput counts as having followed.
@@ -32,11 +34,50 @@ impl Cut {
         elasticity - FOLLOWED > error || FOLLOWED - elasticity > 2.0 * error
     }
 
+    /// Returns the baseline of a startup that goes on, since throughput followed the first cut.
+    pub(super) fn baseline(&self, interval: &Interval) -> Mean {
+        let now = interval.mean_latency();
+        if !self.below_start {
+            return now;
+        }
+        let mut base = self.service;
+        base.add(now.value, now.count);
+        base
+    }
+
+    /// Returns the service time found by a cut without a target, or `None` if throughput has not
+    /// fallen: then the knee is lower still.
+    pub(super) fn found(&self, interval: &Interval, variation: f64) -> Option<Mean> {
+        let now = interval.mean_latency();
+        if !self.below_start {
+            return self.is_followed(interval, variation).then_some(now);
+        }
+        // The knee is in between, where calls take as long as before the cut, or longer.
+        let value = self.service.value.max(now.value);
+        let count = self.service.count + now.count;
+        self.went_too_far(interval, variation).then_some(Mean { value, count })
+    }
+
+    /// Returns the next cut in a row, from an interval with no less throughput.
+    pub(super) fn lower(&self, interval: Interval) -> Self {
+        if !self.below_start {
+            return Self { before: interval, first: false, ..*self };
+        }
+        // Small steps down add up, so each is compared with the best so far.
+        let before = Interval { rate: self.before.rate.max(interval.rate), ..interval };
+        Self { before, service: interval.mean_latency(), first: false, ..*self }
+    }
+
+    /// Returns whether throughput followed a cut at least a part of the way.
+    fn went_too_far(&self, interval: &Interval, variation: f64) -> bool {
+        let (elasticity, error) = interval.elasticity(&self.before, variation);
+        elasticity > PARTLY + 0.5 * error
+    }
+
     /// Returns the service time after a cut without a fall of throughput.
     pub(super) fn service(&self, interval: &Interval, variation: f64) -> Mean {
-        let (elasticity, error) = interval.elasticity(&self.before, variation);
         let now = interval.mean_latency();
-        if elasticity > PARTLY + 0.5 * error {
+        if self.went_too_far(interval, variation) {
             // If throughput grows evenly up to the knee and not at all beyond, the time of a call
             // at the knee is the same as below the knee.
             return Mean { value: self.service.value.max(now.value), ..self.service };

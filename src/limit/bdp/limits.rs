@@ -16,6 +16,8 @@ pub(super) struct Limits {
     believed: f64,
     /// A slow mean of `believed`.
     usual: f64,
+    /// The lowest limit tried so far.
+    lowest: f64,
 }
 
 /// The highest initial limit to raise at once. From a higher start the search looks downward first:
@@ -31,7 +33,7 @@ const CREPT_DOWN: f64 = 0.75;
 impl Limits {
     pub(super) fn new(bounds: Bounds) -> Self {
         let start = bounds.start();
-        Self { bounds, ceiling: Ceiling::default(), believed: start, usual: start }
+        Self { bounds, ceiling: Ceiling::default(), believed: start, usual: start, lowest: start }
     }
 
     pub(super) fn believed(&self) -> f64 {
@@ -50,7 +52,14 @@ impl Limits {
         self.believed.min(self.usual)
     }
 
-    /// Returns the lowest limit.
+    /// Returns the limit to try for `limit`, and remembers the lowest.
+    pub(super) fn try_next(&mut self, limit: f64) -> f64 {
+        let limit = self.whole(limit);
+        self.lowest = self.lowest.min(limit);
+        limit
+    }
+
+    /// Returns the lowest allowed limit.
     pub(super) fn min(&self) -> f64 {
         self.bounds.min
     }
@@ -108,6 +117,17 @@ impl Limits {
         let startup = Startup::from(base).above(below);
         let limit = self.double(below.limit);
         Trial { phase: Phase::Startup(startup), limit, warm_up: 1.0 }
+    }
+
+    /// Returns a look below the lowest limit tried, if even this limit may have been too much.
+    pub(super) fn below_start(&self, startup: &Startup, interval: &Interval) -> Option<Trial> {
+        let limit = 0.5 * self.lowest;
+        if self.whole(limit) >= self.lowest {
+            return None;
+        }
+        let cut = startup.cut_below(self.lowest, *interval)?;
+        let warm_up = 1.0 - limit / interval.limit;
+        Some(Trial { phase: Phase::Backoff(cut), limit, warm_up })
     }
 
     /// Returns twice as much as `limit`, or the ceiling.

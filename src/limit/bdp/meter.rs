@@ -1,4 +1,7 @@
-use super::{interval::Interval, statistics::Spread};
+use super::{
+    interval::Interval,
+    statistics::{Longer, Spread},
+};
 
 /// Measures an [`Interval`], and counts other events of the same time. All times are seconds on one
 /// clock.
@@ -28,6 +31,8 @@ pub(super) struct Meter {
     pub(super) peak: f64,
     /// The service times of calls.
     pub(super) times: Spread,
+    /// Whether calls dispatched during a startup take longer than the baseline.
+    pub(super) longer: Longer,
 }
 
 /// The fewest calls to conclude anything from: the relative error of a rate from 16 is a quarter.
@@ -56,6 +61,7 @@ impl Meter {
             overloaded: 0.0,
             peak: 0.0,
             times: Spread::default(),
+            longer: Longer::default(),
         }
     }
 

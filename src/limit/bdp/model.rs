@@ -99,6 +99,12 @@ impl Model {
         self.known = known;
     }
 
+    /// Replaces the service time, and the rate by a finding from `known` calls.
+    pub(super) fn set(&mut self, service: Mean, rate: f64, known: f64) {
+        self.set_service(service);
+        self.set_rate(rate, known);
+    }
+
     /// Replaces the target by a new finding.
     pub(super) fn set_service(&mut self, service: Mean) {
         self.target = HEADROOM * service.value;

@@ -195,8 +195,7 @@ impl Search {
             return self.adopt_model();
         }
         let (service, rate) = startup.findings(&interval, variation);
-        self.model.set_service(service);
-        self.model.set_rate(rate.value, rate.count);
+        self.model.set(service, rate.value, rate.count);
         if startup.below.is_none() {
             // The limit has not risen at all: calls take longer than with few calls.
             return self.after_verify(interval);
@@ -237,8 +236,7 @@ impl Search {
     }
 
     fn after_starvation(&mut self, at: &Interval, above: &Interval) -> Trial {
-        self.model.set_service(at.mean_latency());
-        self.model.set_rate(self.model.rate.max(at.rate), at.count);
+        self.model.set(at.mean_latency(), self.model.rate.max(at.rate), at.count);
         self.schedule = Schedule::default();
         self.limits.set(above.limit);
         self.limits.settle();
@@ -279,11 +277,11 @@ impl Search {
         if !self.model.has_target() {
             let limit = interval.limit / 2.0;
             if self.limits.whole(limit) < interval.limit {
-                let cut = Cut { before: interval, service: self.base(), first: true };
+                let cut =
+                    Cut { before: interval, service: self.base(), first: true, below_start: false };
                 return Trial { phase: Phase::Backoff(cut), limit, warm_up: 1.0 };
             }
-            self.model.set_rate(interval.rate, interval.count);
-            self.model.set_service(interval.mean_latency());
+            self.model.set(interval.mean_latency(), interval.rate, interval.count);
             return self.adopt_findings();
         }
         let fits = interval.rate * self.model.target;
@@ -302,8 +300,7 @@ impl Search {
             if followed {
                 // The inner had become slow and not less able: fewer calls only mean less
                 // throughput. A higher limit may give more as well.
-                self.model.set_service(interval.mean_latency());
-                self.model.set_rate(before.rate, before.count);
+                self.model.set(interval.mean_latency(), before.rate, before.count);
                 self.schedule = Schedule::default();
                 self.limits.set(before.limit);
                 self.limits.settle();
@@ -313,8 +310,11 @@ impl Search {
             if Ceiling::is_broken(&interval, &before, variation) {
                 self.limits.ceiling.set(interval.limit, before.limit);
             }
-            self.model.set_service(cut.service(&interval, variation));
-            self.model.set_rate(interval.rate.max(before.rate), interval.count);
+            self.model.set(
+                cut.service(&interval, variation),
+                interval.rate.max(before.rate),
+                interval.count,
+            );
             let trial = self.adopt_findings();
             // The time of calls with few running may never have been measured.
             let unsure = cut.service.count < UNSURE_SAMPLES;
@@ -322,15 +322,16 @@ impl Search {
         }
         if followed && cut.first {
             // Even the start was not too much.
-            return self.limits.startup_above(interval.mean_latency(), before);
+            return self.limits.startup_above(cut.baseline(&interval), before);
         }
-        if followed || interval.limit <= self.limits.min() {
-            self.model.set_service(interval.mean_latency());
-            self.model.set_rate(before.rate, before.count);
+        let is_lowest = interval.limit <= self.limits.min();
+        let found = cut.found(&interval, variation);
+        if let Some(service) = found.or(is_lowest.then(|| interval.mean_latency())) {
+            self.model.set(service, before.rate, before.count);
             return self.adopt_findings();
         }
-        let cut = Cut { before: interval, first: false, ..cut };
-        Trial { phase: Phase::Backoff(cut), limit: interval.limit / 2.0, warm_up: 0.6 }
+        let phase = Phase::Backoff(cut.lower(interval));
+        Trial { phase, limit: interval.limit / 2.0, warm_up: 0.6 }
     }
 
     /// Tries a cut to `limit`, or to a fifth if higher.
@@ -339,15 +340,14 @@ impl Search {
         let limit = limit.max(0.2 * before.limit);
         // The slots taken away come free one by one.
         let warm_up = (1.0 - limit.max(1.0) / before.limit).max(0.1);
-        let cut = Cut { before, service: self.base(), first: true };
+        let cut = Cut { before, service: self.base(), first: true, below_start: false };
         Trial { phase: Phase::Backoff(cut), limit, warm_up }
     }
 
     /// Ends a startup at the last good limit.
     fn end_startup(&mut self, base: Mean, below: Interval) -> Trial {
         if !self.model.has_target() {
-            self.model.set_service(base);
-            self.model.set_rate(below.rate, below.count);
+            self.model.set(base, below.rate, below.count);
         }
         self.adopt_findings()
     }

@@ -1,4 +1,9 @@
-use super::{interval::Interval, statistics::Mean};
+use super::{
+    calls::MAX_VARIATION,
+    cut::Cut,
+    interval::Interval,
+    statistics::{Longer, Mean},
+};
 
 /// The rise from a low limit: doubles the limit until calls take clearly longer than before.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +28,19 @@ const END_SAMPLES: f64 = 100.0;
 const SURE_BASE_SAMPLES: f64 = 300.0;
 /// The elasticity from which throughput counts as still growing at the end of a startup.
 const STILL_GREW: f64 = 0.1;
+/// The fewest calls that show a flat start.
+const FLAT_SAMPLES: f64 = 16.0;
+/// The least share of calls longer than the baseline in a flat start. With one server and
+/// exponential times, nine of ten calls take longer after a doubling, and with servers enough one
+/// of three.
+const FLAT_SHARE: f64 = 0.7;
+/// The elasticity, with a standard error on top, below which throughput does not follow the limit.
+const FLAT: f64 = 0.5;
+/// The least squared coefficient of variation of the times of calls in that standard error.
+const MIN_SEEN_VARIATION: f64 = 0.1;
+/// The knee, as a multiple of the lowest limit tried, below which even this limit may have been
+/// too much.
+const TOO_MUCH: f64 = 1.25;
 
 impl Startup {
     /// Returns a startup from a baseline, possibly empty.
@@ -56,6 +74,33 @@ impl Startup {
     /// Returns whether the baseline is known well.
     pub(super) fn has_sure_base(&self) -> bool {
         self.base.count > SURE_BASE_SAMPLES
+    }
+
+    /// Returns whether a call takes longer than the baseline.
+    pub(super) fn is_longer(&self, took: f64) -> bool {
+        took > QUICK_SLOWDOWN * self.base.value
+    }
+
+    /// Returns whether a doubling changed nothing but the time of calls: nearly all calls take
+    /// longer, and throughput stays.
+    ///
+    /// Seen from fewer calls than [`is_at_the_top`](Self::is_at_the_top) takes, since the standard
+    /// error is of the times seen. In front of too few servers all calls take about as long, and as
+    /// long as the limit is below the knee, the times are as unequal as the calls.
+    pub(super) fn is_flat(&self, interval: &Interval, longer: &Longer, seen: f64) -> bool {
+        let Some(below) = &self.below else { return false };
+        let variation = seen.clamp(MIN_SEEN_VARIATION, MAX_VARIATION);
+        let (elasticity, error) = below.elasticity(interval, variation);
+        longer.are_most(FLAT_SAMPLES, FLAT_SHARE) && elasticity + error < FLAT
+    }
+
+    /// Returns a cut below the lowest limit tried, if even this limit may have been too much: the
+    /// baseline may be the time of calls that wait for each other.
+    pub(super) fn cut_below(&self, lowest: f64, interval: Interval) -> Option<Cut> {
+        let best = self.below.filter(|below| below.rate > interval.rate).unwrap_or(interval);
+        let knee = best.rate * self.base.value;
+        let cut = Cut { before: best, service: self.base, first: true, below_start: true };
+        (knee < TOO_MUCH * lowest).then_some(cut)
     }
 
     /// Adds an interval to the baseline, unless calls took longer.
@@ -94,5 +139,34 @@ impl Startup {
         let known = 1.0 / self.base.count.max(1.0);
         let error = (variation * (known + 1.0 / interval.count)).sqrt();
         (interval.latency() / self.base.value, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::statistics::Spread, *};
+
+    /// Returns what a startup says after a doubling from 4: of calls that took so long (all of
+    /// them, and one of ten), at these rates.
+    fn is_flat(usual: f64, one_of_ten: f64, below: f64, rate: f64) -> bool {
+        let below = Interval { limit: 4.0, rate: below, count: 8.0 };
+        let startup = Startup::from(below.mean_latency()).above(below);
+        let (mut longer, mut times) = (Longer::default(), Spread::default());
+        for call in 0..30 {
+            let took = if call % 10 == 9 { one_of_ten } else { usual };
+            longer.add(startup.is_longer(took));
+            times.add(took);
+        }
+        let interval = Interval { limit: 8.0, rate, count: 30.0 };
+        startup.is_flat(&interval, &longer, times.variation())
+    }
+
+    #[test]
+    fn a_start_is_flat_if_nearly_all_calls_take_longer_for_nothing() {
+        assert!(is_flat(1.6, 1.6, 5.0, 5.0), "one server");
+        assert!(!is_flat(0.8, 0.8, 5.0, 10.0), "servers enough");
+        assert!(!is_flat(1.6, 1.6, 5.0, 8.0), "slower calls, and more throughput");
+        // Long calls hold up the others, by chance.
+        assert!(!is_flat(0.005, 0.2, 400.0, 380.0), "unequal calls");
     }
 }

@@ -96,6 +96,7 @@ impl Trials {
         if calls.is_sound(now, took) {
             if self.meter.is_warm(now) {
                 self.meter.times.add(took);
+                self.compare(now, took);
             }
             self.listen(now, took, sample);
         }
@@ -105,6 +106,15 @@ impl Trials {
             self.end_interval(now);
         } else {
             self.look_for_room(now);
+        }
+    }
+
+    /// Compares a call of a startup with the baseline.
+    fn compare(&mut self, now: f64, took: f64) {
+        if let Phase::Startup(startup) = &self.phase {
+            if now - took >= self.meter.since {
+                self.meter.longer.add(startup.is_longer(took));
+            }
         }
     }
 
@@ -158,6 +168,9 @@ impl Trials {
             return Some(self.search.after_collapse(&self.phase, &interval, &lower));
         }
         self.search.calls.learn_latency(interval.latency());
+        if let Some(trial) = self.below_start(&interval) {
+            return Some(trial);
+        }
         if self.search.is_too_short(&self.phase, &interval) {
             if let Phase::Startup(startup) = &mut self.phase {
                 startup.extended = true;
@@ -173,7 +186,7 @@ impl Trials {
         calls.learn_variation(&self.meter.times);
         let warm_up = (trial.warm_up * calls.latency).min(MAX_WARM_UP);
         self.phase = trial.phase;
-        self.meter = Meter::new(self.search.limits.whole(trial.limit), now, warm_up);
+        self.meter = Meter::new(self.search.limits.try_next(trial.limit), now, warm_up);
     }
 
     /// Returns the interval before a collapse of throughput, if any.
@@ -184,8 +197,17 @@ impl Trials {
         self.search.collapsed_from(&self.phase, interval, variation)
     }
 
+    /// Returns a look below the start, if even the start seems to have been too much.
+    fn below_start(&self, interval: &Interval) -> Option<Trial> {
+        let Phase::Startup(startup) = &self.phase else { return None };
+        let seen = self.meter.times.variation();
+        let is_flat = startup.is_flat(interval, &self.meter.longer, seen);
+        let asks = is_flat && !self.search.model.has_target();
+        if asks { self.search.limits.below_start(startup, interval) } else { None }
+    }
+
     /// Returns whether the conclusion is clear before the end of an interval: about a cut, or about
-    /// a collapse of throughput.
+    /// a collapse of throughput, or about a start that was too much.
     fn is_decided(&self, now: f64) -> bool {
         if self.meter.successes < MIN_SAMPLES || !self.meter.is_bound() {
             return false;
@@ -193,7 +215,10 @@ impl Trials {
         let interval = self.meter.interval(now);
         match &self.phase {
             Phase::Backoff(cut) => cut.is_decided(&interval, self.search.calls.variation()),
-            _ => self.is_full(now) && self.collapsed_from(&interval).is_some(),
+            _ => {
+                let collapsed = self.is_full(now) && self.collapsed_from(&interval).is_some();
+                collapsed || self.below_start(&interval).is_some()
+            }
         }
     }
 
