@@ -8,6 +8,7 @@ use std::f64::consts::TAU;
 use crate::{
     backend::{Power, Shape},
     case::Case,
+    figures::Metric::Bloat,
     scenario::Scenario,
     traffic::{Steps, Work},
 };
@@ -20,7 +21,7 @@ pub fn all() -> Vec<Case> {
         [oscillation(), growth(), autoscaling(), restarts(), leak(), neighbour(), cold_cache()];
     let calls = [hangs(), heavy_tail(), sharing(), quick(), few(), wide()];
     let backends = [collections(), rare_pauses(), batches(), bucket(), connections()];
-    let load = [bursts(), long_bursts(), closed(), closed_tight(), barely(), nearly()];
+    let load = [bursts(), long_bursts(), closed(), closed_tight(), crowd(), barely(), nearly()];
     moving.into_iter().chain(calls).chain(backends).chain(load).collect()
 }
 
@@ -197,6 +198,16 @@ fn closed_tight() -> Case {
         "16 servers, 24 callers that ask again at once",
         Scenario { callers: Some((24, 0.001)), ..Scenario::base() },
     )
+}
+
+fn crowd() -> Case {
+    let case = case(
+        "S-crowd",
+        "16 servers, 60 callers that ask again at once",
+        Scenario { callers: Some((60, 0.001)), ..Scenario::base() },
+    );
+    // A limit of 60, never reached, has the goodput, too.
+    case.at_most(Bloat, 1.6)
 }
 
 fn loaded(load: f64) -> Scenario {

@@ -9,7 +9,7 @@ pub(super) struct Cut {
     pub(super) service: Mean,
     /// Set for the first cut in a row. Only a search without a target makes more.
     pub(super) first: bool,
-    /// Set for a look below a start that may have been too much.
+    /// Set for a look below a start, as the start may have been too much.
     pub(super) below_start: bool,
 }
 
@@ -63,7 +63,7 @@ impl Cut {
         if !self.below_start {
             return Self { before: interval, first: false, ..*self };
         }
-        // Small steps down add up, so each is compared with the best so far.
+        // Small steps down add up: the best throughput so far stays the measure.
         let before = Interval { rate: self.before.rate.max(interval.rate), ..interval };
         Self { before, service: interval.mean_latency(), first: false, ..*self }
     }

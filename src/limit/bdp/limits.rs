@@ -87,6 +87,11 @@ impl Limits {
         crept
     }
 
+    /// Returns a trial of the believed limit itself.
+    pub(super) fn again(&self, phase: Phase) -> Trial {
+        Trial { phase, limit: self.believed, warm_up: 0.0 }
+    }
+
     /// Returns a `ProbeUp`, or a `Cruise` if the ceiling forbids more.
     pub(super) fn probe_up(&self, warm_up: f64) -> Trial {
         let believed = self.believed.round();
@@ -119,7 +124,7 @@ impl Limits {
         Trial { phase: Phase::Startup(startup), limit, warm_up: 1.0 }
     }
 
-    /// Returns a look below the lowest limit tried, if even this limit may have been too much.
+    /// Returns a look below the lowest limit tried, if even the lowest may have been too much.
     pub(super) fn below_start(&self, startup: &Startup, interval: &Interval) -> Option<Trial> {
         let limit = 0.5 * self.lowest;
         if self.whole(limit) >= self.lowest {

@@ -31,7 +31,7 @@ pub(super) struct Meter {
     pub(super) peak: f64,
     /// The service times of calls.
     pub(super) times: Spread,
-    /// Whether calls dispatched during a startup take longer than the baseline.
+    /// Calls dispatched during a startup, compared with the baseline.
     pub(super) longer: Longer,
 }
 
@@ -111,6 +111,13 @@ impl Meter {
             rate: self.successes.max(0.5) / time,
             count: self.successes.max(1.0),
         }
+    }
+
+    /// Returns the throughput so far with the mean number of running calls in place of a limit not
+    /// in the way (Little's law).
+    pub(super) fn below_limit(&self, now: f64) -> Interval {
+        let Interval { rate, .. } = self.interval(now);
+        Interval { limit: rate * self.times.mean(), rate, count: self.times.count }
     }
 
     /// Returns whether the limit was in the way all the time. The rate is then the inner's

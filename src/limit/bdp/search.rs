@@ -136,7 +136,7 @@ impl Search {
         }
         let limit = 0.6 * self.limits.believed().min(meter.peak.max(1.0));
         self.limits.set(limit);
-        Trial { phase: Phase::startup(self.base()), limit: self.limits.believed(), warm_up: 0.0 }
+        self.limits.again(Phase::startup(self.base()))
     }
 
     /// Concludes from an interval with the limit only at times in the way, which does not show the
@@ -161,13 +161,10 @@ impl Search {
             // Demand ends here. Startup goes on if demand comes back.
             Phase::Startup(startup) => {
                 self.limits.set(self.limits.believed().max(meter.limit));
-                let phase = Phase::Startup(Startup { extended: false, ..startup });
-                Trial { phase, limit: self.limits.believed(), warm_up: 0.0 }
+                self.limits.again(Phase::Startup(Startup { extended: false, ..startup }))
             }
-            Phase::Verify => {
-                Trial { phase: Phase::Verify, limit: self.limits.believed(), warm_up: 0.0 }
-            }
-            _ => Trial { phase: Phase::startup(base), limit: self.limits.believed(), warm_up: 0.0 },
+            Phase::Verify => self.limits.again(Phase::Verify),
+            _ => self.limits.again(Phase::startup(base)),
         }
     }
 
@@ -194,7 +191,12 @@ impl Search {
             }
             return self.adopt_model();
         }
-        let (service, rate) = startup.findings(&interval, variation);
+        self.finish_startup(interval, startup)
+    }
+
+    /// Ends the first startup: takes over the findings, with an experiment before a large cut.
+    pub(super) fn finish_startup(&mut self, interval: Interval, startup: Startup) -> Trial {
+        let (service, rate) = startup.findings(&interval, self.calls.variation());
         self.model.set(service, rate.value, rate.count);
         if startup.below.is_none() {
             // The limit has not risen at all: calls take longer than with few calls.

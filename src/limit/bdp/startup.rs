@@ -28,18 +28,19 @@ const END_SAMPLES: f64 = 100.0;
 const SURE_BASE_SAMPLES: f64 = 300.0;
 /// The elasticity from which throughput counts as still growing at the end of a startup.
 const STILL_GREW: f64 = 0.1;
+/// The gain worth more calls, as a factor of throughput.
+const STILL_GROWS: f64 = 1.15;
 /// The fewest calls that show a flat start.
 const FLAT_SAMPLES: f64 = 16.0;
 /// The least share of calls longer than the baseline in a flat start. With one server and
 /// exponential times, nine of ten calls take longer after a doubling, and with servers enough one
 /// of three.
 const FLAT_SHARE: f64 = 0.7;
-/// The elasticity, with a standard error on top, below which throughput does not follow the limit.
+/// The elasticity of a flat start, with a standard error on top.
 const FLAT: f64 = 0.5;
-/// The least squared coefficient of variation of the times of calls in that standard error.
+/// The least squared coefficient of variation for the standard error.
 const MIN_SEEN_VARIATION: f64 = 0.1;
-/// The knee, as a multiple of the lowest limit tried, below which even this limit may have been
-/// too much.
+/// The knee, as a multiple of the lowest limit tried, below which a start may have been too much.
 const TOO_MUCH: f64 = 1.25;
 
 impl Startup {
@@ -66,6 +67,17 @@ impl Startup {
         self.base.count > 0.0 && ratio > CLEAR_SLOWDOWN * (2.0 * error).exp()
     }
 
+    /// Returns whether calls crowd the inner although the limit is not in the way: calls take
+    /// clearly longer, and throughput is no higher than with fewer. A loop of callers, each
+    /// waiting for an answer before the next request, may never reach the limit.
+    pub(super) fn is_crowded(&self, seen: &Interval, variation: f64) -> bool {
+        let grows =
+            |below: Interval| seen.limit <= below.limit || seen.rate >= STILL_GROWS * below.rate;
+        seen.count >= END_SAMPLES * variation
+            && self.is_at_the_top(seen, variation)
+            && !self.below.is_some_and(grows)
+    }
+
     /// Returns whether the interval has too few calls to end the startup with certainty.
     pub(super) fn is_unsure(&self, interval: &Interval, variation: f64) -> bool {
         !self.extended && interval.count < END_SAMPLES * variation
@@ -85,8 +97,8 @@ impl Startup {
     /// longer, and throughput stays.
     ///
     /// Seen from fewer calls than [`is_at_the_top`](Self::is_at_the_top) takes, since the standard
-    /// error is of the times seen. In front of too few servers all calls take about as long, and as
-    /// long as the limit is below the knee, the times are as unequal as the calls.
+    /// error is of the times seen. In front of too few servers all calls take about as long. Below
+    /// the knee the times are as unequal as the calls.
     pub(super) fn is_flat(&self, interval: &Interval, longer: &Longer, seen: f64) -> bool {
         let Some(below) = &self.below else { return false };
         let variation = seen.clamp(MIN_SEEN_VARIATION, MAX_VARIATION);
@@ -94,8 +106,8 @@ impl Startup {
         longer.are_most(FLAT_SAMPLES, FLAT_SHARE) && elasticity + error < FLAT
     }
 
-    /// Returns a cut below the lowest limit tried, if even this limit may have been too much: the
-    /// baseline may be the time of calls that wait for each other.
+    /// Returns a cut below the lowest limit tried, if even the lowest may have been too much: the
+    /// baseline may be the time of calls in a queue.
     pub(super) fn cut_below(&self, lowest: f64, interval: Interval) -> Option<Cut> {
         let best = self.below.filter(|below| below.rate > interval.rate).unwrap_or(interval);
         let knee = best.rate * self.base.value;
@@ -146,8 +158,8 @@ impl Startup {
 mod tests {
     use super::{super::statistics::Spread, *};
 
-    /// Returns what a startup says after a doubling from 4: of calls that took so long (all of
-    /// them, and one of ten), at these rates.
+    /// Returns the verdict of a startup after a doubling from 4, with the time of usual calls and
+    /// of one call of ten, and the rates at 4 and at 8.
     fn is_flat(usual: f64, one_of_ten: f64, below: f64, rate: f64) -> bool {
         let below = Interval { limit: 4.0, rate: below, count: 8.0 };
         let startup = Startup::from(below.mean_latency()).above(below);

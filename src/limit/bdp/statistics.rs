@@ -24,7 +24,7 @@ impl Spread {
     }
 }
 
-/// How many of some calls took longer than calls did before.
+/// The number of calls, and of calls that took longer than a baseline.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Longer {
     count: f64,
@@ -37,10 +37,10 @@ impl Longer {
         self.longer += f64::from(u8::from(longer));
     }
 
-    /// Returns whether nearly all calls took longer: at least `count` calls, more than `share` of
-    /// them, and more than a half by three standard errors.
+    /// Returns whether nearly all calls took longer: of at least `count` calls more than
+    /// `share`, and more than a half by three standard errors.
     ///
-    /// A sign test: a few calls of any length cannot pass it, where a mean would follow them.
+    /// A sign test: a few calls of any length do not pass, where a mean would follow.
     pub(super) fn are_most(&self, count: f64, share: f64) -> bool {
         let chance = 0.5 + 3.0 * 0.5 / self.count.sqrt();
         self.count >= count && self.longer > chance.max(share) * self.count

@@ -161,7 +161,7 @@ impl Trials {
             return Some(self.search.after_failures(self.phase, &self.meter));
         }
         if !self.meter.is_bound() {
-            return Some(self.search.after_slack(self.phase, &self.meter));
+            return Some(self.after_slack(now));
         }
         let interval = self.meter.interval(now);
         if let Some(lower) = self.collapsed_from(&interval) {
@@ -178,6 +178,20 @@ impl Trials {
             return None;
         }
         Some(self.search.conclude(self.phase, interval))
+    }
+
+    /// Concludes from an interval with the limit only at times in the way.
+    fn after_slack(&mut self, now: f64) -> Trial {
+        let seen = self.meter.below_limit(now);
+        let variation = self.search.calls.variation().max(self.meter.times.variation());
+        match self.phase {
+            Phase::Startup(startup)
+                if !self.search.model.has_target() && startup.is_crowded(&seen, variation) =>
+            {
+                self.search.finish_startup(seen, startup)
+            }
+            phase => self.search.after_slack(phase, &self.meter),
+        }
     }
 
     /// Begins a trial. Measuring starts when the calls dispatched before have ended.

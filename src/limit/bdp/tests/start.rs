@@ -108,3 +108,22 @@ fn a_lowest_limit_is_the_end_of_a_look_below() {
     Inner::new(1.0, 0.2).succeed(&mut bdp, 1000);
     assert!((4.0..=5.0).contains(&bdp.limit()), "{}", bdp.limit());
 }
+
+#[test]
+fn callers_who_never_reach_the_limit_do_not_hide_the_knee() {
+    // 60 callers who ask again at once, and 16 servers.
+    let (callers, mut bdp, mut now) = (60.0, Bdp::new(), Instant::now());
+    for _ in 0..2000 {
+        let limit = bdp.limit();
+        let running = limit.min(callers);
+        let rate = running.min(16.0) / 0.02;
+        now += Duration::from_secs_f64(1.0 / rate);
+        let dispatched = now - Duration::from_secs_f64(running / rate);
+        let mut sample = Sample::new(dispatched, now, Outcome::Success);
+        sample.in_flight_at_dispatch = running as usize;
+        sample.in_flight = running as usize - 1;
+        sample.limit_reached = limit < callers;
+        bdp.on_sample(&sample);
+    }
+    assert!((14.0..=24.0).contains(&bdp.limit()), "{}", bdp.limit());
+}
