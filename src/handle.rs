@@ -327,13 +327,13 @@ impl Handle {
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         let core = &self.leveler.core;
         let counters = &core.admission.counters;
-        let (finished, removed) = (counters.ended(), counters.removed.total());
+        let (finished, removed) = (counters.over(), counters.removed.total());
         self.close();
         if tokio::time::timeout(deadline, self.idle()).await.is_err() {
             core.dismiss();
         }
         DrainReport {
-            finished: counters.ended().saturating_sub(finished),
+            finished: counters.over().saturating_sub(finished),
             removed: counters.removed.total().saturating_sub(removed),
             in_flight: core.admission.running(),
         }

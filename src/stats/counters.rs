@@ -28,10 +28,14 @@ impl Counters {
     /// Returns the number of ended calls: of requests that have ended, but neither by removal nor
     /// by their callers while they waited.
     pub(crate) fn ended(&self) -> u64 {
-        let Self { succeeded, failed, cancelled, panicked, given_up, .. } = self;
-        let given_up = given_up.get();
-        let ended = succeeded.get() + failed.get() + cancelled.get() + panicked.get();
-        ended.saturating_sub(given_up)
+        let given_up = self.given_up.get();
+        self.over().saturating_sub(given_up)
+    }
+
+    /// Returns the number of admitted requests that are over, except by removal.
+    pub(crate) fn over(&self) -> u64 {
+        let Self { succeeded, failed, cancelled, panicked, .. } = self;
+        succeeded.get() + failed.get() + cancelled.get() + panicked.get()
     }
 }
 
