@@ -178,12 +178,11 @@ where
     if arrival.left.is_some() || core.admission.max_wait.get().get().is_some() {
         return false;
     }
-    if !core.admission.may_dispatch(arrival.rank.cost as usize) {
+    if !core.admission.may_dispatch_with_all(arrival.rank.cost as usize) {
         return true;
     }
     let rank = arrival.rank;
-    if core.admission.flow_limit.concerns(rank) && core.link.backlog().queue.is_flow_full(rank.flow)
-    {
+    if core.admission.flow_limit.concerns(rank) && !core.link.backlog().queue.has_flow_room(rank) {
         return true;
     }
     let is_unready = inner.is_unready(&mut CallContext::capture(core));

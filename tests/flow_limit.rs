@@ -402,6 +402,31 @@ async fn a_nested_call_of_a_flow_at_its_limit_is_refused_and_the_outer_call_ends
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_nested_call_that_its_flow_has_too_little_room_for_is_refused() {
+    let _t = support::trace_init();
+    for execution in EXECUTIONS {
+        let next = Arc::new(OnceLock::<BoxCloneSyncService<u32, Reason, BoxError>>::new());
+        let inner = {
+            let next = Arc::clone(&next);
+            service_fn(move |_: u32| {
+                let mut next = next.get().expect("set").clone();
+                async move {
+                    // Of cost 2, in the flow of the outer call.
+                    let nested = next.call(10_100).await;
+                    Ok::<_, BoxError>(nested.unwrap_or_else(|error| reason(Err::<(), _>(error))))
+                }
+            })
+        };
+        let layer = layer(builder(100, 8).flow_limit(2).execution(execution));
+        let service = BoxCloneSyncService::new(layer.layer(inner));
+        next.set(service.clone()).expect("once");
+        let mut outer = service;
+        let ended = tokio::time::timeout(ms(1000), outer.call(100)).await;
+        assert_eq!(ended.expect("it ends").expect("served"), Reason::Nested, "{execution:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_whose_own_flow_is_too_slow_is_refused_and_others_are_not() {
     let _t = support::trace_init();
     let gate = Gate::new();

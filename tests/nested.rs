@@ -102,6 +102,30 @@ async fn a_nested_call_is_served_by_a_free_slot_and_refused_at_once_without() {
     }
 }
 
+/// A slot is free, but the request in front needs two, and so waits for the outer call.
+#[tokio::test(start_paused = true)]
+async fn a_nested_call_behind_a_heavy_request_is_refused_and_the_heavy_request_is_served() {
+    let _t = support::trace_init();
+    for execution in EXECUTIONS {
+        let next = Arc::new(OnceLock::new());
+        let layer = builder(10, 2)
+            .execution(execution)
+            .classify_request(|depth: &u32| Class::new().cost(if *depth == 0 { 2 } else { 1 }))
+            .build()
+            .expect("valid");
+        let inner = countdown(Arc::clone(&next), At::Poll);
+        let service = BoxCloneSyncService::new(layer.layer(inner));
+        next.set(service.clone()).expect("once");
+        let outer = tokio::spawn(service.clone().oneshot(2));
+        tokio::task::yield_now().await;
+        let heavy = tokio::spawn(service.oneshot(0));
+        let answer = timeout(SOON, outer).await.expect("should end").expect("no panic");
+        assert_eq!(reason(answer), Reason::Nested, "{execution:?}");
+        let answer = timeout(SOON, heavy).await.expect("should end").expect("no panic");
+        assert_eq!(answer.expect("served"), 0, "{execution:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_nested_call_with_a_bound_on_its_wait_waits() {
     let _t = support::trace_init();

@@ -56,7 +56,12 @@ impl FlowLimit {
 
     /// Returns whether a flow is held, or runs as much as it may.
     pub(super) fn is_full(&self, flow: u64) -> bool {
-        self.held.contains_key(&flow) || !self.fits(flow, 1)
+        !self.has_room(flow, 1)
+    }
+
+    /// Returns whether a flow is not held, and has room for a request of cost `cost`.
+    pub(super) fn has_room(&self, flow: u64, cost: u32) -> bool {
+        !self.held.contains_key(&flow) && self.fits(flow, cost)
     }
 
     /// Returns whether any request of the flow, if there is a flow, is beyond the flow's limit.
@@ -72,7 +77,7 @@ impl FlowLimit {
 
     /// Takes the right for a request to run; `None` if the flow has no room for the request.
     pub(super) fn take(&mut self, flow: u64, cost: u32) -> Option<FlowRight> {
-        if self.held.contains_key(&flow) || !self.fits(flow, cost) {
+        if !self.has_room(flow, cost) {
             return None;
         }
         let limit = self.limit.map_or(u32::MAX, NonZeroU32::get);

@@ -161,9 +161,9 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.set_flow_limit(limit);
     }
 
-    /// Returns whether a flow runs as much as it may.
-    pub(crate) fn is_flow_full(&mut self, flow: u64) -> bool {
-        self.order.flow_limit().is_full(flow)
+    /// Returns whether the flow of a request may run the request now.
+    pub(crate) fn has_flow_room(&mut self, rank: Rank) -> bool {
+        self.order.flow_limit().has_room(rank.flow, rank.cost)
     }
 
     /// Shows the flows that have reached their limit (`true`), or have room again (`false`), since

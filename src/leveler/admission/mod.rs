@@ -200,6 +200,12 @@ impl Admission {
         self.bound.may_dispatch(cost)
     }
 
+    /// Returns whether a newcomer of cost `cost` may be dispatched now, together with everything
+    /// that waits for a slot. A free slot alone is not enough: a request in front may need more.
+    pub(crate) fn may_dispatch_with_all(&self, cost: usize) -> bool {
+        self.may_dispatch(cost.saturating_add(self.occupancy.eligible_total()))
+    }
+
     /// Returns whether the drain task has work to do for a newcomer like the waiting requests.
     #[inline]
     pub(crate) fn needs_drain(&self) -> bool {

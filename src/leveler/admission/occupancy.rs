@@ -298,6 +298,11 @@ impl Occupancy {
         (0..LEVELS).map(|index| self.eligible_at(index)).sum::<QueueSize>().requests as usize
     }
 
+    /// Returns the weight of the requests waiting for a slot.
+    pub(crate) fn eligible_total(&self) -> usize {
+        (0..LEVELS).map(|index| self.eligible_at(index)).sum::<QueueSize>().weight as usize
+    }
+
     /// Returns the weight of the requests of a priority waiting for a slot.
     pub(crate) fn eligible_weight(&self, priority: Priority) -> u64 {
         self.eligible_at(priority.index()).weight
