@@ -336,6 +336,26 @@ async fn a_stall_shows_where_services_wait_for_a_place() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn services_that_wait_for_a_place_wait_though_no_request_does() {
+    let layer = builder(0, 1).overflow(Overflow::Wait).build().expect("valid");
+    let (handle, mut service) = (layer.handle(), layer.layer(Gate::open().service()));
+    // A service that is ready and does not call keeps the place.
+    tower::ServiceExt::ready(&mut service).await.expect("a place");
+    let mut next = service.clone();
+    let next = tokio::spawn(async move { tower::ServiceExt::ready(&mut next).await.is_ok() });
+    let sentence = "Leveling. 0 requests arrive a second, and it does 0. Waiting: 0; slots taken: \
+                    0 of 1; services waiting for a place: 1.";
+    says(&judged(&handle, 6, |_| ()).await.0, State::Leveling, sentence);
+    let before = handle.stats();
+    service.call(0).await.expect("served");
+    assert!(next.await.expect("no panic"), "a place");
+    let after = handle.stats().since(&before).verdict();
+    assert_eq!(after.state, State::Leveling, "one had to wait: {after}");
+    let (rest, _) = judged(&handle, 10, |_| ()).await;
+    says(&rest, State::Idle, "Idle. No requests arrive.");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_leveler_that_is_paused_draining_or_closed_says_so_whatever_else_there_is() {
     let layer = builder(10, 1).build().expect("valid");
     let (handle, gate) = (layer.handle(), Gate::new());

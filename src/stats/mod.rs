@@ -209,7 +209,7 @@ impl Stats {
                 in_flight: self.in_flight,
                 waiting_for_place: self.waiting_for_place,
                 dispatched,
-                leveled: dispatched.saturating_sub(self.wait.zeros()),
+                leveled: dispatched.saturating_sub(self.wait.zeros()) + self.wait_for_place.count(),
             },
         };
         numbers.with_state()

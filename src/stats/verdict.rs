@@ -71,11 +71,11 @@ pub enum State {
     /// More than 1 % of the arrived requests were turned away under load: for any reason but
     /// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and [`Nested`](Reason::Nested).
     Overloaded,
-    /// Some requests wait, or had to.
+    /// Some requests wait, or had to; or services wait for a place, or had to.
     Leveling,
     /// Requests run as they come.
     Calm,
-    /// Nothing was asked for, and nothing runs.
+    /// Nothing was asked for, and nothing runs but [bypassing](crate::Class::bypass) requests.
     Idle,
 }
 
@@ -110,7 +110,8 @@ pub(super) struct Signs {
     pub(super) waiting_for_place: usize,
     /// The requests dispatched in the period.
     pub(super) dispatched: u64,
-    /// The part of the dispatched requests that came through the queue.
+    /// The part of the dispatched requests that came through the queue, and the services that had
+    /// to wait for a place.
     pub(super) leveled: u64,
 }
 
@@ -132,7 +133,7 @@ impl Verdict {
             State::Stalled
         } else if self.share(of_load) > OVERLOAD {
             State::Overloaded
-        } else if self.queued > 0 || leveled > 0 {
+        } else if self.queued > 0 || waiting_for_place > 0 || leveled > 0 {
             State::Leveling
         } else if is_busy || self.asked > 0 {
             State::Calm
@@ -230,6 +231,14 @@ impl Verdict {
         }
     }
 
+    /// Writes how many services wait for a place, if any.
+    fn write_waiting_for_place(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.signs.waiting_for_place {
+            0 => Ok(()),
+            services => write!(f, "; services waiting for a place: {services}"),
+        }
+    }
+
     /// Writes how many requests arrive, beside what is done.
     fn write_demand(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (asked, done) = (self.asked_per_second(), self.done_per_second());
@@ -257,10 +266,7 @@ impl fmt::Display for Verdict {
                 write!(f, "Stalled. Nothing has finished for {:.1?}, and all ", self.period)?;
                 write!(f, "slots are taken ({limit}); waiting: {queued}")?;
                 self.oldest_wait.map_or(Ok(()), |wait| write!(f, ", the oldest for {wait:.1?}"))?;
-                match self.signs.waiting_for_place {
-                    0 => {}
-                    services => write!(f, "; services waiting for a place: {services}")?,
-                }
+                self.write_waiting_for_place(f)?;
                 f.write_str(".")?;
                 self.write_turned_away(f, self.signs.reasons.of_load())
             }
@@ -272,7 +278,9 @@ impl fmt::Display for Verdict {
             State::Leveling => {
                 f.write_str("Leveling. ")?;
                 self.write_demand(f)?;
-                write!(f, " Waiting: {queued}; slots taken: {slots_taken} of {limit}.")?;
+                write!(f, " Waiting: {queued}; slots taken: {slots_taken} of {limit}")?;
+                self.write_waiting_for_place(f)?;
+                f.write_str(".")?;
                 self.write_turned_away(f, self.worth_telling())
             }
             State::Calm => {
