@@ -69,7 +69,8 @@ pub enum State {
     /// turned away under load. Without a capacity nothing else shows a stall.
     Stalled,
     /// More than 1 % of the arrived requests were turned away under load: for any reason but
-    /// [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and [`Nested`](Reason::Nested).
+    /// [`Bypass`](Reason::Bypass), [`Closed`](Reason::Closed), [`NoRuntime`](Reason::NoRuntime) and
+    /// [`Nested`](Reason::Nested).
     Overloaded,
     /// Some requests wait, or had to; or services wait for a place, or had to.
     Leveling,
@@ -336,7 +337,7 @@ mod tests {
         for (reason, state) in [
             (Reason::Full, State::Overloaded),
             (Reason::CutOff, State::Overloaded),
-            (Reason::Bypass, State::Overloaded),
+            (Reason::Bypass, State::Calm),
             (Reason::Evicted, State::Overloaded),
             (Reason::MaxWait, State::Overloaded),
             (Reason::Deadline, State::Overloaded),
