@@ -2,9 +2,12 @@
 
 mod support;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use support::{
@@ -12,12 +15,14 @@ use support::{
     gate::{Door, Gate, Told},
     reason, rejection, settle,
 };
+use tokio::time::advance;
 use tokio_test::{assert_pending, assert_ready_err, assert_ready_ok, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_load_leveling::{
     Builder, ByResult, Class, LoadLevelLayer, Overflow, Priority,
     error::Reason,
     limit::{Algorithm, Sample},
+    stats::State,
 };
 
 /// Those from 100 on go past the queue.
@@ -92,6 +97,25 @@ async fn its_budget_is_small_and_its_own() {
             assert_pending!(task::spawn(service.call(300)).poll());
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn its_refusals_are_neither_an_overload_nor_a_stall_of_the_queue() {
+    let _t = support::trace_init();
+    let gate = Gate::new();
+    let layer = layer(builder(10, 1).bypass_limit(1));
+    let mut service = layer.layer(gate.service());
+    let _call = task::spawn(service.call(1));
+    let _check = task::spawn(service.call(100));
+    settle().await;
+    let before = layer.handle().stats();
+    for _ in 0..10 {
+        assert_eq!(reason(service.call(200).await), Reason::Bypass);
+        advance(Duration::from_secs(1)).await;
+    }
+    let verdict = layer.handle().stats().since(&before).verdict();
+    assert!(!matches!(verdict.state, State::Overloaded | State::Stalled), "{verdict}");
+    assert_eq!(verdict.main_reason, Some(Reason::Bypass), "still told");
 }
 
 #[derive(Debug)]
