@@ -77,7 +77,7 @@ impl ReasonCounts {
 
     /// Returns the counts of the reasons that are signs of load on the queue. A request that
     /// bypasses the queue says nothing of the queue, and counts among the arrivals only if refused.
-    pub(crate) fn of_load(self) -> Self {
+    pub(crate) fn of_queue_load(self) -> Self {
         let is_sign = |reason: Reason| reason.is_of_load() && reason != Reason::Bypass;
         let count = |reason: Reason| if is_sign(reason) { self.get(reason) } else { 0 };
         Self::from_counts(Reason::EACH.map(count))

@@ -121,7 +121,7 @@ impl Verdict {
     pub(super) fn with_state(mut self) -> Self {
         let Signs { reasons, closed, paused, in_flight, waiting_for_place, dispatched, leveled } =
             self.signs;
-        let of_load = reasons.of_load();
+        let of_load = reasons.of_queue_load();
         let is_busy = self.queued > 0 || in_flight > 0;
         let is_wanted = self.queued > 0 || waiting_for_place > 0 || of_load.total() > 0;
         let is_stuck = is_wanted && self.slots_taken >= self.limit;
@@ -215,9 +215,11 @@ impl Verdict {
     /// Writes how many requests were turned away for some reasons, and the most frequent reason.
     fn write_turned_away(&self, f: &mut fmt::Formatter<'_>, reasons: ReasonCounts) -> fmt::Result {
         let Some(reason) = reasons.largest() else { return Ok(()) };
-        match self.asked {
-            0 => write!(f, " {} were turned away", reasons.total())?,
-            _ => write!(f, " {:.0} % are turned away", 100.0 * self.share(reasons))?,
+        // Bypassing requests are not counted as arrivals unless refused, so no share is known.
+        if self.asked == 0 || reason == Reason::Bypass {
+            write!(f, " {} were turned away", reasons.total())?;
+        } else {
+            write!(f, " {:.0} % are turned away", 100.0 * self.share(reasons))?;
         }
         write!(f, ", most because {}.", self.because(reason))
     }
@@ -269,12 +271,12 @@ impl fmt::Display for Verdict {
                 self.oldest_wait.map_or(Ok(()), |wait| write!(f, ", the oldest for {wait:.1?}"))?;
                 self.write_waiting_for_place(f)?;
                 f.write_str(".")?;
-                self.write_turned_away(f, self.signs.reasons.of_load())
+                self.write_turned_away(f, self.signs.reasons.of_queue_load())
             }
             State::Overloaded => {
                 f.write_str("Overloaded. ")?;
                 self.write_demand(f)?;
-                self.write_turned_away(f, self.signs.reasons.of_load())
+                self.write_turned_away(f, self.signs.reasons.of_queue_load())
             }
             State::Leveling => {
                 f.write_str("Leveling. ")?;
@@ -350,7 +352,8 @@ mod tests {
             let verdict = verdict(&[(reason, 20)]);
             assert_eq!(verdict.state, state, "{reason}");
             let text = verdict.to_string();
-            assert!(text.contains(" 20 % are turned away, most because "), "{text}");
+            let share = if reason == Reason::Bypass { "20 were" } else { "20 % are" };
+            assert!(text.contains(&format!(" {share} turned away, most because ")), "{text}");
             assert_eq!((verdict.turned_away, verdict.main_reason), (20, Some(reason)));
         }
     }

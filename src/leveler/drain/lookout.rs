@@ -129,7 +129,7 @@ fn read(core: &Core, now: Instant) -> Vitals {
         now,
         asked: counters.direct.get() + counters.queued.get() + refused.total(),
         ended: counters.ended(),
-        rejected: refused.plus(counters.removed.snapshot()).of_load(),
+        rejected: refused.plus(counters.removed.snapshot()).of_queue_load(),
         queued: occupancy.queued(),
         waiting_for_place: listeners.waitlist.longest_wait().0,
         is_all_taken: counts.in_flight() >= core.admission.limit() && !counts.is_paused(),
