@@ -2,14 +2,15 @@
 
 use super::item::QueueId;
 
-/// A binary min-heap with one key for each queue in the heap.
+/// A min-heap with one key for each queue in the heap, and four entries below each entry: half as
+/// many steps as in a binary heap.
 ///
 /// The heap knows the position of each queue, so the key of any queue changes in place: each queue
 /// has exactly one entry, and every entry is true. A change walks from the position of the queue
 /// only as far as the order needs, on average one step.
 #[derive(Debug)]
 pub(super) struct QueueHeap<K> {
-    /// No entry has a lower key than the entry at half of its position.
+    /// No entry has a lower key than the entry [above](Self::make_room_above).
     entries: Vec<Entry<K>>,
     /// The positions in `entries`, by the id of the queue; [`ABSENT`] for a queue not in the heap.
     positions: Vec<u32>,
@@ -22,6 +23,9 @@ struct Entry<K> {
 }
 
 const ABSENT: u32 = u32::MAX;
+
+/// The number of entries below each entry.
+const BELOW: usize = 4;
 
 impl<K> Default for QueueHeap<K> {
     fn default() -> Self {
@@ -106,7 +110,7 @@ impl<K: Copy + Ord> QueueHeap<K> {
     #[inline]
     fn make_room_above(&mut self, mut at: usize, key: K) -> usize {
         while at > 0 {
-            let above = (at - 1) / 2;
+            let above = (at - 1) / BELOW;
             let entry = self.entries[above];
             if entry.key <= key {
                 break;
@@ -122,20 +126,30 @@ impl<K: Copy + Ord> QueueHeap<K> {
     fn make_room_below(&mut self, at: usize, key: K) -> usize {
         // To the bottom, and back up if that was too far: mostly the key belongs near the bottom.
         let mut free = at;
-        while let Some(below) = self.lesser_below(free) {
+        while let Some(below) = self.least_below(free) {
             self.put(free, self.entries[below]);
             free = below;
         }
         self.make_room_above(free, key)
     }
 
-    /// Returns the position of the lesser of the two entries below `at`.
+    /// Returns the position of the least of the entries below `at`.
     #[inline]
-    fn lesser_below(&self, at: usize) -> Option<usize> {
-        let (left, right) = (2 * at + 1, 2 * at + 2);
-        let key = self.entries.get(left)?.key;
-        let is_right = self.entries.get(right).is_some_and(|other| other.key < key);
-        Some(if is_right { right } else { left })
+    fn least_below(&self, at: usize) -> Option<usize> {
+        let first = BELOW * at + 1;
+        let below = self.entries.get(first..)?;
+        let least = match below.first_chunk::<BELOW>() {
+            Some([a, b, c, d]) => {
+                let (one, key) = if b.key < a.key { (1, b.key) } else { (0, a.key) };
+                let (other, other_key) = if d.key < c.key { (3, d.key) } else { (2, c.key) };
+                if other_key < key { other } else { one }
+            }
+            None => {
+                let entries = below.iter().enumerate();
+                entries.min_by_key(|(_, entry)| entry.key).map(|(nth, _)| nth)?
+            }
+        };
+        Some(first + least)
     }
 
     #[inline]

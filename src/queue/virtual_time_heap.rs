@@ -1,15 +1,48 @@
 //! The queues of a group, by virtual time.
 
+use std::cmp::Ordering;
+
 use super::{item::QueueId, longest_queue::LongestQueue, queue_heap::QueueHeap};
 
-/// The key of a queue in the heap. Keys compare field by field: at the same virtual time, the older
-/// key is first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// The key of a queue in the heap. At the same virtual time, the older key is first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     /// The virtual time of the queue, in nanoseconds of the inner's time.
     pub(super) virtual_time: u64,
     /// The number of the key: the older, the lower.
     pub(super) seq: u64,
+}
+
+impl Key {
+    /// The fields as one number: a comparison without a branch.
+    #[inline]
+    fn number(self) -> u128 {
+        u128::from(self.virtual_time) << 64 | u128::from(self.seq)
+    }
+}
+
+impl Ord for Key {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.number().cmp(&other.number())
+    }
+}
+
+impl PartialOrd for Key {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+
+    #[inline]
+    fn lt(&self, other: &Self) -> bool {
+        self.number() < other.number()
+    }
+
+    #[inline]
+    fn le(&self, other: &Self) -> bool {
+        self.number() <= other.number()
+    }
 }
 
 /// The active queues, by virtual time (start-time fair queueing). A queue is active while it has an
