@@ -12,12 +12,11 @@ use super::{
     charge::{Charge, ChargeId},
     eviction::evict,
     flow_limit::{FlowLimit, FlowRight, Woken},
-    guaranteed_share::{GuaranteedShare, LEVELS},
     heavy_hitters::HeavyHitters,
     item::{Entry, InnerId, QueueId, QueueItem},
     level_summary::{Gone, Summaries},
+    levels::Levels,
     next::{Next, Times, Victim},
-    open_charges::OpenCharges,
     priority_level::PriorityLevel,
     request_deque::Taken,
     rules::Rules,
@@ -32,9 +31,6 @@ use crate::{
 /// The requests in the order of dispatch: a [`PriorityLevel`] for each priority, or the
 /// [`ArrivalOrder`] while all requests are alike.
 ///
-/// The highest level with something to dispatch is next. Meanwhile each other level is owed a
-/// guaranteed share of the inner's time, and is next once the debt is worth a request.
-///
 /// Every operation is O(log n) in the number of flows or of unready inner services. Gone requests
 /// leave tombstones, dropped at their turn or by [`purge`](Self::purge).
 #[derive(Debug)]
@@ -42,9 +38,7 @@ pub(crate) struct FairQueue<T> {
     rules: Rules,
     /// While on, holds all requests, and the levels are empty.
     arrival_order: ArrivalOrder<T>,
-    pub(super) levels: [PriorityLevel<T>; LEVELS],
-    guaranteed_share: GuaranteedShare,
-    open_charges: OpenCharges,
+    pub(super) levels: Levels<T>,
     flow_limit: FlowLimit,
     heavy_hitters: HeavyHitters,
     /// The unready inner services, each with the queues of its parked requests, as level and id.
@@ -61,9 +55,7 @@ impl<T: QueueItem> FairQueue<T> {
         Self {
             rules,
             arrival_order: ArrivalOrder::new(&rules),
-            levels: std::array::from_fn(|_| PriorityLevel::new()),
-            guaranteed_share: GuaranteedShare::new(rules.guaranteed_share),
-            open_charges: OpenCharges::default(),
+            levels: Levels::new(rules.guaranteed_share),
             flow_limit: FlowLimit::new(rules.flow_limit),
             heavy_hitters: HeavyHitters::new(),
             blocked: HashMap::new(),
@@ -98,7 +90,7 @@ impl<T: QueueItem> FairQueue<T> {
                 self.heavy_hitters.observe(mix(flow ^ level as u64))
             }
         };
-        self.levels[level].push(entry, is_proven, &self.rules);
+        self.levels.each[level].push(entry, is_proven, &self.rules);
     }
 
     /// Moves all requests to their level. From now on the levels order the requests, until none
@@ -107,15 +99,15 @@ impl<T: QueueItem> FairQueue<T> {
         if self.arrival_order.is_on() {
             let entries = self.arrival_order.end();
             if self.next_seq > 1 {
-                self.levels[Priority::default().index()].adopt(entries);
+                self.levels.each[Priority::default().index()].adopt(entries);
             }
         }
     }
 
     /// Returns to the order of arrival if nothing waits, and no flow or debt affects the order.
     fn begin_arrival_order(&mut self) {
-        let is_even = !self.has_flows && !self.guaranteed_share.is_owing();
-        if is_even && self.levels.iter().all(|level| level.len() == 0) {
+        let is_even = !self.has_flows && !self.levels.is_owing();
+        if is_even && self.levels.len() == 0 {
             self.blocked.clear();
             self.arrival_order.begin();
         }
@@ -129,7 +121,10 @@ impl<T: QueueItem> FairQueue<T> {
             let next = self.arrival_order.pop();
             return next.map(|entry| Next::Dispatch(entry, Charge::default()));
         }
-        self.pop_ranked(now, times)
+        match self.pop_plain(times, |_| true) {
+            Some(taken) => taken.map(|(entry, charge)| Next::Dispatch(entry, charge)),
+            None => self.pop_ranked(now, times),
+        }
     }
 
     /// Takes the next request if requests go in the order of arrival, and `is_mine` returns true.
@@ -143,90 +138,69 @@ impl<T: QueueItem> FairQueue<T> {
         !self.arrival_order.is_on() && self.rules.is_plain() && !self.flow_limit.is_on()
     }
 
+    /// Takes the next request while nothing but rank and arrival decide, if `is_mine` returns true
+    /// for the request: `Some(None)` if not, and then nothing has changed. `None` leaves the choice
+    /// to [`pop_ranked`](Self::pop_ranked). Made for speed: most requests go this way.
+    #[inline]
+    pub(crate) fn pop_plain(
+        &mut self,
+        times: &impl Times,
+        is_mine: impl FnOnce(&T) -> bool,
+    ) -> Option<Option<(Entry<T>, Charge)>> {
+        if !self.is_by_rank() || !self.blocked.is_empty() {
+            return None;
+        }
+        self.levels.take_plain(times, is_mine)
+    }
+
     /// Takes the next request while the order of arrival is off.
     pub(crate) fn pop_ranked(&mut self, now: Instant, times: &impl Times) -> Option<Next<T>> {
         loop {
-            let Some((level, is_only)) = self.next_level(times) else {
+            let Some(next) = self.levels.next(times) else {
                 self.begin_arrival_order();
                 return None;
             };
+            let level = next.index;
             let is_limited = self.flow_limit.is_on();
             if is_limited && self.hold_first(level) {
                 continue;
             }
-            // A single flow has no rival, and needs no charge.
-            let is_free =
-                is_only && !self.guaranteed_share.is_owing() && !self.levels[level].has_flows();
-            let taken = self.levels[level].take(now, &self.rules, || times.of(level), is_free);
+            let is_free = self.levels.is_free(next);
+            let queues = &mut self.levels.each[level].queues;
+            let taken = queues.take(now, &self.rules, || times.of(level), is_free);
             // The queue held only tombstones, all dropped now.
             let Some((taken, mut charge)) = taken else { continue };
-            charge.level = level as u8;
             let entry = match taken {
                 Taken::Tombstone => continue,
                 Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
                 Taken::Next(entry) => entry,
             };
             if !self.blocked.is_empty() && self.is_blocked(entry.inner) {
-                self.levels[level].refund(&charge);
+                self.levels.each[level].queues.refund(&charge);
                 self.park(entry);
                 continue;
             }
             if is_limited && entry.rank.flow != NO_FLOW {
                 charge.right = self.flow_limit.take(entry.rank.flow, entry.most_slots());
                 if charge.right.is_none() {
-                    self.levels[level].refund(&charge);
+                    self.levels.each[level].queues.refund(&charge);
                     self.hold_back(entry);
                     continue;
                 }
             }
-            if is_free {
-                return Some(Next::Dispatch(entry, charge));
-            }
-            let levels = &self.levels;
-            let is_waiting = |level: usize| levels[level].may_go();
-            let paid = self.guaranteed_share.on_dispatch(level, charge.nanos, is_only, is_waiting);
-            charge.paid = paid as f32;
-            if self.levels[level].has_flows() {
-                charge.id = self.open_charges.open(charge);
-            }
+            let charge = self.levels.charge(next, charge, is_free);
             return Some(Next::Dispatch(entry, charge));
         }
-    }
-
-    /// Returns the level to take from, and whether no other level has an eligible request. The
-    /// level is the highest with an eligible request, unless a lower level is owed the charge of
-    /// its next request. Of several such levels, the level with the greatest debt is next.
-    fn next_level(&self, times: &impl Times) -> Option<(usize, bool)> {
-        let mut first = None;
-        let mut owed: Option<usize> = None;
-        let mut is_only = true;
-        for (index, level) in self.levels.iter().enumerate() {
-            if !level.may_go() {
-                continue;
-            }
-            if first.is_none() {
-                first = Some(index);
-                continue;
-            }
-            is_only = false;
-            let debt = self.guaranteed_share.owed(index);
-            if debt >= level.estimate(|| times.of(index))
-                && owed.is_none_or(|other| self.guaranteed_share.owed(other) < debt)
-            {
-                owed = Some(index);
-            }
-        }
-        Some((owed.or(first)?, is_only))
     }
 
     /// Passes over the next queue of a level if its flow runs as much as it may, and returns
     /// whether it does. The requests of a dedicated queue then need not be parked singly.
     fn hold_first(&mut self, level: usize) -> bool {
-        let first = self.levels[level].first_flow();
+        let first = self.levels.each[level].first_flow();
         let Some((id, flow)) = first.filter(|(_, flow)| self.flow_limit.is_full(*flow)) else {
             return false;
         };
-        self.levels[level].hold(id);
+        self.levels.each[level].hold(id);
         self.flow_limit.hold(flow, level, id);
         true
     }
@@ -235,7 +209,7 @@ impl<T: QueueItem> FairQueue<T> {
     /// flow's calls ends, or the request leaves.
     fn hold_back(&mut self, entry: Entry<T>) {
         let (flow, level) = (entry.rank.flow, entry.rank.priority.index());
-        let id = self.levels[level].hold_back(entry, &self.rules);
+        let id = self.levels.each[level].hold_back(entry, &self.rules);
         self.flow_limit.hold(flow, level, id);
     }
 
@@ -260,7 +234,7 @@ impl<T: QueueItem> FairQueue<T> {
 
     fn unhold(&mut self, (flow, queues): Woken) {
         for (level, id) in queues {
-            self.levels[level].unhold(id, flow);
+            self.levels.each[level].unhold(id, flow);
         }
     }
 
@@ -273,22 +247,17 @@ impl<T: QueueItem> FairQueue<T> {
     /// flow.
     pub(crate) fn refund(&mut self, charge: &Charge) {
         charge.right.into_iter().for_each(|right| self.give_back(right));
-        charge.id.and_then(|id| self.open_charges.close(id));
-        let level = usize::from(charge.level);
-        self.levels[level].refund(charge);
-        self.guaranteed_share.refund(level, charge.nanos, f64::from(charge.paid));
+        self.levels.refund(charge);
     }
 
     /// Closes the charge of a dispatched request as an estimate: the real time will not be known.
     pub(crate) fn keep_charge(&mut self, charge: &Charge) {
-        charge.id.and_then(|id| self.open_charges.close(id));
+        self.levels.keep_charge(charge);
     }
 
     /// Corrects a charge by the real time of the request.
     pub(crate) fn settle(&mut self, id: ChargeId, service_time: Duration) {
-        if let Some(charge) = self.open_charges.close(id) {
-            self.levels[usize::from(charge.level)].settle(&charge, service_time);
-        }
+        self.levels.settle(id, service_time);
     }
 
     /// Parks a popped request of an unready inner. The queue passes over all requests of the inner
@@ -296,7 +265,7 @@ impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn park(&mut self, entry: Entry<T>) {
         self.end_arrival_order();
         let (inner, level) = (entry.inner, entry.rank.priority.index());
-        let id = self.levels[level].park(entry, &self.rules);
+        let id = self.levels.each[level].park(entry, &self.rules);
         self.blocked.entry(inner).or_default().insert((level, id));
     }
 
@@ -308,13 +277,13 @@ impl<T: QueueItem> FairQueue<T> {
             return;
         }
         self.end_arrival_order();
-        self.levels[entry.rank.priority.index()].put_back(entry, &self.rules);
+        self.levels.each[entry.rank.priority.index()].put_back(entry, &self.rules);
     }
 
     /// Makes the requests of an inner eligible again, since the inner may be ready.
     pub(crate) fn wake(&mut self, inner: InnerId) {
         for (level, id) in self.blocked.remove(&inner).unwrap_or_default() {
-            self.levels[level].wake(id, inner);
+            self.levels.each[level].wake(id, inner);
         }
     }
 
@@ -323,7 +292,7 @@ impl<T: QueueItem> FairQueue<T> {
     fn is_blocked(&mut self, inner: InnerId) -> bool {
         let Some(queues) = self.blocked.get_mut(&inner) else { return false };
         while let Some((level, id)) = queues.first().copied() {
-            if self.levels[level].has_parked(id, inner) {
+            if self.levels.each[level].has_parked(id, inner) {
                 return true;
             }
             queues.pop_first();
@@ -337,13 +306,18 @@ impl<T: QueueItem> FairQueue<T> {
         if self.arrival_order.is_on() {
             return self.arrival_order.pop();
         }
-        self.levels.iter_mut().zip(gone).rev().find_map(|(level, gone)| level.pop_oldest(*gone))
+        self.levels
+            .each
+            .iter_mut()
+            .zip(gone)
+            .rev()
+            .find_map(|(level, gone)| level.pop_oldest(*gone))
     }
 
     /// Takes all requests of an inner, oldest first.
     pub(crate) fn take_all_of(&mut self, inner: InnerId) -> Vec<Entry<T>> {
         self.end_arrival_order();
-        let levels = self.levels.iter_mut();
+        let levels = self.levels.each.iter_mut();
         let mut taken: Vec<_> = levels.flat_map(|level| level.take_all_of(inner)).collect();
         self.blocked.remove(&inner);
         taken.iter().for_each(|entry| self.on_left(entry.rank.flow));
@@ -354,12 +328,12 @@ impl<T: QueueItem> FairQueue<T> {
     /// Makes room for a request admitted over the bound.
     pub(crate) fn evict(&mut self, gone: &Gone) -> Option<Victim<T>> {
         self.end_arrival_order();
-        evict(&mut self.levels, gone, &self.flow_limit)
+        evict(&mut self.levels.each, gone, &self.flow_limit)
     }
 
     /// The oldest request.
     pub(crate) fn oldest(&self) -> Option<&Entry<T>> {
-        let ranked = self.levels.iter().filter_map(PriorityLevel::oldest);
+        let ranked = self.levels.each.iter().filter_map(PriorityLevel::oldest);
         ranked.chain(self.arrival_order.oldest()).min_by_key(|entry| entry.seq)
     }
 
@@ -367,7 +341,7 @@ impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn summaries(&mut self, gone: &Gone, is_filling: bool) -> Option<Summaries> {
         let is_unready = !self.blocked.is_empty();
         let is_due = std::mem::replace(&mut self.has_told_unready, is_unready) || is_unready;
-        let (mut levels, limit) = (self.levels.iter_mut().zip(gone), &self.flow_limit);
+        let (mut levels, limit) = (self.levels.each.iter_mut().zip(gone), &self.flow_limit);
         let mut next =
             || levels.next().map(|(level, gone)| level.summary(*gone, limit, is_filling));
         (is_due || self.has_flows).then(|| std::array::from_fn(|_| next().unwrap_or_default()))
@@ -379,14 +353,14 @@ impl<T: QueueItem> FairQueue<T> {
             self.sweep();
         }
         if self.has_flows {
-            self.levels.iter_mut().for_each(PriorityLevel::forget_if_empty);
+            self.levels.each.iter_mut().for_each(PriorityLevel::forget_if_empty);
         }
     }
 
     /// Drops the tombstones, and forgets the unready inners without live requests.
     pub(super) fn sweep(&mut self) {
         self.arrival_order.purge();
-        self.levels.iter_mut().for_each(PriorityLevel::purge);
+        self.levels.each.iter_mut().for_each(PriorityLevel::purge);
         let inner_ids: Vec<_> = self.blocked.keys().copied().collect();
         for inner in inner_ids {
             self.is_blocked(inner);
@@ -395,6 +369,6 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// The number of entries, tombstones included.
     pub(super) fn len(&self) -> usize {
-        self.arrival_order.len() + self.levels.iter().map(PriorityLevel::len).sum::<usize>()
+        self.arrival_order.len() + self.levels.len()
     }
 }

@@ -38,6 +38,7 @@ impl GuaranteedShare {
     /// Adds the share of a dispatch of `nanos` to the debts to the waiting levels, and pays off the
     /// debt to its own `level`. A level without a waiting request is owed nothing any more.
     /// `is_only` says that no other level waits. Returns how much was paid.
+    #[inline]
     pub(super) fn on_dispatch(
         &mut self,
         level: usize,
@@ -50,6 +51,16 @@ impl GuaranteedShare {
             // The level pays off at once what the dispatch adds.
             return nanos.min(nanos * self.share);
         }
+        self.on_dispatch_among(level, nanos, is_waiting)
+    }
+
+    /// Adds and pays off as [`on_dispatch`](Self::on_dispatch) says, if debts matter.
+    fn on_dispatch_among(
+        &mut self,
+        level: usize,
+        nanos: f64,
+        is_waiting: impl Fn(usize) -> bool,
+    ) -> f64 {
         for (index, owed) in self.owed.iter_mut().enumerate() {
             let takes_part = index == level || is_waiting(index);
             *owed = if takes_part { *owed + nanos * self.share } else { 0.0 };

@@ -6,17 +6,18 @@
 //! - [`Queue`] holds all waiting requests: in a [`FairQueue`](fair_queue::FairQueue) for the order,
 //!   and in an [`Expiry`](expiry::Expiry) for the instants at which requests become late. A gone
 //!   request leaves a tombstone in both, dropped later.
-//! - [`FairQueue`](fair_queue::FairQueue) has a level for each priority. Higher levels are first,
-//!   and each lower level keeps a [`GuaranteedShare`](guaranteed_share::GuaranteedShare) of the
-//!   inner's time. While all requests are alike, an [`ArrivalOrder`](arrival_order::ArrivalOrder)
-//!   holds them instead.
+//! - [`FairQueue`](fair_queue::FairQueue) has [`Levels`](levels::Levels), one for each priority.
+//!   Higher levels are first, and each lower level keeps a
+//!   [`GuaranteedShare`](guaranteed_share::GuaranteedShare) of the inner's time. While all requests
+//!   are alike, an [`ArrivalOrder`](arrival_order::ArrivalOrder) holds them instead.
 //! - [`PriorityLevel`](priority_level::PriorityLevel) is fair between flows, by start-time fair
-//!   queueing: [`Turns`](turns::Turns) keeps the queues in the order of the inner's time each has
-//!   had, in a [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is
-//!   [charged](Charge) by an estimate, and the real time corrects the charge when the call ends (as
-//!   in Kubernetes' API Priority and Fairness, KEP-1040, and in the virtual token counter of OSDI
-//!   '24). A full queue evicts from the [`LongestQueue`](longest_queue::LongestQueue). Both orders
-//!   are [`QueueHeap`](queue_heap::QueueHeap)s.
+//!   queueing. Its [`CountedQueues`](counted_queues::CountedQueues) have [`Turns`](turns::Turns),
+//!   in the order of the inner's time each queue has had, in a
+//!   [`VirtualTimeHeap`](virtual_time_heap::VirtualTimeHeap). A dispatch is [charged](Charge) by an
+//!   estimate, and the real time corrects the charge when the call ends (as in Kubernetes' API
+//!   Priority and Fairness, KEP-1040, and in the virtual token counter of OSDI '24). A full queue
+//!   evicts from the [`LongestQueue`](longest_queue::LongestQueue). Both orders are
+//!   [`QueueHeap`](queue_heap::QueueHeap)s.
 //! - [`FlowLimit`](flow_limit::FlowLimit) counts the slots of each flow, and knows the flows to
 //!   pass over: the whole of a dedicated queue, or requests parked in a shared one.
 //! - [`FlowTable`](flow_table::FlowTable) finds the queue of a flow. Frequent flows have dedicated
@@ -34,6 +35,7 @@ mod adaptive_lifo;
 mod arrival_order;
 mod charge;
 mod controlled_delay;
+mod counted_queues;
 mod eviction;
 mod expiry;
 mod fair_queue;
@@ -45,6 +47,7 @@ mod heavy_hitters;
 mod in_use;
 mod item;
 mod level_summary;
+mod levels;
 mod longest_queue;
 mod next;
 mod oldest;

@@ -71,7 +71,7 @@ impl<T: QueueItem + Clone> Queue<T> {
         &mut self,
         now: Instant,
         times: &impl Times,
-        is_mine: impl FnOnce(&T) -> bool,
+        is_mine: impl Fn(&T) -> bool,
     ) -> Option<(Entry<T>, Charge)> {
         if !self.order.is_by_rank() {
             let entry = self.order.pop_in_order(is_mine)?;
@@ -86,8 +86,11 @@ impl<T: QueueItem + Clone> Queue<T> {
         &mut self,
         now: Instant,
         times: &impl Times,
-        is_mine: impl FnOnce(&T) -> bool,
+        is_mine: impl Fn(&T) -> bool,
     ) -> Option<(Entry<T>, Charge)> {
+        if let Some(taken) = self.order.pop_plain(times, &is_mine) {
+            return taken;
+        }
         match self.order.pop_ranked(now, times)? {
             Next::Dispatch(entry, charge) if is_mine(&entry.item) => return Some((entry, charge)),
             Next::Dispatch(entry, charge) => self.put_back(entry, &charge),

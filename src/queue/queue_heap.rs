@@ -58,6 +58,14 @@ impl<K: Copy + Ord> QueueHeap<K> {
         self.put(at, entry);
     }
 
+    /// Raises the key of the first queue.
+    #[inline]
+    pub(super) fn raise_first(&mut self, key: K) {
+        let Some(first) = self.first() else { return };
+        let at = self.make_room_below(0, key);
+        self.put(at, Entry { key, queue: first });
+    }
+
     fn add(&mut self, entry: Entry<K>) {
         let Entry { key, queue } = entry;
         if queue.index() >= self.positions.len() {

@@ -104,6 +104,28 @@ impl<T: QueueItem> RequestDeque<T> {
         }
     }
 
+    /// Adds the newest entry of all.
+    #[inline]
+    pub(super) fn push_newest(&mut self, entry: Entry<T>) {
+        self.weight += entry.weight();
+        self.main.push_back(entry);
+    }
+
+    /// Returns the oldest entry. `None` if it has gone, or if others may come first.
+    #[inline]
+    pub(super) fn first_plain(&self) -> Option<&Entry<T>> {
+        if self.next.is_some() || self.parked.is_some() {
+            return None;
+        }
+        self.main.front().filter(|entry| !entry.item.is_gone())
+    }
+
+    /// Takes the entry of [`first_plain`](Self::first_plain).
+    #[inline]
+    pub(super) fn pop_first(&mut self) -> Option<Entry<T>> {
+        self.pop_main(End::Oldest)
+    }
+
     /// Takes in entries of cost 1, older than all other entries. In constant time if the queue is
     /// empty.
     pub(super) fn adopt(&mut self, entries: VecDeque<Entry<T>>) {

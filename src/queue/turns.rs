@@ -118,6 +118,38 @@ impl Turns {
         heap.set(id, Key { virtual_time: queue.virtual_time, seq: queue.key_seq });
     }
 
+    /// Records a new request of `weight` slots in an active queue: the turns stay.
+    #[inline]
+    pub(super) fn on_pushed<T>(&mut self, id: QueueId, queue: &mut FlowQueue<T>, weight: u64) {
+        let heap = self.heap(queue.kind);
+        heap.weight += weight;
+        queue.weight += weight;
+        heap.longest.raise(id, queue.weight, queue.share);
+    }
+
+    /// Records that the next queue has lost a request of `weight` slots, and passes over none. The
+    /// virtual time was `before`.
+    #[inline]
+    pub(super) fn on_taken<T>(
+        &mut self,
+        id: QueueId,
+        queue: &mut FlowQueue<T>,
+        weight: u64,
+        before: u64,
+    ) {
+        let heap = if queue.kind.is_shared() { &mut self.shared } else { &mut self.dedicated };
+        heap.weight -= weight;
+        queue.weight -= weight;
+        if queue.len == 0 {
+            queue.is_active = false;
+            heap.deactivate(id, queue.share);
+        } else if queue.virtual_time != before {
+            self.last_key_seq += 1;
+            queue.key_seq = self.last_key_seq;
+            heap.set_first(Key { virtual_time: queue.virtual_time, seq: queue.key_seq });
+        }
+    }
+
     /// Records a new weight of a flow, until now `before`.
     pub(super) fn reweigh<T: QueueItem>(&mut self, id: QueueId, queue: &FlowQueue<T>, before: u16) {
         let heap = self.heap(queue.kind);

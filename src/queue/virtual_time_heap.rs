@@ -118,6 +118,12 @@ impl VirtualTimeHeap {
         self.shares = self.shares - u64::from(before) + u64::from(share);
     }
 
+    /// Sets the key of the next queue, no lower than before.
+    #[inline]
+    pub(super) fn set_first(&mut self, key: Key) {
+        self.heap.raise_first(key);
+    }
+
     /// Sets the key of an active queue.
     pub(super) fn set(&mut self, id: QueueId, key: Key) {
         self.heap.set(id, key);

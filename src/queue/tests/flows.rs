@@ -167,7 +167,7 @@ fn idle_flows_cost_nothing() {
         rig.items.clear();
         rig.queue.purge(0);
     }
-    let level = &rig.queue.levels[Priority::Normal.index()];
+    let level = &rig.queue.levels.each[Priority::Normal.index()];
     assert!(level.flows() <= 65, "{}", level.flows());
 }
 
@@ -200,7 +200,7 @@ fn invented_flows_are_bounded_and_take_no_more_than_half() {
         }
     }
     assert!(served > 9_900, "{served} of 10 000 honest ones went at once");
-    let level = &rig.queue.levels[Priority::Normal.index()];
+    let level = &rig.queue.levels.each[Priority::Normal.index()];
     assert!(level.flows() <= 20 + 64 + 128, "{}", level.flows());
 }
 
@@ -210,7 +210,7 @@ fn beyond_the_bound_flows_share_queues_and_are_served_all_the_same() {
     for nth in 0..1000_u32 {
         rig.push_many(3, &Class::new().flow(nth));
     }
-    let level = &rig.queue.levels[Priority::Normal.index()];
+    let level = &rig.queue.levels.each[Priority::Normal.index()];
     assert!(level.flows() <= 4 + 128, "{}", level.flows());
     let mut all = rig.drain();
     all.sort_unstable();

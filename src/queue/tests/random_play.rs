@@ -40,7 +40,7 @@ impl Play {
             }
             9 => rig.queue.wake(inner),
             10 => rig.queue.purge(self.waiting.len()),
-            11 => rig.queue.levels.iter_mut().for_each(|level| level.forget_idle()),
+            11 => rig.queue.levels.each.iter_mut().for_each(|level| level.forget_idle()),
             _ => {
                 let all = random.below(2) == 0;
                 let victim = match all {
