@@ -74,6 +74,13 @@ impl Estimate {
         let nanos = service_time.as_secs_f64() * 1e9;
         let mean = self.0.unwrap_or(nanos);
         self.0 = Some(mean + SAMPLE_WEIGHT * (nanos - mean));
-        (nanos.max(MIN_CHARGE) * f64::from(cost)) as u64
+        whole(nanos.max(MIN_CHARGE) * f64::from(cost))
     }
+}
+
+/// Returns a charge in whole nanoseconds. By way of `i64`, which takes half the instructions: three
+/// centuries are enough.
+#[inline]
+pub(super) fn whole(nanos: f64) -> u64 {
+    nanos as i64 as u64
 }

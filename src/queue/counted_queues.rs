@@ -99,16 +99,17 @@ impl<T: QueueItem> CountedQueues<T> {
         Some((taken?, charge))
     }
 
-    /// Takes the next request as [`take`](Self::take) does, if the request is live, only the order
-    /// of arrival decides within the queue, and `is_mine` returns true for the request:
-    /// `Some(None)` if not mine. `None` leaves the choice to `take`.
-    #[inline]
-    pub(super) fn take_plain(
+    /// Charges the queue of the next request, and counts the request out, if the request is live,
+    /// only the order of arrival decides within the queue, and `is_mine` returns true for the
+    /// request: `Some(None)` if not mine. [`pop_charged`](Self::pop_charged) then has to follow.
+    /// `None` leaves the choice to [`take`](Self::take).
+    #[inline(always)]
+    pub(super) fn charge_plain(
         &mut self,
         service: impl FnOnce() -> Option<Duration>,
         is_free: bool,
         is_mine: impl FnOnce(&T) -> bool,
-    ) -> Option<Option<(Entry<T>, Charge)>> {
+    ) -> Option<Option<Charge>> {
         let Self { table, turns, in_use } = self;
         let id = turns.first()?;
         let queue = table.get_mut(id)?;
@@ -124,7 +125,13 @@ impl<T: QueueItem> CountedQueues<T> {
         if charge.nanos > 0 {
             turns.charge(queue.kind, before, charge.nanos);
         }
-        Some(queue.requests.pop_first().map(|entry| (entry, charge)))
+        Some(Some(charge))
+    }
+
+    /// Takes the request that was charged. Apart from the charge, so the request moves once.
+    #[inline(always)]
+    pub(super) fn pop_charged(&mut self, charge: &Charge) -> Option<Entry<T>> {
+        self.table.get_mut(charge.queue)?.requests.pop_first()
     }
 
     /// Takes back the charge of a request after its dispatch failed.

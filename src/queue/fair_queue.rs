@@ -141,7 +141,7 @@ impl<T: QueueItem> FairQueue<T> {
     /// Takes the next request while nothing but rank and arrival decide, if `is_mine` returns true
     /// for the request: `Some(None)` if not, and then nothing has changed. `None` leaves the choice
     /// to [`pop_ranked`](Self::pop_ranked). Made for speed: most requests go this way.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_plain(
         &mut self,
         times: &impl Times,
@@ -188,7 +188,7 @@ impl<T: QueueItem> FairQueue<T> {
                     continue;
                 }
             }
-            let charge = self.levels.charge(next, charge, is_free);
+            self.levels.complete(next, &mut charge, is_free);
             return Some(Next::Dispatch(entry, charge));
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    charge::{Charge, Estimate},
+    charge::{Charge, Estimate, whole},
     item::{Entry, Hold, QueueId, QueueItem},
     level_summary::PassedOver,
     request_deque::RequestDeque,
@@ -99,7 +99,7 @@ impl<T: QueueItem> FlowQueue<T> {
 
     /// Charges the queue for a taken request, unless `is_free`. Returns the charge. `id` is the id
     /// of the queue, and `service` returns the mean service time of the priority.
-    #[inline]
+    #[inline(always)]
     pub(super) fn charge_for(
         &mut self,
         id: QueueId,
@@ -112,7 +112,7 @@ impl<T: QueueItem> FlowQueue<T> {
         let share = if self.kind.is_shared() { rank.share } else { self.share };
         let nanos = match is_free {
             true => 0,
-            false => (self.estimate.nanos(service) * f64::from(cost)) as u64,
+            false => whole(self.estimate.nanos(service) * f64::from(cost)),
         };
         self.charge(nanos, share);
         let generation = self.generation;

@@ -38,7 +38,7 @@ impl GuaranteedShare {
     /// Adds the share of a dispatch of `nanos` to the debts to the waiting levels, and pays off the
     /// debt to its own `level`. A level without a waiting request is owed nothing any more.
     /// `is_only` says that no other level waits. Returns how much was paid.
-    #[inline]
+    #[inline(always)]
     pub(super) fn on_dispatch(
         &mut self,
         level: usize,
@@ -49,7 +49,7 @@ impl GuaranteedShare {
         let nanos = nanos as f64;
         if is_only && !self.is_owing {
             // The level pays off at once what the dispatch adds.
-            return nanos.min(nanos * self.share);
+            return nanos * self.share;
         }
         self.on_dispatch_among(level, nanos, is_waiting)
     }

@@ -30,9 +30,9 @@ impl LongestQueue {
     /// Records the weight of a queue that has become longer, and the weight `share` of its flow.
     #[inline]
     pub(super) fn raise(&mut self, id: QueueId, weight: u64, share: u16) {
-        let key = Reverse((length(weight, share), id));
-        if self.0.key(id).is_none_or(|bound| bound > key) {
-            self.0.set(id, key);
+        let length = length(weight, share);
+        if self.0.key(id).is_none_or(|Reverse((bound, _))| bound < length) {
+            self.0.set(id, Reverse((length, id)));
         }
     }
 

@@ -14,13 +14,14 @@ pub(super) struct OpenCharges {
 impl OpenCharges {
     /// Keeps a charge for a later correction. Returns `None` if no id is left: the charge then
     /// stays an estimate.
-    pub(super) fn open(&mut self, charge: Charge) -> Option<ChargeId> {
+    #[inline(always)]
+    pub(super) fn open(&mut self, charge: &Charge) -> Option<ChargeId> {
         if let Some(id) = self.free.pop() {
-            self.charges[id.index()] = Some(charge);
+            self.charges[id.index()] = Some(*charge);
             return Some(id);
         }
         let number = u32::try_from(self.charges.len() + 1).ok().and_then(NonZeroU32::new)?;
-        self.charges.push(Some(charge));
+        self.charges.push(Some(*charge));
         Some(ChargeId::new(number))
     }
 
@@ -40,11 +41,11 @@ mod tests {
     fn a_charge_is_closed_once_and_its_number_used_again() {
         let mut open = OpenCharges::default();
         let charge = Charge::default();
-        let (first, second) = (open.open(charge), open.open(charge));
+        let (first, second) = (open.open(&charge), open.open(&charge));
         assert_ne!(first, second);
         let first = first.expect("numbered");
         assert!(open.close(first).is_some());
         assert!(open.close(first).is_none());
-        assert_eq!(open.open(charge), Some(first));
+        assert_eq!(open.open(&charge), Some(first));
     }
 }

@@ -59,7 +59,7 @@ impl<K: Copy + Ord> QueueHeap<K> {
     }
 
     /// Raises the key of the first queue.
-    #[inline]
+    #[inline(always)]
     pub(super) fn raise_first(&mut self, key: K) {
         let Some(first) = self.first() else { return };
         let at = self.make_room_below(0, key);

@@ -112,7 +112,7 @@ impl<T: QueueItem> RequestDeque<T> {
     }
 
     /// Returns the oldest entry. `None` if it has gone, or if others may come first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn first_plain(&self) -> Option<&Entry<T>> {
         if self.next.is_some() || self.parked.is_some() {
             return None;
@@ -121,9 +121,14 @@ impl<T: QueueItem> RequestDeque<T> {
     }
 
     /// Takes the entry of [`first_plain`](Self::first_plain).
-    #[inline]
+    #[inline(always)]
     pub(super) fn pop_first(&mut self) -> Option<Entry<T>> {
-        self.pop_main(End::Oldest)
+        let entry = self.main.pop_front()?;
+        self.weight -= entry.weight();
+        if self.main.is_empty() {
+            self.main.shrink_to(KEPT_CAPACITY);
+        }
+        Some(entry)
     }
 
     /// Takes in entries of cost 1, older than all other entries. In constant time if the queue is

@@ -119,7 +119,7 @@ impl Turns {
     }
 
     /// Records a new request of `weight` slots in an active queue: the turns stay.
-    #[inline]
+    #[inline(always)]
     pub(super) fn on_pushed<T>(&mut self, id: QueueId, queue: &mut FlowQueue<T>, weight: u64) {
         let heap = self.heap(queue.kind);
         heap.weight += weight;
@@ -129,7 +129,7 @@ impl Turns {
 
     /// Records that the next queue has lost a request of `weight` slots, and passes over none. The
     /// virtual time was `before`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn on_taken<T>(
         &mut self,
         id: QueueId,
