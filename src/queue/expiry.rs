@@ -38,6 +38,7 @@ impl<T: QueueItem> Expiry<T> {
     }
 
     /// Adds a request, late from the instant `at` on.
+    #[inline]
     pub(crate) fn push(&mut self, at: Instant, item: T) {
         let late = Late { at, item };
         if self.ordered.back().is_none_or(|last| last.at <= at) {

@@ -10,10 +10,7 @@ use crate::{
     leveler::{
         admission::{Admission, on_turn::OnTurn},
         core::Core,
-        link::{
-            backlog::{Head, Queued},
-            task_call::TaskCall,
-        },
+        link::{backlog::Queued, task_call::TaskCall},
         runtime::RuntimeId,
     },
     queue::Charge,
@@ -97,8 +94,11 @@ impl Hand {
             }
             let now = Instant::now();
             let times = &core.admission.predictor.service_times;
-            let head = core.link.backlog().pop_for(home, now, times);
-            let Head::Mine(entry, mut charge, is_due) = head else { break };
+            let mut backlog = core.link.backlog();
+            let next = backlog.pop_for(home, now, times);
+            let is_due = backlog.is_look_due();
+            drop(backlog);
+            let Some((entry, mut charge)) = next else { break };
             match attempt(core, entry, &mut charge, now, By::EndedCall) {
                 Tried::Called(Some(to_run)) => {
                     self.row += 1;

@@ -31,14 +31,6 @@ pub(crate) struct Backlog {
     handed_on: u32,
 }
 
-/// The next request, for a task on a given runtime.
-pub(crate) enum Head {
-    /// With the charge, and with true if the drain task needs to look at the requests handed on.
-    Mine(Queued, Charge, bool),
-    /// No request, a request of another runtime, or a request for the drain task to choose.
-    NotMine,
-}
-
 /// The number of requests handed on after which the drain task is woken: for the rate, the oldest
 /// request, tombstones, and for runtimes whose requests wait meanwhile. As many as half of a batch.
 const DUE: u32 = 64;
@@ -74,14 +66,26 @@ impl Backlog {
         self.next_look
     }
 
-    /// Takes the next request for a task on the runtime `home`. `times` as for [`Queue::pop`].
-    pub(crate) fn pop_for(&mut self, home: RuntimeId, now: Instant, times: &impl Times) -> Head {
+    /// Takes the next request for a task on the runtime `home`, with its charge. `None` if there is
+    /// no request, a request of another runtime, or a request for the drain task to choose. `times`
+    /// as for [`Queue::pop`].
+    #[inline]
+    pub(crate) fn pop_for(
+        &mut self,
+        home: RuntimeId,
+        now: Instant,
+        times: &impl Times,
+    ) -> Option<(Queued, Charge)> {
         // A model has no runtimes.
         let is_mine = |job: &Arc<dyn Job>| cfg!(shuttle) || job.home() == home;
         let next = self.queue.pop_if(now, times, is_mine);
-        let Some((entry, charge)) = next else { return Head::NotMine };
-        self.handed_on += 1;
-        Head::Mine(entry, charge, self.handed_on >= DUE)
+        self.handed_on += u32::from(next.is_some());
+        next
+    }
+
+    /// Returns whether the drain task needs to look at the requests handed on.
+    pub(crate) fn is_look_due(&self) -> bool {
+        self.handed_on >= DUE
     }
 
     /// Records that a request of [`pop_for`](Self::pop_for) was not called, and has ended.
