@@ -8,7 +8,6 @@ use super::{
     bound::{Denied, Taken},
     place::Place,
     prediction::predictor::{Load, Prediction},
-    queue_size::QueueSize,
     refusal::Refusal,
     reservation::Reserved,
     slot::Slot,
@@ -67,14 +66,25 @@ pub(crate) fn admit_bypass(admission: &Admission) -> Result<Slot<&Admission>, Re
 /// Refuses a late newcomer, or a newcomer predicted to miss its deadline. The prediction adds the
 /// service time of like requests to the wait for the work ahead. The wait counts only in FIFO
 /// order, without overtaking.
+#[inline]
 fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Result<(), Refusal> {
     if left.is_zero() {
         return Err(Refusal::Late);
     }
-    let (now, counts) = (arrival.now(), admission.counts());
-    if is_surely_in_time(admission, arrival, left, counts.waiting()) {
+    if is_surely_in_time(admission, arrival, left) {
         return Ok(());
     }
+    predict_exactly(admission, arrival, left)
+}
+
+/// Predicts without the shortcut of [`is_surely_in_time`].
+#[inline(never)]
+fn predict_exactly(
+    admission: &Admission,
+    arrival: &mut Arrival,
+    left: Duration,
+) -> Result<(), Refusal> {
+    let (now, counts) = (arrival.now(), admission.counts());
     let (mut wait, mut others_wait) = (Duration::ZERO, counts.in_flight() >= admission.limit());
     if admission.occupancy.queued() > 0 {
         // Not for those that wait for something other than a slot, nor for reserved places.
@@ -95,25 +105,17 @@ fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Resu
 
 /// Returns whether a newcomer would be in time even if the call were slow, and all the waiting
 /// weight went first, in requests of cost 1. Spares most newcomers the exact look.
-#[inline]
-fn is_surely_in_time(
-    admission: &Admission,
-    arrival: &Arrival,
-    left: Duration,
-    waiting: usize,
-) -> bool {
+#[inline(never)]
+fn is_surely_in_time(admission: &Admission, arrival: &Arrival, left: Duration) -> bool {
     let Admission { predictor, flow_limit, .. } = admission;
     if flow_limit.get().is_some() {
         // A flow may wait longer for its own calls than for all waiting requests.
         return false;
     }
-    let wait = match waiting as u64 {
+    let wait = match admission.counts().waiting() {
         0 => 0.0,
-        weight => {
-            let all = QueueSize { requests: weight, weight };
-            let time = predictor.time_for(all, admission.exact_limit());
-            time.seconds().unwrap_or(0.0) * 1e9
-        }
+        // The cast is exact: all places together number less than 2^32.
+        weight => predictor.nanos_for(weight as u32, admission.exact_limit()),
     };
     predictor.surely_ends(arrival.like(), wait, left)
 }

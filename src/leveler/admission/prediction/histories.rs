@@ -51,6 +51,7 @@ impl Histories {
         if like.kind == Kind::NONE && like.budget == Budget::NONE { None } else { self.known(like) }
     }
 
+    #[inline]
     fn known(&self, like: Likeness) -> Option<&History> {
         let Likeness { kind, priority, budget } = like;
         let levels = match kind.index() {

@@ -184,7 +184,8 @@ impl History {
 /// Returns the time exceeded by hardly any call, and never less than the typical time.
 #[inline]
 fn sure(typical: f32, high: f32) -> f32 {
-    let high = high.max(typical);
+    // Not `f32::max`, which looks for values that are no numbers.
+    let high = if high > typical { high } else { typical };
     high + MARGIN * (high - typical)
 }
 

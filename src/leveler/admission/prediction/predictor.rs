@@ -87,6 +87,17 @@ impl Predictor {
         self.time_for_flow(waiting, limit)
     }
 
+    /// Returns the time of [`time_for`](Self::time_for), for `waiting` requests of cost 1, in
+    /// nanoseconds. Zero if unknown, and possibly not finite.
+    #[inline]
+    pub(crate) fn nanos_for(&self, waiting: u32, limit: f64) -> f32 {
+        let waiting = waiting as f32;
+        match self.drain_rate.per_second() {
+            Some(rate) => waiting / rate as f32 * 1e9,
+            None => self.service_times.slot_nanos().unwrap_or(0.0) * waiting / limit as f32,
+        }
+    }
+
     /// Returns the time until the end of all `waiting` requests of a flow, with `limit` slots at
     /// most. The drain rate covers all flows, and says nothing about a single flow.
     pub(crate) fn time_for_flow(&self, waiting: QueueSize, limit: f64) -> Estimate {
