@@ -25,7 +25,6 @@ use super::{
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     error::Reason,
-    rng::mix,
 };
 
 /// The requests in the order of dispatch: a [`PriorityLevel`] for each priority, or the
@@ -87,7 +86,8 @@ impl<T: QueueItem> FairQueue<T> {
             NO_FLOW => true,
             flow => {
                 self.has_flows = true;
-                self.heavy_hitters.observe(mix(flow ^ level as u64))
+                // Flows are spread over all bits. Each level has other cells and tags.
+                self.heavy_hitters.observe(flow ^ (level as u64 * (1 << 32 | 1)))
             }
         };
         self.levels.each[level].push(entry, is_proven, &self.rules);
@@ -121,7 +121,8 @@ impl<T: QueueItem> FairQueue<T> {
             let next = self.arrival_order.pop();
             return next.map(|entry| Next::Dispatch(entry, Charge::default()));
         }
-        match self.pop_plain(times, |_| true) {
+        let plain = if self.is_by_rank() { self.pop_plain(times, |_| true) } else { None };
+        match plain {
             Some(taken) => taken.map(|(entry, charge)| Next::Dispatch(entry, charge)),
             None => self.pop_ranked(now, times),
         }
@@ -138,19 +139,17 @@ impl<T: QueueItem> FairQueue<T> {
         !self.arrival_order.is_on() && self.rules.is_plain() && !self.flow_limit.is_on()
     }
 
-    /// Takes the next request while nothing but rank and arrival decide, if `is_mine` returns true
-    /// for the request: `Some(None)` if not, and then nothing has changed. `None` leaves the choice
-    /// to [`pop_ranked`](Self::pop_ranked). Made for speed: most requests go this way.
+    /// Takes the next request, if requests go [by rank](Self::is_by_rank), nothing else has a say,
+    /// and `is_mine` returns true for the request: `Some(None)` if not mine, and then nothing has
+    /// changed. `None` leaves the choice to [`pop_ranked`](Self::pop_ranked). Made for speed: most
+    /// requests go this way.
     #[inline(always)]
     pub(crate) fn pop_plain(
         &mut self,
         times: &impl Times,
         is_mine: impl FnOnce(&T) -> bool,
     ) -> Option<Option<(Entry<T>, Charge)>> {
-        if !self.is_by_rank() || !self.blocked.is_empty() {
-            return None;
-        }
-        self.levels.take_plain(times, is_mine)
+        if self.blocked.is_empty() { self.levels.take_plain(times, is_mine) } else { None }
     }
 
     /// Takes the next request while the order of arrival is off.

@@ -70,6 +70,7 @@ impl FlowLimit {
     }
 
     /// Returns whether a flow is at its limit, as of the last turn of the drain task.
+    #[inline]
     pub(crate) fn is_full(&self, rank: Rank) -> bool {
         self.concerns(rank) && self.full.contains(rank.flow)
     }

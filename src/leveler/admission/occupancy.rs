@@ -5,7 +5,6 @@ use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
     queue::{Gone, LevelSummary, PassedOver},
-    rng::mix,
     sync::{
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
         figure::AtomicU32,
@@ -233,7 +232,8 @@ impl Occupancy {
 
     #[inline]
     fn cells(&self, rank: Rank) -> impl Iterator<Item = &AtomicU32> {
-        let hash = mix(rank.flow ^ rank.priority.index() as u64);
+        // The leveler's `FlowKey` has spread the bits. In another priority both cells differ.
+        let hash = rank.flow ^ (rank.priority.index() as u64 * (1 << 32 | 1));
         let cells = [hash as usize, (hash >> 32) as usize];
         self.flows.iter().zip(cells).filter_map(|(row, cell)| row.get(cell % CELLS))
     }

@@ -20,6 +20,7 @@ impl Arrivals {
     }
 
     /// Counts a request. Returns the shed level; level 0 is the last to be refused.
+    #[inline]
     pub(super) fn count(&self, rank: Rank, cohort: u64) -> u32 {
         let level = rank.priority.index() as u32 * COHORTS + (cohort % u64::from(COHORTS)) as u32;
         if let Some(count) = self.counts.get(level as usize) {

@@ -3,7 +3,6 @@
 use super::cutoff::Cut;
 use crate::{
     class::{Priority, Rank},
-    rng::mix,
     sync::figure::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
@@ -42,6 +41,7 @@ impl FlowDemand {
         }
     }
 
+    #[inline]
     pub(super) fn count(&self, rank: Rank) {
         let (level, cell) = (rank.priority.index(), cell(rank.flow));
         self.cells[level][cell].fetch_add(1, Relaxed);
@@ -86,9 +86,11 @@ pub(super) fn remembered_after(remembered: f64) -> f64 {
     remembered * DECAY + 1.0
 }
 
-/// Returns the cell of a flow, by other bits than the choice of the cohort.
+/// Returns the cell of a flow. The leveler's [`FlowKey`](crate::flow_key::FlowKey) has spread the
+/// bits, apart from the choice of the cohort.
+#[inline]
 fn cell(flow: u64) -> usize {
-    (mix(flow) >> 32) as usize % CELLS
+    flow as usize % CELLS
 }
 
 /// The demand of a flow, and the weight of the flow.

@@ -103,12 +103,30 @@ impl Shedder {
             mix(self.cohort_key.map(agreed) ^ mix(self.hour.load(Relaxed)))
         };
         let level = self.arrivals.count(rank, cohort);
-        let mut cutoff = self.cutoff.load(Relaxed);
-        if cutoff != OPEN && occupancy.eligible() == 0 && is_slot_free() {
+        let cutoff = self.cutoff.load(Relaxed);
+        cutoff == OPEN || {
+            let is_over = || occupancy.eligible() == 0 && is_slot_free();
+            self.admits_below(cutoff, level, arrival, limit, occupancy, is_over)
+        }
+    }
+
+    /// Returns whether a cutoff lets in a request at the shed level `level`.
+    #[cold]
+    fn admits_below(
+        &self,
+        cutoff: u32,
+        level: u32,
+        arrival: &mut Arrival,
+        limit: usize,
+        occupancy: &Occupancy,
+        is_over: impl FnOnce() -> bool,
+    ) -> bool {
+        if is_over() {
             // The overload is over. The drain task would notice at the end of the window.
             self.cutoff.store(OPEN, Relaxed);
-            cutoff = OPEN;
+            return true;
         }
+        let rank = arrival.rank;
         level < cutoff
             || self.arrivals.is_light(rank)
             || occupancy.eligible_weight(rank.priority) < limit.div_ceil(KEPT_PART) as u64
