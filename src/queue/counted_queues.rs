@@ -29,20 +29,22 @@ impl<T: QueueItem> CountedQueues<T> {
         Self { table: FlowTable::new(), turns: Turns::default(), in_use: InUse::default() }
     }
 
-    /// Adds the newest request, if its queue waits already with the same weight: one more of many
-    /// changes no turn. Otherwise returns the request.
+    /// Returns whether a request for the queue changes no turn, as one more of many: the queue
+    /// waits already, with the weight `share`.
     #[inline]
-    pub(super) fn push_plain(&mut self, id: QueueId, entry: Entry<T>) -> Option<Entry<T>> {
+    pub(super) fn takes_plain(&self, id: QueueId, share: u16) -> bool {
+        self.table.get(id).is_some_and(|queue| queue.is_active && queue.share == share)
+    }
+
+    /// Adds the newest request, if the queue [takes](Self::takes_plain) the request.
+    #[inline]
+    pub(super) fn push_plain(&mut self, id: QueueId, entry: Entry<T>) {
         let Self { table, turns, in_use } = self;
-        let queue = table.get_mut(id).filter(|queue| queue.is_active);
-        let Some(queue) = queue.filter(|queue| queue.share == entry.rank.share) else {
-            return Some(entry);
-        };
+        let Some(queue) = table.get_mut(id) else { return };
         turns.on_pushed(id, queue, entry.weight());
         in_use.len += 1;
         queue.len += 1;
         queue.requests.push_newest(entry);
-        None
     }
 
     /// Changes a queue, and records the change where the queue is counted.

@@ -28,7 +28,7 @@ const MANY: usize = 8;
 
 impl LongestQueue {
     /// Records the weight of a queue that has become longer, and the weight `share` of its flow.
-    #[inline]
+    #[inline(always)]
     pub(super) fn raise(&mut self, id: QueueId, weight: u64, share: u16) {
         let length = length(weight, share);
         if self.0.key(id).is_none_or(|Reverse((bound, _))| bound < length) {

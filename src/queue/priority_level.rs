@@ -142,7 +142,9 @@ impl<T: QueueItem> PriorityLevel<T> {
     pub(super) fn push(&mut self, entry: Entry<T>, is_proven: bool, rules: &Rules) {
         let id = self.queue_for(entry.rank.flow, is_proven, rules);
         let share = entry.rank.share;
-        let Some(entry) = self.queues.push_plain(id, entry) else { return };
+        if self.queues.takes_plain(id, share) {
+            return self.queues.push_plain(id, entry);
+        }
         self.queues.change(id, |queue| queue.requests.push(entry));
         if self.queues.table.get(id).is_some_and(|queue| queue.share != share) {
             self.set_share(id, share);

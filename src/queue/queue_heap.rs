@@ -160,7 +160,7 @@ impl<K: Copy + Ord> QueueHeap<K> {
         Some(first + least)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, at: usize, entry: Entry<K>) {
         self.entries[at] = entry;
         self.positions[entry.queue.index()] = at as u32;

@@ -123,12 +123,12 @@ impl<T: QueueItem> RequestDeque<T> {
     /// Takes the entry of [`first_plain`](Self::first_plain).
     #[inline(always)]
     pub(super) fn pop_first(&mut self) -> Option<Entry<T>> {
-        let entry = self.main.pop_front()?;
-        self.weight -= entry.weight();
-        if self.main.is_empty() {
+        self.weight -= self.main.front().map_or(0, Entry::weight);
+        if self.main.len() == 1 {
             self.main.shrink_to(KEPT_CAPACITY);
         }
-        Some(entry)
+        // The last step, so the entry moves once.
+        self.main.pop_front()
     }
 
     /// Takes in entries of cost 1, older than all other entries. In constant time if the queue is
