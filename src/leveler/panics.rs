@@ -3,9 +3,8 @@
 //! A panic of an inner's `poll_ready` or `call` is caught in [`call::inner`](super::call::inner), a
 //! panic of its future in [`call::running`](super::call::running); both reach the caller as
 //! [`Failure::Panicked`](super::call::inner::Failure). A panic of a limit algorithm is caught in
-//! [`limiter`](super::limiter). [`contain`] is for the rest: drops, and the drain task's work for a
-//! single request.
-
+//! [`limiter`](super::limiter). [`contain`] is for the rest: drops, wakers, and the drain task's
+//! work for a single request.
 //!
 //! A subscriber of `tracing` is user code too. Events of the drain task and of handles are
 //! contained, and so is a panic when the span of a call is left or closed. A panic at an event of a
@@ -16,6 +15,7 @@ use std::{
     any::Any,
     mem::forget,
     panic::{AssertUnwindSafe, catch_unwind},
+    task::Waker,
 };
 
 /// Runs code that may call user code (a `Drop`, say). Returns `None` if the code panics.
@@ -26,6 +26,14 @@ pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {
             discard(panic);
             None
         }
+    }
+}
+
+/// Drops a waker. The waker may be another task's, and a panic of its drop is kept from the caller.
+#[inline]
+pub(crate) fn drop_waker(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        contain(|| drop(waker));
     }
 }
 

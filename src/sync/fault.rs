@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     TurnMissed,
     /// A task whose call has ended neither makes the next call nor wakes the drain task.
     HandedToNobody,
+    /// A watcher registers a waker although the notification has come since the last look.
+    NoticeOverlooked,
     /// A dying drain task answers the waiting callers before saying that it is gone.
     DeathToldLate,
 }
