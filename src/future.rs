@@ -5,20 +5,23 @@ use std::{
     panic::resume_unwind,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use pin_project_lite::pin_project;
 use tokio::task::consume_budget;
 use tower::BoxError;
 
-use crate::leveler::{
-    call::{
-        attempt::Failure,
-        reply::{Reply, ReplyChannel},
-        running::Running,
+use crate::{
+    leveler::{
+        call::{
+            attempt::Failure,
+            reply::{Reply, ReplyChannel},
+            running::Running,
+        },
+        watchers::RoomChanged,
     },
-    watchers::RoomChanged,
+    sync::relay::Relay,
 };
 
 pin_project! {
@@ -130,10 +133,8 @@ where
                 }
                 // A poll after the end stays pending: nothing more will come.
                 StateProj::Answered { reply } => {
-                    if reply.is_some() {
-                        // A loop of calls answered at once must let other tasks run, as if each had
-                        // waited for a tokio resource.
-                        ready!(pin!(consume_budget()).poll(cx));
+                    if reply.is_some() && !may_go_on(cx) {
+                        return Poll::Pending;
                     }
                     match reply.take() {
                         Some(reply) => reply,
@@ -157,6 +158,22 @@ where
             }
         }
     }
+}
+
+/// Returns whether the task may go on; if not, the task is woken later. A loop of calls answered at
+/// once must let other tasks run, as if each had waited for a tokio resource.
+#[inline]
+fn may_go_on(cx: &mut Context<'_>) -> bool {
+    let mut nobody = Context::from_waker(Waker::noop());
+    pin!(consume_budget()).poll(&mut nobody).is_ready() || has_rested(cx)
+}
+
+/// Lets tokio wake the task later. Tokio clones the waker while a list is borrowed, and a panic of
+/// the waker would end the runtime: tokio gets a relay.
+#[cold]
+fn has_rested(cx: &mut Context<'_>) -> bool {
+    let relay = Arc::new(Relay::default()).to(cx.waker());
+    pin!(consume_budget()).poll(&mut Context::from_waker(&relay)).is_ready()
 }
 
 impl<F: Future, A> fmt::Debug for ResponseFuture<F, A> {

@@ -1,6 +1,8 @@
 #[cfg(feature = "metrics")]
 use std::sync::Weak;
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use tokio::time::sleep;
 
 use crate::{
     config::{flow_limit_error, is_flow_limit},
@@ -15,6 +17,7 @@ use crate::{
     limit::LimitState,
     settings::{Rate, Settings},
     stats::Stats,
+    sync::timer::Timer,
 };
 
 /// Observes and controls a leveler. Made by
@@ -329,7 +332,12 @@ impl Handle {
         let counters = &core.admission.counters;
         let (finished, removed) = (counters.over(), counters.removed.total());
         self.close();
-        if tokio::time::timeout(deadline, self.idle()).await.is_err() {
+        let (mut idle, mut deadline) = (pin!(self.idle()), Timer::new(sleep(deadline)));
+        let ended = poll_fn(|cx| match idle.as_mut().poll(cx) {
+            Poll::Ready(()) => Poll::Ready(true),
+            Poll::Pending => deadline.poll(cx).map(|()| false),
+        });
+        if !ended.await {
             core.dismiss();
         }
         DrainReport {
@@ -350,10 +358,11 @@ impl Handle {
     }
 
     /// Removes all waiting requests with [`Reason::Closed`], and returns their number. The leveler
-    /// stays open.
+    /// stays open. Requests of callers that call again meanwhile are not removed.
     ///
     /// A request in the middle of its dispatch is not removed or counted, even if the request goes
-    /// back to the queue because its inner is not ready.
+    /// back to the queue because its inner is not ready. (Only the inner's `poll_ready` decides
+    /// which, and may itself have called this method: nobody can wait for the decision.)
     #[allow(clippy::must_use_candidate, reason = "the removal is the point, the count is news")]
     pub fn abort_queued(&self) -> usize {
         self.leveler.core.link.remove_all(Reason::Closed)

@@ -6,33 +6,31 @@ use std::{
     time::Duration,
 };
 
-use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 
-pin_project! {
-    /// Resolves when it is time for the next attempt. Made by [`RetryPolicy`](super::RetryPolicy).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future has no effect.
-    #[derive(Debug)]
-    #[must_use = "futures do nothing unless polled"]
-    pub struct RetryDelay {
-        #[pin]
-        sleep: Sleep,
-    }
+use crate::sync::timer::Timer;
+
+/// Resolves when it is time for the next attempt. Made by [`RetryPolicy`](super::RetryPolicy).
+///
+/// # Cancel safety
+///
+/// Dropping the future has no effect.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless polled"]
+pub struct RetryDelay {
+    timer: Timer,
 }
 
 impl RetryDelay {
     pub(super) fn new(delay: Duration) -> Self {
-        Self { sleep: sleep(delay) }
+        Self { timer: Timer::new(sleep(delay)) }
     }
 }
 
 impl Future for RetryDelay {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().sleep.poll(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.poll(cx)
     }
 }

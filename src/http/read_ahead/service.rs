@@ -11,7 +11,7 @@ use std::{
 use http::{Request, Response, StatusCode, header::EXPECT};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
 use tower::BoxError;
 use tower_service::Service;
 
@@ -20,7 +20,7 @@ use super::{
     buffer::{Buffer, Step},
     total::{Starving, Total},
 };
-use crate::http::or_empty::OrEmpty;
+use crate::{http::or_empty::OrEmpty, sync::timer::Timer};
 
 /// The settings of a layer, and the shared total.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ where
                 // The call needs the service that was polled ready, so the clone stays here.
                 let clone = self.inner.clone();
                 let service = mem::replace(&mut self.inner, clone);
-                State::First { call: Some((service, request)), late: sleep(time) }
+                State::First { call: Some((service, request)), late: Timer::new(sleep(time)) }
             }
         };
         let ahead = Ahead { buffer, total: Arc::clone(total), starving: None };
@@ -144,7 +144,7 @@ pin_project! {
 pin_project! {
     #[project = StateProj]
     enum State<S, F, B: Body> {
-        First { call: Option<(S, Request<ReadAheadBody<B>>)>, #[pin] late: Sleep },
+        First { call: Option<(S, Request<ReadAheadBody<B>>)>, late: Timer },
         Called { #[pin] future: F },
         Ended,
     }

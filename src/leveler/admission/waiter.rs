@@ -1,13 +1,12 @@
 use std::{
-    pin::Pin,
     task::{Context, Waker},
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use super::Grantor;
-use crate::leveler::runtime::Runtime;
+use crate::{leveler::runtime::Runtime, sync::timer::Timer};
 
 /// The membership of a service in the [`Waitlist`](super::waitlist::Waitlist), with the timer of
 /// its wait. Ends in `Drop`.
@@ -20,7 +19,7 @@ pub(crate) struct Waiter<G: Grantor> {
     late: Option<Instant>,
     /// Made at the first poll without a free place. On the runtime of the poll, so the wait ends in
     /// time whatever becomes of the drain task.
-    sleep: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
 }
 
 impl<G: Grantor> Waiter<G> {
@@ -29,7 +28,7 @@ impl<G: Grantor> Waiter<G> {
         let (admission, since) = (grantor.admission(), Instant::now());
         let late = admission.max_wait.get().of(since);
         let id = admission.listeners.waitlist.join(waker.clone(), since);
-        Self { grantor, id, since, late, sleep: None }
+        Self { grantor, id, since, late, timer: None }
     }
 
     /// Renews the waker, and waits on at the same position.
@@ -50,10 +49,10 @@ impl<G: Grantor> Waiter<G> {
         if Instant::now() >= late {
             return true;
         }
-        if self.sleep.is_none() {
-            self.sleep = runtime.sleep_until(late).map(Box::pin);
+        if self.timer.is_none() {
+            self.timer = runtime.sleep_until(late).map(Timer::new);
         }
-        self.sleep.as_mut().is_none_or(|sleep| sleep.as_mut().poll(cx).is_ready())
+        self.timer.as_mut().is_none_or(|timer| timer.poll(cx).is_ready())
     }
 }
 
@@ -64,6 +63,7 @@ impl<G: Grantor> Drop for Waiter<G> {
         // The service may have been woken for a place, and leaves the place to others.
         if was_woken && admission.room() > 0 {
             admission.listeners.waitlist.wake_one();
+            admission.listeners.drain.wake();
         }
     }
 }
