@@ -16,7 +16,7 @@ pub(crate) mod task_call;
 pub(crate) mod ticked;
 pub(crate) mod wakeup;
 
-use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, iter, sync::Arc, time::Duration};
 
 use self::{
     backlog::Backlog, dead::Dead, drained::Drained, inbox::Inbox, job::Job, seat::Seat,
@@ -31,6 +31,10 @@ use crate::{
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
+
+/// The number of requests taken out of the queue under one lock. A larger number keeps callers
+/// waiting for longer.
+const TAKEN_AT_ONCE: usize = 128;
 
 /// The state shared by the drain task with callers, calls and handles.
 pub(crate) struct Link {
@@ -124,14 +128,24 @@ impl Link {
     }
 
     /// Removes all waiting requests. Returns the number.
+    ///
+    /// Takes all requests out before answering any. An answered caller may call again on the spot,
+    /// or on another thread, and would find its new request removed as well, without end.
     pub(crate) fn remove_all(&self, reason: Reason) -> usize {
-        let mut removed = 0;
+        let mut waiting = Vec::new();
         loop {
-            // One at a time: the answer is given without the lock.
-            let next = self.backlog().pop_oldest(&Gone::default());
-            let Some(job) = next else { return removed };
-            removed += usize::from(contain(|| job.remove(reason.into())).unwrap_or(false));
+            let before = waiting.len();
+            let mut backlog = self.backlog();
+            let oldest = iter::from_fn(|| backlog.pop_oldest(&Gone::default()));
+            waiting.extend(oldest.take(TAKEN_AT_ONCE));
+            drop(backlog);
+            if waiting.len() < before + TAKEN_AT_ONCE {
+                break;
+            }
         }
+        // The answers are given without the lock.
+        let remove = |job: &Arc<dyn Job>| contain(|| job.remove(reason.into())).unwrap_or(false);
+        waiting.into_iter().map(|job| usize::from(remove(&job))).sum()
     }
 }
 
