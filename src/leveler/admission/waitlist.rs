@@ -1,9 +1,9 @@
-use std::{collections::BTreeMap, iter, task::Waker};
+use std::{cell::Cell, collections::BTreeMap, iter, task::Waker};
 
 use tokio::time::Instant;
 
 use crate::{
-    leveler::panics::contain,
+    leveler::panics::{contain, drop_waker},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -53,7 +53,7 @@ impl Waitlist {
             self.len.store(list.waiting.len(), SeqCst);
             before
         });
-        drop(before);
+        drop_waker(before);
     }
 
     /// Takes a service out of the list. Returns whether the service had been woken for a place.
@@ -64,7 +64,9 @@ impl Waitlist {
             self.len.store(list.waiting.len(), SeqCst);
             waker
         });
-        waker.is_none()
+        let was_woken = waker.is_none();
+        drop_waker(waker);
+        was_woken
     }
 
     /// Returns the number of services in the list, and the beginning of the longest wait.
@@ -77,11 +79,18 @@ impl Waitlist {
         self.len.load(SeqCst) == 0
     }
 
+    /// Wakes the service that has waited longest. Wake the drain task as well: the drain task offers
+    /// the place to more services.
+    ///
+    /// A waker may run its task on the spot. If the task takes a place and frees it again, the next
+    /// service is woken on the same stack. Beyond a depth the rest is left to the drain task.
     pub(crate) fn wake_one(&self) {
-        if !self.is_empty() {
-            let first = self.list.with(|list| self.pop(list));
-            first.into_iter().for_each(wake);
+        if self.is_empty() {
+            return;
         }
+        let Some(_deeper) = Depth::deeper() else { return };
+        let first = self.list.with(|list| self.pop(list));
+        first.into_iter().for_each(wake);
     }
 
     pub(crate) fn wake_all(&self) {
@@ -104,6 +113,34 @@ impl Waitlist {
         let (_, waker) = list.waiting.pop_first()?;
         self.len.store(list.waiting.len(), SeqCst);
         Some(waker)
+    }
+}
+
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The most wake-ups on one stack, each within another. A level may take 10 KiB without
+/// optimization.
+const MAX_DEPTH: usize = 16;
+
+/// A level of nested wake-ups on this thread. Ends in `Drop`.
+struct Depth;
+
+impl Depth {
+    fn deeper() -> Option<Self> {
+        // In a model one thread plays all.
+        let is_deep = DEPTH.get() >= MAX_DEPTH && !cfg!(shuttle);
+        (!is_deep).then(|| {
+            DEPTH.set(DEPTH.get() + 1);
+            Self
+        })
+    }
+}
+
+impl Drop for Depth {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
     }
 }
 
