@@ -179,10 +179,12 @@ impl<S, R> Inner<S, R> {
                 Attempt::Failed(Failure::Panicked(panic), Some(request.request))
             }
             Polled::Died(failure) => {
-                // Outside of the lock, since other tasks are woken.
                 drop(guarded);
-                self.on_death();
+                self.tell_death();
                 entered.leave();
+                // Outside of the lock and of the context: other tasks are woken, and a waker may
+                // run its task on the spot.
+                self.on_death();
                 Attempt::Failed(failure, Some(request.request))
             }
         }
@@ -199,13 +201,18 @@ impl<S, R> Inner<S, R> {
         if self.dead().is_some() {
             return false;
         }
-        let _entered = context.enter_call();
+        let entered = context.enter_call();
         let polled = guarded.poll_ready(Waker::noop(), &self.dead);
         drop(guarded);
-        if let Polled::Died(_) = polled {
-            self.on_death();
+        match polled {
+            Polled::Died(_) => {
+                self.tell_death();
+                entered.leave();
+                self.on_death();
+                false
+            }
+            polled => matches!(polled, Polled::Unready),
         }
-        matches!(polled, Polled::Unready)
     }
 
     /// Returns the answer of a dead inner. Looks under the lock: another thread may have held the
@@ -216,7 +223,7 @@ impl<S, R> Inner<S, R> {
     }
 
     /// Reports the death to the drain task, which answers the waiting requests of the inner, and to
-    /// the services waiting for a place. Called in the context of the call.
+    /// the services waiting for a place.
     #[cold]
     fn on_death(self: &Arc<Self>)
     where
@@ -225,6 +232,11 @@ impl<S, R> Inner<S, R> {
     {
         self.fail_waiting();
         self.core.admission.listeners.waitlist.wake_all();
+    }
+
+    /// Logs the death. Called in the context of the call.
+    #[cold]
+    fn tell_death(&self) {
         let error = self.dead().and_then(Error::source).map(tracing::field::display);
         let name = &*self.core.settings.name;
         contain(|| {
