@@ -4,7 +4,10 @@ use std::{
 };
 
 use crate::{
-    leveler::{husks::Husk, panics::contain},
+    leveler::{
+        husks::Husk,
+        panics::{contain, drop_waker},
+    },
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
@@ -168,14 +171,15 @@ impl<Q, W, A> Exchange<Q, W, A> {
 
     /// Hands the answer to the caller. `Err` if the caller has gone.
     pub(super) fn answer(&self, answer: A) -> Result<(), A> {
-        let (caller, worker, before) = self.inside.with(|inside| {
+        // The tombstone in the queue must not keep the task of the call: the worker goes, either way.
+        let put = self.inside.with(|inside| {
             if self.is_abandoned() {
-                return Err(answer);
+                return Err((answer, inside.worker.take()));
             }
             let before = inside.put(Content::Answer(answer));
-            // The tombstone in the queue must not keep the task of the call.
             Ok((inside.caller.take(), inside.worker.take(), before))
-        })?;
+        });
+        let (caller, worker, before) = put.map_err(|(answer, _)| answer)?;
         if let Some(caller) = caller {
             // The answering task must not see the panic of a waker.
             contain(|| caller.wake());
@@ -204,10 +208,8 @@ impl<Q, W, A> Exchange<Q, W, A> {
             self.stage.store(Stage::Gone as u8, SeqCst);
             (inside.take(), inside.worker.take(), caller)
         });
-        if let Some(caller) = caller {
-            // A panic here would leave the task of the call asleep for good.
-            contain(|| drop(caller));
-        }
+        // A panic here would leave the task of the call asleep for good.
+        drop_waker(caller);
         match content {
             Content::Request(request) => Left::Request(request),
             Content::Work(work) => {
@@ -281,7 +283,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
                 None => (Poll::Pending, place(inside).replace(waker)),
             }
         });
-        drop(before);
+        drop_waker(before);
         polled
     }
 }

@@ -86,6 +86,24 @@ fn the_worker_is_not_kept_beyond_its_answer() {
 }
 
 #[test]
+fn the_worker_is_not_kept_beyond_an_answer_for_nobody() {
+    let exchange = Calls::running("work");
+    let worker = std::sync::Arc::new(NoWake);
+    exchange.take_work();
+    exchange.abandon(false);
+    assert_eq!(exchange.put_work("work", Some(Waker::from(worker.clone()))), Ok(()));
+    exchange.take_work();
+    assert_eq!(exchange.answer(7), Err(7));
+    assert_eq!(std::sync::Arc::strong_count(&worker), 1);
+}
+
+struct NoWake;
+
+impl std::task::Wake for NoWake {
+    fn wake(self: std::sync::Arc<Self>) {}
+}
+
+#[test]
 fn the_caller_is_woken_by_its_answer() {
     let exchange = Calls::new("request");
     let (caller, wakes) = counting_waker();
