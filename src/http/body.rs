@@ -22,7 +22,10 @@ use super::{
     reader::Reader,
 };
 use crate::{
-    leveler::nesting::{LevelerId, Lineage, Scope},
+    leveler::{
+        nesting::{LevelerId, Lineage, Scope},
+        panics::contain,
+    },
     respond::Kept,
     sync::UserMutex,
 };
@@ -167,10 +170,10 @@ async fn watch<B>(
             (body, held.slot.take(), cut)
         };
         let name = slot.as_ref().and_then(|slot| slot.leveler());
-        tracing::warn!(name, why = %cut.error(), "response body dropped");
+        contain(|| tracing::warn!(name, why = %cut.error(), "response body dropped"));
         // Outside of the lock, since the drop is user code. The slot is released after the work has
         // ended.
-        drop(body);
+        contain(|| drop(body));
         drop(slot);
         // Also tell a reader that waits for data.
         reader.wake_by_ref();

@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tower::BoxError;
 
-use crate::sync::Mutex;
+use crate::sync::UserMutex;
 
 pin_project! {
     /// The body of a response under a [`RejectionLayer`](super::RejectionLayer): either the body of
@@ -34,7 +34,7 @@ pin_project! {
     enum Kind<B> {
         Inner { #[pin] body: B },
         // `None` is an empty body. The mutex makes this type `Sync` if `B` is.
-        Own { body: Option<Mutex<OwnBody>> },
+        Own { body: Option<UserMutex<OwnBody>> },
     }
 }
 
@@ -59,7 +59,7 @@ impl<B> RejectionBody<B> {
         // An empty body needs no box.
         let body = (!body.is_end_stream()).then(|| {
             let body: OwnBody = Box::pin(Erased { body });
-            Mutex::new(body)
+            UserMutex::new(body)
         });
         Self { kind: Kind::Own { body } }
     }

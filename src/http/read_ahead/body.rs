@@ -40,7 +40,7 @@ struct Shared<B: Body>(Arc<Buffer<B>>);
 
 impl<B: Body> Drop for Shared<B> {
     fn drop(&mut self) {
-        drop(self.0.take());
+        self.0.abandon();
     }
 }
 

@@ -15,13 +15,18 @@ use http_body::{Body, Frame};
 use tower::BoxError;
 
 use super::total::Total;
-use crate::sync::UserMutex;
+use crate::sync::{
+    UserMutex,
+    atomic::{AtomicBool, Ordering::SeqCst, fence},
+};
 
 /// A body and its first frames, shared until the reader begins. The reader then takes both, and
 /// reading ahead ends.
 pub(super) struct Buffer<B: Body> {
     content: UserMutex<Option<Content<B>>>,
     per_request: usize,
+    /// Set once the reader has gone.
+    is_abandoned: AtomicBool,
 }
 
 /// A body, and the frames read ahead.
@@ -50,11 +55,23 @@ where
 {
     pub(super) fn new(body: B, per_request: usize, total: Arc<Total>) -> Self {
         let content = Content { frames: Frames::new(total), body: Some(Box::pin(body)) };
-        Self { content: UserMutex::new(Some(content)), per_request }
+        let is_abandoned = AtomicBool::new(false);
+        Self { content: UserMutex::new(Some(content)), per_request, is_abandoned }
     }
 
     /// Reads one frame ahead. `total` is the total of the buffer.
     pub(super) fn step(&self, total: &Total, cx: &mut Context<'_>) -> Step {
+        let step = self.read_frame(total, cx);
+        // Between the unlock, and the look at the mark: see `abandon`.
+        fence(SeqCst);
+        if self.is_abandoned.load(SeqCst) {
+            drop(self.take());
+            return Step::Done;
+        }
+        step
+    }
+
+    fn read_frame(&self, total: &Total, cx: &mut Context<'_>) -> Step {
         let mut content = self.content.lock();
         let Some(Content { frames, body }) = &mut *content else { return Step::Done };
         let Some(reading) = body.as_mut().filter(|_| frames.held < self.per_request) else {
@@ -93,6 +110,18 @@ impl<B: Body> Buffer<B> {
     /// Takes the content out, to read or to drop.
     pub(super) fn take(&self) -> Option<Content<B>> {
         self.content.lock().take()
+    }
+
+    /// Drops the content, after the reader has gone. During a step, the step drops the content at
+    /// its end. The step may be on this very thread, further up the stack: a body may remove its
+    /// own request.
+    pub(super) fn abandon(&self) {
+        self.is_abandoned.store(true, SeqCst);
+        // Between the mark, and the attempt at the lock. Either the attempt finds the lock free, or
+        // the step finds the mark.
+        fence(SeqCst);
+        let content = self.content.try_lock().and_then(|mut content| content.take());
+        drop(content);
     }
 
     /// Looks at the content, unless taken.

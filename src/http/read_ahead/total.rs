@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, mem,
     sync::Arc,
     task::{Context, Waker},
 };
 
-use crate::sync::{
-    AtomicWaker, Mutex,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use crate::{
+    leveler::panics::{contain, drop_waker},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
 };
 
 /// The bytes held by all requests, and their limit. Requests without a share wait in a list.
@@ -25,7 +28,7 @@ pub(super) struct Total {
 #[derive(Default)]
 struct List {
     next: u64,
-    wakers: BTreeMap<u64, Arc<AtomicWaker>>,
+    wakers: BTreeMap<u64, Waker>,
 }
 
 impl Total {
@@ -68,9 +71,8 @@ impl Total {
         self.wake_next();
     }
 
-    fn enlist(&self, waker: &Arc<AtomicWaker>) -> u64 {
-        let waker = Arc::clone(waker);
-        let mut list = self.starving.lock();
+    /// Adds a request at the end of the list.
+    fn enlist(&self, list: &mut List, waker: Waker) -> u64 {
         let id = list.next;
         list.next += 1;
         list.wakers.insert(id, waker);
@@ -78,15 +80,19 @@ impl Total {
         id
     }
 
-    /// Wakes the oldest starving request, if bytes are free. The woken request wakes the next.
+    /// Wakes the oldest starving request, if bytes are free. The woken request wakes the next. If
+    /// the waker panics, the request may never come, and the next is woken.
     fn wake_next(&self) {
-        if self.starving() == 0 || !self.has_room() {
-            return;
-        }
-        let first = self.starving.lock().wakers.pop_first();
-        if let Some((_, waker)) = first {
+        for _ in 0..self.starving() {
+            if !self.has_room() {
+                return;
+            }
+            let first = self.starving.with(|list| list.wakers.pop_first());
+            let Some((_, waker)) = first else { return };
             self.listed.fetch_sub(1, SeqCst);
-            waker.wake();
+            if contain(|| waker.wake()).is_some() {
+                return;
+            }
         }
     }
 }
@@ -105,35 +111,40 @@ impl fmt::Debug for Total {
 pub(super) struct Starving {
     total: Arc<Total>,
     id: u64,
-    waker: Arc<AtomicWaker>,
 }
 
 impl Starving {
     /// Enters the list. Check for room afterwards: an earlier release wakes nobody.
     pub(super) fn new(total: &Arc<Total>, cx: &Context<'_>) -> Self {
-        let waker = Arc::new(AtomicWaker::new());
-        waker.register(cx.waker());
-        let id = total.enlist(&waker);
-        Self { total: Arc::clone(total), id, waker }
+        let waker = cx.waker().clone();
+        let id = total.starving.with(|list| total.enlist(list, waker));
+        Self { total: Arc::clone(total), id }
     }
 
     /// Stays in the list. A woken request enters again at the end.
     pub(super) fn stay(&mut self, waker: &Waker) {
-        self.waker.register(waker);
-        let is_listed = self.total.starving.lock().wakers.contains_key(&self.id);
-        if !is_listed {
-            self.id = self.total.enlist(&self.waker);
-        }
+        let Self { total, id } = self;
+        let waker = waker.clone();
+        let before = total.starving.with(|list| match list.wakers.get_mut(id) {
+            Some(listed) => Some(mem::replace(listed, waker)),
+            None => {
+                *id = total.enlist(list, waker);
+                None
+            }
+        });
+        drop_waker(before);
     }
 }
 
 impl Drop for Starving {
     fn drop(&mut self) {
-        let listed = self.total.starving.lock().wakers.remove(&self.id);
-        match listed {
-            Some(_) => drop(self.total.listed.fetch_sub(1, SeqCst)),
+        let listed = self.total.starving.with(|list| list.wakers.remove(&self.id));
+        if listed.is_some() {
+            self.total.listed.fetch_sub(1, SeqCst);
+            drop_waker(listed);
+        } else {
             // The request was woken. The bytes left over are for the next.
-            None => self.total.wake_next(),
+            self.total.wake_next();
         }
     }
 }
