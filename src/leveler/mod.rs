@@ -22,10 +22,13 @@
 //! | [`Exchange`](call::exchange) | request or reply, two wakers | our code |
 //! | [`Limiter`](limiter::Limiter) | the limit algorithm | its methods; the new limit is stored |
 //! | [`Seat`](link::seat::Seat), standbys | the life of the drain task | our code |
-//! | wait list, inboxes | lists | our code |
+//! | wait list, watchers, inboxes | lists | our code |
 //!
 //! Requests are dropped, callers answered, and wakers cloned, woken and dropped outside of all
-//! locks. The first and the fourth lock are a [`UserMutex`](crate::sync::UserMutex). The rest are a
+//! locks. No waker of a caller gets into a list or a timer of tokio's, which would clone it under a
+//! lock, or pass its panic on: see [`Relay`](crate::sync::relay::Relay). The drain task and its
+//! standbys are tasks of tokio's, with tokio's wakers, and use tokio's timers and `Notify`. The
+//! first and the fourth lock are a [`UserMutex`](crate::sync::UserMutex). The rest are a
 //! [`Mutex`](crate::sync::Mutex), which panics in tests if user code under the lock takes another
 //! lock.
 //!

@@ -6,9 +6,11 @@ pub mod captured;
 pub mod fed_body;
 pub mod flows;
 pub mod gate;
+pub mod hostile;
 pub mod scoped;
 #[cfg(feature = "grpc")]
 pub mod sockets;
+pub mod watchdog;
 #[cfg(feature = "grpc")]
 pub mod wires;
 
