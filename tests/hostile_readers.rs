@@ -1,5 +1,5 @@
-//! Laws 10 and 19, for readers of bodies: with wakers that use the leveler or panic, and with bodies
-//! that use the leveler or panic when dropped.
+//! Laws 10 and 19, for readers of bodies: with wakers that use the leveler or panic, and with
+//! bodies that use the leveler, or panic when dropped.
 #![cfg(feature = "http")]
 
 mod support;

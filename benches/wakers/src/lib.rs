@@ -1,4 +1,6 @@
-//! A waker that calls a hook in each of its four functions. The tests try the library with such wakers.
+//! A waker that calls a hook in each of its four functions.
+//!
+//! The tests try the library with such wakers.
 
 use std::{
     fmt,

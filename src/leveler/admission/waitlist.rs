@@ -79,8 +79,8 @@ impl Waitlist {
         self.len.load(SeqCst) == 0
     }
 
-    /// Wakes the service that has waited longest. Wake the drain task as well: the drain task offers
-    /// the place to more services.
+    /// Wakes the service that has waited longest. Also wake the drain task, which offers the place
+    /// to more services.
     ///
     /// A waker may run its task on the spot. If the task takes a place and frees it again, the next
     /// service is woken on the same stack. Beyond a depth the rest is left to the drain task.

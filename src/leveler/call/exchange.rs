@@ -171,7 +171,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
 
     /// Hands the answer to the caller. `Err` if the caller has gone.
     pub(super) fn answer(&self, answer: A) -> Result<(), A> {
-        // The tombstone in the queue must not keep the task of the call: the worker goes, either way.
+        // The tombstone in the queue must not keep the task of the call, answered or not.
         let put = self.inside.with(|inside| {
             if self.is_abandoned() {
                 return Err((answer, inside.worker.take()));
