@@ -3,10 +3,12 @@
 mod support;
 
 use std::{
+    future::poll_fn,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    task::Poll,
     thread::JoinHandle,
     time::Duration,
 };
@@ -184,4 +186,82 @@ async fn a_wait_limit_holds_for_requests_while_others_are_handed_on() {
         served += usize::from(call.await.expect("no panic").is_ok());
     }
     assert_eq!((served, called.load(SeqCst)), (6, 6));
+}
+
+/// What a call, or a task beside the calls, did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Did {
+    /// The first poll of a call.
+    Began,
+    /// The last poll of a call.
+    Ended,
+    /// A poll of the task beside.
+    Beside,
+}
+
+/// Makes many calls, one at a time, with `first` as the first poll. Returns what happened in the
+/// order of events, on a single thread.
+async fn played(polls: usize, first: fn()) -> Vec<Did> {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let tell = |log: &Mutex<Vec<Did>>, did| log.lock().expect("no panic").push(did);
+    let layer = builder(100, 1).build().expect("valid");
+    let told = Arc::clone(&log);
+    let mut service = layer.layer(service_fn(move |(): ()| {
+        let log = Arc::clone(&told);
+        async move {
+            first();
+            tell(&log, Did::Began);
+            for _ in 1..polls {
+                tokio::task::yield_now().await;
+            }
+            tell(&log, Did::Ended);
+            Ok::<_, BoxError>(())
+        }
+    }));
+    let calls: Vec<_> = (0..60).map(|_| service.call(())).collect();
+    let told = Arc::clone(&log);
+    // Runs whenever others have had a turn.
+    let beside = tokio::spawn(poll_fn(move |cx| {
+        tell(&told, Did::Beside);
+        cx.waker().wake_by_ref();
+        Poll::<()>::Pending
+    }));
+    for call in calls {
+        call.await.expect("served");
+    }
+    beside.abort();
+    let log = log.lock().expect("no panic");
+    log.clone()
+}
+
+/// Returns how often a call began right after the end of another.
+fn at_once(log: &[Did]) -> usize {
+    log.windows(2).filter(|two| *two == [Did::Ended, Did::Began]).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_poll_of_a_call_handed_on_is_made_at_once_if_such_polls_are_short() {
+    let log = played(2, || {}).await;
+    // A task takes 32 calls in a row, and leaves the next to the drain task.
+    assert!(at_once(&log) >= 50, "{log:?}");
+}
+
+#[tokio::test]
+async fn other_tasks_get_a_turn_between_calls_whose_first_polls_are_long() {
+    let log = played(2, || {
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_micros(500) {
+            std::hint::spin_loop();
+        }
+    });
+    let log = log.await;
+    // That they are long is known after some.
+    assert!(at_once(&log) <= 4, "{log:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_tasks_get_a_turn_however_short_the_calls_handed_on() {
+    let log = played(1, || {}).await;
+    let longest = log.split(|did| *did == Did::Beside).map(<[_]>::len).max();
+    assert!(longest <= Some(2 * 10), "{log:?}");
 }

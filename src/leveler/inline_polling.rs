@@ -16,12 +16,15 @@ use crate::{
 pub(crate) struct InlinePolling(AtomicU64);
 
 /// The number of calls for each measurement, which reads the clock twice.
-const INTERVAL: u64 = 16;
+pub(crate) const INTERVAL: u64 = 16;
 
 /// The mean up to which first polls are short, in nanoseconds. About thirty times the cost of a
 /// task (the bench `overhead`). The mean bounds the harm: if a caller makes many calls at once,
 /// which tasks would run in parallel, the caller loses at most as much per call.
 const SHORT: f32 = 10_000.0;
+
+/// The same, as a time.
+pub(crate) const SHORT_TIME: Duration = Duration::from_micros(10);
 
 /// The least share of calls ready at the first poll. A box for the future costs a twentieth of a
 /// task. The cost of a poll in vain depends on the inner.
@@ -60,6 +63,12 @@ impl InlinePolling {
     pub(crate) fn is_on(&self) -> bool {
         let (ready, nanos) = self.load();
         ready >= MIN_READY && nanos <= SHORT && !NoInline::is_on()
+    }
+
+    /// Returns whether first polls are short, as far as known.
+    #[inline]
+    pub(crate) fn is_short(&self) -> bool {
+        self.load().1 <= SHORT
     }
 
     /// Records a first poll. If two threads record at once, a poll may be lost.

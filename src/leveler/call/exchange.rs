@@ -169,8 +169,9 @@ impl<Q, W, A> Exchange<Q, W, A> {
         Ok(())
     }
 
-    /// Hands the answer to the caller. `Err` if the caller has gone.
-    pub(super) fn answer(&self, answer: A) -> Result<(), A> {
+    /// Hands the answer to the caller. Returns the `worker` of [`put_work`](Self::put_work). `Err`
+    /// if the caller has gone.
+    pub(super) fn answer(&self, answer: A) -> Result<Option<Waker>, A> {
         // The tombstone in the queue must not keep the task of the call, answered or not.
         let put = self.inside.with(|inside| {
             if self.is_abandoned() {
@@ -184,8 +185,8 @@ impl<Q, W, A> Exchange<Q, W, A> {
             // The answering task must not see the panic of a waker.
             contain(|| caller.wake());
         }
-        drop((worker, before));
-        Ok(())
+        drop(before);
+        Ok(worker)
     }
 
     /// Polls for the answer, for the caller. Cancel safe.

@@ -192,30 +192,42 @@ impl<O, A> InFlight<O, A> {
     /// Ends the call: counts the end, and gives the slot back.
     #[inline]
     pub(super) fn end(&self, end: End) {
-        self.end_with(end, None, false);
+        let _ = self.end_with(end, None, false);
     }
 
     /// Ends a call. `returned` is the time of the return, if the slot was kept since.
     pub(super) fn end_at(&self, end: End, returned: Option<Instant>) {
-        self.end_with(end, returned, false);
+        let _ = self.end_with(end, returned, false);
     }
 
     /// Ends a call. If the call `hands_on`, the caller uses the free slot, and the drain task is
-    /// not told.
-    pub(super) fn end_with(&self, end: End, returned: Option<Instant>, hands_on: bool) {
+    /// not told. Returns the time, if read.
+    pub(super) fn end_with(
+        &self,
+        end: End,
+        returned: Option<Instant>,
+        hands_on: bool,
+    ) -> Option<Instant> {
         if !self.slot.is_live() {
-            return;
+            return None;
         }
-        if let Some(judge) = self.judge().filter(|_| !self.slot.is_bypass()) {
-            self.end_limited(judge.core(), end, returned, hands_on);
-        } else {
+        let judge = self.judge().filter(|_| !self.slot.is_bypass());
+        let now = judge.map(|judge| self.end_limited(judge.core(), end, returned, hands_on));
+        if now.is_none() {
             drop(self.slot.release(hands_on));
         }
         let name = || self.judge().map(|judge| &*judge.core().settings.name);
         tracing::trace!(name = name(), ?end, "request finished");
+        now
     }
 
-    fn end_limited(&self, core: &Core, end: End, returned: Option<Instant>, hands_on: bool) {
+    fn end_limited(
+        &self,
+        core: &Core,
+        end: End,
+        returned: Option<Instant>,
+        hands_on: bool,
+    ) -> Instant {
         let Self { at, charge, budget, marks, .. } = *self;
         let like = Likeness { kind: marks.kind(), priority: marks.priority(), budget };
         let predictor = &core.admission.predictor;
@@ -241,8 +253,8 @@ impl<O, A> InFlight<O, A> {
             }
         }
         // Notifies the listeners when dropped at the end, after the sample has changed the limit.
-        let Some(released) = self.slot.release(hands_on) else { return };
-        let Some(after) = released.after() else { return };
+        let Some(released) = self.slot.release(hands_on) else { return now };
+        let Some(after) = released.after() else { return now };
         if core.limiter.is_adaptive() {
             // Other requests wait for a slot, and not for the pace, an inner or the end of a pause.
             let was_full = after.in_flight() + self.slot.taken() >= core.admission.limit();
@@ -256,6 +268,7 @@ impl<O, A> InFlight<O, A> {
                 outcome,
             });
         }
+        now
     }
 
     fn count(&self, core: &Core, end: End, age: Duration) -> Outcome {

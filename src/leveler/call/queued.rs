@@ -340,8 +340,8 @@ where
         self.exchange.put_work(work, worker)
     }
 
-    fn send(&self, reply: Reply<S::Future, A>) {
-        drop(self.exchange.answer(reply));
+    fn send(&self, reply: Reply<S::Future, A>) -> Option<Waker> {
+        self.exchange.answer(reply).ok()?
     }
 
     fn is_closed(&self) -> bool {

@@ -67,8 +67,9 @@ pub(crate) trait TaskChannel: Send + Sync {
         work: Work<Self::Future, Self::Answer>,
         worker: Option<Waker>,
     ) -> Result<(), Work<Self::Future, Self::Answer>>;
-    /// Sends the reply. If the caller has just gone, drops the reply.
-    fn send(&self, reply: Reply<Self::Future, Self::Answer>);
+    /// Sends the reply. If the caller has just gone, drops the reply. Returns the `worker`, which
+    /// nobody wakes any more.
+    fn send(&self, reply: Reply<Self::Future, Self::Answer>) -> Option<Waker>;
     /// Returns whether nobody waits for the reply.
     fn is_closed(&self) -> bool;
     /// Returns whether the caller has given up, and the work is to be ended.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 
 use super::{
     context::CallContext,
@@ -35,6 +36,14 @@ pin_project! {
             this.future.set(None);
         }
     }
+}
+
+/// An ended call.
+pub(super) struct Ended<A> {
+    /// `Err` carries the panic of the inner's future, of the response classifier or of the hand-on.
+    pub(super) result: thread::Result<A>,
+    /// The time of the end, if read.
+    pub(super) at: Option<Instant>,
 }
 
 impl<F: Future, A> Running<F, A> {
@@ -70,7 +79,7 @@ impl<F: Future, A> Running<F, A> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         hands_on: bool,
-    ) -> Poll<thread::Result<A>>
+    ) -> Poll<Ended<A>>
     where
         F::Output: 'static,
         A: 'static,
@@ -101,8 +110,8 @@ impl<F: Future, A> Running<F, A> {
         let (output, (outcome, ok)) = match returned {
             Ok(returned) => returned,
             Err(panic) => {
-                in_flight.end_with(End::Panicked, None, hands_on);
-                return Poll::Ready(Err(panic));
+                let at = in_flight.end_with(End::Panicked, None, hands_on);
+                return Poll::Ready(Ended { result: Err(panic), at });
             }
         };
         let call = Returned::new(in_flight, ok, outcome);
@@ -110,13 +119,13 @@ impl<F: Future, A> Running<F, A> {
         let panicked = answer.is_err();
         // Unless the slot goes with the response.
         let end = if panicked { End::Panicked } else { End::Returned { ok, outcome } };
-        in_flight.end_with(end, None, hands_on);
-        Poll::Ready(answer)
+        let at = in_flight.end_with(end, None, hands_on);
+        Poll::Ready(Ended { result: answer, at })
     }
 }
 
-/// Resolves at the end of the call; the slot is free, or goes with the response. `Err` carries the
-/// panic of the inner's future, of the response classifier or of the hand-on.
+/// Resolves at the end of the call, to [`Ended::result`]; the slot is free, or goes with the
+/// response.
 impl<F, A> Future for Running<F, A>
 where
     F: Future,
@@ -127,6 +136,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_call(cx, false)
+        self.poll_call(cx, false).map(|ended| ended.result)
     }
 }

@@ -7,7 +7,6 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
-    thread,
 };
 
 use tokio::time::Instant;
@@ -16,7 +15,7 @@ use super::{
     exchange::{Exchange, Left},
     in_flight::End,
     reply::{Reply, ReplyChannel, TaskChannel, Work},
-    running::Running,
+    running::{Ended, Running},
 };
 use crate::{
     error::ServiceError,
@@ -50,12 +49,12 @@ where
         let mut cx = Context::from_waker(Waker::noop());
         let _no_inline = NoInline::begin();
         let first = first_poll(work.as_mut(), &mut cx, mem::take(&mut is_measured), false);
-        if let Poll::Ready(result) = first {
-            return Started::Ended(Reply::from_result(result));
+        if let Poll::Ready(ended) = first {
+            return Started::Ended(Reply::from_result(ended.result));
         }
     }
     let call = Arc::new(SpawnedCall(Exchange::running(work)));
-    Started::ToSpawn(call, Progress { is_measured, is_noted: false })
+    Started::ToSpawn(call, Progress { is_measured, ..Progress::default() })
 }
 
 /// Polls a call, perhaps for the first time, and records the poll if `is_measured`. With `hands_on`
@@ -65,7 +64,7 @@ fn first_poll<F, A>(
     cx: &mut Context<'_>,
     is_measured: bool,
     hands_on: bool,
-) -> Poll<thread::Result<A>>
+) -> Poll<Ended<A>>
 where
     F: Future<Output: 'static>,
     A: 'static,
@@ -120,8 +119,8 @@ where
         self.0.put_work(work, worker)
     }
 
-    fn send(&self, reply: Reply<F, A>) {
-        drop(self.0.answer(reply));
+    fn send(&self, reply: Reply<F, A>) -> Option<Waker> {
+        self.0.answer(reply).ok()?
     }
 
     fn is_closed(&self) -> bool {
@@ -200,10 +199,11 @@ where
             }
         };
         match polled {
-            Poll::Ready(result) => {
-                contain(|| self.send(Reply::from_result(result)));
+            Poll::Ready(Ended { result, at }) => {
+                let worker = contain(|| self.send(Reply::from_result(result)));
+                progress.spare = worker.flatten();
                 if let Some(core) = work.core() {
-                    after_end(core);
+                    after_end(core, at);
                 }
                 // The span of the call is closed by now, and may panic.
                 contain(|| drop(work));
@@ -211,7 +211,8 @@ where
             }
             Poll::Pending => {
                 let is_noted = mem::replace(&mut progress.is_noted, true);
-                let worker = (!is_noted).then(|| cx.waker().clone());
+                let new = || progress.spare.take().unwrap_or_else(|| cx.waker().clone());
+                let worker = (!is_noted).then(new);
                 let Err(work) = self.put_work(work, worker) else { return Poll::Pending };
                 // The caller has given up during the poll.
                 end(work);

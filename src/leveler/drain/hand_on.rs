@@ -10,6 +10,7 @@ use crate::{
     leveler::{
         admission::{Admission, on_turn::OnTurn},
         core::Core,
+        inline_polling::{INTERVAL, SHORT_TIME},
         link::{backlog::Queued, task_call::TaskCall},
         runtime::RuntimeId,
     },
@@ -30,6 +31,9 @@ const TRIES: usize = 4;
 /// the drain task costs more than waiting.
 const SPINS: usize = if cfg!(shuttle) { 1 } else { 32 };
 
+/// The most calls polled at once in a poll of their task.
+const MAX_AT_ONCE: u8 = 8;
+
 /// A task that makes calls, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Hand {
@@ -37,18 +41,35 @@ pub(super) struct Hand {
     home: Option<RuntimeId>,
     /// The calls made so far.
     row: u8,
+    /// The calls made in this poll of the task, and the time of the first.
+    in_poll: u8,
+    since: Option<Instant>,
+}
+
+/// A call for the task to run.
+pub(super) struct Handed {
+    pub(super) call: Arc<dyn TaskCall>,
+    /// Set if the first poll is measured.
+    pub(super) is_measured: bool,
+    /// Set if the first poll is made in this poll of the task.
+    pub(super) is_at_once: bool,
 }
 
 impl Hand {
+    /// Begins a poll of the task.
+    pub(super) fn begin_poll(&mut self) {
+        self.in_poll = 0;
+    }
+
     /// Makes the next call, after a call of this task has ended without telling the drain task of
-    /// the free slot. Returns the call, for the task to run. Returns `None` if there is nothing to
-    /// call, or if the drain task is told.
+    /// the free slot, at the given time, if known. Returns the call, for the task to run. Returns
+    /// `None` if there is nothing to call, or if the drain task is told.
     ///
     /// Only a request of the same runtime is called (law 1), and only the next by priority, flow
     /// and order of arrival. A pace, an eviction or the limit of flows leaves the choice to the
     /// drain task. The task has already left everything of the ended call: span, dispatcher and
     /// scope (law 18).
-    pub(super) fn next(&mut self, core: &Core) -> Option<Arc<dyn TaskCall>> {
+    pub(super) fn next(&mut self, core: &Core, at: Option<Instant>) -> Option<Handed> {
         if is_planted(Fault::HandedToNobody) {
             return None;
         }
@@ -63,7 +84,7 @@ impl Hand {
         }
         // The holder of the turn lets the drain task look at the free slot.
         let turn = take_turn(&core.admission)?;
-        let (next, is_due) = self.call_next(core);
+        let (next, is_due) = self.call_next(core, at);
         drop(turn);
         if next.is_none() || is_due || leaves_work(core) {
             core.wake();
@@ -85,14 +106,16 @@ impl Hand {
 
     /// Calls the next request. Also returns whether the drain task needs to look at the requests
     /// handed on.
-    fn call_next(&mut self, core: &Core) -> (Option<Arc<dyn TaskCall>>, bool) {
+    fn call_next(&mut self, core: &Core, at: Option<Instant>) -> (Option<Handed>, bool) {
         let home = self.home(core);
+        let mut at = at;
         for _ in 0..TRIES {
             // Requests admitted over the bound come with evictions.
             if core.admission.is_over_bound() {
                 break;
             }
-            let now = Instant::now();
+            // Little time has passed since the end of the last call.
+            let now = at.take().unwrap_or_else(Instant::now);
             let times = &core.admission.predictor.service_times;
             let mut backlog = core.link.backlog();
             let next = backlog.pop_for(home, now, times);
@@ -101,8 +124,7 @@ impl Hand {
             let Some((entry, mut charge)) = next else { break };
             match attempt(core, entry, &mut charge, now, By::EndedCall) {
                 Tried::Called(Some(to_run)) => {
-                    self.row += 1;
-                    return (Some(to_run.call), is_due);
+                    return (Some(self.take_up(core, to_run.call, now)), is_due);
                 }
                 Tried::Called(None) => break,
                 Tried::Panicked => {
@@ -117,6 +139,24 @@ impl Hand {
             }
         }
         (None, false)
+    }
+
+    /// Takes up a call made at `now`. The first poll is made at once if first polls are short, and
+    /// little time has gone by in this poll of the task: other tasks on the thread wait for the end
+    /// of the poll.
+    fn take_up(&mut self, core: &Core, call: Arc<dyn TaskCall>, now: Instant) -> Handed {
+        let is_measured = u64::from(self.row) % INTERVAL == 0;
+        self.row += 1;
+        if self.in_poll == 0 {
+            self.since = Some(now);
+        }
+        self.in_poll += 1;
+        let gone = self.since.map(|since| now.saturating_duration_since(since));
+        let is_at_once = self.in_poll <= MAX_AT_ONCE
+            && gone <= Some(SHORT_TIME)
+            && core.inline_polling.is_short()
+            && has_budget_remaining();
+        Handed { call, is_measured, is_at_once }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::{
     any::Any,
-    mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use super::hand_on::Hand;
+use tokio::time::Instant;
+
+use super::hand_on::{Hand, Handed};
 use crate::leveler::{
     core::Core,
     link::task_call::{Progress, TaskCall, ToRun},
@@ -59,21 +60,28 @@ impl Future for Runner {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let Self { call, progress, hand } = self.get_mut();
-        let Some(current) = call else { return Poll::Ready(()) };
-        let mut next = None;
-        let mut after_end = |core: &dyn Any| {
-            next = core.downcast_ref().and_then(|core: &Core| hand.next(core));
-        };
-        ready!(current.poll(cx, progress, &mut after_end));
-        let ended = mem::replace(call, next);
-        contain(|| drop(ended));
-        if call.is_none() {
-            return Poll::Ready(());
+        hand.begin_poll();
+        loop {
+            let Some(current) = call else { return Poll::Ready(()) };
+            let mut next = None;
+            let mut after_end = |core: &dyn Any, at: Option<Instant>| {
+                next = core.downcast_ref().and_then(|core: &Core| hand.next(core, at));
+            };
+            ready!(current.poll(cx, progress, &mut after_end));
+            let Some(Handed { call: next, is_measured, is_at_once }) = next else {
+                let ended = call.take();
+                contain(|| drop(ended));
+                return Poll::Ready(());
+            };
+            let ended = call.replace(next);
+            contain(|| drop(ended));
+            progress.begin_next(is_measured);
+            if !is_at_once {
+                // Other tasks on the thread get a turn, and the call gets a fresh budget.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
-        *progress = Progress::default();
-        // Other tasks on the thread get a turn before the call is polled, with a fresh budget.
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 }
 

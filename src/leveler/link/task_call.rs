@@ -3,15 +3,16 @@
 use std::{
     any::Any,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, time::Instant};
 
 /// A call for a task to run, with the types of future and answer erased.
 pub(crate) trait TaskCall: Send + Sync {
     /// Polls the work, for the task of the call. At the end, answers the caller, and then calls
-    /// `after_end` with the core: the slot is free, and the drain task was not told.
+    /// `after_end` with the core, and with the time of the end, if read: the slot is free, and the
+    /// drain task was not told.
     fn poll(
         &self,
         cx: &mut Context<'_>,
@@ -24,7 +25,7 @@ pub(crate) trait TaskCall: Send + Sync {
 
 /// The function to call after the end of a call. The argument is the core, as `Any`: this module
 /// does not know its type.
-pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any);
+pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any, Option<Instant>);
 
 /// A call in progress, and the runtime for its task. `None` means the runtime of the calling
 /// thread.
@@ -40,4 +41,13 @@ pub(crate) struct Progress {
     pub(crate) is_measured: bool,
     /// Set once the channel has the task's waker, which never changes.
     pub(crate) is_noted: bool,
+    /// The task's waker, returned by the channel of the last call, for the channel of the next.
+    pub(crate) spare: Option<Waker>,
+}
+
+impl Progress {
+    /// Begins with the next call of the same task.
+    pub(crate) fn begin_next(&mut self, is_measured: bool) {
+        *self = Self { is_measured, is_noted: false, spare: self.spare.take() };
+    }
 }
