@@ -68,6 +68,7 @@ where
     let place = place.map(|_| Arc::clone(inner));
     let Outgoing { request, prepare, context } = outgoing;
     let caller = runtime.as_ref().map(RuntimeId::of);
+    let is_nested = context.is_nested();
     let is_first = place.enqueue(arrival.now());
     let parts = CallParts { place, request, prepare, context, runtime };
     let call = Arc::new(QueuedCall::new(inner, parts, arrival));
@@ -75,7 +76,11 @@ where
     // Made before anything that may panic: its drop cancels the call.
     let future = ResponseFuture::sent(Arc::clone(&call) as _, gives_up);
     tracing::trace!(name = %inner.core.settings.name, "request queued");
-    leveler.send(call.into_newcomer(inner.id(), is_first), caller);
+    let newcomer = call.into_newcomer(inner.id(), is_first);
+    match is_nested && newcomer.late.is_none() {
+        true => leveler.send_nested(newcomer, caller),
+        false => leveler.send(newcomer, caller),
+    }
     // The inner's death may have been announced before this request joined the waiting requests.
     if inner.dead().is_some() {
         inner.fail_waiting();

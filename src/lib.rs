@@ -130,10 +130,11 @@
 //!   get a [`ServiceError`](error::ServiceError).
 //! - The inner **panics**: the panic goes on in the caller, as without the layer, and nowhere else.
 //! - The inner **calls its own leveler**: a free slot serves the nested call. If the nested call
-//!   would have to wait with no bound, it is refused with [`Nested`](error::Reason::Nested): all
-//!   outer calls may be waiting in the same way. Nesting is not seen in tasks spawned by the inner,
-//!   or over a network. Two levelers that call each other, and are both called from outside, can
-//!   wait for each other's slots. For all of these set [`max_wait`](Builder::max_wait).
+//!   would have to wait with no bound, it is refused with [`Nested`](error::Reason::Nested), at
+//!   once or, if others were faster, at its turn: all outer calls may be waiting in the same way.
+//!   Nesting is not seen in tasks spawned by the inner, or over a network. Two levelers that call
+//!   each other, and are both called from outside, can wait for each other's slots. For all of
+//!   these set [`max_wait`](Builder::max_wait).
 //! - A caller has a **scoped `tracing` dispatcher**: the inner's events go to the dispatcher with
 //!   [`carry_dispatcher`](Builder::carry_dispatcher), and otherwise, under [`Execution::Spawn`], to
 //!   the global one. The caller's span is entered either way.

@@ -40,6 +40,9 @@ pub enum Reason {
     /// would have had to wait with no bound. The outer call holds a slot meanwhile: if outer calls
     /// hold all slots, no call ever ends.
     ///
+    /// Mostly the call is refused at once. If another request takes the slot meanwhile, the call is
+    /// removed at its turn: a request of a higher priority, a heavier one, or one of the same flow.
+    ///
     /// With [`Builder::max_wait`](crate::Builder::max_wait) or a [deadline](crate::Class::deadline)
     /// a nested call waits like any other. Nesting is seen in the task of the outer call, and
     /// through other levelers. Nesting is not seen elsewhere, as in a task spawned by the inner or

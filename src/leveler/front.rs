@@ -53,6 +53,18 @@ impl Leveler {
             ensure_standby(core, late.map(|late: Late| late.at));
         }
     }
+
+    /// Puts a nested request into the queue that must not wait without a bound. At the end of its
+    /// turn, the drain task refuses the request if the request still waits.
+    #[cold]
+    pub(crate) fn send_nested(&self, newcomer: Newcomer, caller: Option<RuntimeId>) {
+        let (inner, job) = (newcomer.inner, Arc::clone(&newcomer.job));
+        self.send(newcomer, caller);
+        // After the request was put in: a turn that finds the request here has dispatched what it
+        // could of the queue, with the request in it.
+        self.core.link.backlog().add_nested(inner, job);
+        self.core.wake();
+    }
 }
 
 impl Drop for Leveler {

@@ -82,12 +82,14 @@ impl Lineage {
     }
 
     /// Returns whether a running call of `leveler` has led to the present call.
+    #[inline]
     pub(crate) fn is_nested_in(&self, leveler: LevelerId) -> bool {
         self.0.as_ref().is_some_and(|call| call.0.is_nested_in(leveler))
     }
 }
 
 impl Ancestor {
+    #[cold]
     fn is_nested_in(&self, leveler: LevelerId) -> bool {
         let mut outer = self.outer.as_ref();
         while let Some(ancestor) = outer {

@@ -288,7 +288,7 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// Returns whether the inner was found unready and has live parked requests. Without live
     /// requests the inner is polled again: its waker may have been replaced by then.
-    fn is_blocked(&mut self, inner: InnerId) -> bool {
+    pub(super) fn is_blocked(&mut self, inner: InnerId) -> bool {
         let Some(queues) = self.blocked.get_mut(&inner) else { return false };
         while let Some((level, id)) = queues.first().copied() {
             if self.levels.each[level].has_parked(id, inner) {

@@ -169,6 +169,12 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.order.flow_limit().has_room(rank.flow, rank.cost)
     }
 
+    /// Returns whether a request may be dispatched at its turn, as far as known: the inner may be
+    /// ready, and the flow has room.
+    pub(crate) fn may_go(&mut self, inner: InnerId, rank: Rank) -> bool {
+        !self.order.is_blocked(inner) && self.has_flow_room(rank)
+    }
+
     /// Shows the flows that have reached their limit (`true`), or have room again (`false`), since
     /// the last call.
     pub(crate) fn take_flow_changes(&mut self, take: impl FnMut(u64, bool)) {

@@ -90,6 +90,7 @@ impl CallContext {
     }
 
     /// Returns whether a running call of the same leveler has led to the present call.
+    #[inline]
     pub(crate) fn is_nested(&self) -> bool {
         self.lineage.is_nested_in(self.leveler)
     }

@@ -127,10 +127,26 @@ impl<Q, W, A> Exchange<Q, W, A> {
 
     /// Takes a waiting request out.
     pub(super) fn take(&self, next: Stage) -> Option<Q> {
+        self.take_if(next, |_| true)
+    }
+
+    /// Takes a waiting request out, if `is_taken` returns true. No code of users may run in
+    /// `is_taken`.
+    #[inline]
+    pub(super) fn take_if(&self, next: Stage, is_taken: impl FnOnce(&Q) -> bool) -> Option<Q> {
         self.inside.with(|inside| {
-            let request = inside.take_request()?;
+            let request = inside.take_request_if(is_taken)?;
             self.stage.store(next as u8, SeqCst);
             Some(request)
+        })
+    }
+
+    /// Returns whether a waiting request is there, and `looks_right`. No code of users may run in
+    /// `looks_right`.
+    pub(super) fn has(&self, looks_right: impl FnOnce(&Q) -> bool) -> bool {
+        self.inside.with(|inside| match &inside.content {
+            Content::Request(request) => looks_right(request),
+            _ => false,
         })
     }
 
@@ -304,9 +320,9 @@ impl<Q, W, A> Inside<Q, W, A> {
         mem::replace(&mut self.content, Content::Nothing)
     }
 
-    fn take_request(&mut self) -> Option<Q> {
+    fn take_request_if(&mut self, is_taken: impl FnOnce(&Q) -> bool) -> Option<Q> {
         // Look first, since the content may be large.
-        if !matches!(self.content, Content::Request(_)) {
+        if !matches!(&self.content, Content::Request(request) if is_taken(request)) {
             return None;
         }
         match self.take() {

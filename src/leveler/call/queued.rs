@@ -118,9 +118,8 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         Some(ToRun { call: self, runtime })
     }
 
-    /// Returns whether a request must not wait for its inner: the call is nested, and nothing
-    /// bounds the wait.
-    fn may_not_wait(&self, context: &CallContext) -> bool {
+    /// Returns whether a request must not wait: the call is nested, and nothing bounds the wait.
+    fn must_not_wait(&self, context: &CallContext) -> bool {
         context.is_nested() && self.terms.late().is_none()
     }
 
@@ -191,6 +190,10 @@ where
         self.terms.at_turn(waited)
     }
 
+    fn must_not_wait(&self) -> bool {
+        self.exchange.has(|parts| self.must_not_wait(&parts.context))
+    }
+
     fn home(&self) -> RuntimeId {
         self.home
     }
@@ -226,7 +229,7 @@ where
         drop(entered);
         let future = match attempt {
             Attempt::Called(future) => future,
-            Attempt::Unready(request) if self.may_not_wait(&context) => {
+            Attempt::Unready(request) if self.must_not_wait(&context) => {
                 let parts = CallParts { place, request, prepare, context, runtime };
                 self.end(parts, Reason::Nested.into(), unanswered);
                 return Dispatched::Ended;
@@ -281,6 +284,14 @@ where
         let Some(parts) = self.exchange.take(Stage::Gone) else { return false };
         let unanswered = self.exchange.unanswered(Reply::lost);
         self.end(parts, why, unanswered)
+    }
+
+    fn refuse_nested(&self) -> bool {
+        // The outer calls may have ended since the admission.
+        let is_taken = |parts: &CallParts<S, Req, R>| self.must_not_wait(&parts.context);
+        let Some(parts) = self.exchange.take_if(Stage::Gone, is_taken) else { return false };
+        let unanswered = self.exchange.unanswered(Reply::lost);
+        self.end(parts, Reason::Nested.into(), unanswered)
     }
 }
 

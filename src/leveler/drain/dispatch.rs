@@ -18,6 +18,26 @@ use crate::{
     rng::draw,
 };
 
+/// The reason for the end of a dispatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// No slot is free, too few are free for the next request, or dispatch is paused.
+    NoSlot,
+    /// Nothing waits, or nothing that may go: inner services are unready, and flows at their limit.
+    NoRequest,
+    /// The pace delays the next dispatch until this time.
+    Paced(Instant),
+    /// The batch is used up, or another task dispatches. The drain task is woken again.
+    Interrupted,
+}
+
+impl Stop {
+    /// Returns the time of the next dispatch, if the pace delays it.
+    pub(super) fn due(self) -> Option<Instant> {
+        if let Self::Paced(due) = self { Some(due) } else { None }
+    }
+}
+
 /// Dispatches requests at the pace of the rate, or of a limit below 1.
 #[derive(Debug)]
 pub(super) struct Dispatcher<'a>(&'a mut Drained);
@@ -27,48 +47,51 @@ impl<'a> Dispatcher<'a> {
         Self(drained)
     }
 
-    /// Dispatches as many requests as fit, after other tasks have called `handed_on`. Returns the
-    /// time of the next dispatch, if the pace delays it. The clock is read anew for each request.
-    pub(super) fn dispatch(
-        &mut self,
-        core: &Core,
-        handed_on: u32,
-        cx: &mut Context<'_>,
-    ) -> Option<Instant> {
+    /// Dispatches as many requests as fit, after other tasks have called `handed_on`. Returns why
+    /// no more were dispatched. The clock is read anew for each request.
+    pub(super) fn dispatch(&mut self, core: &Core, handed_on: u32, cx: &mut Context<'_>) -> Stop {
         let admission = &core.admission;
         let mut is_changed = false;
         core.link.pacing_changed.swap(&mut is_changed);
         if is_changed {
             self.0.pace.set(core.pacing(), Instant::now());
         }
-        let (mut left, mut due) = (BATCH, None);
+        let mut left = BATCH;
         let times = &admission.predictor.service_times;
         self.0.window.on_dispatched(handed_on);
-        let turn = if admission.may_dispatch(1) { OnTurn::take(admission) } else { None };
-        while turn.is_some() && left > 0 && admission.may_dispatch(1) {
+        let mut turn = None;
+        let stop = loop {
+            if !admission.may_dispatch(1) {
+                break Stop::NoSlot;
+            }
+            if turn.is_none() {
+                turn = OnTurn::take(admission);
+            }
+            if turn.is_none() || left == 0 {
+                break Stop::Interrupted;
+            }
             let now = Instant::now();
             self.0.now = now;
-            due = self.0.pace.wait_until(now, gap(core));
-            if due.is_some() {
-                break;
+            if let Some(due) = self.0.pace.wait_until(now, gap(core)) {
+                break Stop::Paced(due);
             }
             let next = core.link.backlog().queue.pop(now, times);
             let Some(next) = next else {
                 // A free slot, and no request for it: the rate from now on says nothing about the
                 // inner, although requests of others may wait.
                 admission.predictor.drain_rate.begin(now);
-                break;
+                break Stop::NoRequest;
             };
             left -= 1;
             match next {
                 Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
                 Next::Dispatch(entry, charge) => {
                     if !self.try_dispatch(core, entry, charge, now) {
-                        break;
+                        break Stop::NoSlot;
                     }
                 }
             }
-        }
+        };
         drop(turn);
         self.0.is_busy = left < BATCH || handed_on > 0;
         if self.0.is_busy {
@@ -80,7 +103,7 @@ impl<'a> Dispatcher<'a> {
         if left == 0 {
             cx.waker().wake_by_ref();
         }
-        due
+        stop
     }
 
     /// Dispatches or removes a request. Returns false if the request, and thus every later one, has

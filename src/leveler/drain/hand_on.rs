@@ -184,7 +184,14 @@ fn leaves_work(core: &Core) -> bool {
 /// request if the inner is not ready. If this task parked the request, and the inner had become
 /// ready meanwhile, nobody would be woken.
 fn put_back(core: &Core, entry: Queued, charge: &Charge) {
-    core.link.backlog().put_back_handed_on(entry, charge);
+    let nested = entry.item.must_not_wait().then(|| (entry.inner, Arc::clone(&entry.item)));
+    let mut backlog = core.link.backlog();
+    backlog.put_back_handed_on(entry, charge);
+    if let Some((inner, job)) = nested {
+        // The drain task may have looked while the request was in hand.
+        backlog.add_nested(inner, job);
+    }
+    drop(backlog);
     // As for a newcomer: a drain task that dies meanwhile has not seen the request.
     if !core.link.seat.is_taken() {
         core.link.remove_all(Reason::Closed);

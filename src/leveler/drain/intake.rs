@@ -1,8 +1,8 @@
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
-use crate::{
-    leveler::{core::Core, link::Link},
-    queue::ChargeId,
+use crate::leveler::{
+    core::Core,
+    link::{Link, drained::Drained},
 };
 
 /// The findings of an intake.
@@ -16,9 +16,10 @@ pub(super) struct Found {
     pub(super) handed_on: u32,
 }
 
-/// Takes in the measured times of finished calls, and the wake-ups of inner services. `settlements`
-/// is an empty buffer.
-pub(super) fn take(link: &Link, settlements: &mut Vec<(ChargeId, Duration)>) -> Found {
+/// Takes in the measured times of finished calls, the wake-ups of inner services, and the nested
+/// calls that must not wait.
+pub(super) fn take(link: &Link, drained: &mut Drained) -> Found {
+    let Drained { settlements, nested, .. } = drained;
     // Before the look at the queue.
     let is_closed = link.is_orphaned();
     let mut woken = BTreeSet::new();
@@ -29,6 +30,7 @@ pub(super) fn take(link: &Link, settlements: &mut Vec<(ChargeId, Duration)>) -> 
     woken.into_iter().for_each(|inner| backlog.queue.wake(inner));
     let has_late = backlog.queue.next_late().is_some();
     let handed_on = backlog.take_handed_on();
+    backlog.take_nested(nested);
     Found { is_closed, has_late, handed_on }
 }
 

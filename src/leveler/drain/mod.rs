@@ -1,11 +1,12 @@
 //! The drain task: the only background task of a leveler.
 //!
 //! [`spawn`] starts the task when a call finds none. Each poll ([`run`]) takes in the input from
-//! other threads ([`intake`]), tells the limit algorithm the time ([`ticks`]), answers the requests
-//! of dead inner services ([`bury`]), makes room for requests admitted over the bound ([`evict`]),
-//! removes late requests ([`expire`]), dispatches ([`dispatch`]), and offers free places to waiting
-//! services ([`offers`]). A timer wakes the task again ([`alarm`]). A second timer is for the looks
-//! on behalf of an operator ([`lookout`], [`tell`]). On each other runtime with waiting requests, a
+//! other threads ([`intake`]), tells the limit algorithm the time ([`ticks`]), answers the
+//! requests of dead inner services ([`bury`]), makes room for requests admitted over the bound
+//! ([`evict`]), removes late requests ([`expire`]), dispatches ([`dispatch`]), refuses nested
+//! calls that must not wait ([`nested`]), and offers free places to waiting services
+//! ([`offers`]). A timer wakes the task again ([`alarm`]). A second timer is for the looks on
+//! behalf of an operator ([`lookout`], [`tell`]). On each other runtime with waiting requests, a
 //! [`standby`] watches the task, and takes over if the task's runtime is not driven.
 //!
 //! Under `Execution::Spawn`, the task of a call is a [`runner`]. When the call ends, the runner may
@@ -20,6 +21,7 @@ mod expire;
 mod hand_on;
 mod intake;
 mod lookout;
+mod nested;
 mod offers;
 mod run;
 pub(crate) mod runner;

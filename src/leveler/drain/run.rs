@@ -12,6 +12,7 @@ use super::{
     expire::expire,
     intake,
     lookout::Lookout,
+    nested,
     offers::Offers,
     ticks::Ticker,
 };
@@ -110,7 +111,7 @@ impl<'a> Drain<'a> {
         let Some(drained) = taken.get() else { return Poll::Pending };
         // Before any read of the state, so no later change goes unnoticed.
         core.admission.listeners.drain.register(cx.waker());
-        let found = intake::take(&core.link, &mut drained.settlements);
+        let found = intake::take(&core.link, drained);
         // Before the dispatch, since a tick may raise the limit.
         let ticked = self.ticker.poll(core, &mut drained.limit_report, cx);
         bury(core);
@@ -119,7 +120,9 @@ impl<'a> Drain<'a> {
         if found.has_late && expire(core, &mut drained.now) {
             cx.waker().wake_by_ref();
         }
-        let due = Dispatcher::new(drained).dispatch(core, found.handed_on, cx);
+        let stop = Dispatcher::new(drained).dispatch(core, found.handed_on, cx);
+        nested::refuse(core, drained, stop, cx);
+        let due = stop.due();
         if ticked {
             self.ticker.on_dispatched(core, drained, waits_for_slots(core, due));
         }

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::job::{Job, Newcomer};
+use super::{
+    job::{Job, Newcomer},
+    nested_calls::NestedCalls,
+};
 use crate::{
     leveler::runtime::RuntimeId,
     queue::{Charge, Entry, Gone, InnerId, Queue, Rules, Times},
@@ -29,6 +32,8 @@ pub(crate) struct Backlog {
     next_look: Option<Instant>,
     /// The requests called by tasks of ended calls, since the drain task last looked.
     handed_on: u32,
+    /// The nested calls put in, or put back by hand-on, since the drain task last took them.
+    nested: NestedCalls,
 }
 
 /// The number of requests handed on after which the drain task is woken: for the rate, the oldest
@@ -37,7 +42,8 @@ const DUE: u32 = 64;
 
 impl Backlog {
     pub(crate) fn new(rules: Rules) -> Self {
-        Self { queue: Queue::new(rules), newcomers: 0, next_look: None, handed_on: 0 }
+        let (queue, nested) = (Queue::new(rules), NestedCalls::default());
+        Self { queue, newcomers: 0, next_look: None, handed_on: 0, nested }
     }
 
     /// Puts a request into the queue. Returns whether the request is late before the drain task
@@ -56,6 +62,7 @@ impl Backlog {
             // A caller that does not yield keeps the drain task from purging. The drain task may
             // have a request in hand, and put the request back.
             self.queue.purge_left(live());
+            self.nested.sweep();
         }
         is_next_late
     }
@@ -103,6 +110,17 @@ impl Backlog {
     /// Returns the number of requests handed on since the last call.
     pub(crate) fn take_handed_on(&mut self) -> u32 {
         std::mem::take(&mut self.handed_on)
+    }
+
+    /// Adds a nested call, already in the queue, for the drain task to look at.
+    pub(crate) fn add_nested(&mut self, inner: InnerId, job: Arc<dyn Job>) {
+        self.nested.push(inner, job);
+    }
+
+    /// Moves the nested calls to `nested`, for the drain task to look at.
+    #[inline]
+    pub(crate) fn take_nested(&mut self, nested: &mut NestedCalls) {
+        nested.append(&mut self.nested);
     }
 
     /// Takes the oldest request of the longest flow of the lowest priority. `gone` as for

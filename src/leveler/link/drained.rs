@@ -6,6 +6,7 @@ use crate::{
     leveler::{
         admission::shedding::window::Window,
         edge::Edge,
+        link::nested_calls::NestedCalls,
         overload::Overload,
         pace::{Pace, Pacing},
         stall::Stall,
@@ -27,6 +28,8 @@ pub(crate) struct Drained {
     pub(crate) sheds: Edge,
     /// Empty between two polls. Kept to reuse the memory.
     pub(crate) settlements: Vec<(ChargeId, Duration)>,
+    /// The nested calls that wait for the pace, or for the next turn.
+    pub(crate) nested: NestedCalls,
     /// Set if the last turn has dispatched or removed anything.
     pub(crate) is_busy: bool,
     /// The last reading of the clock.
@@ -44,6 +47,7 @@ impl Drained {
             stall: Stall::default(),
             sheds: Edge::default(),
             settlements: Vec::new(),
+            nested: NestedCalls::default(),
             is_busy: false,
             now,
         }

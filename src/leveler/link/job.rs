@@ -25,6 +25,8 @@ pub(crate) trait Job: Send + Sync {
     fn waited(&self, now: Instant) -> Duration;
     /// Returns the state of the request at its turn, after it has waited for `waited`.
     fn at_turn(&self, waited: Duration) -> AtTurn;
+    /// Returns whether the request waits, is nested, and nothing bounds the wait.
+    fn must_not_wait(&self) -> bool;
     /// Returns the runtime of the caller, where the call runs.
     fn home(&self) -> RuntimeId;
     /// Returns whether the request no longer waits: ended, or taken up by the drain task.
@@ -43,6 +45,9 @@ pub(crate) trait Job: Send + Sync {
     ) -> Dispatched;
     /// Answers `Rejected`. Returns whether the request was still waiting.
     fn remove(&self, why: Removal) -> bool;
+    /// Answers `Rejected` with `Nested`, if the request waits, and an outer call still runs.
+    /// Returns whether the request was removed.
+    fn refuse_nested(&self) -> bool;
 }
 
 /// A request on its way into the queue.

@@ -10,6 +10,7 @@ pub(crate) mod dead;
 pub(crate) mod drained;
 pub(crate) mod inbox;
 pub(crate) mod job;
+pub(crate) mod nested_calls;
 pub(crate) mod seat;
 pub(crate) mod standbys;
 pub(crate) mod task_call;
