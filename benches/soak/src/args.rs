@@ -11,7 +11,7 @@ const USAGE: &str = "usage: soak [--seconds N] [--calls N] [--threads N] [--seed
   --seed N        the seed of all rounds (from the clock)
   --round N       this round alone, over and over
   --with WHAT     in each round: idle or mortal (runtimes), rough (subscribers), dying
-                  (inner services); may come several times
+                  (inner services), nested (calls); may come several times
   --without WHAT  in no round
   --plant FAULT   a fault of the program's own, to see it found: slot, hang, limit, bound, memory";
 

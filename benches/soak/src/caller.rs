@@ -12,7 +12,7 @@ use std::{
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::time::timeout;
 use tower::{BoxError, Service, ServiceExt};
-use tower_load_leveling::error::{Rejected, ServiceError};
+use tower_load_leveling::error::{Reason, Rejected, ServiceError};
 
 use crate::{
     args::Plant,
@@ -169,6 +169,9 @@ impl Caller {
     fn note(&mut self, result: Result<(), BoxError>) {
         match result {
             Ok(()) => self.successes += 1,
+            Err(error) if is_nested(&error) => {
+                self.world.fault("law 1: a call from outside is refused as nested");
+            }
             Err(error) if error.is::<Rejected>() || error.is::<ServiceError>() => {}
             Err(error) if error.to_string().starts_with("the inner ") => {}
             Err(error) => self.world.fault(&format!("law 1: an error that nobody made: {error}")),
@@ -202,6 +205,10 @@ impl Caller {
             Plant::Hang | Plant::Memory => {}
         }
     }
+}
+
+fn is_nested(error: &BoxError) -> bool {
+    error.downcast_ref::<Rejected>().is_some_and(|rejected| rejected.reason() == Reason::Nested)
 }
 
 fn poll_once(call: &mut Pin<Box<Call>>, cx: &mut Context<'_>) -> Option<Result<(), BoxError>> {

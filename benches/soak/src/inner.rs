@@ -5,7 +5,7 @@ use std::{
     panic::resume_unwind,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock, Weak,
         atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
@@ -15,7 +15,7 @@ use std::{
 use tokio::sync::Semaphore;
 use tower::{BoxError, Service};
 
-use crate::{plan::Plan, report::fault, rng::Rng};
+use crate::{plan::Plan, report::fault, rng::Rng, world::World};
 
 /// The payload of panics that are meant.
 pub(crate) struct Meant;
@@ -34,6 +34,8 @@ pub(crate) struct Seen {
     pub(crate) bypassed: AtomicU64,
     /// Holds calls back until it is closed.
     pub(crate) gate: Semaphore,
+    /// For nested calls.
+    pub(crate) world: OnceLock<Weak<World>>,
 }
 
 impl Seen {
@@ -45,6 +47,7 @@ impl Seen {
             services: AtomicI64::new(0),
             bypassed: AtomicU64::new(0),
             gate: Semaphore::new(0),
+            world: OnceLock::new(),
         })
     }
 
@@ -52,6 +55,9 @@ impl Seen {
         self.running.load(SeqCst)
     }
 }
+
+/// A nested call.
+pub(crate) type Nested = Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
 
 /// What an inner does with a request.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +72,8 @@ pub(crate) enum Task {
     Forever,
     /// Runs until the gate is closed.
     Gated,
+    /// Calls its own leveler, and so on, so many deep. Drawn from the seed.
+    Nests(u8, u64),
 }
 
 #[derive(Debug)]
@@ -137,7 +145,7 @@ impl Service<Request> for Inner {
         if let Task::PanicsInCall = request.task {
             resume_unwind(Box::new(Meant));
         }
-        Running { yields: 0, sleep: None, gate: None, request, _runs: runs }
+        Running { yields: 0, sleep: None, gate: None, nested: None, request, _runs: runs }
     }
 }
 
@@ -176,6 +184,7 @@ pub(crate) struct Running {
     yields: u8,
     sleep: Option<Pin<Box<tokio::time::Sleep>>>,
     gate: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    nested: Option<Nested>,
     request: Request,
     _runs: Runs,
 }
@@ -205,6 +214,13 @@ impl Future for Running {
                 // Not made in `call`: a timer belongs to the runtime on which it is made.
                 let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
                 sleep.as_mut().poll(cx).map(Ok)
+            }
+            Task::Nests(depth, seed) => {
+                let world = this.request.seen.world.get().and_then(Weak::upgrade);
+                let Some(world) = world else { return Poll::Ready(Ok(())) };
+                let nested = this.nested.get_or_insert_with(|| world.nested_call(depth, seed));
+                // Whatever it is rejected for: this call fails in its own words.
+                nested.as_mut().poll(cx).map_err(|_| "the inner fails: nested".into())
             }
             Task::Gated => {
                 let seen = &this.request.seen;

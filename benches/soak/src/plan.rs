@@ -29,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) has_costs: bool,
     pub(crate) has_classes: bool,
     pub(crate) has_panics: bool,
+    /// Calls of the own leveler, made by the inner services.
+    pub(crate) has_nested: bool,
     /// A subscriber of `tracing` that panics now and then.
     pub(crate) has_rough_subscriber: bool,
     /// One of the inner services dies.
@@ -64,6 +66,7 @@ impl Plan {
                 "idle" => self.has_idle_runtime = *is_wanted,
                 "mortal" => self.has_mortal_runtime = *is_wanted,
                 "rough" => self.has_rough_subscriber = *is_wanted,
+                "nested" => self.has_nested = *is_wanted,
                 "dying" => self.has_dying_inner = *is_wanted,
                 other => panic!("there is no {other}"),
             }
@@ -96,6 +99,7 @@ impl Plan {
             has_costs: rng.one_in(3),
             has_classes: rng.one_in(2),
             has_panics: rng.one_in(3),
+            has_nested: Rng::new((seed, round, "nested")).one_in(3),
             has_rough_subscriber: rng.one_in(10),
             has_dying_inner: rng.one_in(4),
             has_mortal_runtime: rng.one_in(2),

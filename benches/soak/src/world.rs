@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tower::Layer;
+use tower::{Layer, Service};
 use tower_load_leveling::{
     Class, Handle, LoadLevel, LoadLevelLayer, Priority,
     limit::{Algorithm, Sample},
@@ -16,7 +16,7 @@ use tower_load_leveling::{
 
 use crate::{
     args::Plant,
-    inner::{Inner, Request, Seen, Task},
+    inner::{Inner, Nested, Request, Seen, Task},
     plan::Plan,
     report::fault,
     rng::Rng,
@@ -59,7 +59,7 @@ impl World {
             let rng = Rng::new(rng.next());
             layer.layer(Inner::new(&seen, rng, plan.has_dying_inner && nth == 2))
         });
-        Arc::new(Self {
+        let world = Arc::new(Self {
             plan: plan.clone(),
             plant,
             services: services.collect(),
@@ -69,7 +69,40 @@ impl World {
             successes: AtomicU64::new(0),
             callers: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
-        })
+        });
+        let _ = world.seen.world.set(Arc::downgrade(&world));
+        world
+    }
+
+    /// Makes a call for a running call. Nothing but a wait limit bounds its wait.
+    pub(crate) fn nested_call(&self, depth: u8, seed: u64) -> Nested {
+        let mut rng = Rng::new(seed);
+        let task = match depth {
+            0 => Task::Yields(rng.below(3) as u8),
+            depth => Task::Nests(depth - 1, rng.next()),
+        };
+        let (class, cost) = self.class(&mut rng);
+        let mut request = Request::new(&self.seen, task, class);
+        request.cost = cost;
+        self.calls.fetch_add(1, SeqCst);
+        let mut service = self.services[rng.below(3) as usize].clone();
+        Box::pin(service.call(request))
+    }
+
+    /// Draws a class, and the cost.
+    fn class(&self, rng: &mut Rng) -> (Class, usize) {
+        let (mut class, mut cost) = (Class::new(), 1);
+        if self.plan.has_classes {
+            class = class.priority(rng.pick(Priority::ALL));
+            if rng.one_in(2) {
+                class = class.flow(rng.below(20));
+            }
+        }
+        if self.plan.has_costs {
+            cost = 1 + rng.below(4) as usize;
+            class = class.cost(cost as u32);
+        }
+        (class, cost)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -104,26 +137,16 @@ impl World {
             5..10 if plan.has_panics => Task::PanicsLater,
             10..20 => Task::Fails,
             20..40 => Task::Yields(1 + rng.below(4) as u8),
+            40..50 if plan.has_nested => Task::Nests(rng.below(3) as u8, rng.next()),
             _ if rng.one_in(plan.sleeps_one_in) => {
                 Task::Sleeps(Duration::from_micros(rng.below(2000)))
             }
             _ => Task::EndsAtOnce,
         };
-        let mut class = Class::new();
-        let mut cost = 1;
-        if plan.has_classes {
-            class = class.priority(rng.pick(Priority::ALL));
-            if rng.one_in(2) {
-                class = class.flow(rng.below(20));
-            }
-            if rng.one_in(3) {
-                let left = Duration::from_micros(rng.below(30_000));
-                class = class.deadline(tokio::time::Instant::now() + left);
-            }
-        }
-        if plan.has_costs {
-            cost = 1 + rng.below(4) as usize;
-            class = class.cost(cost as u32);
+        let (mut class, cost) = self.class(rng);
+        if plan.has_classes && rng.one_in(3) {
+            let left = Duration::from_micros(rng.below(30_000));
+            class = class.deadline(tokio::time::Instant::now() + left);
         }
         let bypasses = plan.has_bypass && rng.one_in(10);
         if bypasses {
