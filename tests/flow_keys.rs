@@ -19,7 +19,7 @@ fn mix(bits: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
-/// The cells of a flow of normal priority in the sketch of what waits, if no secret were there.
+/// The cells of a flow of normal priority in a sketch of what waits, if no secret were there.
 fn cells(key: u64) -> [u64; 2] {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);

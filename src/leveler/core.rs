@@ -262,9 +262,8 @@ impl Core {
 
     /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
     pub(crate) fn refuse(&self, why: Refusal, rank: Rank) -> Rejected {
-        let Admission { counters, occupancy, flow_limit, .. } = &self.admission;
         let reason = why.reason();
-        let before = counters.refused.add(rank.priority, reason);
+        let before = self.admission.counters.refused.add(rank.priority, reason);
         self.admission.on_rejected(rank.flow);
         if before % LOOK == 0 && reason == Reason::Full {
             self.measure_rate(Instant::now());
@@ -273,7 +272,7 @@ impl Core {
         match why {
             Refusal::MaxWait { waited } => rejected.waited = waited,
             Refusal::Full => {
-                rejected.over_share = occupancy.is_over_share(rank) || flow_limit.is_full(rank);
+                rejected.over_share = self.admission.is_over_share(rank);
             }
             Refusal::CutOff => {
                 // Not before the cutoff moves again, however short the queue.

@@ -26,7 +26,7 @@ pub(super) struct FlowLimit {
     free: Vec<FlowRight>,
     /// The flows held back, each with its queues, as level and id.
     held: HashMap<u64, BTreeSet<(usize, QueueId)>>,
-    /// The flows at the limit (`true`), or with room again (`false`), until taken.
+    /// The flows held or at the limit (`true`), or with room again (`false`), until taken.
     changes: Vec<(u64, bool)>,
 }
 
@@ -100,47 +100,57 @@ impl FlowLimit {
     pub(super) fn give_back(&mut self, right: FlowRight) -> Option<Woken> {
         let Right { flow, slots } = self.rights.get_mut(right.index())?.take()?;
         self.free.push(right);
-        let limit = self.limit.map_or(u32::MAX, NonZeroU32::get);
-        let before = self.running.get(&flow).copied().unwrap_or(0);
-        let after = before.saturating_sub(slots);
-        if after == 0 {
+        let was_full = self.is_full(flow);
+        let running = self.running.get(&flow).copied().unwrap_or(0).saturating_sub(slots);
+        if running == 0 {
             self.running.remove(&flow);
         } else {
-            self.running.insert(flow, after);
+            self.running.insert(flow, running);
         }
-        if before >= limit && after < limit {
-            self.changes.push((flow, false));
-        }
-        self.release(flow)
+        self.end_hold(flow, was_full)
     }
 
     /// Ends the hold on a flow with any room. Returns the flow if the flow was held.
     pub(super) fn release(&mut self, flow: u64) -> Option<Woken> {
-        if self.fits(flow, 1) { self.held.remove_entry(&flow) } else { None }
+        self.end_hold(flow, self.is_full(flow))
+    }
+
+    fn end_hold(&mut self, flow: u64, was_full: bool) -> Option<Woken> {
+        if !self.fits(flow, 1) {
+            return None;
+        }
+        if was_full {
+            self.changes.push((flow, false));
+        }
+        self.held.remove_entry(&flow)
     }
 
     /// Holds a queue of a flow, until [`release`](Self::release).
     pub(super) fn hold(&mut self, flow: u64, level: usize, id: QueueId) {
+        if !self.is_full(flow) {
+            self.changes.push((flow, true));
+        }
         self.held.entry(flow).or_default().insert((level, id));
     }
 
     /// Sets the limit. Running calls keep their rights. Returns all held flows: the caller has to
     /// look at them again.
     pub(super) fn set(&mut self, limit: Option<usize>) -> Vec<Woken> {
-        let before = std::mem::replace(&mut self.limit, limit.and_then(whole));
-        let is_full =
-            |limit: Option<NonZeroU32>, slots: u32| limit.is_some_and(|limit| slots >= limit.get());
-        for (flow, slots) in &self.running {
-            let now = is_full(self.limit, *slots);
-            if is_full(before, *slots) != now {
-                self.changes.push((*flow, now));
+        // A held flow has running calls.
+        let flows: Vec<u64> = self.running.keys().copied().collect();
+        let were_full: Vec<_> = flows.into_iter().map(|flow| (flow, self.is_full(flow))).collect();
+        self.limit = limit.and_then(whole);
+        let held = self.held.drain().collect();
+        for (flow, was_full) in were_full {
+            if self.is_full(flow) != was_full {
+                self.changes.push((flow, !was_full));
             }
         }
-        self.held.drain().collect()
+        held
     }
 
-    /// Takes the flows that have reached the limit since the last call, and the flows with room
-    /// again. For each flow, the changes come in order.
+    /// Takes the flows held or at the limit since the last call, and the flows with room again. For
+    /// each flow, the changes come in order.
     pub(super) fn take_changes(&mut self, mut take: impl FnMut(u64, bool)) {
         self.changes.drain(..).for_each(|(flow, is_full)| take(flow, is_full));
     }
@@ -199,6 +209,29 @@ mod tests {
         limit.hold(7, 2, QueueId::new(5));
         assert_eq!(limit.release(7), None, "nothing of the flow fits");
         assert_eq!(limit.give_back(two), held);
+    }
+
+    #[test]
+    fn a_flow_held_below_its_limit_is_told_like_one_at_its_limit() {
+        let mut limit = FlowLimit::new(Some(3));
+        let two = limit.take(7, 2).expect("room");
+        assert!(limit.take(7, 2).is_none());
+        for level in [2, 3] {
+            limit.hold(7, level, QueueId::new(5));
+        }
+        let mut told = Vec::new();
+        limit.take_changes(|_, is_full| told.push(is_full));
+        assert_eq!(told, [true]);
+        // The heavy request leaves; another is held, and a call ends; another is held, until the
+        // limit is raised.
+        limit.release(7);
+        limit.hold(7, 2, QueueId::new(5));
+        limit.give_back(two);
+        limit.take(7, 2).expect("room");
+        limit.hold(7, 2, QueueId::new(5));
+        limit.set(Some(4));
+        limit.take_changes(|_, is_full| told.push(is_full));
+        assert_eq!(told[1..], [false, true, false, true, false]);
     }
 
     #[test]

@@ -7,8 +7,6 @@ use super::guaranteed_share::LEVELS;
 /// The state of a level, the basis for the admission of newcomers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LevelSummary {
-    /// The number of active queues.
-    pub(crate) active: usize,
     /// The weights of the active flows together.
     pub(crate) shares: u64,
     /// The requests that wait for something other than a slot.

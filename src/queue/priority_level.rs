@@ -73,10 +73,9 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// The state of the level. Unless `exact`, with rough bounds of the longest flow.
     pub(super) fn summary(&mut self, gone: u64, limit: &FlowLimit, exact: bool) -> LevelSummary {
-        let (active, shares) = (self.queues.turns.active(), self.queues.turns.shares());
-        let passed_over = self.passed_over(gone);
+        let (shares, passed_over) = (self.queues.turns.shares(), self.passed_over(gone));
         let longest = LongestFlow { weight: self.queues.turns.weight(), ..LongestFlow::default() };
-        let rough = LevelSummary { active, shares, passed_over, longest, surely_longest: 0 };
+        let rough = LevelSummary { shares, passed_over, longest, surely_longest: 0 };
         let found = if exact { self.longest(gone) } else { None };
         let Some((_, id)) = found else { return rough };
         let longest = self.longest_flow(gone, limit).unwrap_or_default();

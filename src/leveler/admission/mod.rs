@@ -14,6 +14,7 @@ pub(crate) mod bound;
 pub(crate) mod bypass;
 mod flow_length;
 pub(crate) mod flow_limit;
+mod flow_weights;
 mod full_flows;
 pub(crate) mod listeners;
 pub(crate) mod occupancy;
@@ -56,6 +57,7 @@ use self::{
 use super::{max_wait::MaxWait, settings::Given};
 use crate::{
     class::Class,
+    class::Rank,
     flow_key::FlowKey,
     options::{Order, Overflow},
     stats::{Counters, PriorityRecorder},
@@ -99,7 +101,7 @@ impl Admission {
         Self {
             bound: Bound::new(settings.capacity, settings.limit),
             turn: Turn::default(),
-            occupancy: Occupancy::new(),
+            occupancy: Occupancy::new(settings.capacity),
             flow_key: settings.flow_key.unwrap_or_else(FlowKey::random),
             shedder: Shedder::new(now, cohort_key, settings.hour),
             predictor: Predictor::new(now),
@@ -119,6 +121,12 @@ impl Admission {
     #[inline]
     pub(crate) fn counts(&self) -> Counts {
         self.bound.counts()
+    }
+
+    /// Returns whether the flow of a request has used up its share: of the queue, or of the slots
+    /// for a flow.
+    pub(crate) fn is_over_share(&self, rank: Rank) -> bool {
+        self.occupancy.is_over_share(rank) || self.flow_limit.is_full(rank)
     }
 
     pub(crate) fn capacity(&self) -> usize {

@@ -1,14 +1,15 @@
 //! The state of the queue in atomics: a refusal needs no lock (law 4).
 
-use super::{flow_length::FlowLength, queue_size::QueueSize};
+use super::{
+    flow_length::FlowLength,
+    flow_weights::{Added, FlowPlace, FlowWeights},
+    queue_size::QueueSize,
+};
 use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
     queue::{Gone, LevelSummary, PassedOver},
-    sync::{
-        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst},
-        figure::AtomicU32,
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
 };
 
 const LEVELS: usize = Priority::ALL.len();
@@ -22,15 +23,13 @@ const LEVELS: usize = Priority::ALL.len();
 pub(crate) struct Occupancy {
     /// By priority: the number of requests in the upper half, the weight in the lower.
     waiting: [AtomicU64; LEVELS],
-    /// The weight of each flow, as the lesser of two sums shared with other flows (a count-min
-    /// sketch).
-    flows: [[AtomicU32; CELLS]; 2],
-    /// By priority: the weight of the requests with a flow.
+    /// The weight of each flow.
+    flows: FlowWeights,
+    /// By priority: the sum of the shares of the flows in the upper half, the weight of their
+    /// requests in the lower.
     of_flows: [AtomicU64; LEVELS],
     /// By priority: the weight gone from the queue since the leveler was built.
     departed: [Departed; LEVELS],
-    /// By priority: the number of flows taking turns.
-    active: [AtomicUsize; LEVELS],
     /// By priority: the sum of the weights of the flows taking turns.
     shares: [AtomicU64; LEVELS],
     /// By priority: the requests that the queue passes over, in halves as in `waiting`.
@@ -68,17 +67,17 @@ pub(crate) struct DepartedBefore {
 /// The unit of the upper half. Weights fit below, since all places together number less than 2^32.
 const REQUEST: u64 = 1 << 32;
 
-/// The number of cells in a row of the sketch: 2 KiB.
-const CELLS: usize = 512;
+/// The unit of the upper half of `of_flows`.
+const SHARE: u64 = 1 << 32;
 
 impl Occupancy {
-    pub(crate) fn new() -> Self {
+    /// Returns the state of an empty queue of this capacity.
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
             waiting: Default::default(),
-            flows: [const { [const { AtomicU32::new(0) }; CELLS] }; 2],
+            flows: FlowWeights::new(capacity),
             of_flows: Default::default(),
             departed: Default::default(),
-            active: Default::default(),
             shares: Default::default(),
             passed_over: Default::default(),
             longest: Default::default(),
@@ -87,44 +86,74 @@ impl Occupancy {
     }
 
     /// Counts in a request joining the queue. Returns whether no other request of the priority
-    /// waits.
+    /// waits, and the place of the request in the table of flows.
     #[inline]
-    pub(crate) fn on_queued(&self, rank: Rank) -> bool {
+    pub(crate) fn on_queued(&self, rank: Rank) -> (bool, FlowPlace) {
         let (index, cost) = (rank.priority.index(), u64::from(rank.cost));
         let before = self.waiting[index].fetch_add(REQUEST + cost, SeqCst);
-        if rank.flow != NO_FLOW {
-            self.of_flows[index].fetch_add(cost, SeqCst);
-            for cell in self.cells(rank) {
-                cell.fetch_add(rank.cost, Relaxed);
-            }
-        }
-        before < REQUEST
+        let place = match rank.flow {
+            NO_FLOW => FlowPlace::NONE,
+            flow => self.on_flow_queued(rank.priority, flow, rank.cost, rank.share),
+        };
+        (before < REQUEST, place)
     }
 
     /// Counts out a request leaving the queue to run.
     #[inline]
-    pub(crate) fn on_dispatched(&self, rank: Rank) {
+    pub(crate) fn on_dispatched(&self, rank: Rank, place: FlowPlace) {
         self.departed[rank.priority.index()].dispatched.fetch_add(u64::from(rank.cost), SeqCst);
-        self.on_dequeued(rank);
+        self.on_dequeued(rank, place);
     }
 
     /// Counts out a request leaving the queue for any other reason.
     #[inline]
-    pub(crate) fn on_gone(&self, rank: Rank) {
+    pub(crate) fn on_gone(&self, rank: Rank, place: FlowPlace) {
         self.departed[rank.priority.index()].gone.fetch_add(u64::from(rank.cost), SeqCst);
-        self.on_dequeued(rank);
+        self.on_dequeued(rank, place);
     }
 
     #[inline]
-    fn on_dequeued(&self, rank: Rank) {
+    fn on_dequeued(&self, rank: Rank, place: FlowPlace) {
         let (index, cost) = (rank.priority.index(), u64::from(rank.cost));
         self.waiting[index].fetch_sub(REQUEST + cost, SeqCst);
-        if rank.flow != NO_FLOW {
-            self.of_flows[index].fetch_sub(cost, SeqCst);
-            for cell in self.cells(rank) {
-                cell.fetch_sub(rank.cost, Relaxed);
-            }
+        if place != FlowPlace::NONE {
+            self.on_flow_dequeued(rank.priority, place, rank.cost);
         }
+    }
+
+    // Not inlined: requests without a flow would pay for it.
+    #[inline(never)]
+    fn on_flow_queued(&self, priority: Priority, flow: u64, cost: u32, share: u16) -> FlowPlace {
+        match self.flows.add_first(hash(priority, flow), cost, share) {
+            Some(added) => self.on_flow_added(priority, added, cost),
+            None => self.on_flow_queued_anywhere(priority, flow, cost, share),
+        }
+    }
+
+    #[inline(never)]
+    fn on_flow_queued_anywhere(
+        &self,
+        priority: Priority,
+        flow: u64,
+        cost: u32,
+        share: u16,
+    ) -> FlowPlace {
+        let added = self.flows.add(hash(priority, flow), cost, share);
+        self.on_flow_added(priority, added, cost)
+    }
+
+    #[inline]
+    fn on_flow_added(&self, priority: Priority, added: Added, cost: u32) -> FlowPlace {
+        let change = added.shares.wrapping_mul(SHARE).wrapping_add(cost.into());
+        self.of_flows[priority.index()].fetch_add(change, SeqCst);
+        added.place
+    }
+
+    #[inline]
+    fn on_flow_dequeued(&self, priority: Priority, place: FlowPlace, cost: u32) {
+        let shares = self.flows.subtract(place, cost);
+        let change = shares.wrapping_mul(SHARE).wrapping_sub(cost.into());
+        self.of_flows[priority.index()].fetch_add(change, SeqCst);
     }
 
     /// Returns the weight gone from the queue so far. Call before looking at the queue.
@@ -138,7 +167,6 @@ impl Occupancy {
     /// Stores the queue's own summary of each priority.
     pub(crate) fn publish(&self, summaries: [LevelSummary; LEVELS], before: &DepartedBefore) {
         for (index, summary) in summaries.into_iter().enumerate() {
-            self.active[index].store(summary.active, Relaxed);
             self.shares[index].store(summary.shares, Relaxed);
             let PassedOver { requests, weight } = summary.passed_over;
             self.passed_over[index].store(requests * REQUEST + weight, Relaxed);
@@ -201,21 +229,20 @@ impl Occupancy {
         weight - (own + 1) * share / u64::from(rank.share)
     }
 
-    /// Returns whether the flow has used up its share: other flows of the priority wait, and none
-    /// is longer.
+    /// Returns whether the newcomer's flow has used up its share: other flows of the priority wait,
+    /// and the flow has at least as much of the waiting weight as is due by the weights of all.
     #[inline]
     pub(crate) fn is_over_share(&self, rank: Rank) -> bool {
-        rank.flow != NO_FLOW && self.is_longest_of_several(rank)
+        rank.flow != NO_FLOW && self.has_its_share(rank)
     }
 
-    fn is_longest_of_several(&self, rank: Rank) -> bool {
+    fn has_its_share(&self, rank: Rank) -> bool {
         let index = rank.priority.index();
-        if self.active[index].load(Relaxed) <= 1 {
-            return false;
-        }
-        let own = self.own(rank);
-        let longest = FlowLength::of(self.longest[index].load(Relaxed));
-        self.weight_at(index) > own && !FlowLength::with_newcomer(rank, own).is_below(longest)
+        let (all, of_flows) = (self.weight_at(index), self.of_flows[index].load(SeqCst));
+        // Requests without a flow are one flow.
+        let shares = of_flows / SHARE + u64::from(all > of_flows % SHARE);
+        let own = self.flows.get(hash(rank.priority, rank.flow));
+        all > own.most && own.least * shares >= all * u64::from(rank.share)
     }
 
     /// Returns the weight of the newcomer's flow.
@@ -223,25 +250,17 @@ impl Occupancy {
         let index = rank.priority.index();
         match rank.flow {
             NO_FLOW => {
-                let of_flows = self.of_flows[index].load(SeqCst);
+                let of_flows = self.of_flows[index].load(SeqCst) % SHARE;
                 self.weight_at(index).saturating_sub(of_flows)
             }
             _ => self.weight_of_flow(rank),
         }
     }
 
-    #[inline]
-    fn cells(&self, rank: Rank) -> impl Iterator<Item = &AtomicU32> {
-        // The leveler's `FlowKey` has spread the bits. In another priority both cells differ.
-        let hash = rank.flow ^ (rank.priority.index() as u64 * (1 << 32 | 1));
-        let cells = [hash as usize, (hash >> 32) as usize];
-        self.flows.iter().zip(cells).filter_map(|(row, cell)| row.get(cell % CELLS))
-    }
-
+    /// Returns the weight of the newcomer's flow, or somewhat more.
     #[inline]
     fn weight_of_flow(&self, rank: Rank) -> u64 {
-        let least = self.cells(rank).map(|cell| cell.load(Relaxed)).min();
-        least.map_or(0, u64::from)
+        self.flows.get(hash(rank.priority, rank.flow)).most
     }
 
     fn weight_at(&self, index: usize) -> u64 {
@@ -330,6 +349,12 @@ impl Occupancy {
         let both = self.waiting[index].load(SeqCst);
         QueueSize { requests: both / REQUEST, weight: both % REQUEST }
     }
+}
+
+/// Returns the hash of a flow of a priority.
+#[inline]
+fn hash(priority: Priority, flow: u64) -> u64 {
+    flow ^ priority.index() as u64
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@ use std::{cell::Cell, thread};
 
 use tokio::time::Instant;
 
-use super::{Admission, Grantor, bound::Slots, slot::Slot, unserved::Unserved, word::Counts};
+use super::{
+    Admission, Grantor, bound::Slots, flow_weights::FlowPlace, slot::Slot, unserved::Unserved,
+    word::Counts,
+};
 use crate::{
     class::{Priority, Rank},
     error::Reason,
@@ -32,7 +35,8 @@ pub(crate) struct Place<G: Grantor> {
 enum Stage {
     /// Not in the queue, and not counted as admitted.
     Unqueued,
-    Queued,
+    /// With the place in the table of flows.
+    Queued(FlowPlace),
     /// Being dispatched, with slots.
     Running(Slots),
 }
@@ -84,8 +88,8 @@ impl<G: Grantor> Place<G> {
         let Some(grantor) = &self.grantor else { return false };
         let (admission, rank) = (grantor.admission(), self.rank);
         admission.counters.queued.add(rank.priority);
-        let is_first = admission.occupancy.on_queued(rank);
-        self.stage.set(Stage::Queued);
+        let (is_first, place) = admission.occupancy.on_queued(rank);
+        self.stage.set(Stage::Queued(place));
         if is_first && admission.occupancy.is_alone(rank.priority) {
             admission.predictor.drain_rate.begin(now);
         }
@@ -103,8 +107,8 @@ impl<G: Grantor> Place<G> {
             return false;
         };
         slots.right = right.take();
-        if let Stage::Queued = self.stage.replace(Stage::Running(slots)) {
-            admission.occupancy.on_dispatched(self.rank);
+        if let Stage::Queued(place) = self.stage.replace(Stage::Running(slots)) {
+            admission.occupancy.on_dispatched(self.rank, place);
         }
         true
     }
@@ -114,7 +118,7 @@ impl<G: Grantor> Place<G> {
     pub(crate) fn into_slot(mut self) -> Option<Slot<G>> {
         match self.stage.get() {
             Stage::Running(slots) => Some(Slot::new(self.grantor.take()?, slots)),
-            Stage::Unqueued | Stage::Queued => None,
+            Stage::Unqueued | Stage::Queued(_) => None,
         }
     }
 
@@ -170,7 +174,7 @@ impl<G: Grantor> Place<G> {
                 listeners.on_slot_free(after, places.reserved(), false);
                 return after;
             }
-            Stage::Queued => admission.occupancy.on_gone(self.rank),
+            Stage::Queued(place) => admission.occupancy.on_gone(self.rank, place),
             Stage::Unqueued => {}
         }
         let after = places.release_waiting(self.rank.cost);

@@ -19,6 +19,8 @@ pub(super) fn evict(core: &Core) {
         } else {
             backlog.queue.evict(&gone).map(|victim| {
                 let Victim { entry, reason, over_share } = victim;
+                // In shared queues a short flow may be the victim beside a long flow.
+                let over_share = over_share && admission.is_over_share(entry.rank);
                 (entry.item, Removal { reason, over_share })
             })
         };

@@ -225,7 +225,7 @@ fn without_a_look_a_summary_bounds_the_longest_flow() {
     let mut of = |is_filling| {
         let levels = rig.queue.summaries(&Gone::default(), is_filling).expect("flows have come");
         let level = levels[Priority::Normal.index()];
-        (level.active, level.surely_longest, level.longest.weight)
+        (level.shares, level.surely_longest, level.longest.weight)
     };
     assert_eq!(of(true), (2, 3, 3));
     assert_eq!(of(false), (2, 0, 5));

@@ -159,6 +159,7 @@ impl Shedder {
 #[cfg(test)]
 mod tests {
     use super::{super::cutoff::COHORTS, *};
+    use crate::leveler::admission::flow_weights::FlowPlace;
     use crate::{
         class::Class,
         queue::{LevelSummary, PassedOver},
@@ -169,7 +170,7 @@ mod tests {
         let start = Instant::now();
         let shedder = Shedder::new(start, FlowKey::of(0), None);
         shedder.set_cutoff(0, start);
-        let occupancy = Occupancy::new();
+        let occupancy = Occupancy::new(1000);
         let low = Class::new().priority(Priority::Low);
         let admits = |limit: usize, now: Instant| {
             let mut arrival = Arrival::at(now, &low, limit);
@@ -187,7 +188,7 @@ mod tests {
         let start = Instant::now();
         let shedder = Shedder::new(start, FlowKey::of(0), None);
         shedder.set_cutoff(0, start);
-        let occupancy = Occupancy::new();
+        let occupancy = Occupancy::new(1000);
         let low = Class::new().priority(Priority::Low);
         let admits = |is_slot_free: bool| {
             let mut arrival = Arrival::at(start, &low, 4);
@@ -195,7 +196,7 @@ mod tests {
         };
         occupancy.on_queued(low.rank);
         assert!(!admits(true), "a request waits");
-        occupancy.on_gone(low.rank);
+        occupancy.on_gone(low.rank, FlowPlace::NONE);
         assert!(admits(true));
         occupancy.on_queued(low.rank);
         assert!(admits(false), "and the next, which finds the first still waiting");
@@ -205,7 +206,7 @@ mod tests {
     fn a_flow_at_its_limit_is_no_part_of_the_overload() {
         let start = Instant::now();
         let shedder = Shedder::new(start, FlowKey::of(0), None);
-        let (occupancy, flow_limit) = (Occupancy::new(), FlowLimit::new(Some(4)));
+        let (occupancy, flow_limit) = (Occupancy::new(1000), FlowLimit::new(Some(4)));
         let low = |flow: &str| Class::new().priority(Priority::Low).flow(flow);
         let admits = |flow| {
             let mut arrival = Arrival::at(start, &low(flow), 4);
@@ -224,7 +225,7 @@ mod tests {
     fn held_requests_neither_keep_the_cutoff_nor_take_the_room_of_others() {
         let start = Instant::now();
         let shedder = Shedder::new(start, FlowKey::of(0), None);
-        let (occupancy, flow_limit) = (Occupancy::new(), FlowLimit::new(Some(4)));
+        let (occupancy, flow_limit) = (Occupancy::new(1000), FlowLimit::new(Some(4)));
         let low = |flow: &str| Class::new().priority(Priority::Low).flow(flow);
         let admits = |is_slot_free: bool| {
             let mut arrival = Arrival::at(start, &low("other"), 4);
@@ -248,7 +249,7 @@ mod tests {
         let shedder = Shedder::new(start, FlowKey::random(), None);
         // The first tenth of the cohorts is served.
         shedder.set_cutoff(Priority::Low as u32 * COHORTS + COHORTS / 10, start);
-        let (occupancy, no_limit) = (Occupancy::new(), FlowLimit::new(None));
+        let (occupancy, no_limit) = (Occupancy::new(1000), FlowLimit::new(None));
         let low = |flow| Class::new().priority(Priority::Low).flow(flow);
         occupancy.on_queued(low(0).rank);
         let hour = shedder.hour.load(Relaxed);
