@@ -10,6 +10,7 @@ use std::{
 
 use tokio::{task::JoinHandle, time::advance};
 use tower::{BoxError, Service, ServiceExt};
+use tower_load_leveling::Overflow;
 
 use super::{
     End, Setting, Subject,
@@ -75,6 +76,16 @@ fn bystander(world: &Arc<World>, id: u32) -> JoinHandle<Result<u32, BoxError>> {
     tokio::spawn(world.service.clone().oneshot(id))
 }
 
+/// Returns whether neither the acts nor the end are a reason to refuse the bystanders.
+fn are_served(setting: Setting) -> bool {
+    let Setting { act, subject, overflow, end, .. } = setting;
+    let is_harmless = !matches!(act, Act::Called | Act::Aborts | Act::Closes);
+    is_harmless
+        && subject != Subject::Drain
+        && overflow != Overflow::EvictOldest
+        && matches!(end, End::Ready | End::Dropped)
+}
+
 /// Plays a combination. Returns the number of acts.
 pub(crate) async fn play(setting: Setting) -> usize {
     let world = World::new(setting);
@@ -85,8 +96,10 @@ pub(crate) async fn play(setting: Setting) -> usize {
     }
     let mut polled = Polled { poll: subject(&world, setting.subject), is_over: false };
     if setting.subject == Subject::PollReady {
-        // The rest of the places.
+        // The rest of the places, and then two that wait for a place.
         bystanders.extend((11..15).map(|id| bystander(&world, id)));
+        settle().await;
+        bystanders.extend((15..17).map(|id| bystander(&world, id)));
     } else {
         // The first also waits for room.
         poll_with(&world, &mut polled, 1);
@@ -105,7 +118,10 @@ pub(crate) async fn play(setting: Setting) -> usize {
     finish(&world).await;
     // Everything is answered.
     for bystander in bystanders {
-        drop(bystander.await.expect("the panic of a waker is not a bystander's"));
+        let answer = bystander.await.expect("the panic of a waker is not a bystander's");
+        if are_served(setting) {
+            answer.expect("nothing keeps it from being served");
+        }
     }
     world.is_over.store(true, SeqCst);
     let made = std::mem::take(&mut *lock(&world.made));
