@@ -37,6 +37,11 @@ impl Estimate {
         Self::ByLimit { nanos, weight: clamp(weight), limit: limit as f32 }
     }
 
+    /// Returns the longer of two estimates, as far as known.
+    pub(crate) fn longer(self, other: Self) -> Self {
+        if self.seconds() < other.seconds() { other } else { self }
+    }
+
     /// Returns the estimate in seconds. `None` also if an algorithm asks for an unbounded limit.
     pub(crate) fn seconds(self) -> Option<f32> {
         let seconds = match self {

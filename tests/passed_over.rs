@@ -226,6 +226,33 @@ async fn what_waits_for_no_slot_is_not_ahead_of_a_newcomer() {
     }
 }
 
+/// Returns after how long a refused call is told to come back. All places are held by requests that
+/// wait for no slot, and slots are free.
+async fn retry_after(beside: Beside, flow: Option<u32>) -> Duration {
+    let layer = layer(beside.builder(992, 8));
+    let mut service = layer.layer(inner());
+    for _ in 0..8 {
+        let ready = service.ready().await.expect("lives");
+        ready.call(Request::taking(100)).await.expect("served");
+    }
+    let _kept = beside.wait(&layer).await;
+    assert_eq!(layer.handle().stats().queued + layer.handle().stats().in_flight, 1000);
+    // Longer than a rate is remembered.
+    sleep(ms(10_000)).await;
+    let request = Request { flow, ..Request::taking(100) };
+    support::rejection(service.call(request).await).retry_after().expect("calls have ended")
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_call_need_not_wait_for_what_waits_for_no_slot() {
+    let _t = support::trace_init();
+    let after = retry_after(Beside::UnreadyInner(1000), None).await;
+    assert!((ms(9)..ms(130)).contains(&after), "about one call, with eight slots: {after:?}");
+    // All of the newcomer's own flow go before it, one after the other: 250 of the 1000.
+    let after = retry_after(Beside::FullFlows(250), Some(1000)).await;
+    assert!((ms(19_000)..ms(31_000)).contains(&after), "{after:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_route_shuts_out_no_fast_one_whatever_waits_beside_them() {
     let _t = support::trace_init();

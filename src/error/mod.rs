@@ -120,6 +120,10 @@ impl Rejected {
     /// spread by ±20 %, to keep rejected callers from returning all together. The upper bound is a
     /// minute. If the priority is cut off, the lower bound is about a second.
     ///
+    /// Requests that wait for an unready inner, or for a call of their own flow, do not count. But
+    /// with a [`flow_limit`](crate::Builder::flow_limit) the time is not shorter than the wait for
+    /// the requests of the flow.
+    ///
     /// Returns `None` until a call has finished, and if a retry is pointless: for
     /// [`Reason::Closed`], for [`Reason::NoRuntime`], and for [`Reason::WouldMissDeadline`] with a
     /// deadline shorter than a call.

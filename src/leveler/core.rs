@@ -4,8 +4,8 @@ use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     admission::{
-        Admission, Grantor, bound::StoredLimit, refusal::Refusal, shedding::shedder::WINDOW,
-        word::Counts,
+        Admission, Grantor, admit::drain_time, bound::StoredLimit, refusal::Refusal,
+        shedding::shedder::WINDOW, word::Counts,
     },
     husks::Husks,
     inline_polling::{FirstPoll, InlinePolling},
@@ -268,7 +268,7 @@ impl Core {
         if before % LOOK == 0 && reason == Reason::Full {
             self.measure_rate(Instant::now());
         }
-        let mut rejected = self.rejected(reason, Duration::ZERO);
+        let mut rejected = self.rejected(reason, Duration::ZERO, rank);
         match why {
             Refusal::MaxWait { waited } => rejected.waited = waited,
             Refusal::Full => {
@@ -295,15 +295,12 @@ impl Core {
 
     /// Returns the answer for a request refused or removed now.
     #[inline]
-    pub(crate) fn rejected(&self, reason: Reason, waited: Duration) -> Rejected {
+    pub(crate) fn rejected(&self, reason: Reason, waited: Duration, rank: Rank) -> Rejected {
         let all = self.admission.occupancy.all();
         let limit = self.admission.limit();
         let retry_after = match reason {
             Reason::Closed | Reason::NoRuntime => RetryAfter::NEVER,
-            _ => {
-                let exact = self.admission.exact_limit();
-                RetryAfter::new(self.admission.predictor.time_for(all, exact), seed())
-            }
+            _ => RetryAfter::new(drain_time(&self.admission, all, rank), seed()),
         };
         let queued = all.requests as usize;
         Rejected { retry_after, waited, queued, limit, ..Rejected::new(reason) }

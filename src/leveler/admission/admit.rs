@@ -8,6 +8,7 @@ use super::{
     bound::{Denied, Taken},
     place::Place,
     prediction::predictor::{Load, Prediction},
+    queue_size::QueueSize,
     refusal::Refusal,
     reservation::Reserved,
     slot::Slot,
@@ -131,6 +132,17 @@ fn wait_of(admission: &Admission, rank: Rank) -> Duration {
     let Some(most) = flow_limit.filter(|_| rank.flow != NO_FLOW) else { return wait };
     let own = occupancy.size_of_flow(rank);
     wait.max(duration(predictor.time_for_flow(own, limit.min(most as f64))))
+}
+
+/// Returns the time until the queue has drained for a newcomer of this rank. `all` is the whole
+/// queue. Passed-over requests do not count, but for the flow's own if flows are limited.
+pub(crate) fn drain_time(admission: &Admission, all: QueueSize, rank: Rank) -> Estimate {
+    let Admission { occupancy, predictor, flow_limit, .. } = admission;
+    let limit = admission.exact_limit();
+    let time = predictor.time_for(occupancy.eligible_of(all), limit);
+    let Some(most) = flow_limit.get().filter(|_| rank.flow != NO_FLOW) else { return time };
+    let own = occupancy.size_of_flow(rank);
+    time.longer(predictor.time_for_flow(own, limit.min(most as f64)))
 }
 
 /// Returns an estimate as a duration, and zero if unknown.

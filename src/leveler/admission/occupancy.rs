@@ -9,7 +9,7 @@ use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
     queue::{Gone, LevelSummary, PassedOver},
-    sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
 };
 
 const LEVELS: usize = Priority::ALL.len();
@@ -34,6 +34,8 @@ pub(crate) struct Occupancy {
     shares: [AtomicU64; LEVELS],
     /// By priority: the requests that the queue passes over, in halves as in `waiting`.
     passed_over: [AtomicU64; LEVELS],
+    /// Set if the queue passes over any request.
+    passes_over: AtomicBool,
     /// By priority: an upper bound of the longest flow. As a word, see [`FlowLength`].
     longest: [AtomicU64; LEVELS],
     /// By priority: a lower bound of the longest flow, once all of [`Departed`] up to the second
@@ -80,6 +82,7 @@ impl Occupancy {
             departed: Default::default(),
             shares: Default::default(),
             passed_over: Default::default(),
+            passes_over: AtomicBool::new(false),
             longest: Default::default(),
             surely_longest: Default::default(),
         }
@@ -166,6 +169,8 @@ impl Occupancy {
 
     /// Stores the queue's own summary of each priority.
     pub(crate) fn publish(&self, summaries: [LevelSummary; LEVELS], before: &DepartedBefore) {
+        let passes_over = |summary: &LevelSummary| summary.passed_over.requests > 0;
+        self.passes_over.store(summaries.iter().any(passes_over), Relaxed);
         for (index, summary) in summaries.into_iter().enumerate() {
             self.shares[index].store(summary.shares, Relaxed);
             let PassedOver { requests, weight } = summary.passed_over;
@@ -325,6 +330,15 @@ impl Occupancy {
     /// Returns the weight of the requests of a priority waiting for a slot.
     pub(crate) fn eligible_weight(&self, priority: Priority) -> u64 {
         self.eligible_at(priority.index()).weight
+    }
+
+    /// Returns the size of the part of the queue that waits for a slot. `all` is the whole queue.
+    #[inline]
+    pub(crate) fn eligible_of(&self, all: QueueSize) -> QueueSize {
+        match self.passes_over.load(Relaxed) {
+            true => (0..LEVELS).map(|index| self.eligible_at(index)).sum(),
+            false => all,
+        }
     }
 
     fn eligible_at(&self, index: usize) -> QueueSize {

@@ -300,7 +300,7 @@ fn rejected(core: &Core, context: &mut CallContext, terms: &Terms, why: Removal)
     let Removal { reason, over_share } = why;
     let waited = Instant::now().saturating_duration_since(terms.admitted);
     core.admission.removed_wait.record(terms.rank.priority, waited);
-    let rejected = core.rejected(reason, waited).with_over_share(over_share);
+    let rejected = core.rejected(reason, waited, terms.rank).with_over_share(over_share);
     contain(|| {
         let _entered = context.enter();
         let (name, waited) = (&*core.settings.name, waited.as_secs_f64());
