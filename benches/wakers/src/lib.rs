@@ -2,14 +2,13 @@
 //!
 //! The tests try the library with such wakers.
 
-use std::{
-    fmt,
-    sync::Arc,
-    task::{RawWaker, RawWakerVTable, Waker},
-};
+use std::{fmt, mem, sync::Arc, task::Waker};
+
+use cooked_waker::{IntoWaker, Wake, WakeRef};
 
 /// The functions of a waker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums, reason = "a waker has these four functions")]
 pub enum Function {
     /// [`Waker::clone`], before the clone is made.
     Clone,
@@ -32,44 +31,80 @@ impl fmt::Display for Function {
     }
 }
 
-type Hook = Arc<dyn Fn(Function) + Send + Sync>;
-
 /// Returns a waker that calls `hook`, which may panic.
 pub fn waker(hook: impl Fn(Function) + Send + Sync + 'static) -> Waker {
-    let hook: Hook = Arc::new(hook);
-    // SAFETY: the functions of the table keep the contract of a waker, whatever the hook does. Each
-    // waker owns a box of its own, and `Hook` is `Send` and `Sync`.
-    unsafe { Waker::from_raw(raw(hook)) }
+    Box::new(Hooked { hook: Arc::new(hook), is_woken: false }).into_waker()
 }
 
-static TABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
-
-/// Returns a raw waker that owns the hook, in a box.
-fn raw(hook: Hook) -> RawWaker {
-    RawWaker::new(Box::into_raw(Box::new(hook)).cast_const().cast(), &TABLE)
+/// The content of a waker. Each waker has a box of its own.
+struct Hooked {
+    hook: Arc<dyn Fn(Function) + Send + Sync>,
+    /// Set if the waker was woken by value.
+    is_woken: bool,
 }
 
-unsafe fn clone(data: *const ()) -> RawWaker {
-    // SAFETY: `data` is the box of `raw`, which lives as long as its waker.
-    let hook = unsafe { &*data.cast::<Hook>() };
-    hook(Function::Clone);
-    raw(Arc::clone(hook))
+impl Clone for Hooked {
+    fn clone(&self) -> Self {
+        (self.hook)(Function::Clone);
+        Self { hook: Arc::clone(&self.hook), is_woken: false }
+    }
 }
 
-unsafe fn wake(data: *const ()) {
-    // SAFETY: as for `drop_waker`.
-    let hook = unsafe { Box::from_raw(data.cast_mut().cast::<Hook>()) };
-    hook(Function::Wake);
+impl WakeRef for Hooked {
+    fn wake_by_ref(&self) {
+        (self.hook)(Function::WakeByRef);
+    }
 }
 
-unsafe fn wake_by_ref(data: *const ()) {
-    // SAFETY: as for `clone`.
-    let hook = unsafe { &*data.cast::<Hook>() };
-    hook(Function::WakeByRef);
+impl Wake for Hooked {
+    fn wake(mut self) {
+        // First, since the hook may panic.
+        self.is_woken = true;
+        (self.hook)(Function::Wake);
+    }
 }
 
-unsafe fn drop_waker(data: *const ()) {
-    // SAFETY: `data` is the box of `raw`, and this is the end of its waker.
-    let hook = unsafe { Box::from_raw(data.cast_mut().cast::<Hook>()) };
-    hook(Function::Drop);
+impl Drop for Hooked {
+    fn drop(&mut self) {
+        if !mem::replace(&mut self.is_woken, true) {
+            (self.hook)(Function::Drop);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::Mutex,
+    };
+
+    use super::*;
+
+    #[test]
+    fn each_function_calls_the_hook_once_even_if_the_hook_panics() {
+        for panics in [false, true] {
+            let called = Arc::new(Mutex::new(Vec::new()));
+            let waker = waker({
+                let called = Arc::clone(&called);
+                move |function| {
+                    called.lock().expect("whole").push(function);
+                    assert!(!panics, "on purpose");
+                }
+            });
+            let run = |act: &mut dyn FnMut()| {
+                assert_eq!(catch_unwind(AssertUnwindSafe(act)).is_err(), panics);
+                mem::take(&mut *called.lock().expect("whole"))
+            };
+            let mut other = None;
+            assert_eq!(run(&mut || other = Some(waker.clone())), [Function::Clone]);
+            assert_eq!(run(&mut || waker.wake_by_ref()), [Function::WakeByRef]);
+            if let Some(other) = other {
+                let mut other = Some(other);
+                assert_eq!(run(&mut || other.take().expect("there").wake()), [Function::Wake]);
+            }
+            let mut waker = Some(waker);
+            assert_eq!(run(&mut || drop(waker.take())), [Function::Drop]);
+        }
+    }
 }
