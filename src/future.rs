@@ -68,7 +68,9 @@ impl<F: Future, A> Stub<F, A> {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
         let Some(channel) = &self.channel else { return Poll::Pending };
         let reply = ready!(channel.poll_recv(cx));
-        self.channel = None;
+        if let Some(channel) = self.channel.take() {
+            channel.leave();
+        }
         Poll::Ready(reply)
     }
 }

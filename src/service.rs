@@ -298,10 +298,11 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             Execution::Caller => ResponseFuture::running(running),
             Execution::Spawn => match task::start(core, running, first) {
                 Started::Ended(reply) => ResponseFuture::answered(reply),
-                Started::ToSpawn(call, progress) => {
-                    spawn_direct(core, Arc::clone(&call) as _, progress);
+                Started::ToSpawn(call) => {
+                    spawn_direct(core, Arc::clone(&call) as _);
                     ResponseFuture::sent(call, core.settings.gives_up())
                 }
+                Started::Given(call) => ResponseFuture::sent(call, core.settings.gives_up()),
             },
         })
     }

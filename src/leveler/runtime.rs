@@ -114,6 +114,12 @@ impl Runtime {
         self.of_caller().map_or(RuntimeId::NONE, |runtime| RuntimeId::of(&runtime))
     }
 
+    /// Returns the number of the runtime for a direct call made right now.
+    #[inline]
+    pub(crate) fn home(&self) -> RuntimeId {
+        self.given().map_or_else(|| self.home_of_caller(), RuntimeId::of)
+    }
+
     /// Returns whether a call from a thread with the runtime `caller` has no runtime: neither the
     /// thread's nor a given one.
     #[inline]

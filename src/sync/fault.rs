@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     HandedToNobody,
     /// A watcher registers a waker although the notification has come since the last look.
     NoticeOverlooked,
+    /// A task that was idle ends without a word to those who may give it work.
+    EndedUntold,
     /// A dying drain task answers the waiting callers before saying that it is gone.
     DeathToldLate,
 }

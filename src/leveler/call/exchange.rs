@@ -22,6 +22,11 @@ use crate::{
 /// Waiting ⇄ InHand              the drain task takes it up; back if it can't be dispatched
 /// Waiting ──▶ Gone              taken for good
 /// InHand  ──▶ Gone              its caller has given up meanwhile: not put back
+///
+/// InHand  ──▶ Idle              the task of a direct call has ended it, and will look once more
+/// Idle    ──▶ InHand            the next caller gives the task its work
+/// Idle    ──▶ Ended             the task has looked, found nothing, and ends
+/// Idle    ──▶ Gone              its caller has given up the answer
 /// ```
 ///
 /// The task takes the work out, polls the work, and puts it back: the work is never polled under
@@ -96,6 +101,8 @@ pub(super) enum Stage {
     Waiting,
     InHand,
     Gone,
+    Idle,
+    Ended,
 }
 
 impl<Q, W, A> Exchange<Q, W, A> {
@@ -163,10 +170,43 @@ impl<Q, W, A> Exchange<Q, W, A> {
         Ok(())
     }
 
-    /// Takes the work out, for the task to poll. `None` if the caller has given up.
+    /// Takes the work out, for the task to poll. `None` if the caller has given up, or if an idle
+    /// task was given no work: the task has to end.
     #[inline(always)]
     pub(super) fn take_work(&self) -> Option<W> {
-        self.inside.with(Inside::take_work)
+        self.inside.with(|inside| {
+            let work = inside.take_work();
+            if work.is_none() && self.is_at(Stage::Idle) && !is_planted(Fault::EndedUntold) {
+                self.stage.store(Stage::Ended as u8, SeqCst);
+            }
+            work
+        })
+    }
+
+    /// Puts the work of the next call in, for an idle task. Only for the one who has taken the
+    /// answer of the last call. `Err` if the task is busy, or ends.
+    #[inline]
+    pub(super) fn give(&self, work: W) -> Result<(), W> {
+        self.inside.with(|inside| {
+            if !self.is_at(Stage::Idle) || !matches!(inside.content, Content::Nothing) {
+                return Err(work);
+            }
+            inside.content = Content::Work(work);
+            self.stage.store(Stage::InHand as u8, SeqCst);
+            Ok(())
+        })
+    }
+
+    /// Records that the task has ended the call, and will look for work once more. Returns false
+    /// if nobody can give the task any.
+    pub(super) fn become_idle(&self) -> bool {
+        self.inside.with(|_| {
+            let may = self.is_at(Stage::InHand) && !self.is_abandoned();
+            if may {
+                self.stage.store(Stage::Idle as u8, SeqCst);
+            }
+            may
+        })
     }
 
     /// Puts the work in, or back after a poll. If the caller takes the work, the caller wakes

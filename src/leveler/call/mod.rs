@@ -13,6 +13,7 @@ pub(crate) mod context;
 mod death_mark;
 pub(crate) mod exchange;
 pub(crate) mod held_slot;
+mod idle;
 pub(crate) mod in_flight;
 pub(crate) mod inner;
 pub(crate) mod queued;

@@ -1,5 +1,6 @@
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
     thread,
 };
@@ -51,6 +52,8 @@ pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     /// Records that the caller has gone. If the caller `gives_up`, the call ends, on the spot
     /// unless in hand.
     fn close(&self, gives_up: bool);
+    /// Leaves the channel for another call, after the reply.
+    fn leave(self: Arc<Self>) {}
 }
 
 /// The other end of a [`ReplyChannel`], for the task of the call.
@@ -74,6 +77,19 @@ pub(crate) trait TaskChannel: Send + Sync {
     fn is_closed(&self) -> bool;
     /// Returns whether the caller has given up, and the work is to be ended.
     fn is_given_up(&self) -> bool;
+    /// Returns whether the next poll of the work is the first, and measured.
+    fn begins_measured(&self) -> bool {
+        false
+    }
+    /// Records that the task has ended the call, and will look for work once more. Returns false
+    /// if the task has to end.
+    fn become_idle(&self) -> bool {
+        false
+    }
+    /// Returns whether the task was idle, and nobody can give it work any more.
+    fn has_ended_idle(&self) -> bool {
+        false
+    }
 }
 
 /// The work of a call: the inner's future with its slot. Boxed, so that the task can leave the work

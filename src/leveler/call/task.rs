@@ -12,7 +12,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    exchange::{Exchange, Left},
+    exchange::{Exchange, Left, Stage},
+    idle::{self, Reusable},
     in_flight::End,
     reply::{Reply, ReplyChannel, TaskChannel, Work},
     running::{Ended, Running},
@@ -25,14 +26,18 @@ use crate::{
         link::task_call::{AfterEnd, Progress, TaskCall},
         nesting::NoInline,
         panics::contain,
+        runtime::RuntimeId,
     },
+    sync::figure::{AtomicBool, Ordering::Relaxed},
 };
 
 /// The state of a started call.
 pub(crate) enum Started<F: Future, A> {
     Ended(Reply<F, A>),
-    /// For a task to run.
-    ToSpawn(Arc<SpawnedCall<F, A>>, Progress),
+    /// For a new task to run.
+    ToSpawn(Arc<SpawnedCall<F, A>>),
+    /// Given to an idle task.
+    Given(Arc<SpawnedCall<F, A>>),
 }
 
 /// Starts a call just made, on the thread of the caller: perhaps with an inline first poll.
@@ -53,8 +58,14 @@ where
             return Started::Ended(Reply::from_result(ended.result));
         }
     }
-    let call = Arc::new(SpawnedCall(Exchange::running(work)));
-    Started::ToSpawn(call, Progress { is_measured, ..Progress::default() })
+    let home = core.runtime.home();
+    let Some(idle) = idle::take::<SpawnedCall<F, A>>(home) else {
+        return Started::ToSpawn(Arc::new(SpawnedCall::new(home, work, is_measured)));
+    };
+    match idle.give(work, is_measured) {
+        Ok(()) => Started::Given(idle),
+        Err(work) => Started::ToSpawn(Arc::new(SpawnedCall::new(home, work, is_measured))),
+    }
 }
 
 /// Polls a call, perhaps for the first time, and records the poll if `is_measured`. With `hands_on`
@@ -84,21 +95,60 @@ where
 /// The exchange of a call with the request `Q`.
 pub(super) type CallExchange<Q, F, A> = Exchange<Q, Work<F, A>, Reply<F, A>>;
 
-/// A direct call, shared by its task and its caller.
-pub(crate) struct SpawnedCall<F: Future, A>(CallExchange<Infallible, F, A>);
+/// A direct call, shared by its task and its caller, and perhaps by the next caller.
+pub(crate) struct SpawnedCall<F: Future, A> {
+    /// The runtime of the task.
+    home: RuntimeId,
+    /// Set if the first poll is yet to come, and measured.
+    begins_measured: AtomicBool,
+    exchange: CallExchange<Infallible, F, A>,
+}
+
+impl<F: Future, A> SpawnedCall<F, A> {
+    fn new(home: RuntimeId, work: Work<F, A>, is_measured: bool) -> Self {
+        let begins_measured = AtomicBool::new(is_measured);
+        Self { home, begins_measured, exchange: Exchange::running(work) }
+    }
+
+    /// Gives the work to the task if the task is idle.
+    fn give(&self, work: Work<F, A>, is_measured: bool) -> Result<(), Work<F, A>> {
+        // The task sees it after the work.
+        self.begins_measured.store(is_measured, Relaxed);
+        self.exchange.give(work)?;
+        idle::on_given();
+        Ok(())
+    }
+}
+
+impl<F, A> Reusable for SpawnedCall<F, A>
+where
+    F: Future<Output: Send> + Send + 'static,
+    A: Send + 'static,
+{
+    fn home(&self) -> RuntimeId {
+        self.home
+    }
+}
 
 impl<F, A> ReplyChannel<F, A> for SpawnedCall<F, A>
 where
-    F: Future<Output: Send> + Send,
-    A: Send,
+    F: Future<Output: Send> + Send + 'static,
+    A: Send + 'static,
 {
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
-        self.0.poll_answer(cx)
+        self.exchange.poll_answer(cx)
     }
 
     fn close(&self, gives_up: bool) {
-        if let Left::Work(work, task) = self.0.abandon(gives_up) {
-            give_up(&self.0, work, task);
+        if let Left::Work(work, task) = self.exchange.abandon(gives_up) {
+            give_up(&self.exchange, work, task);
+        }
+    }
+
+    #[inline]
+    fn leave(self: Arc<Self>) {
+        if self.exchange.is_at(Stage::Idle) {
+            idle::leave(self);
         }
     }
 }
@@ -112,23 +162,36 @@ where
     type Answer = A;
 
     fn take_work(&self) -> Option<Work<F, A>> {
-        self.0.take_work()
+        self.exchange.take_work()
     }
 
     fn put_work(&self, work: Work<F, A>, worker: Option<Waker>) -> Result<(), Work<F, A>> {
-        self.0.put_work(work, worker)
+        self.exchange.put_work(work, worker)
     }
 
     fn send(&self, reply: Reply<F, A>) -> Option<Waker> {
-        self.0.answer(reply).ok()?
+        self.exchange.answer(reply).ok()?
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_abandoned()
+        self.exchange.is_abandoned()
     }
 
     fn is_given_up(&self) -> bool {
-        self.0.is_given_up()
+        self.exchange.is_given_up()
+    }
+
+    #[inline]
+    fn begins_measured(&self) -> bool {
+        self.begins_measured.load(Relaxed) && self.begins_measured.swap(false, Relaxed)
+    }
+
+    fn become_idle(&self) -> bool {
+        idle::is_worthwhile() && self.exchange.become_idle()
+    }
+
+    fn has_ended_idle(&self) -> bool {
+        self.exchange.is_at(Stage::Ended)
     }
 }
 
@@ -186,7 +249,7 @@ where
             end(work);
             return Poll::Ready(());
         }
-        let is_measured = mem::take(&mut progress.is_measured);
+        let is_measured = mem::take(&mut progress.is_measured) || self.begins_measured();
         let poll = || first_poll(work.as_mut(), cx, is_measured, true);
         let polled = match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(polled) => polled,
@@ -221,8 +284,17 @@ where
         }
     }
 
+    fn become_idle(&self) -> bool {
+        TaskChannel::become_idle(self)
+    }
+
     fn on_runtime_lost(&self) {
-        if let Some(mut work) = self.take_work() {
+        let work = self.take_work();
+        if self.has_ended_idle() {
+            // The last caller has, or will have, the answer, and nobody has come since.
+            return;
+        }
+        if let Some(mut work) = work {
             // If nobody waits for the answer, the drop counts the call as cancelled.
             if !self.is_closed() {
                 work.as_mut().stop(End::RuntimeLost);

@@ -16,11 +16,11 @@ use crate::leveler::{
     panics::contain,
 };
 
-/// Runs a call, and then the calls that it makes itself, until none is left.
+/// Runs a call, and then the calls that it makes itself, until none is left. After a direct call
+/// the task may look once more, at its next turn, for a call given by the next caller.
 ///
-/// Spawning a task costs a call more than everything else. An idle task ends, and none is kept for
-/// later. A kept task might be given a call while busy, or on a runtime that is not driven, and
-/// would take memory after a burst.
+/// Spawning a task costs a call more than everything else. No task sleeps, to be kept for later: a
+/// sleeping task would take memory after a burst, and somebody would have to end it.
 struct Runner {
     /// `None` after the end.
     call: Option<Arc<dyn TaskCall>>,
@@ -28,18 +28,22 @@ struct Runner {
     hand: Hand,
 }
 
+impl Runner {
+    fn new(call: Arc<dyn TaskCall>) -> Self {
+        Self { call: Some(call), progress: Progress::default(), hand: Hand::default() }
+    }
+}
+
 /// Runs a direct call, on the given runtime or on the runtime of the calling thread.
 #[inline]
-pub(crate) fn spawn_direct(core: &Core, call: Arc<dyn TaskCall>, progress: Progress) {
-    core.runtime.spawn(Runner { call: Some(call), progress, hand: Hand::default() });
+pub(crate) fn spawn_direct(core: &Core, call: Arc<dyn TaskCall>) {
+    core.runtime.spawn(Runner::new(call));
 }
 
 /// Runs a call made by the drain task, on the runtime of the caller, if any.
 pub(super) fn spawn_queued(to_run: ToRun) {
     let ToRun { call, runtime } = to_run;
-    let progress = Progress::default();
-    let runner = Runner { call: Some(call), progress, hand: Hand::default() };
-    contain(|| spawn_on(runtime, runner));
+    contain(|| spawn_on(runtime, Runner::new(call)));
 }
 
 #[cfg(not(shuttle))]
@@ -63,12 +67,21 @@ impl Future for Runner {
         hand.begin_poll();
         loop {
             let Some(current) = call else { return Poll::Ready(()) };
-            let mut next = None;
+            let (mut has_ended, mut next) = (false, None);
             let mut after_end = |core: &dyn Any, at: Option<Instant>| {
+                has_ended = true;
                 next = core.downcast_ref().and_then(|core: &Core| hand.next(core, at));
             };
             ready!(current.poll(cx, progress, &mut after_end));
             let Some(Handed { call: next, is_measured, is_at_once }) = next else {
+                // Everything of the ended call has been left: from now on the task may be given
+                // the next.
+                if has_ended && current.become_idle() {
+                    *hand = Hand::default();
+                    progress.begin_next(false);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 let ended = call.take();
                 contain(|| drop(ended));
                 return Poll::Ready(());

@@ -19,6 +19,9 @@ pub(crate) trait TaskCall: Send + Sync {
         progress: &mut Progress,
         after_end: AfterEnd<'_>,
     ) -> Poll<()>;
+    /// Records that the task has ended the call, and will be polled once more for the next. Returns
+    /// false if the task has to end.
+    fn become_idle(&self) -> bool;
     /// Ends a call whose task was dropped before the end.
     fn on_runtime_lost(&self);
 }

@@ -8,6 +8,7 @@
 //! - In the end nothing of request, answer or wakers is left.
 
 use std::{
+    convert::Infallible,
     future::poll_fn,
     pin::pin,
     sync::{
@@ -223,4 +224,85 @@ fn a_request_put_back_for_nobody_is_found() {
 #[test]
 fn a_worker_that_is_not_told_is_found() {
     finds(Fault::WorkerNotTold, a_caller_that_gives_up_at_once);
+}
+
+/// The exchange of two direct calls, one after the other, and their task.
+struct Pair {
+    exchange: Exchange<Infallible, Token, Answer>,
+    token: Arc<()>,
+    runs: AtomicUsize,
+}
+
+impl Pair {
+    fn token(&self) -> Token {
+        Token { _count: Arc::clone(&self.token) }
+    }
+
+    /// Ends each call at its first poll, and looks once more.
+    fn work(&self) {
+        block_on(poll_fn(|cx| {
+            let Some(work) = self.exchange.take_work() else { return Poll::Ready(()) };
+            self.runs.fetch_add(1, SeqCst);
+            drop(work);
+            let _ = self.exchange.answer(Answer::Done(self.token()));
+            if !self.exchange.become_idle() {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }));
+    }
+
+    fn answer(&self) -> Answer {
+        block_on(poll_fn(|cx| self.exchange.poll_answer(cx)))
+    }
+
+    /// Waits for the first answer, and gives the task a second call. Returns whether the task took
+    /// the call. With `gives_up`, leaves without an answer to the last call.
+    fn call_twice(&self, gives_up: bool) -> bool {
+        drop(self.answer());
+        let is_given = self.exchange.give(self.token()).is_ok();
+        match (is_given, gives_up) {
+            (true, false) => drop(self.answer()),
+            (true, true) => drop(self.exchange.abandon(true)),
+            (false, _) => {}
+        }
+        is_given
+    }
+}
+
+fn play_pair(gives_up: bool) {
+    let token = Arc::new(());
+    let exchange = Exchange::running(Token { _count: Arc::clone(&token) });
+    let pair = Arc::new(Pair { exchange, token, runs: AtomicUsize::new(0) });
+    let task = thread::spawn({
+        let pair = Arc::clone(&pair);
+        move || pair.work()
+    });
+    let is_given = pair.call_twice(gives_up);
+    task.join().expect("no law is broken");
+    let runs = pair.runs.load(SeqCst);
+    let expected = 1 + usize::from(is_given);
+    assert!(runs == expected || gives_up && runs == 1, "{runs}, {is_given}");
+    assert_eq!(Arc::strong_count(&pair.token), 1, "something is kept");
+    assert!(pair.exchange.give(pair.token()).is_err(), "the task has ended");
+}
+
+fn a_call_for_an_idle_task() {
+    play_pair(false);
+}
+
+fn a_call_for_an_idle_task_that_is_given_up() {
+    play_pair(true);
+}
+
+#[test]
+fn a_call_given_to_an_idle_task_is_answered() {
+    holds(a_call_for_an_idle_task);
+    holds(a_call_for_an_idle_task_that_is_given_up);
+}
+
+#[test]
+fn a_task_that_ends_untold_is_found() {
+    finds(Fault::EndedUntold, a_call_for_an_idle_task);
 }
