@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -12,6 +12,7 @@ use crate::{
         budget::Budget,
         core::Core,
         kind::Kind,
+        link::task_call::AtEnd,
         max_wait::After,
         panics::contain,
     },
@@ -192,46 +193,44 @@ impl<O, A> InFlight<O, A> {
     /// Ends the call: counts the end, and gives the slot back.
     #[inline]
     pub(super) fn end(&self, end: End) {
-        let _ = self.end_with(end, None, false);
+        self.end_with(end, None, false);
     }
 
     /// Ends a call. `returned` is the time of the return, if the slot was kept since.
     pub(super) fn end_at(&self, end: End, returned: Option<Instant>) {
-        let _ = self.end_with(end, returned, false);
+        self.end_with(end, returned, false);
     }
 
     /// Ends a call. If the call `hands_on`, the caller uses the free slot, and the drain task is
-    /// not told. Returns the time, if read.
-    pub(super) fn end_with(
-        &self,
-        end: End,
-        returned: Option<Instant>,
-        hands_on: bool,
-    ) -> Option<Instant> {
+    /// not told. Returns what is left to the caller.
+    pub(super) fn end_with(&self, end: End, returned: Option<Instant>, hands_on: bool) -> AtEnd {
         if !self.slot.is_live() {
-            return None;
+            return AtEnd::default();
         }
         let judge = self.judge().filter(|_| !self.slot.is_bypass());
-        let now = judge.map(|judge| self.end_limited(judge.core(), end, returned, hands_on));
-        if now.is_none() {
-            drop(self.slot.release(hands_on));
+        let mut left = judge.map(|judge| Unsettled { core: judge.core(), end: AtEnd::default() });
+        match &mut left {
+            Some(left) => self.end_limited(left, end, returned, hands_on),
+            None => drop(self.slot.release(hands_on)),
         }
         let name = || self.judge().map(|judge| &*judge.core().settings.name);
         tracing::trace!(name = name(), ?end, "request finished");
-        now
+        left.map(Unsettled::into_inner).unwrap_or_default()
     }
 
     fn end_limited(
         &self,
-        core: &Core,
+        left: &mut Unsettled<'_>,
         end: End,
         returned: Option<Instant>,
         hands_on: bool,
-    ) -> Instant {
+    ) {
+        let core = left.core;
         let Self { at, charge, budget, marks, .. } = *self;
         let like = Likeness { kind: marks.kind(), priority: marks.priority(), budget };
         let predictor = &core.admission.predictor;
         let now = Instant::now();
+        left.end.at = Some(now);
         let finished = returned.unwrap_or(now);
         let service_time = finished.saturating_duration_since(at);
         // Count first, then free the slot: anyone woken by the free slot must find the books
@@ -248,13 +247,13 @@ impl<O, A> InFlight<O, A> {
             // The call had the slot until now, even if it returned earlier.
             let had = returned.map_or(service_time, |_| now.saturating_duration_since(at));
             match hands_on {
-                true => core.settle_at_once(charge, had),
+                true => left.end.charge = Some((charge, had)),
                 false => core.settle(charge, had),
             }
         }
         // Notifies the listeners when dropped at the end, after the sample has changed the limit.
-        let Some(released) = self.slot.release(hands_on) else { return now };
-        let Some(after) = released.after() else { return now };
+        let Some(released) = self.slot.release(hands_on) else { return };
+        let Some(after) = released.after() else { return };
         if core.limiter.is_adaptive() {
             // Other requests wait for a slot, and not for the pace, an inner or the end of a pause.
             let was_full = after.in_flight() + self.slot.taken() >= core.admission.limit();
@@ -268,7 +267,6 @@ impl<O, A> InFlight<O, A> {
                 outcome,
             });
         }
-        now
     }
 
     fn count(&self, core: &Core, end: End, age: Duration) -> Outcome {
@@ -305,6 +303,27 @@ impl<O, A> InFlight<O, A> {
                 counters.failed.add(priority);
                 Outcome::Ignore
             }
+        }
+    }
+}
+
+/// What an end has left so far. If a panic keeps the caller from it, the drain task corrects the
+/// charge.
+struct Unsettled<'a> {
+    core: &'a Core,
+    end: AtEnd,
+}
+
+impl Unsettled<'_> {
+    fn into_inner(mut self) -> AtEnd {
+        mem::take(&mut self.end)
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        if let Some((charge, time)) = self.end.charge {
+            self.core.settle(charge, time);
         }
     }
 }

@@ -6,14 +6,13 @@ use std::{
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Instant;
 
 use super::{
     context::CallContext,
     held_slot::Returned,
     in_flight::{End, InFlight},
 };
-use crate::leveler::{core::Core, panics::contain};
+use crate::leveler::{core::Core, link::task_call::AtEnd, panics::contain};
 
 pin_project! {
     /// The inner's future, with its slot.
@@ -42,8 +41,7 @@ pin_project! {
 pub(super) struct Ended<A> {
     /// `Err` carries the panic of the inner's future, of the response classifier or of the hand-on.
     pub(super) result: thread::Result<A>,
-    /// The time of the end, if read.
-    pub(super) at: Option<Instant>,
+    pub(super) end: AtEnd,
 }
 
 impl<F: Future, A> Running<F, A> {
@@ -110,8 +108,8 @@ impl<F: Future, A> Running<F, A> {
         let (output, (outcome, ok)) = match returned {
             Ok(returned) => returned,
             Err(panic) => {
-                let at = in_flight.end_with(End::Panicked, None, hands_on);
-                return Poll::Ready(Ended { result: Err(panic), at });
+                let end = in_flight.end_with(End::Panicked, None, hands_on);
+                return Poll::Ready(Ended { result: Err(panic), end });
             }
         };
         let call = Returned::new(in_flight, ok, outcome);
@@ -119,8 +117,8 @@ impl<F: Future, A> Running<F, A> {
         let panicked = answer.is_err();
         // Unless the slot goes with the response.
         let end = if panicked { End::Panicked } else { End::Returned { ok, outcome } };
-        let at = in_flight.end_with(end, None, hands_on);
-        Poll::Ready(Ended { result: answer, at })
+        let end = in_flight.end_with(end, None, hands_on);
+        Poll::Ready(Ended { result: answer, end })
     }
 }
 

@@ -262,11 +262,11 @@ where
             }
         };
         match polled {
-            Poll::Ready(Ended { result, at }) => {
+            Poll::Ready(Ended { result, end }) => {
                 let worker = contain(|| self.send(Reply::from_result(result)));
                 progress.spare = worker.flatten();
                 if let Some(core) = work.core() {
-                    after_end(core, at);
+                    after_end(core, end);
                 }
                 // The span of the call is closed by now, and may panic.
                 contain(|| drop(work));

@@ -11,7 +11,10 @@ use crate::{
         admission::{Admission, on_turn::OnTurn},
         core::Core,
         inline_polling::{INTERVAL, SHORT_TIME},
-        link::{backlog::Queued, task_call::TaskCall},
+        link::{
+            backlog::Queued,
+            task_call::{AtEnd, TaskCall},
+        },
         runtime::RuntimeId,
     },
     queue::Charge,
@@ -62,14 +65,25 @@ impl Hand {
     }
 
     /// Makes the next call, after a call of this task has ended without telling the drain task of
-    /// the free slot, at the given time, if known. Returns the call, for the task to run. Returns
-    /// `None` if there is nothing to call, or if the drain task is told.
+    /// the free slot. Corrects the charge of the ended call, before the next is chosen. Returns the
+    /// call, for the task to run. Returns `None` if there is nothing to call, or if the drain task
+    /// is told.
     ///
     /// Only a request of the same runtime is called (law 1), and only the next by priority, flow
     /// and order of arrival. A pace, an eviction or the limit of flows leaves the choice to the
     /// drain task. The task has already left everything of the ended call: span, dispatcher and
     /// scope (law 18).
-    pub(super) fn next(&mut self, core: &Core, at: Option<Instant>) -> Option<Handed> {
+    pub(super) fn next(&mut self, core: &Core, end: AtEnd) -> Option<Handed> {
+        let mut end = end;
+        let next = self.next_after(core, &mut end);
+        if let Some((charge, time)) = end.charge {
+            core.settle_at_once(charge, time);
+        }
+        next
+    }
+
+    /// Makes the next call, perhaps before the charge of the ended call is corrected.
+    fn next_after(&mut self, core: &Core, end: &mut AtEnd) -> Option<Handed> {
         if is_planted(Fault::HandedToNobody) {
             return None;
         }
@@ -84,7 +98,7 @@ impl Hand {
         }
         // The holder of the turn lets the drain task look at the free slot.
         let turn = take_turn(&core.admission)?;
-        let (next, is_due) = self.call_next(core, at);
+        let (next, is_due) = self.call_next(core, end);
         drop(turn);
         if next.is_none() || is_due || leaves_work(core) {
             core.wake();
@@ -106,18 +120,20 @@ impl Hand {
 
     /// Calls the next request. Also returns whether the drain task needs to look at the requests
     /// handed on.
-    fn call_next(&mut self, core: &Core, at: Option<Instant>) -> (Option<Handed>, bool) {
+    fn call_next(&mut self, core: &Core, end: &mut AtEnd) -> (Option<Handed>, bool) {
         let home = self.home(core);
-        let mut at = at;
         for _ in 0..TRIES {
             // Requests admitted over the bound come with evictions.
             if core.admission.is_over_bound() {
                 break;
             }
             // Little time has passed since the end of the last call.
-            let now = at.take().unwrap_or_else(Instant::now);
+            let now = end.at.take().unwrap_or_else(Instant::now);
             let times = &core.admission.predictor.service_times;
             let mut backlog = core.link.backlog();
+            if let Some((charge, time)) = end.charge.take() {
+                backlog.queue.settle(charge, time);
+            }
             let next = backlog.pop_for(home, now, times);
             let is_due = backlog.is_look_due();
             drop(backlog);

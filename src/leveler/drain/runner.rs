@@ -7,12 +7,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use tokio::time::Instant;
-
 use super::hand_on::{Hand, Handed};
 use crate::leveler::{
     core::Core,
-    link::task_call::{Progress, TaskCall, ToRun},
+    link::task_call::{AtEnd, Progress, TaskCall, ToRun},
     panics::contain,
 };
 
@@ -68,9 +66,9 @@ impl Future for Runner {
         loop {
             let Some(current) = call else { return Poll::Ready(()) };
             let (mut has_ended, mut next) = (false, None);
-            let mut after_end = |core: &dyn Any, at: Option<Instant>| {
+            let mut after_end = |core: &dyn Any, end: AtEnd| {
                 has_ended = true;
-                next = core.downcast_ref().and_then(|core: &Core| hand.next(core, at));
+                next = core.downcast_ref().and_then(|core: &Core| hand.next(core, end));
             };
             ready!(current.poll(cx, progress, &mut after_end));
             let Some(Handed { call: next, is_measured, is_at_once }) = next else {

@@ -4,15 +4,18 @@ use std::{
     any::Any,
     sync::Arc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use tokio::{runtime::Handle, time::Instant};
 
+use crate::queue::ChargeId;
+
 /// A call for a task to run, with the types of future and answer erased.
 pub(crate) trait TaskCall: Send + Sync {
     /// Polls the work, for the task of the call. At the end, answers the caller, and then calls
-    /// `after_end` with the core, and with the time of the end, if read: the slot is free, and the
-    /// drain task was not told.
+    /// `after_end` with the core, and with what the end has left: the slot is free, and the drain
+    /// task was not told.
     fn poll(
         &self,
         cx: &mut Context<'_>,
@@ -28,7 +31,17 @@ pub(crate) trait TaskCall: Send + Sync {
 
 /// The function to call after the end of a call. The argument is the core, as `Any`: this module
 /// does not know its type.
-pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any, Option<Instant>);
+pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any, AtEnd);
+
+/// What the end of a call leaves to the user of its slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AtEnd {
+    /// The time of the end, if read.
+    pub(crate) at: Option<Instant>,
+    /// The charge of the call, to be corrected by the time for which the call had its slot. Left to
+    /// the user, who locks the queue anyway.
+    pub(crate) charge: Option<(ChargeId, Duration)>,
+}
 
 /// A call in progress, and the runtime for its task. `None` means the runtime of the calling
 /// thread.
