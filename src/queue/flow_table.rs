@@ -199,9 +199,10 @@ impl<T: QueueItem> FlowTable<T> {
         Some(queue)
     }
 
-    /// Returns whether the flows are more than may be remembered while idle.
-    pub(super) fn has_many_flows(&self) -> bool {
-        self.dedicated.len() > MAX_IDLE_FLOWS
+    /// Returns whether the queues are more than may be remembered while idle. Shared queues count:
+    /// each keeps room for requests.
+    pub(super) fn has_many_queues(&self) -> bool {
+        self.len() > MAX_IDLE_FLOWS
     }
 
     /// Removes the empty queues picked by `may_forget`. The queue of requests without a flow stays.

@@ -221,7 +221,7 @@ impl<T: QueueItem> PriorityLevel<T> {
 
     /// Forgets all flows of an empty level, if the flows are many.
     pub(super) fn forget_if_empty(&mut self) {
-        if self.len() == 0 && self.queues.table.has_many_flows() {
+        if self.len() == 0 && self.queues.table.has_many_queues() {
             self.queues.table.forget_idle(|_| true);
         }
     }
