@@ -1,8 +1,6 @@
-use std::{
-    mem,
-    task::{Context, Poll, Waker},
-};
+use std::task::{Context, Poll, Waker};
 
+use self::inside::{Content, Inside};
 use crate::{
     leveler::{
         husks::Husk,
@@ -77,23 +75,6 @@ impl<Q, W, A> Drop for Unanswered<'_, Q, W, A> {
             drop(exchange.answer((self.lost)()));
         }
     }
-}
-
-#[derive(Debug)]
-struct Inside<Q, W, A> {
-    content: Content<Q, W, A>,
-    caller: Option<Waker>,
-    worker: Option<Waker>,
-}
-
-#[derive(Debug)]
-enum Content<Q, W, A> {
-    Request(Q),
-    Nothing,
-    Work(W),
-    Answer(A),
-    /// The caller has ended the work. The task finds nothing.
-    Husk(#[allow(dead_code, reason = "its drop counts")] Husk),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,6 +232,17 @@ impl<Q, W, A> Exchange<Q, W, A> {
         self.poll_for(Inside::take_answer, |inside| &mut inside.caller, cx)
     }
 
+    /// Polls for the answer of a direct call, for the caller. Cancel safe.
+    #[inline(always)]
+    pub(super) fn poll_direct(&self, cx: &mut Context<'_>) -> Poll<A> {
+        // Mostly the task is idle by the time of the answer. One look is enough.
+        if self.is_at(Stage::InHand) {
+            let waker = cx.waker().clone();
+            return self.wait_for(Inside::take_answer, |inside| &mut inside.caller, waker);
+        }
+        self.poll_answer(cx)
+    }
+
     /// Records that the caller has gone. If `gives_up`, ends the exchange, and returns the content
     /// for the caller to end.
     #[inline(always)]
@@ -345,53 +337,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
     }
 }
 
-impl<Q, W, A> Inside<Q, W, A> {
-    /// Puts the content in. Returns the former content: nothing, unless there is a bug.
-    fn put(&mut self, content: Content<Q, W, A>) -> Option<Content<Q, W, A>> {
-        // Look first, since the content may be large.
-        if matches!(self.content, Content::Nothing) {
-            self.content = content;
-            return None;
-        }
-        Some(mem::replace(&mut self.content, content))
-    }
-
-    fn take(&mut self) -> Content<Q, W, A> {
-        mem::replace(&mut self.content, Content::Nothing)
-    }
-
-    fn take_request_if(&mut self, is_taken: impl FnOnce(&Q) -> bool) -> Option<Q> {
-        // Look first, since the content may be large.
-        if !matches!(&self.content, Content::Request(request) if is_taken(request)) {
-            return None;
-        }
-        match self.take() {
-            Content::Request(request) => Some(request),
-            _ => None,
-        }
-    }
-
-    fn take_work(&mut self) -> Option<W> {
-        if !matches!(self.content, Content::Work(_)) {
-            return None;
-        }
-        match self.take() {
-            Content::Work(work) => Some(work),
-            _ => None,
-        }
-    }
-
-    fn take_answer(&mut self) -> Option<A> {
-        if !matches!(self.content, Content::Answer(_)) {
-            return None;
-        }
-        match self.take() {
-            Content::Answer(answer) => Some(answer),
-            _ => None,
-        }
-    }
-}
-
+mod inside;
 #[cfg(all(test, shuttle))]
 mod models;
 

@@ -136,7 +136,7 @@ where
     A: Send + 'static,
 {
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
-        self.exchange.poll_answer(cx)
+        self.exchange.poll_direct(cx)
     }
 
     fn close(&self, gives_up: bool) {
