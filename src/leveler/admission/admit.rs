@@ -136,13 +136,20 @@ fn wait_of(admission: &Admission, rank: Rank) -> Duration {
 
 /// Returns the time until the queue has drained for a newcomer of this rank. `all` is the whole
 /// queue. Passed-over requests do not count, but for the flow's own if flows are limited.
+#[inline(always)]
 pub(crate) fn drain_time(admission: &Admission, all: QueueSize, rank: Rank) -> Estimate {
+    let eligible = admission.occupancy.eligible_of(all);
+    let time = admission.predictor.time_for(eligible, admission.exact_limit());
+    if rank.flow == NO_FLOW { time } else { time.longer(drain_time_of_flow(admission, rank)) }
+}
+
+/// Returns the time until the newcomer's flow has drained, if flows are limited.
+#[inline(never)]
+fn drain_time_of_flow(admission: &Admission, rank: Rank) -> Estimate {
     let Admission { occupancy, predictor, flow_limit, .. } = admission;
-    let limit = admission.exact_limit();
-    let time = predictor.time_for(occupancy.eligible_of(all), limit);
-    let Some(most) = flow_limit.get().filter(|_| rank.flow != NO_FLOW) else { return time };
-    let own = occupancy.size_of_flow(rank);
-    time.longer(predictor.time_for_flow(own, limit.min(most as f64)))
+    let Some(most) = flow_limit.get() else { return Estimate::Unknown };
+    let limit = admission.exact_limit().min(most as f64);
+    predictor.time_for_flow(occupancy.size_of_flow(rank), limit)
 }
 
 /// Returns an estimate as a duration, and zero if unknown.

@@ -335,10 +335,12 @@ impl Occupancy {
     /// Returns the size of the part of the queue that waits for a slot. `all` is the whole queue.
     #[inline]
     pub(crate) fn eligible_of(&self, all: QueueSize) -> QueueSize {
-        match self.passes_over.load(Relaxed) {
-            true => (0..LEVELS).map(|index| self.eligible_at(index)).sum(),
-            false => all,
-        }
+        if self.passes_over.load(Relaxed) { self.eligible_size() } else { all }
+    }
+
+    #[cold]
+    fn eligible_size(&self) -> QueueSize {
+        (0..LEVELS).map(|index| self.eligible_at(index)).sum()
     }
 
     fn eligible_at(&self, index: usize) -> QueueSize {
