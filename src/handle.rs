@@ -330,7 +330,7 @@ impl Handle {
     pub async fn drain(&self, deadline: Duration) -> DrainReport {
         let core = &self.leveler.core;
         let counters = &core.admission.counters;
-        let (finished, removed) = (counters.over(), counters.removed.total());
+        let (finished, removed) = (counters.over(), counters.all_removed().total());
         self.close();
         let (mut idle, mut deadline) = (pin!(self.idle()), Timer::new(sleep(deadline)));
         let ended = poll_fn(|cx| match idle.as_mut().poll(cx) {
@@ -342,7 +342,7 @@ impl Handle {
         }
         DrainReport {
             finished: counters.over().saturating_sub(finished),
-            removed: counters.removed.total().saturating_sub(removed),
+            removed: counters.all_removed().total().saturating_sub(removed),
             in_flight: core.admission.running(),
         }
     }

@@ -47,6 +47,7 @@ use crate::{
     next_place::NextPlace,
     options::{Execution, Overflow},
     respond::{CompleteOnResponse, Responder, TrackCompletion},
+    stats::Count,
     traits::{InnerService, Respond},
 };
 
@@ -286,7 +287,9 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
             // Bypassing calls have a separate budget and mostly differ from the rest: neither
             // measured nor polled inline.
             true => FirstPoll::OnTask,
-            false => FirstPoll::of(core.admission.counters.direct.add(arrival.rank.priority)),
+            false => {
+                FirstPoll::of(core.admission.counters.add(arrival.rank.priority, Count::Direct))
+            }
         };
         let in_flight = InFlight::direct(slot, Arc::clone(&self.inner) as _, start);
         // From here on a panic drops the future before the slot.

@@ -263,7 +263,7 @@ impl Core {
     /// Turns a newcomer away. On the path of every refusal: no lock, no channel.
     pub(crate) fn refuse(&self, why: Refusal, rank: Rank) -> Rejected {
         let reason = why.reason();
-        let before = self.admission.counters.refused.add(rank.priority, reason);
+        let before = self.admission.counters.add_refused(rank.priority, reason);
         self.admission.on_rejected(rank.flow);
         if before % LOOK == 0 && reason == Reason::Full {
             self.measure_rate(Instant::now());

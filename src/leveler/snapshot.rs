@@ -3,7 +3,7 @@ use tokio::time::Instant;
 use super::{admission::Admission, core::Core};
 use crate::{
     class::Priority,
-    stats::{Histogram, PriorityStats, ReasonCounts, Stats},
+    stats::{Count, Histogram, PriorityStats, ReasonCounts, Stats},
 };
 
 /// Takes a snapshot of everything.
@@ -62,17 +62,18 @@ pub(crate) fn stats(core: &Core) -> Stats {
 
 fn of_priority(core: &Core, priority: Priority) -> PriorityStats {
     let Admission { occupancy, counters, removed_wait, .. } = &core.admission;
-    let direct = counters.direct.of(priority);
+    let counts = counters.of(priority);
+    let direct = counts.get(Count::Direct);
     PriorityStats {
         queued: occupancy.queued_of(priority),
-        admitted: direct + counters.queued.of(priority),
-        succeeded: counters.succeeded.of(priority),
-        failed: counters.failed.of(priority),
-        overloaded: counters.overloaded.of(priority),
-        cancelled: counters.cancelled.of(priority),
-        panicked: counters.panicked.of(priority),
-        refused: counters.refused.of(priority),
-        removed: counters.removed.of(priority),
+        admitted: direct + counts.get(Count::Queued),
+        succeeded: counts.get(Count::Succeeded),
+        failed: counts.get(Count::Failed),
+        overloaded: counts.get(Count::Overloaded),
+        cancelled: counts.get(Count::Cancelled),
+        panicked: counts.get(Count::Panicked),
+        refused: counters.refused(priority),
+        removed: counters.removed(priority),
         wait: core.metrics.wait.snapshot(priority).with_zeros(direct),
         removed_wait: removed_wait.snapshot(priority),
     }

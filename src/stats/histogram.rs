@@ -1,6 +1,9 @@
 use std::{fmt, sync::OnceLock, time::Duration};
 
-use super::{counters::PRIORITIES, stripe::Striped};
+use super::{
+    counters::PRIORITIES,
+    stripe::{Stripe, Striped},
+};
 use crate::{
     class::Priority,
     sync::figure::{AtomicU64, Ordering::Relaxed},
@@ -24,7 +27,8 @@ pub(crate) struct Recorder(Striped<Buckets>);
 impl Recorder {
     #[inline]
     pub(crate) fn record(&self, time: Duration) {
-        self.0.mine().add(time, 1);
+        let mine = Stripe::mine();
+        self.0.of(mine).add(mine, time, 1);
     }
 
     pub(crate) fn snapshot(&self) -> Histogram {
@@ -45,7 +49,8 @@ impl PriorityRecorder {
     /// Records the same time `count` times.
     #[inline]
     pub(crate) fn record_many(&self, priority: Priority, time: Duration, count: u64) {
-        self.0.mine()[priority.index()].add(time, count);
+        let mine = Stripe::mine();
+        self.0.of(mine)[priority.index()].add(mine, time, count);
     }
 
     pub(crate) fn snapshot(&self, priority: Priority) -> Histogram {
@@ -61,9 +66,9 @@ struct Buckets(OnceLock<Box<[AtomicU64; BUCKETS]>>);
 
 impl Buckets {
     #[inline]
-    fn add(&self, time: Duration, count: u64) {
+    fn add(&self, mine: Stripe, time: Duration, count: u64) {
         let buckets = self.0.get().map_or_else(|| self.make(), |buckets| &**buckets);
-        buckets[bucket_of(time)].fetch_add(count, Relaxed);
+        mine.add(&buckets[bucket_of(time)], count);
     }
 
     #[cold]
@@ -303,7 +308,8 @@ mod tests {
         }
         assert_eq!(Recorder::default().snapshot().with_zeros(5).sum(), Duration::ZERO);
         let beyond = Recorder::default();
-        beyond.0.mine().add(Duration::MAX, u64::MAX);
+        let mine = Stripe::mine();
+        beyond.0.of(mine).add(mine, Duration::MAX, u64::MAX);
         assert!(beyond.snapshot().sum() > Duration::from_secs(u64::MAX / 2), "no overflow");
     }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use self::verdict::Signs;
 pub(crate) use self::{
-    counters::Counters,
+    counters::{Count, Counters},
     histogram::{PriorityRecorder, Recorder},
     rate::DrainRate,
     space_saving::SpaceSaving,

@@ -12,6 +12,7 @@ use crate::{
     class::{Priority, Rank},
     error::Reason,
     queue::FlowRight,
+    stats::Count,
 };
 
 /// The right of an admitted request to wait: as many places as the request costs.
@@ -87,7 +88,7 @@ impl<G: Grantor> Place<G> {
     pub(crate) fn enqueue(&self, now: Instant) -> bool {
         let Some(grantor) = &self.grantor else { return false };
         let (admission, rank) = (grantor.admission(), self.rank);
-        admission.counters.queued.add(rank.priority);
+        admission.counters.add(rank.priority, Count::Queued);
         let (is_first, place) = admission.occupancy.on_queued(rank);
         self.stage.set(Stage::Queued(place));
         if is_first && admission.occupancy.is_alone(rank.priority) {
@@ -128,8 +129,8 @@ impl<G: Grantor> Place<G> {
         let Some(grantor) = self.grantor.take() else { return };
         let admission = grantor.admission();
         let priority = self.rank.priority;
-        let before = admission.counters.cancelled.add(priority);
-        admission.counters.given_up.add(priority);
+        let before = admission.counters.add(priority, Count::Cancelled);
+        admission.counters.add(priority, Count::GivenUp);
         if before < ALL_MEASURED || before % MEASURED_OF == 0 {
             record_cancelled(admission, priority, admitted, before);
         }

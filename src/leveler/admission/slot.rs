@@ -5,6 +5,7 @@ use std::mem;
 use super::{Admission, Grantor, bound::Slots, unserved::Unserved, word::Counts};
 use crate::{
     class::Priority,
+    stats::Count,
     sync::figure::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -130,11 +131,9 @@ impl<G: Grantor> Slot<G> {
         }
         if let Some(grantor) = &self.grantor {
             let counters = &grantor.admission().counters;
-            counters.queued.add(priority);
-            match how {
-                Unserved::Panicked => counters.panicked.add(priority),
-                _ => counters.failed.add(priority),
-            };
+            counters.add(priority, Count::Queued);
+            let panicked = matches!(how, Unserved::Panicked);
+            counters.add(priority, if panicked { Count::Panicked } else { Count::Failed });
         }
     }
 

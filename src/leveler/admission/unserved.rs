@@ -1,4 +1,8 @@
-use crate::{class::Priority, error::Reason, stats::Counters};
+use crate::{
+    class::Priority,
+    error::Reason,
+    stats::{Count, Counters},
+};
 
 /// An end of an admitted request whose call was not made, or returned no future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +15,9 @@ pub(crate) enum Unserved {
 impl Unserved {
     pub(super) fn count(self, counters: &Counters, priority: Priority) -> u64 {
         match self {
-            Self::Removed(reason) => counters.removed.add(priority, reason),
-            Self::Failed => counters.failed.add(priority),
-            Self::Panicked => counters.panicked.add(priority),
+            Self::Removed(reason) => counters.add_removed(priority, reason),
+            Self::Failed => counters.add(priority, Count::Failed),
+            Self::Panicked => counters.add(priority, Count::Panicked),
         }
     }
 }

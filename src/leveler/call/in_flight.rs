@@ -18,6 +18,7 @@ use crate::{
     },
     limit::{Outcome, Sample},
     queue::ChargeId,
+    stats::Count,
 };
 
 /// The end of a running call.
@@ -278,29 +279,29 @@ impl<O, A> InFlight<O, A> {
                     Outcome::Overload => false,
                     Outcome::Ignore | Outcome::Cancelled => ok,
                 };
-                if well { &counters.succeeded } else { &counters.failed }.add(priority);
+                counters.add(priority, if well { Count::Succeeded } else { Count::Failed });
                 if outcome == Outcome::Overload {
-                    counters.overloaded.add(priority);
+                    counters.add(priority, Count::Overloaded);
                 }
                 outcome
             }
             End::BrokenOff { outcome } => {
-                counters.cancelled.add(priority);
+                counters.add(priority, Count::Cancelled);
                 outcome
             }
             End::Cancelled => {
-                counters.cancelled.add(priority);
+                counters.add(priority, Count::Cancelled);
                 // The caller gave up because the call took too long. If such calls did not count as
                 // overload, the limit would be computed from the survivors, the fast calls.
                 let is_late = self.budget.is_over(self.waited() + age);
                 if is_late { Outcome::Overload } else { Outcome::Cancelled }
             }
             End::Panicked => {
-                counters.panicked.add(priority);
+                counters.add(priority, Count::Panicked);
                 Outcome::Cancelled
             }
             End::RuntimeLost => {
-                counters.failed.add(priority);
+                counters.add(priority, Count::Failed);
                 Outcome::Ignore
             }
         }

@@ -6,14 +6,17 @@ use tokio::{
 };
 
 use super::tell::{tell_overload, tell_stall};
-use crate::leveler::{
-    admission::Admission,
-    core::Core,
-    link::drained::Drained,
-    overload::LOOK,
-    panics::contain,
-    stall::IDLE_LOOK,
-    vitals::{STALL, Vitals},
+use crate::{
+    leveler::{
+        admission::Admission,
+        core::Core,
+        link::drained::Drained,
+        overload::LOOK,
+        panics::contain,
+        stall::IDLE_LOOK,
+        vitals::{STALL, Vitals},
+    },
+    stats::Count,
 };
 
 /// Looks for facts that an operator should know, about once a second while requests wait or are
@@ -123,13 +126,13 @@ const TIMES: u32 = 4;
 fn read(core: &Core, now: Instant) -> Vitals {
     let Admission { counters, listeners, occupancy, predictor, .. } = &core.admission;
     let counts = core.counts();
-    let refused = counters.refused.snapshot();
+    let refused = counters.all_refused();
     let mean = predictor.service_times.mean().unwrap_or_default();
     Vitals {
         now,
-        asked: counters.direct.get() + counters.queued.get() + refused.total(),
+        asked: counters.get(Count::Direct) + counters.get(Count::Queued) + refused.total(),
         ended: counters.ended(),
-        rejected: refused.plus(counters.removed.snapshot()).of_queue_load(),
+        rejected: refused.plus(counters.all_removed()).of_queue_load(),
         queued: occupancy.queued(),
         waiting_for_place: listeners.waitlist.longest_wait().0,
         is_all_taken: counts.in_flight() >= core.admission.limit() && !counts.is_paused(),
