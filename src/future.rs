@@ -62,11 +62,20 @@ struct Stub<F: Future, A> {
     channel: Option<Arc<dyn ReplyChannel<F, A>>>,
     /// Set if the call is given up when the caller goes.
     gives_up: bool,
+    /// Set if the caller waits for a wake-up. Mostly the next poll finds the reply.
+    waits: bool,
 }
 
 impl<F: Future, A> Stub<F, A> {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Reply<F, A>> {
+        if self.waits {
+            match self.channel.take().map(ReplyChannel::recv_as_last) {
+                Some(Ok(reply)) => return Poll::Ready(reply),
+                channel => self.channel = channel.and_then(Result::err),
+            }
+        }
         let Some(channel) = &self.channel else { return Poll::Pending };
+        self.waits = true;
         let reply = ready!(channel.poll_recv(cx));
         if let Some(channel) = self.channel.take() {
             channel.leave();
@@ -89,7 +98,7 @@ impl<F: Future, A> ResponseFuture<F, A> {
     }
 
     pub(crate) fn sent(channel: Arc<dyn ReplyChannel<F, A>>, gives_up: bool) -> Self {
-        Self::new(State::Sent { stub: Stub { channel: Some(channel), gives_up } })
+        Self::new(State::Sent { stub: Stub { channel: Some(channel), gives_up, waits: false } })
     }
 
     pub(crate) fn running(running: Running<F, A>) -> Self {
@@ -124,7 +133,13 @@ where
             let reply = match state.as_mut().project() {
                 StateProj::Sent { stub } => {
                     let reply = ready!(stub.poll_recv(cx));
-                    state.set(State::Answered { reply: Some(reply) });
+                    let Reply::Run(running) = reply else {
+                        state.set(State::Answered { reply: Some(reply) });
+                        continue;
+                    };
+                    state.set(State::Running { running: *running });
+                    // As for an answer, below.
+                    ready!(pin!(consume_budget()).poll(cx));
                     continue;
                 }
                 StateProj::Running { running } => {

@@ -57,6 +57,12 @@ impl<T> Mutex<T> {
         }
     }
 
+    /// Returns the data, for the last owner of the mutex.
+    #[inline]
+    pub(crate) fn into_inner(self) -> T {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
     #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         let held = Held::begin();

@@ -8,7 +8,10 @@ use crate::{
     },
     sync::{
         Mutex,
-        atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
+        atomic::{
+            AtomicBool, AtomicU8,
+            Ordering::{Acquire, Release, SeqCst},
+        },
         fault::{Fault, is_planted},
     },
 };
@@ -35,10 +38,14 @@ use crate::{
 /// user code.
 #[derive(Debug)]
 pub(super) struct Exchange<Q, W, A> {
-    // Both change only while the rest is locked, and are read without the lock.
+    // All three change only while the rest is locked, and are read without the lock. A thread that
+    // sees a change sees everything from before the change. No thread changes one word, reads
+    // another, and counts on a thread that does the reverse: hence `Release` and `Acquire`.
     stage: AtomicU8,
     /// Set once the caller has gone. From then on, nobody asks for the answer.
     is_abandoned: AtomicBool,
+    /// Set once an answer has come, for the caller of a queued call.
+    is_answered: AtomicBool,
     inside: Mutex<Inside<Q, W, A>>,
 }
 
@@ -51,30 +58,6 @@ pub(super) enum Left<Q, W> {
     Work(W, Option<Waker>),
     /// Nothing: the call is in hand, or has ended.
     Nothing,
-}
-
-/// Answers the caller if dropped before [`end`](Self::end). The code in between may panic, for
-/// example in a subscriber of `tracing`.
-#[derive(Debug)]
-pub(super) struct Unanswered<'a, Q, W, A> {
-    /// `None` once ended.
-    exchange: Option<&'a Exchange<Q, W, A>>,
-    lost: fn() -> A,
-}
-
-impl<Q, W, A> Unanswered<'_, Q, W, A> {
-    /// Ends the guard: the request is answered, put back, or runs.
-    pub(super) fn end(mut self) {
-        self.exchange = None;
-    }
-}
-
-impl<Q, W, A> Drop for Unanswered<'_, Q, W, A> {
-    fn drop(&mut self) {
-        if let Some(exchange) = self.exchange {
-            drop(exchange.answer((self.lost)()));
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +83,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
         Self {
             stage: AtomicU8::new(stage as u8),
             is_abandoned: AtomicBool::new(false),
+            is_answered: AtomicBool::new(false),
             inside: Mutex::new(Inside { content, caller: None, worker: None }),
         }
     }
@@ -108,9 +92,21 @@ impl<Q, W, A> Exchange<Q, W, A> {
         self.stage.load(SeqCst) == stage as u8
     }
 
-    /// Returns a guard that answers the caller with `lost`, unless ended before.
-    pub(super) fn unanswered(&self, lost: fn() -> A) -> Unanswered<'_, Q, W, A> {
-        Unanswered { exchange: Some(self), lost }
+    /// Changes the stage. Only under the lock.
+    fn set(&self, stage: Stage) {
+        self.stage.store(stage as u8, Release);
+    }
+
+    /// Returns whether an answer has come.
+    #[inline]
+    pub(super) fn is_answered(&self) -> bool {
+        self.is_answered.load(Acquire)
+    }
+
+    /// Returns the answer, to the last owner of the exchange. Without the lock.
+    #[inline]
+    pub(super) fn into_answer(self) -> Option<A> {
+        self.inside.into_inner().take_answer()
     }
 
     /// Takes a waiting request out.
@@ -124,7 +120,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
     pub(super) fn take_if(&self, next: Stage, is_taken: impl FnOnce(&Q) -> bool) -> Option<Q> {
         self.inside.with(|inside| {
             let request = inside.take_request_if(is_taken)?;
-            self.stage.store(next as u8, SeqCst);
+            self.set(next);
             Some(request)
         })
     }
@@ -144,7 +140,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
             if self.is_at(Stage::Gone) && !is_planted(Fault::PutBackForNobody) {
                 return Err(request);
             }
-            self.stage.store(Stage::Waiting as u8, SeqCst);
+            self.set(Stage::Waiting);
             Ok(inside.put(Content::Request(request)))
         })?;
         drop(before);
@@ -215,6 +211,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
                 return Err((answer, inside.worker.take()));
             }
             let before = inside.put(Content::Answer(answer));
+            self.is_answered.store(true, Release);
             Ok((inside.caller.take(), inside.worker.take(), before))
         });
         let (caller, worker, before) = put.map_err(|(answer, _)| answer)?;
@@ -248,13 +245,13 @@ impl<Q, W, A> Exchange<Q, W, A> {
     #[inline(always)]
     pub(super) fn abandon(&self, gives_up: bool) -> Left<Q, W> {
         let (content, worker, caller) = self.inside.with(|inside| {
-            self.is_abandoned.store(true, SeqCst);
+            self.is_abandoned.store(true, Release);
             let caller = inside.caller.take();
             if !gives_up {
                 let answer = inside.take_answer().map_or(Content::Nothing, Content::Answer);
                 return (answer, None, caller);
             }
-            self.stage.store(Stage::Gone as u8, SeqCst);
+            self.set(Stage::Gone);
             (inside.take(), inside.worker.take(), caller)
         });
         // A panic here would leave the task of the call asleep for good.
@@ -287,7 +284,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
     }
 
     pub(super) fn is_abandoned(&self) -> bool {
-        self.is_abandoned.load(SeqCst)
+        self.is_abandoned.load(Acquire)
     }
 
     /// Polls with `find`. Until `find` returns a value, the waker of `cx` lies in `place`.

@@ -21,3 +21,4 @@ pub(crate) mod reply;
 pub(crate) mod running;
 pub(crate) mod task;
 mod terms;
+mod unanswered;

@@ -10,13 +10,14 @@ use tower_service::Service;
 use super::{
     attempt::{Attempt, Prepared},
     context::CallContext,
-    exchange::{Exchange, Left, Stage, Unanswered},
+    exchange::{Exchange, Left, Stage},
     in_flight::{InFlight, Start},
     inner::{Inner, Judge},
     reply::{Reply, ReplyChannel, TaskChannel, Work},
     running::Running,
     task::{CallExchange, end, give_up},
     terms::Terms,
+    unanswered::Unanswered,
 };
 use crate::{
     class::Rank,
@@ -214,7 +215,7 @@ where
         right: &mut Option<FlowRight>,
     ) -> Dispatched {
         let Some(parts) = self.exchange.take(Stage::InHand) else { return Dispatched::Ended };
-        let unanswered = self.exchange.unanswered(Reply::broken_off);
+        let unanswered = Unanswered::new(&self.exchange, Reply::broken_off);
         let CallParts { place, request, prepare, mut context, runtime } = parts;
         let Some(inner) = place.grantor() else { return Dispatched::Ended };
         // The inner may make timers in its `call`, and timers need a driven runtime.
@@ -282,7 +283,7 @@ where
 
     fn remove(&self, why: Removal) -> bool {
         let Some(parts) = self.exchange.take(Stage::Gone) else { return false };
-        let unanswered = self.exchange.unanswered(Reply::lost);
+        let unanswered = Unanswered::new(&self.exchange, Reply::lost);
         self.end(parts, why, unanswered)
     }
 
@@ -290,7 +291,7 @@ where
         // The outer calls may have ended since the admission.
         let is_taken = |parts: &CallParts<S, Req, R>| self.must_not_wait(&parts.context);
         let Some(parts) = self.exchange.take_if(Stage::Gone, is_taken) else { return false };
-        let unanswered = self.exchange.unanswered(Reply::lost);
+        let unanswered = Unanswered::new(&self.exchange, Reply::lost);
         self.end(parts, Reason::Nested.into(), unanswered)
     }
 }
@@ -312,12 +313,25 @@ fn rejected(core: &Core, context: &mut CallContext, terms: &Terms, why: Removal)
 impl<S, Req, R, A> ReplyChannel<S::Future, A> for QueuedCall<S, Req, R, A>
 where
     S: InnerService<Req>,
-    Req: Send,
-    R: Send + Sync,
-    A: Send,
+    Req: Send + 'static,
+    R: Send + Sync + 'static,
+    A: Send + 'static,
 {
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<S::Future, A>> {
         self.exchange.poll_answer(cx)
+    }
+
+    fn recv_as_last(
+        self: Arc<Self>,
+    ) -> Result<Reply<S::Future, A>, Arc<dyn ReplyChannel<S::Future, A>>> {
+        // Mostly the drain task has let go of the call by now.
+        if !self.exchange.is_answered() {
+            return Err(self);
+        }
+        match Arc::try_unwrap(self) {
+            Ok(call) => Ok(call.exchange.into_answer().unwrap_or_else(Reply::broken_off)),
+            Err(call) => Err(call),
+        }
     }
 
     fn close(&self, gives_up: bool) {

@@ -49,6 +49,9 @@ impl<F: Future, A> Reply<F, A> {
 pub(crate) trait ReplyChannel<F: Future, A>: Send + Sync {
     /// Polls for the reply, which comes once.
     fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Reply<F, A>>;
+    /// Takes the reply, if it has come and the caller is the last owner of the channel. Otherwise
+    /// returns the channel.
+    fn recv_as_last(self: Arc<Self>) -> Result<Reply<F, A>, Arc<dyn ReplyChannel<F, A>>>;
     /// Records that the caller has gone. If the caller `gives_up`, the call ends, on the spot
     /// unless in hand.
     fn close(&self, gives_up: bool);

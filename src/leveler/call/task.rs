@@ -139,6 +139,11 @@ where
         self.exchange.poll_direct(cx)
     }
 
+    fn recv_as_last(self: Arc<Self>) -> Result<Reply<F, A>, Arc<dyn ReplyChannel<F, A>>> {
+        // The task may take the next call, with the same channel.
+        Err(self)
+    }
+
     fn close(&self, gives_up: bool) {
         if let Left::Work(work, task) = self.exchange.abandon(gives_up) {
             give_up(&self.exchange, work, task);

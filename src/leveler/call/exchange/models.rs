@@ -20,7 +20,7 @@ use std::{
 
 use shuttle::{future::block_on, thread};
 
-use super::{Exchange, Left, Stage};
+use super::{super::unanswered::Unanswered, Exchange, Left, Stage};
 use crate::sync::{
     explore::{finds, holds},
     fault::Fault,
@@ -72,7 +72,7 @@ impl World {
             let has_given_up = self.has_given_up.load(SeqCst);
             let Some(request) = self.exchange.take(Stage::InHand) else { return false };
             assert!(!has_given_up, "the drain task takes up a request that is gone");
-            let unanswered = self.exchange.unanswered(|| Answer::Lost);
+            let unanswered = Unanswered::new(&self.exchange, || Answer::Lost);
             if is_ready {
                 drop(request);
                 self.calls.fetch_add(1, SeqCst);

@@ -1,6 +1,7 @@
 use futures::task::noop_waker_ref;
 
 use super::*;
+use crate::sync::atomic::Ordering::SeqCst;
 
 fn poll(exchange: &Exchange<&'static str, &'static str, u32>) -> Poll<u32> {
     exchange.poll_answer(&mut Context::from_waker(noop_waker_ref()))
