@@ -9,7 +9,10 @@ use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
     queue::{Gone, LevelSummary, PassedOver},
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    sync::atomic::{
+        AtomicBool, AtomicU64,
+        Ordering::{Relaxed, Release, SeqCst},
+    },
 };
 
 const LEVELS: usize = Priority::ALL.len();
@@ -101,10 +104,14 @@ impl Occupancy {
         (before < REQUEST, place)
     }
 
-    /// Counts out a request leaving the queue to run.
+    /// Counts out a request leaving the queue to run. For the holder of the turn alone.
     #[inline]
     pub(crate) fn on_dispatched(&self, rank: Rank, place: FlowPlace) {
-        self.departed[rank.priority.index()].dispatched.fetch_add(u64::from(rank.cost), SeqCst);
+        // No other thread writes, and the end of the turn hands the count over. The subtraction
+        // below follows: a thread that finds the request gone from `waiting` finds it counted here.
+        let dispatched = &self.departed[rank.priority.index()].dispatched;
+        let before = dispatched.load(Relaxed);
+        dispatched.store(before.wrapping_add(rank.cost.into()), Release);
         self.on_dequeued(rank, place);
     }
 
