@@ -37,6 +37,9 @@ impl Leveler {
         let Newcomer { rank, late, is_first, .. } = newcomer;
         let live = || core.admission.occupancy.queued();
         let is_next_late = core.link.backlog().add(newcomer, live);
+        if late.is_some() {
+            core.link.mark();
+        }
         // After the request was put in. A call that ends later sees the waiting request, and wakes
         // the drain task. If the call ended before, and the drain task found nothing, a slot is
         // free now.
@@ -63,6 +66,7 @@ impl Leveler {
         // After the request was put in: a turn that finds the request here has dispatched what it
         // could of the queue, with the request in it.
         self.core.link.backlog().add_nested(inner, job);
+        self.core.link.mark();
         self.core.wake();
     }
 }

@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
-use crate::leveler::{
-    core::Core,
-    link::{Link, drained::Drained},
+use crate::{
+    leveler::{core::Core, link::drained::Drained},
+    options::Execution,
 };
 
 /// The findings of an intake.
@@ -18,13 +18,23 @@ pub(super) struct Found {
 
 /// Takes in the measured times of finished calls, the wake-ups of inner services, and the nested
 /// calls that must not wait.
-pub(super) fn take(link: &Link, drained: &mut Drained) -> Found {
+pub(super) fn take(core: &Core, drained: &mut Drained) -> Found {
+    let (link, has_late) = (&core.link, drained.has_late);
     let Drained { settlements, nested, .. } = drained;
     // Before the look at the queue.
     let is_closed = link.is_orphaned();
     let mut woken = BTreeSet::new();
     link.woken.swap(&mut woken);
     link.settlements.swap(settlements);
+    // Mostly there is nothing to look for, and callers use the lock of the queue. Without tasks no
+    // request is handed on. A caller that has put a request in, and has not marked the queue yet,
+    // does so before it wakes this task. If nobody wakes this task, the end of the turn finds the
+    // request and its limit.
+    let is_marked = link.take_mark() || has_late;
+    let is_plain = woken.is_empty() && settlements.is_empty();
+    if is_plain && !is_marked && core.settings.execution == Execution::Caller {
+        return Found { is_closed, has_late: false, handed_on: 0 };
+    }
     let mut backlog = link.backlog();
     settlements.drain(..).for_each(|(charge, time)| backlog.queue.settle(charge, time));
     woken.into_iter().for_each(|inner| backlog.queue.wake(inner));

@@ -106,12 +106,12 @@ impl<'a> Drain<'a> {
     /// generation has taken the seat.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let core = self.core;
-        let taken = core.link.seat.take(self.generation, || Drained::new(core.pacing()));
+        let taken = core.link.seat.take(self.generation, || Box::new(Drained::new(core.pacing())));
         let Some(mut taken) = taken else { return Poll::Ready(true) };
         let Some(drained) = taken.get() else { return Poll::Pending };
         // Before any read of the state, so no later change goes unnoticed.
         core.admission.listeners.drain.register(cx.waker());
-        let found = intake::take(&core.link, drained);
+        let found = intake::take(core, drained);
         // Before the dispatch, since a tick may raise the limit.
         let ticked = self.ticker.poll(core, &mut drained.limit_report, cx);
         bury(core);
@@ -158,6 +158,7 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
     backlog.queue.look_for_oldest(waiting, drained.is_busy);
     let late = backlog.set_next_look();
     drop(backlog);
+    drained.has_late = late.is_some();
     let sheds = drained.window.look(&core.admission.shedder, occupancy.eligible(), drained.now);
     if let Some(sheds) = sheds.and_then(|sheds| drained.sheds.look(sheds, drained.now)) {
         let name = &*core.settings.name;

@@ -32,6 +32,8 @@ pub(crate) struct Drained {
     pub(crate) nested: NestedCalls,
     /// Set if the last turn has dispatched or removed anything.
     pub(crate) is_busy: bool,
+    /// Set if a request with a limit to its wait was left in the queue by the last turn.
+    pub(crate) has_late: bool,
     /// The last reading of the clock.
     pub(crate) now: Instant,
 }
@@ -49,6 +51,7 @@ impl Drained {
             settlements: Vec::new(),
             nested: NestedCalls::default(),
             is_busy: false,
+            has_late: false,
             now,
         }
     }

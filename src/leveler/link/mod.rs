@@ -49,11 +49,13 @@ pub(crate) struct Link {
     /// Set if the rate of dispatches has changed.
     pub(crate) pacing_changed: Inbox<bool>,
     /// The life of the drain task.
-    pub(crate) seat: Seat<Drained>,
+    pub(crate) seat: Seat<Box<Drained>>,
     /// The standbys of the drain task, on other runtimes.
     pub(crate) standbys: Standbys,
     /// The last tick of the drain task.
     pub(crate) ticked: Ticked,
+    /// Set once a request has come that a turn has to look at, with a limit to its wait or nested.
+    is_marked: AtomicBool,
     /// Set once the deadline of a drain has passed: nothing may wait any more.
     is_dismissed: AtomicBool,
     /// Set once the last layer, handle and service have gone: no request comes any more.
@@ -73,6 +75,7 @@ impl Link {
             seat: Seat::new(),
             standbys: Standbys::default(),
             ticked: Ticked::new(),
+            is_marked: AtomicBool::new(false),
             is_dismissed: AtomicBool::new(false),
             is_orphaned: AtomicBool::new(false),
             is_stalled: AtomicBool::new(false),
@@ -98,6 +101,16 @@ impl Link {
     /// Locks the backlog. No user code may run under this lock.
     pub(crate) fn backlog(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock()
+    }
+
+    /// Records that a request with a limit to its wait, or a nested one, was put into the queue.
+    pub(crate) fn mark(&self) {
+        self.is_marked.store(true, SeqCst);
+    }
+
+    /// Returns whether such a request has come since the last call.
+    pub(crate) fn take_mark(&self) -> bool {
+        self.is_marked.load(SeqCst) && self.is_marked.swap(false, SeqCst)
     }
 
     /// Records that no more requests come. The caller then wakes the drain task.
