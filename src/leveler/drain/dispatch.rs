@@ -48,7 +48,7 @@ impl<'a> Dispatcher<'a> {
     }
 
     /// Dispatches as many requests as fit, after other tasks have called `handed_on`. Returns why
-    /// no more were dispatched. The clock is read anew for each request.
+    /// no more were dispatched.
     pub(super) fn dispatch(&mut self, core: &Core, handed_on: u32, cx: &mut Context<'_>) -> Stop {
         let admission = &core.admission;
         let mut is_changed = false;
@@ -59,6 +59,9 @@ impl<'a> Dispatcher<'a> {
         let mut left = BATCH;
         let times = &admission.predictor.service_times;
         self.0.window.on_dispatched(handed_on);
+        // Algorithms and paces need exact times.
+        let is_exact = core.limiter.is_adaptive() || admission.is_paced();
+        self.0.readings.begin();
         let mut turn = None;
         let stop = loop {
             if !admission.may_dispatch(1) {
@@ -70,8 +73,10 @@ impl<'a> Dispatcher<'a> {
             if turn.is_none() || left == 0 {
                 break Stop::Interrupted;
             }
-            let now = Instant::now();
-            self.0.now = now;
+            if is_exact || !self.0.readings.spares() {
+                self.read();
+            }
+            let now = self.0.now;
             if let Some(due) = self.0.pace.wait_until(now, gap(core)) {
                 break Stop::Paced(due);
             }
@@ -86,6 +91,8 @@ impl<'a> Dispatcher<'a> {
             match next {
                 Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
                 Next::Dispatch(entry, charge) => {
+                    // Whoever may be late is judged by the time of now (law 11).
+                    let now = if entry.item.late().is_some() { self.read() } else { now };
                     if !self.try_dispatch(core, entry, charge, now) {
                         break Stop::NoSlot;
                     }
@@ -129,6 +136,14 @@ impl<'a> Dispatcher<'a> {
             Tried::Removed | Tried::Ended => core.link.backlog().queue.refund(&charge),
         }
         true
+    }
+
+    /// Reads the clock.
+    fn read(&mut self) -> Instant {
+        let now = Instant::now();
+        self.0.readings.on_read(self.0.now, now);
+        self.0.now = now;
+        now
     }
 
     fn on_called(&mut self, core: &Core, now: Instant) {

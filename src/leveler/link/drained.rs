@@ -36,6 +36,8 @@ pub(crate) struct Drained {
     pub(crate) has_late: bool,
     /// The last reading of the clock.
     pub(crate) now: Instant,
+    /// How often dispatches read the clock.
+    pub(crate) readings: Readings,
 }
 
 impl Drained {
@@ -53,7 +55,70 @@ impl Drained {
             is_busy: false,
             has_late: false,
             now,
+            readings: Readings::new(),
         }
+    }
+}
+
+/// Spares readings of the clock: a reading holds for several dispatches in a row, while all of them
+/// take next to no time. A reading of the clock takes a tenth of the time of a dispatch.
+#[derive(Debug)]
+pub(crate) struct Readings {
+    /// The number of dispatches for which a reading holds.
+    row: u32,
+    /// The number of dispatches since the last reading in this turn; 0 before the first.
+    since: u32,
+    /// The number of turns until a row has to prove short again.
+    trust: u32,
+}
+
+impl Readings {
+    /// The longest time for which a reading holds, in nanoseconds. As much as the wait of a request
+    /// may be longer than measured, and its service time shorter. Twice the finest bucket of a
+    /// histogram.
+    const MAX_AGE: u128 = 2000;
+    const MAX_ROW: u32 = 8;
+    /// The number of turns after which a row begins anew, unless proven short.
+    const TRUST: u32 = 8;
+
+    const fn new() -> Self {
+        Self { row: 1, since: 0, trust: 0 }
+    }
+
+    /// Begins a turn: the next dispatch reads the clock.
+    pub(crate) fn begin(&mut self) {
+        self.since = 0;
+        self.trust = self.trust.saturating_sub(1);
+        if self.trust == 0 {
+            self.row = 1;
+        }
+    }
+
+    /// Returns whether the next dispatch needs no reading.
+    #[inline]
+    pub(crate) fn spares(&mut self) -> bool {
+        if self.since == 0 || self.since >= self.row {
+            return false;
+        }
+        self.since += 1;
+        true
+    }
+
+    /// Takes note of a reading at `now`, with the reading `before`.
+    #[inline]
+    pub(crate) fn on_read(&mut self, before: Instant, now: Instant) {
+        if self.since > 0 {
+            let took = now.saturating_duration_since(before).as_nanos();
+            if took > Self::MAX_AGE {
+                self.row = 1;
+            } else {
+                self.trust = Self::TRUST;
+                if took <= Self::MAX_AGE / 2 && self.since == self.row {
+                    self.row = (self.row * 2).min(Self::MAX_ROW);
+                }
+            }
+        }
+        self.since = 1;
     }
 }
 
@@ -109,5 +174,47 @@ impl LimitReport {
 
     fn end(&mut self) -> Option<LimitChange> {
         std::mem::take(&mut self.is_on).then_some(LimitChange::HoldsNoMore)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Dispatches so many in a turn, each taking `each`, and returns the number of readings.
+    fn turn(readings: &mut Readings, clock: &mut Instant, count: u32, each: Duration) -> u32 {
+        let (mut last, mut read) = (*clock, 0);
+        readings.begin();
+        for _ in 0..count {
+            if !readings.spares() {
+                readings.on_read(last, *clock);
+                (last, read) = (*clock, read + 1);
+            }
+            *clock += each;
+        }
+        read
+    }
+
+    #[test]
+    fn dispatches_that_take_no_time_share_a_reading() {
+        let (mut readings, mut clock) = (Readings::new(), Instant::now());
+        let short = Duration::from_nanos(300);
+        assert_eq!(turn(&mut readings, &mut clock, 1, short), 1, "nothing is known");
+        turn(&mut readings, &mut clock, 16, short);
+        assert_eq!(turn(&mut readings, &mut clock, 16, short), 4);
+        turn(&mut readings, &mut clock, 16, Duration::ZERO);
+        assert_eq!(turn(&mut readings, &mut clock, 16, Duration::ZERO), 2, "a paused clock");
+    }
+
+    #[test]
+    fn no_reading_is_old_for_longer_than_a_row_and_a_few_turns() {
+        let (mut readings, mut clock) = (Readings::new(), Instant::now());
+        turn(&mut readings, &mut clock, 100, Duration::ZERO);
+        let long = Duration::from_millis(1);
+        assert_eq!(turn(&mut readings, &mut clock, 16, long), 1 + 8, "each after the first row");
+        turn(&mut readings, &mut clock, 100, Duration::ZERO);
+        let unproven = (0..100).take_while(|_| turn(&mut readings, &mut clock, 4, long) == 1);
+        assert!(unproven.count() < Readings::TRUST as usize);
+        assert_eq!(turn(&mut readings, &mut clock, 4, long), 4);
     }
 }
