@@ -21,6 +21,13 @@ pub(crate) fn seed() -> u64 {
     next
 }
 
+/// Returns true for one in `many` of the successive seeds of a thread, spread evenly and without a
+/// period: multiples of the golden ratio (Weyl's sequence). Cheaper than [`draw`].
+#[inline]
+pub(crate) fn is_one_in(many: u64, seed: u64) -> bool {
+    seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) < u64::MAX / many
+}
+
 /// Spreads the bits of a number over the whole word: the last step of SplitMix64 (Steele, Lea and
 /// Flood).
 pub(crate) fn mix(bits: u64) -> u64 {

@@ -49,7 +49,7 @@ impl ServiceTimes {
         if seen != 0 || !is_plain {
             self.record_slot(priority, nanos, held, seen);
         }
-        self.service.record(nanos);
+        self.service.sample(nanos);
     }
 
     /// Records the time per slot. Called before the service time is recorded.
