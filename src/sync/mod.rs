@@ -5,6 +5,7 @@
 //! decides at each operation which thread goes on. `Arc` and `Weak` come from `std` in both.
 
 pub(crate) mod atomic;
+mod cache_padded;
 #[cfg(all(test, shuttle))]
 pub(crate) mod explore;
 pub(crate) mod fault;
@@ -23,6 +24,7 @@ pub(crate) use shuttle::hint::spin_loop;
 #[cfg(not(shuttle))]
 pub(crate) use std::hint::spin_loop;
 
+pub(crate) use self::cache_padded::CachePadded;
 pub(crate) use self::mutex::{Mutex, MutexGuard, UserMutex, UserMutexGuard};
 #[cfg(shuttle)]
 pub(crate) use self::waker::AtomicWaker;

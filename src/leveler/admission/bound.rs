@@ -21,6 +21,7 @@ use super::word::{CLOSED, Counts, DISPATCHING, FIELD, HELD, IN_FLIGHT, PAUSED};
 use crate::{
     queue::FlowRight,
     sync::{
+        CachePadded,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst},
         fault::{Fault, is_planted},
     },
@@ -105,16 +106,10 @@ impl StoredLimit {
     }
 }
 
-/// Separates data written by all threads from data only read by them. 128 bytes, since processors
-/// fetch lines of 64 in pairs.
-#[derive(Debug)]
-#[repr(align(128))]
-struct CachePadded<T>(T);
-
 impl Bound {
     pub(super) fn new(capacity: usize, limit: f64) -> Self {
         Self {
-            word: CachePadded(AtomicU64::new(0)),
+            word: CachePadded::new(AtomicU64::new(0)),
             capacity: AtomicU32::new(capacity as u32),
             limit: AtomicU32::new(whole_limit(limit) as u32),
             exact_limit: AtomicU64::new(limit.to_bits()),
@@ -126,7 +121,7 @@ impl Bound {
 
     #[inline]
     pub(super) fn counts(&self) -> Counts {
-        Counts(self.word.0.load(SeqCst))
+        Counts(self.word.load(SeqCst))
     }
 
     #[inline]
@@ -178,7 +173,7 @@ impl Bound {
         allowance: usize,
     ) -> Result<Taken, Denied> {
         let (held, slots) = (cost as u64 * HELD, cost as u64 * IN_FLIGHT);
-        let mut word = self.word.0.load(SeqCst);
+        let mut word = self.word.load(SeqCst);
         loop {
             let counts = Counts(word);
             if counts.is_closed() {
@@ -194,9 +189,9 @@ impl Bound {
                 (false, false) => return Err(Denied::Full),
             };
             if is_planted(Fault::TakenInTwoSteps) {
-                self.word.0.store(word, SeqCst);
+                self.word.store(word, SeqCst);
             }
-            match self.word.0.compare_exchange_weak(word, word + add, SeqCst, SeqCst) {
+            match self.word.compare_exchange_weak(word, word + add, SeqCst, SeqCst) {
                 Ok(_) if at_once => return Ok(self.recheck(cost, counts.in_flight() + cost)),
                 Ok(_) => {
                     if after > total {
@@ -227,7 +222,7 @@ impl Bound {
     /// case. `Err` if the leveler has been closed since; the place stays held.
     pub(super) fn use_reservation(&self, direct: bool) -> Result<Taken, Denied> {
         self.end_reservation();
-        let mut word = self.word.0.load(SeqCst);
+        let mut word = self.word.load(SeqCst);
         loop {
             let counts = Counts(word);
             if counts.is_closed() {
@@ -236,7 +231,7 @@ impl Bound {
             if !(direct && counts.may_run_directly(self.limit(), 1, 1)) {
                 return Ok(Taken::Places);
             }
-            match self.word.0.compare_exchange_weak(word, word + IN_FLIGHT, SeqCst, SeqCst) {
+            match self.word.compare_exchange_weak(word, word + IN_FLIGHT, SeqCst, SeqCst) {
                 Ok(_) => return Ok(self.recheck(1, counts.in_flight() + 1)),
                 Err(now) => word = now,
             }
@@ -270,7 +265,7 @@ impl Bound {
     #[inline]
     fn recheck(&self, taken: usize, in_flight: usize) -> Taken {
         if in_flight > self.limit() && !is_planted(Fault::LimitSeenOnce) {
-            self.word.0.fetch_sub(taken as u64 * IN_FLIGHT, SeqCst);
+            self.word.fetch_sub(taken as u64 * IN_FLIGHT, SeqCst);
             return Taken::Places;
         }
         self.add_surplus(taken as u32);
@@ -281,7 +276,7 @@ impl Bound {
     /// `held` if the limit was raised since, fewer if the limit was lowered below the cost. For the
     /// holder of the turn alone. Keeps direct admissions away until `end_dispatching`.
     pub(super) fn take_slots(&self, held: usize, cost: usize) -> Option<Slots> {
-        let mut word = self.word.0.load(SeqCst);
+        let mut word = self.word.load(SeqCst);
         loop {
             let counts = Counts(word);
             let limit = self.limit();
@@ -294,10 +289,10 @@ impl Bound {
             }
             let (had, has) = (held as u64 * HELD, taken as u64 * HELD);
             let next = (word - had + has + taken as u64 * IN_FLIGHT) | DISPATCHING;
-            match self.word.0.compare_exchange_weak(word, next, SeqCst, SeqCst) {
+            match self.word.compare_exchange_weak(word, next, SeqCst, SeqCst) {
                 Ok(_) if in_flight > self.limit() && !is_planted(Fault::LimitSeenOnce) => {
                     let slots = taken as u64 * IN_FLIGHT;
-                    self.word.0.fetch_add(had.wrapping_sub(has).wrapping_sub(slots), SeqCst);
+                    self.word.fetch_add(had.wrapping_sub(has).wrapping_sub(slots), SeqCst);
                     return None;
                 }
                 Ok(_) => {
@@ -328,8 +323,8 @@ impl Bound {
     /// holder of the turn alone.
     #[inline]
     pub(super) fn end_dispatching(&self) {
-        if self.word.0.load(SeqCst) & DISPATCHING != 0 {
-            self.word.0.fetch_and(!DISPATCHING, SeqCst);
+        if self.word.load(SeqCst) & DISPATCHING != 0 {
+            self.word.fetch_and(!DISPATCHING, SeqCst);
         }
     }
 
@@ -337,7 +332,7 @@ impl Bound {
     #[inline]
     pub(super) fn return_slots(&self, taken: u32) {
         self.sub_surplus(taken);
-        self.word.0.fetch_sub(u64::from(taken) * IN_FLIGHT, SeqCst);
+        self.word.fetch_sub(u64::from(taken) * IN_FLIGHT, SeqCst);
     }
 
     /// Gives slots and as many places back. Returns the counts afterwards.
@@ -345,13 +340,13 @@ impl Bound {
     pub(super) fn release_running(&self, taken: u32) -> Counts {
         self.sub_surplus(taken);
         let add = u64::from(taken) * (HELD + IN_FLIGHT);
-        Counts(self.word.0.fetch_sub(add, SeqCst).wrapping_sub(add))
+        Counts(self.word.fetch_sub(add, SeqCst).wrapping_sub(add))
     }
 
     /// Gives back the places of a request without slots. Returns the counts afterwards.
     pub(super) fn release_waiting(&self, held: u32) -> Counts {
         let add = u64::from(held) * HELD;
-        Counts(self.word.0.fetch_sub(add, SeqCst).wrapping_sub(add))
+        Counts(self.word.fetch_sub(add, SeqCst).wrapping_sub(add))
     }
 
     #[inline]
@@ -370,17 +365,17 @@ impl Bound {
 
     /// Closes. Returns false if closed already.
     pub(super) fn close(&self) -> bool {
-        self.word.0.fetch_or(CLOSED, SeqCst) & CLOSED == 0
+        self.word.fetch_or(CLOSED, SeqCst) & CLOSED == 0
     }
 
     /// Pauses, unless closed: admitted requests must be able to finish.
     pub(super) fn pause(&self) -> bool {
         let pause = |word: u64| (word & (CLOSED | PAUSED) == 0).then_some(word | PAUSED);
-        self.word.0.fetch_update(SeqCst, SeqCst, pause).is_ok()
+        self.word.fetch_update(SeqCst, SeqCst, pause).is_ok()
     }
 
     pub(super) fn resume(&self) -> bool {
-        self.word.0.fetch_and(!PAUSED, SeqCst) & PAUSED != 0
+        self.word.fetch_and(!PAUSED, SeqCst) & PAUSED != 0
     }
 }
 

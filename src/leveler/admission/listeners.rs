@@ -2,12 +2,13 @@ use super::{waitlist::Waitlist, word::Counts};
 use crate::{
     leveler::{link::wakeup::Wakeup, watchers::Watchers},
     options::Overflow,
+    sync::CachePadded,
 };
 
 /// The parties waiting for a free place or slot.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    pub(crate) drain: Wakeup,
+    pub(crate) drain: CachePadded<Wakeup>,
     pub(crate) waitlist: Waitlist,
     pub(crate) watchers: Watchers,
     overflow: Overflow,
@@ -15,7 +16,7 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     pub(super) fn new(overflow: Overflow) -> Self {
-        let (drain, waitlist) = (Wakeup::default(), Waitlist::default());
+        let (drain, waitlist) = (CachePadded::default(), Waitlist::default());
         Self { drain, waitlist, watchers: Watchers::default(), overflow }
     }
 

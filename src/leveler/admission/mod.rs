@@ -61,7 +61,10 @@ use crate::{
     flow_key::FlowKey,
     options::{Order, Overflow},
     stats::{Counters, PriorityRecorder},
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    sync::{
+        CachePadded,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
 };
 
 /// The part of the time from arrival to deadline that counts as no wait: a sixteenth.
@@ -71,7 +74,7 @@ const HARDLY: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Admission {
     bound: Bound,
-    turn: Turn,
+    turn: CachePadded<Turn>,
     pub(crate) occupancy: Occupancy,
     pub(crate) shedder: Shedder,
     /// The secret function applied to flows before a table sees them.
@@ -100,7 +103,7 @@ impl Admission {
         let cohort_key = settings.cohort_key.unwrap_or_else(FlowKey::random);
         Self {
             bound: Bound::new(settings.capacity, settings.limit),
-            turn: Turn::default(),
+            turn: CachePadded::default(),
             occupancy: Occupancy::new(settings.capacity),
             flow_key: settings.flow_key.unwrap_or_else(FlowKey::random),
             shedder: Shedder::new(now, cohort_key, settings.hour),

@@ -9,9 +9,12 @@ use crate::{
     class::{NO_FLOW, Priority, Rank},
     options::Overflow,
     queue::{Gone, LevelSummary, PassedOver},
-    sync::atomic::{
-        AtomicBool, AtomicU64,
-        Ordering::{Relaxed, Release, SeqCst},
+    sync::{
+        CachePadded,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, Release, SeqCst},
+        },
     },
 };
 
@@ -24,15 +27,13 @@ const LEVELS: usize = Priority::ALL.len();
 /// [publishes](Self::publish) the facts known only to the queue.
 #[derive(Debug)]
 pub(crate) struct Occupancy {
-    /// By priority: the number of requests in the upper half, the weight in the lower.
-    waiting: [AtomicU64; LEVELS],
+    /// By priority: written for each request.
+    levels: CachePadded<[Level; LEVELS]>,
     /// The weight of each flow.
     flows: FlowWeights,
     /// By priority: the sum of the shares of the flows in the upper half, the weight of their
     /// requests in the lower.
     of_flows: [AtomicU64; LEVELS],
-    /// By priority: the weight gone from the queue since the leveler was built.
-    departed: [Departed; LEVELS],
     /// By priority: the sum of the weights of the flows taking turns.
     shares: [AtomicU64; LEVELS],
     /// By priority: the requests that the queue passes over, in halves as in `waiting`.
@@ -46,8 +47,16 @@ pub(crate) struct Occupancy {
     surely_longest: [[AtomicU64; 2]; LEVELS],
 }
 
-/// The weight gone from the queue. Two counts: a dispatched entry is no longer in the queue, and
-/// does not make a flow look longer.
+/// The counts of a priority.
+#[derive(Debug, Default)]
+struct Level {
+    /// The number of waiting requests in the upper half, the weight in the lower.
+    waiting: AtomicU64,
+    departed: Departed,
+}
+
+/// The weight gone from the queue since the leveler was built. Two counts: a dispatched entry is no
+/// longer in the queue, and does not make a flow look longer.
 #[derive(Debug, Default)]
 struct Departed {
     dispatched: AtomicU64,
@@ -79,10 +88,9 @@ impl Occupancy {
     /// Returns the state of an empty queue of this capacity.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            waiting: Default::default(),
+            levels: Default::default(),
             flows: FlowWeights::new(capacity),
             of_flows: Default::default(),
-            departed: Default::default(),
             shares: Default::default(),
             passed_over: Default::default(),
             passes_over: AtomicBool::new(false),
@@ -96,7 +104,7 @@ impl Occupancy {
     #[inline]
     pub(crate) fn on_queued(&self, rank: Rank) -> (bool, FlowPlace) {
         let (index, cost) = (rank.priority.index(), u64::from(rank.cost));
-        let before = self.waiting[index].fetch_add(REQUEST + cost, SeqCst);
+        let before = self.levels[index].waiting.fetch_add(REQUEST + cost, SeqCst);
         let place = match rank.flow {
             NO_FLOW => FlowPlace::NONE,
             flow => self.on_flow_queued(rank.priority, flow, rank.cost, rank.share),
@@ -109,7 +117,7 @@ impl Occupancy {
     pub(crate) fn on_dispatched(&self, rank: Rank, place: FlowPlace) {
         // No other thread writes, and the end of the turn hands the count over. The subtraction
         // below follows: a thread that finds the request gone from `waiting` finds it counted here.
-        let dispatched = &self.departed[rank.priority.index()].dispatched;
+        let dispatched = &self.levels[rank.priority.index()].departed.dispatched;
         let before = dispatched.load(Relaxed);
         dispatched.store(before.wrapping_add(rank.cost.into()), Release);
         self.on_dequeued(rank, place);
@@ -118,14 +126,14 @@ impl Occupancy {
     /// Counts out a request leaving the queue for any other reason.
     #[inline]
     pub(crate) fn on_gone(&self, rank: Rank, place: FlowPlace) {
-        self.departed[rank.priority.index()].gone.fetch_add(u64::from(rank.cost), SeqCst);
+        self.levels[rank.priority.index()].departed.gone.fetch_add(u64::from(rank.cost), SeqCst);
         self.on_dequeued(rank, place);
     }
 
     #[inline]
     fn on_dequeued(&self, rank: Rank, place: FlowPlace) {
         let (index, cost) = (rank.priority.index(), u64::from(rank.cost));
-        self.waiting[index].fetch_sub(REQUEST + cost, SeqCst);
+        self.levels[index].waiting.fetch_sub(REQUEST + cost, SeqCst);
         if place != FlowPlace::NONE {
             self.on_flow_dequeued(rank.priority, place, rank.cost);
         }
@@ -169,8 +177,8 @@ impl Occupancy {
     /// Returns the weight gone from the queue so far. Call before looking at the queue.
     pub(crate) fn departed(&self) -> DepartedBefore {
         DepartedBefore {
-            all: self.departed.each_ref().map(Departed::all),
-            gone: self.departed.each_ref().map(|departed| departed.gone.load(SeqCst)),
+            all: self.levels.each_ref().map(|level| level.departed.all()),
+            gone: self.levels.each_ref().map(|level| level.departed.gone.load(SeqCst)),
         }
     }
 
@@ -222,7 +230,7 @@ impl Occupancy {
             return 0;
         }
         // All the weight gone since may have been of the longest flow.
-        let since = self.departed[index].all().wrapping_sub(departed.load(SeqCst));
+        let since = self.levels[index].departed.all().wrapping_sub(departed.load(SeqCst));
         if weight.load(SeqCst) != published {
             // The number may belong to the next weight.
             return 0;
@@ -276,7 +284,7 @@ impl Occupancy {
     }
 
     fn weight_at(&self, index: usize) -> u64 {
-        self.waiting[index].load(SeqCst) % REQUEST
+        self.levels[index].waiting.load(SeqCst) % REQUEST
     }
 
     /// Returns whether only requests of this priority wait, if any.
@@ -292,7 +300,7 @@ impl Occupancy {
 
     /// Returns the number of waiting requests of a priority.
     pub(crate) fn queued_of(&self, priority: Priority) -> usize {
-        (self.waiting[priority.index()].load(SeqCst) / REQUEST) as usize
+        (self.levels[priority.index()].waiting.load(SeqCst) / REQUEST) as usize
     }
 
     /// Returns the work served before a newcomer: all requests of higher priorities, and of its
@@ -369,7 +377,7 @@ impl Occupancy {
     }
 
     fn size_at(&self, index: usize) -> QueueSize {
-        let both = self.waiting[index].load(SeqCst);
+        let both = self.levels[index].waiting.load(SeqCst);
         QueueSize { requests: both / REQUEST, weight: both % REQUEST }
     }
 }

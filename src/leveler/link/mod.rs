@@ -28,7 +28,7 @@ use crate::{
     error::Reason,
     queue::{ChargeId, Gone, InnerId, Rules},
     sync::{
-        Mutex, MutexGuard,
+        CachePadded, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::SeqCst},
     },
 };
@@ -39,7 +39,7 @@ const TAKEN_AT_ONCE: usize = 128;
 
 /// The state shared by the drain task with callers, calls and handles.
 pub(crate) struct Link {
-    backlog: Mutex<Backlog>,
+    backlog: CachePadded<Mutex<Backlog>>,
     /// Inner services to be polled again.
     pub(crate) woken: Inbox<BTreeSet<InnerId>>,
     /// Inner services found dead, with requests to answer.
@@ -67,7 +67,7 @@ pub(crate) struct Link {
 impl Link {
     pub(super) fn new(rules: Rules) -> Self {
         Self {
-            backlog: Mutex::new(Backlog::new(rules)),
+            backlog: CachePadded::new(Mutex::new(Backlog::new(rules))),
             woken: Inbox::default(),
             dead: Inbox::default(),
             settlements: Inbox::default(),

@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 use crate::{
     leveler::runtime::{Host, RuntimeId},
     sync::{
-        Mutex,
+        CachePadded, Mutex,
         atomic::{AtomicU64, Ordering::SeqCst},
         fault::{Fault, is_planted},
     },
@@ -32,7 +32,8 @@ pub(crate) struct Seat<T, H = Handle> {
     generation: AtomicU64,
     /// The runtime of the last generation, as a number. Set before the generation.
     home: AtomicU64,
-    inside: Mutex<Inside<T, H>>,
+    /// Locked twice in a turn. The words above are read by every request that waits.
+    inside: CachePadded<Mutex<Inside<T, H>>>,
 }
 
 #[derive(Debug)]
@@ -76,7 +77,7 @@ impl<T, H: Host> Seat<T, H> {
         Self {
             generation: AtomicU64::new(0),
             home: AtomicU64::new(RuntimeId::NONE.0),
-            inside: Mutex::new(inside),
+            inside: CachePadded::new(Mutex::new(inside)),
         }
     }
 

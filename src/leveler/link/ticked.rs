@@ -25,7 +25,11 @@ impl Ticked {
 
     /// Takes note of a tick, or of the end of all ticks.
     pub(crate) fn set(&self, now: Option<Instant>) {
-        self.at.store(now.map_or(OFF, |now| self.nanos(now)), Relaxed);
+        let at = now.map_or(OFF, |now| self.nanos(now));
+        // Mostly the ticker is off, and others read on the same cache line.
+        if self.at.load(Relaxed) != at {
+            self.at.store(at, Relaxed);
+        }
     }
 
     /// Returns whether the ticker is on and has not ticked for long. Its runtime may not be driven.
