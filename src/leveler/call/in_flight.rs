@@ -1,4 +1,4 @@
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -194,44 +194,45 @@ impl<O, A> InFlight<O, A> {
     /// Ends the call: counts the end, and gives the slot back.
     #[inline]
     pub(super) fn end(&self, end: End) {
-        self.end_with(end, None, false);
+        self.end_with(end, None, None);
     }
 
     /// Ends a call. `returned` is the time of the return, if the slot was kept since.
     pub(super) fn end_at(&self, end: End, returned: Option<Instant>) {
-        self.end_with(end, returned, false);
+        self.end_with(end, returned, None);
     }
 
-    /// Ends a call. If the call `hands_on`, the caller uses the free slot, and the drain task is
-    /// not told. Returns what is left to the caller.
-    pub(super) fn end_with(&self, end: End, returned: Option<Instant>, hands_on: bool) -> AtEnd {
+    /// Ends a call. If the call hands on, the caller uses the free slot, and the drain task is not
+    /// told. Then `left` gets what is left to the caller, even if a panic follows.
+    pub(super) fn end_with(&self, end: End, returned: Option<Instant>, left: Option<&mut AtEnd>) {
         if !self.slot.is_live() {
-            return AtEnd::default();
+            return;
         }
-        let judge = self.judge().filter(|_| !self.slot.is_bypass());
-        let mut left = judge.map(|judge| Unsettled { core: judge.core(), end: AtEnd::default() });
-        match &mut left {
-            Some(left) => self.end_limited(left, end, returned, hands_on),
-            None => drop(self.slot.release(hands_on)),
+        if let Some(judge) = self.judge().filter(|_| !self.slot.is_bypass()) {
+            self.end_limited(judge.core(), end, returned, left);
+        } else {
+            drop(self.slot.release(left.is_some()));
         }
         let name = || self.judge().map(|judge| &*judge.core().settings.name);
         tracing::trace!(name = name(), ?end, "request finished");
-        left.map(Unsettled::into_inner).unwrap_or_default()
     }
 
     fn end_limited(
         &self,
-        left: &mut Unsettled<'_>,
+        core: &Core,
         end: End,
         returned: Option<Instant>,
-        hands_on: bool,
+        left: Option<&mut AtEnd>,
     ) {
-        let core = left.core;
+        let hands_on = left.is_some();
+        let mut left = left;
         let Self { at, charge, budget, marks, .. } = *self;
         let like = Likeness { kind: marks.kind(), priority: marks.priority(), budget };
         let predictor = &core.admission.predictor;
         let now = Instant::now();
-        left.end.at = Some(now);
+        if let Some(left) = &mut left {
+            left.at = Some(now);
+        }
         let finished = returned.unwrap_or(now);
         let service_time = finished.saturating_duration_since(at);
         // Count first, then free the slot: anyone woken by the free slot must find the books
@@ -247,9 +248,9 @@ impl<O, A> InFlight<O, A> {
         if let Some(charge) = charge {
             // The call had the slot until now, even if it returned earlier.
             let had = returned.map_or(service_time, |_| now.saturating_duration_since(at));
-            match hands_on {
-                true => left.end.charge = Some((charge, had)),
-                false => core.settle(charge, had),
+            match left {
+                Some(left) => left.charge = Some((charge, had)),
+                None => core.settle(charge, had),
             }
         }
         // Notifies the listeners when dropped at the end, after the sample has changed the limit.
@@ -304,27 +305,6 @@ impl<O, A> InFlight<O, A> {
                 counters.add(priority, Count::Failed);
                 Outcome::Ignore
             }
-        }
-    }
-}
-
-/// What an end has left so far. If a panic keeps the caller from it, the drain task corrects the
-/// charge.
-struct Unsettled<'a> {
-    core: &'a Core,
-    end: AtEnd,
-}
-
-impl Unsettled<'_> {
-    fn into_inner(mut self) -> AtEnd {
-        mem::take(&mut self.end)
-    }
-}
-
-impl Drop for Unsettled<'_> {
-    fn drop(&mut self) {
-        if let Some((charge, time)) = self.end.charge {
-            self.core.settle(charge, time);
         }
     }
 }

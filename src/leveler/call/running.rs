@@ -37,13 +37,6 @@ pin_project! {
     }
 }
 
-/// An ended call.
-pub(super) struct Ended<A> {
-    /// `Err` carries the panic of the inner's future, of the response classifier or of the hand-on.
-    pub(super) result: thread::Result<A>,
-    pub(super) end: AtEnd,
-}
-
 impl<F: Future, A> Running<F, A> {
     /// Begins to run a call just made.
     #[inline(always)]
@@ -71,13 +64,14 @@ impl<F: Future, A> Running<F, A> {
         });
     }
 
-    /// Polls like the future itself. If the call `hands_on`, the drain task is not told of the slot
-    /// freed by the end, even by a panic: the caller uses the slot.
+    /// Polls like the future itself. If the call hands on, the drain task is not told of the slot
+    /// freed by the end, even by a panic: the caller uses the slot. `left` gets what the end leaves
+    /// to the caller.
     pub(super) fn poll_call(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        hands_on: bool,
-    ) -> Poll<Ended<A>>
+        left: Option<&mut AtEnd>,
+    ) -> Poll<thread::Result<A>>
     where
         F::Output: 'static,
         A: 'static,
@@ -108,8 +102,8 @@ impl<F: Future, A> Running<F, A> {
         let (output, (outcome, ok)) = match returned {
             Ok(returned) => returned,
             Err(panic) => {
-                let end = in_flight.end_with(End::Panicked, None, hands_on);
-                return Poll::Ready(Ended { result: Err(panic), end });
+                in_flight.end_with(End::Panicked, None, left);
+                return Poll::Ready(Err(panic));
             }
         };
         let call = Returned::new(in_flight, ok, outcome);
@@ -117,13 +111,13 @@ impl<F: Future, A> Running<F, A> {
         let panicked = answer.is_err();
         // Unless the slot goes with the response.
         let end = if panicked { End::Panicked } else { End::Returned { ok, outcome } };
-        let end = in_flight.end_with(end, None, hands_on);
-        Poll::Ready(Ended { result: answer, end })
+        in_flight.end_with(end, None, left);
+        Poll::Ready(answer)
     }
 }
 
-/// Resolves at the end of the call, to [`Ended::result`]; the slot is free, or goes with the
-/// response.
+/// Resolves at the end of the call; the slot is free, or goes with the response. `Err` carries the
+/// panic of the inner's future, of the response classifier or of the hand-on.
 impl<F, A> Future for Running<F, A>
 where
     F: Future,
@@ -134,6 +128,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_call(cx, false).map(|ended| ended.result)
+        self.poll_call(cx, None)
     }
 }

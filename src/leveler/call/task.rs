@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
+    thread,
 };
 
 use tokio::time::Instant;
@@ -16,14 +17,14 @@ use super::{
     idle::{self, Reusable},
     in_flight::End,
     reply::{Reply, ReplyChannel, TaskChannel, Work},
-    running::{Ended, Running},
+    running::Running,
 };
 use crate::{
     error::ServiceError,
     leveler::{
         core::Core,
         inline_polling::FirstPoll,
-        link::task_call::{AfterEnd, Progress, TaskCall},
+        link::task_call::{AfterEnd, AtEnd, Progress, TaskCall},
         nesting::NoInline,
         panics::contain,
         runtime::RuntimeId,
@@ -53,9 +54,9 @@ where
         // If unready, the call is polled again by a task, with a real waker.
         let mut cx = Context::from_waker(Waker::noop());
         let _no_inline = NoInline::begin();
-        let first = first_poll(work.as_mut(), &mut cx, mem::take(&mut is_measured), false);
-        if let Poll::Ready(ended) = first {
-            return Started::Ended(Reply::from_result(ended.result));
+        let first = first_poll(work.as_mut(), &mut cx, mem::take(&mut is_measured), None);
+        if let Poll::Ready(result) = first {
+            return Started::Ended(Reply::from_result(result));
         }
     }
     let home = core.runtime.home();
@@ -68,24 +69,24 @@ where
     }
 }
 
-/// Polls a call, perhaps for the first time, and records the poll if `is_measured`. With `hands_on`
+/// Polls a call, perhaps for the first time, and records the poll if `is_measured`. `left`
 /// as for [`Running::poll_call`].
 fn first_poll<F, A>(
     running: Pin<&mut Running<F, A>>,
     cx: &mut Context<'_>,
     is_measured: bool,
-    hands_on: bool,
-) -> Poll<Ended<A>>
+    left: Option<&mut AtEnd>,
+) -> Poll<thread::Result<A>>
 where
     F: Future<Output: 'static>,
     A: 'static,
 {
     if !is_measured {
-        return running.poll_call(cx, hands_on);
+        return running.poll_call(cx, left);
     }
     let mut running = running;
     let began = Instant::now();
-    let polled = running.as_mut().poll_call(cx, hands_on);
+    let polled = running.as_mut().poll_call(cx, left);
     if let Some(core) = running.core() {
         core.inline_polling.record(polled.is_ready(), began.elapsed());
     }
@@ -255,23 +256,27 @@ where
             return Poll::Ready(());
         }
         let is_measured = mem::take(&mut progress.is_measured) || self.begins_measured();
-        let poll = || first_poll(work.as_mut(), cx, is_measured, true);
+        let mut left = AtEnd::default();
+        let poll = || first_poll(work.as_mut(), cx, is_measured, Some(&mut left));
         let polled = match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(polled) => polled,
             Err(panic) => {
                 // A subscriber, or a waker. The slot may be free, and nobody was told.
                 if let Some(core) = work.core() {
+                    if let Some((charge, time)) = left.charge {
+                        core.settle(charge, time);
+                    }
                     core.wake();
                 }
                 resume_unwind(panic);
             }
         };
         match polled {
-            Poll::Ready(Ended { result, end }) => {
+            Poll::Ready(result) => {
                 let worker = contain(|| self.send(Reply::from_result(result)));
                 progress.spare = worker.flatten();
                 if let Some(core) = work.core() {
-                    after_end(core, end);
+                    after_end(core, left);
                 }
                 // The span of the call is closed by now, and may panic.
                 contain(|| drop(work));

@@ -73,7 +73,8 @@ impl<'a> Dispatcher<'a> {
             if turn.is_none() || left == 0 {
                 break Stop::Interrupted;
             }
-            if is_exact || !self.0.readings.spares() {
+            let is_spared = !is_exact && self.0.readings.spares();
+            if !is_spared {
                 self.read();
             }
             let now = self.0.now;
@@ -91,8 +92,9 @@ impl<'a> Dispatcher<'a> {
             match next {
                 Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
                 Next::Dispatch(entry, charge) => {
-                    // Whoever may be late is judged by the time of now (law 11).
-                    let now = if entry.item.late().is_some() { self.read() } else { now };
+                    // Whoever may be late is judged by a reading of its own (law 11).
+                    let is_old = is_spared && entry.item.late().is_some();
+                    let now = if is_old { self.read() } else { now };
                     if !self.try_dispatch(core, entry, charge, now) {
                         break Stop::NoSlot;
                     }
