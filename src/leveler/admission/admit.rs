@@ -67,7 +67,7 @@ pub(crate) fn admit_bypass(admission: &Admission) -> Result<Slot<&Admission>, Re
 /// Refuses a late newcomer, or a newcomer predicted to miss its deadline. The prediction adds the
 /// service time of like requests to the wait for the work ahead. The wait counts only in FIFO
 /// order, without overtaking.
-#[inline]
+#[inline(never)]
 fn predict(admission: &Admission, arrival: &mut Arrival, left: Duration) -> Result<(), Refusal> {
     if left.is_zero() {
         return Err(Refusal::Late);
@@ -106,7 +106,7 @@ fn predict_exactly(
 
 /// Returns whether a newcomer would be in time even if the call were slow, and all the waiting
 /// weight went first, in requests of cost 1. Spares most newcomers the exact look.
-#[inline(never)]
+#[inline]
 fn is_surely_in_time(admission: &Admission, arrival: &Arrival, left: Duration) -> bool {
     let Admission { predictor, flow_limit, .. } = admission;
     if flow_limit.get().is_some() {
