@@ -59,8 +59,8 @@ impl<'a> Dispatcher<'a> {
         let mut left = BATCH;
         let times = &admission.predictor.service_times;
         self.0.window.on_dispatched(handed_on);
-        // Algorithms and paces need exact times.
-        let is_exact = core.limiter.is_adaptive() || admission.is_paced();
+        // Algorithms and paces need exact times, and so do requests that may be late.
+        let is_exact = core.limiter.is_adaptive() || admission.is_paced() || self.0.has_late;
         self.0.readings.begin();
         let mut turn = None;
         let stop = loop {
@@ -74,7 +74,9 @@ impl<'a> Dispatcher<'a> {
                 break Stop::Interrupted;
             }
             let is_spared = !is_exact && self.0.readings.spares();
-            if !is_spared {
+            if is_exact {
+                self.0.now = Instant::now();
+            } else if !is_spared {
                 self.read();
             }
             let now = self.0.now;
