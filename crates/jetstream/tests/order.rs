@@ -166,17 +166,22 @@ async fn calls_of_a_key_are_made_one_at_a_time_and_in_order_by_many_workers() {
     });
     // Each third message fails at first.
     let fails = |request: &Request, before| request.1.is_multiple_of(3) && before == 0;
-    let workers = [(8, 2), (2, 1), (1, 0)].map(|room| (work(&queue, &watch, room, fails), room));
+    // The smallest first: beside the others it may come too late for each message.
+    let mut workers = Vec::new();
+    for room in [(1, 0), (2, 1), (8, 2)] {
+        let (handle, _) = work(&queue, &watch, room, fails);
+        until("the worker has something", || handle.stats().delivered > 0).await;
+        workers.push((handle, room));
+    }
     until("all are done", || watch.done() == 400).await;
     filling.await.unwrap();
     watch.assert();
     until_async("none is left", || async { state(&client, "orders").await.messages == 0 }).await;
-    for ((handle, _), (limit, prefetch)) in workers {
+    for (handle, (limit, prefetch)) in workers {
         let report = handle.drain(LONG).await.expect("a report");
         assert!(report.stats.balances(), "{}", report.stats);
         assert_eq!(report.stats.requeued, 0);
         assert!(report.stats.most_in_hand <= limit as u64 + prefetch as u64, "{}", report.stats);
-        assert!(report.stats.delivered > 0, "a worker had nothing");
     }
     assert_eq!(watch.0.lock().unwrap().again, 0);
 }
