@@ -19,6 +19,9 @@ pub(crate) struct Charge {
     pub(super) share: u16,
     /// The part of the amount that the level's guaranteed share covered, in nanoseconds.
     pub(super) paid: f32,
+    /// The number of expiries [taken out](super::expiry::Expiry::taken) before the request was
+    /// popped. If the number has changed, the request may have lost its expiry.
+    pub(super) expiries: u32,
     /// The id of the open charge, until the real time is known. `None` without other flows: an
     /// exact charge would then change nothing.
     pub(crate) id: Option<ChargeId>,

@@ -21,6 +21,8 @@ pub(crate) struct Expiry<T> {
     ordered: VecDeque<Late<T>>,
     /// The entries that would break the order of the plain queue.
     others: BinaryHeap<Reverse<Late<T>>>,
+    /// The number of entries ever taken out, with wrapping.
+    taken: u32,
 }
 
 #[derive(Debug)]
@@ -34,7 +36,7 @@ const PURGE_ABOVE: usize = 1024;
 
 impl<T: QueueItem> Expiry<T> {
     pub(crate) fn new() -> Self {
-        Self { ordered: VecDeque::new(), others: BinaryHeap::new() }
+        Self { ordered: VecDeque::new(), others: BinaryHeap::new(), taken: 0 }
     }
 
     /// Adds a request, late from the instant `at` on.
@@ -48,13 +50,22 @@ impl<T: QueueItem> Expiry<T> {
         }
     }
 
+    /// Returns the number of entries taken out so far, with wrapping. A request in hand may be among
+    /// them: a search for late requests takes the request for gone.
+    #[inline]
+    pub(crate) fn taken(&self) -> u32 {
+        self.taken
+    }
+
     /// Returns when the next request is late.
     pub(crate) fn next(&mut self) -> Option<Instant> {
         while self.ordered.front().is_some_and(|late| late.item.is_gone()) {
             self.ordered.pop_front();
+            self.taken = self.taken.wrapping_add(1);
         }
         while self.others.peek().is_some_and(|late| late.0.item.is_gone()) {
             self.others.pop();
+            self.taken = self.taken.wrapping_add(1);
         }
         let ordered = self.ordered.front().map(|late| late.at);
         let others = self.others.peek().map(|late| late.0.at);
@@ -64,6 +75,7 @@ impl<T: QueueItem> Expiry<T> {
     /// Takes a late request. An instant of exactly `now` has passed.
     pub(crate) fn pop(&mut self, now: Instant) -> Option<T> {
         let at = self.next().filter(|at| *at <= now)?;
+        self.taken = self.taken.wrapping_add(1);
         if self.ordered.front().is_some_and(|late| late.at == at) {
             self.ordered.pop_front().map(|late| late.item)
         } else {

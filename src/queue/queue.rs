@@ -60,7 +60,11 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// [`settle`](Self::settle).
     #[inline]
     pub(crate) fn pop(&mut self, now: Instant, times: &impl Times) -> Option<Next<T>> {
-        self.order.pop(now, times)
+        let mut next = self.order.pop(now, times);
+        if let Some(Next::Dispatch(_, charge)) = &mut next {
+            charge.expiries = self.expiry.taken();
+        }
+        next
     }
 
     /// Takes the next request, if `is_mine` returns true for the request, and neither the age of
@@ -75,9 +79,10 @@ impl<T: QueueItem + Clone> Queue<T> {
     ) -> Option<(Entry<T>, Charge)> {
         if !self.order.is_by_rank() {
             let entry = self.order.pop_in_order(is_mine)?;
-            return Some((entry, Charge::default()));
+            return Some((entry, Charge { expiries: self.expiry.taken(), ..Charge::default() }));
         }
-        self.pop_ranked_if(now, times, is_mine)
+        let (entry, charge) = self.pop_ranked_if(now, times, is_mine)?;
+        Some((entry, Charge { expiries: self.expiry.taken(), ..charge }))
     }
 
     // Not inlined: the order of arrival is the common case.
@@ -93,28 +98,20 @@ impl<T: QueueItem + Clone> Queue<T> {
         }
         match self.order.pop_ranked(now, times)? {
             Next::Dispatch(entry, charge) if is_mine(&entry.item) => return Some((entry, charge)),
-            Next::Dispatch(entry, charge) => self.put_back(entry, &charge),
+            Next::Dispatch(entry, charge) => {
+                self.order.refund(&charge);
+                self.order.put_back(entry);
+            }
             // Left to the drain task.
             Next::Remove(entry, _) => self.order.put_back(entry),
         }
         None
     }
 
-    /// Puts back a request of [`pop_if`](Self::pop_if) as the next, and refunds the charge.
-    /// Meanwhile the request looked gone to every search for late requests, so its expiry is
-    /// registered again.
-    pub(crate) fn put_back_late(&mut self, entry: Entry<T>, charge: &Charge) {
-        self.order.refund(charge);
-        if let Some(at) = entry.item.late() {
-            self.expiry.push(at, entry.item.clone());
-        }
-        self.oldest.on_back(entry.admitted);
-        self.order.put_back(entry);
-    }
-
     /// Puts back a popped request for want of slots, as the next of its flow, even if lighter
     /// requests come. Refunds the charge.
     pub(crate) fn put_back(&mut self, entry: Entry<T>, charge: &Charge) {
+        self.restore_expiry(&entry, charge);
         self.oldest.on_back(entry.admitted);
         self.order.refund(charge);
         self.order.put_back(entry);
@@ -123,9 +120,27 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// Parks a popped request of an unready inner. The queue passes over all requests of the inner
     /// until [`wake`](Self::wake). Refunds the charge.
     pub(crate) fn park(&mut self, entry: Entry<T>, charge: &Charge) {
+        self.restore_expiry(&entry, charge);
         self.oldest.on_back(entry.admitted);
         self.order.refund(charge);
         self.order.park(entry);
+    }
+
+    /// Registers the expiry of a popped request again, if the expiry may be lost: a popped request
+    /// looks gone to every search for late requests.
+    #[inline]
+    fn restore_expiry(&mut self, entry: &Entry<T>, charge: &Charge) {
+        if charge.expiries != self.expiry.taken() {
+            self.register_late(&entry.item);
+        }
+    }
+
+    /// Registers the expiry of a waiting request again.
+    #[cold]
+    pub(crate) fn register_late(&mut self, item: &T) {
+        if let Some(at) = item.late() {
+            self.expiry.push(at, item.clone());
+        }
     }
 
     /// Makes the requests of an inner eligible again, since the inner may be ready.
@@ -308,6 +323,24 @@ mod tests {
         queue.push(1, Rank { flow: 1, ..Rank::default() }, now, None, Item::new(0));
         assert!(queue.pop_if(now, &NO_TIMES, |_| true).is_none());
         assert!(queue.pop(now, &NO_TIMES).is_some());
+    }
+
+    #[test]
+    fn a_popped_request_that_is_put_back_or_parked_has_its_expiry_again() {
+        let now = Instant::now();
+        let late = Some(now + Duration::from_millis(5));
+        type Back = fn(&mut Queue<Item>, Entry<Item>, &Charge);
+        for back in [Queue::put_back as Back, Queue::park] {
+            let (mut queue, items) = queue_of(1, late, now);
+            let Some(Next::Dispatch(entry, charge)) = queue.pop(now, &NO_TIMES) else {
+                panic!("it waits")
+            };
+            items[0].gone.set(true);
+            assert_eq!(queue.next_late(), None, "it is in hand");
+            items[0].gone.set(false);
+            back(&mut queue, entry, &charge);
+            assert_eq!(queue.next_late(), late);
+        }
     }
 
     #[test]

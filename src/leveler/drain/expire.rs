@@ -20,7 +20,11 @@ pub(super) fn expire(core: &Core, now: &mut Instant) -> bool {
         };
         let Some(job) = late else { return false };
         let reason = job.late().map_or(Reason::MaxWait, |late| late.reason);
-        contain(|| job.remove(reason.into()));
+        let is_removed = contain(|| job.remove(reason.into()));
+        if is_removed == Some(false) && !job.has_left() {
+            // Just taken up for a dispatch, perhaps to be put back.
+            core.link.backlog().queue.register_late(&job);
+        }
     }
     true
 }

@@ -104,7 +104,7 @@ impl Backlog {
     /// Puts back a request of [`pop_for`](Self::pop_for), as the next.
     pub(crate) fn put_back_handed_on(&mut self, entry: Queued, charge: &Charge) {
         self.handed_on = self.handed_on.saturating_sub(1);
-        self.queue.put_back_late(entry, charge);
+        self.queue.put_back(entry, charge);
     }
 
     /// Returns the number of requests handed on since the last call.
