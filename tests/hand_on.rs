@@ -3,23 +3,24 @@
 mod support;
 
 use std::{
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::Poll,
+    task::{Context, Poll, Wake, Waker},
     thread::JoinHandle,
     time::Duration,
 };
 
-use support::{builder, settle};
+use support::{builder, reason, settle};
 use tokio::{
     runtime::{self, Handle, Runtime},
     time::{Instant, sleep},
 };
 use tower::{BoxError, Layer, Service, service_fn};
-use tower_load_leveling::{Class, Priority};
+use tower_load_leveling::{Class, Priority, error::Reason};
 
 /// A runtime on this thread, driven while it is entered by `block_on` only. Its clock goes on when
 /// nothing else can.
@@ -264,4 +265,39 @@ async fn other_tasks_get_a_turn_however_short_the_calls_handed_on() {
     let log = played(1, || {}).await;
     let longest = log.split(|did| *did == Did::Beside).map(<[_]>::len).max();
     assert!(longest <= Some(2 * 10), "{log:?}");
+}
+
+/// A waker that takes its time: the clock goes on when woken.
+struct Slow(Duration);
+
+impl Wake for Slow {
+    fn wake(self: Arc<Self>) {
+        let mut advance = pin!(tokio::time::advance(self.0));
+        let _ = advance.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_late_after_a_slow_waker_is_not_handed_on() {
+    let ms = Duration::from_millis(1);
+    let layer = builder(10, 1).max_wait(20 * ms).build().expect("valid");
+    let (sender, receiver) = tokio::sync::oneshot::channel::<()>();
+    let receiver = Mutex::new(Some(receiver));
+    let mut service = layer.layer(service_fn(move |_: u32| {
+        let receiver = receiver.lock().expect("whole").take();
+        async move {
+            if let Some(receiver) = receiver {
+                let _ = receiver.await;
+            }
+            Ok::<_, BoxError>(())
+        }
+    }));
+    let waker = Waker::from(Arc::new(Slow(60 * ms)));
+    let mut first = pin!(service.call(1));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    settle().await;
+    let second = service.call(2);
+    settle().await;
+    sender.send(()).expect("the call runs");
+    assert_eq!(reason(second.await), Reason::MaxWait);
 }

@@ -127,8 +127,10 @@ impl Hand {
             if core.admission.is_over_bound() {
                 break;
             }
-            // Little time has passed since the end of the last call.
-            let now = end.at.take().unwrap_or_else(Instant::now);
+            // Mostly little time has passed since the end of the last call. Algorithms need exact
+            // times.
+            let ended = end.at.take().filter(|_| !core.limiter.is_adaptive());
+            let now = ended.unwrap_or_else(Instant::now);
             let times = &core.admission.predictor.service_times;
             let mut backlog = core.link.backlog();
             if let Some((charge, time)) = end.charge.take() {
@@ -138,6 +140,10 @@ impl Hand {
             let is_due = backlog.is_look_due();
             drop(backlog);
             let Some((entry, mut charge)) = next else { break };
+            // Whoever may be late is judged by a reading of its own (law 11): a waker or a
+            // subscriber may have taken long since the end.
+            let is_old = ended.is_some() && entry.item.late().is_some();
+            let now = if is_old { Instant::now() } else { now };
             match attempt(core, entry, &mut charge, now, By::EndedCall) {
                 Tried::Called(Some(to_run)) => {
                     return (Some(self.take_up(core, to_run.call, now)), is_due);
