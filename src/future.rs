@@ -139,7 +139,9 @@ where
                     };
                     state.set(State::Running { running: *running });
                     // As for an answer, below.
-                    ready!(pin!(consume_budget()).poll(cx));
+                    if !may_go_on(cx) {
+                        return Poll::Pending;
+                    }
                     continue;
                 }
                 StateProj::Running { running } => {

@@ -13,7 +13,7 @@ use std::{
 
 use support::{EXECUTIONS, builder, gate::Gate, reason, settle, watchdog::ends};
 use tokio::time::{advance, sleep};
-use tower::{Layer, Service, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_load_leveling::{Execution, Handle, LoadLevelLayer, Overflow, error::Reason};
 
 /// A waker that panics when woken.
@@ -310,5 +310,26 @@ fn a_waker_that_panics_at_the_end_of_a_delay_ends_no_runtime() {
         assert!(poll_once(&mut delay).is_pending());
         sleep(Duration::from_secs(600)).await;
         assert!(poll_once(&mut delay).is_ready());
+    });
+}
+
+/// The runtime keeps the wakers of tasks that have used up their budget, and wakes all in a row.
+#[test]
+fn a_panic_after_the_budget_was_used_up_ends_no_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let layer = builder(10, 1).execution(Execution::Caller).build().expect("valid");
+        let mut service = layer.layer(tower::service_fn(async |id: u32| Ok::<_, BoxError>(id)));
+        let (first, mut second) = (service.call(1), Box::pin(service.call(2)));
+        drop(first);
+        settle().await;
+        let polls = tokio::spawn(async move {
+            let mut nobody = Context::from_waker(Waker::noop());
+            while pin!(tokio::task::consume_budget()).poll(&mut nobody).is_ready() {}
+            assert!(poll_once(&mut second).is_pending());
+        });
+        polls.await.expect("no panic");
+        settle().await;
+        assert_at_rest(&layer.handle());
     });
 }

@@ -27,6 +27,13 @@ impl Relay {
     }
 }
 
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // A runtime that ends drops the relays which it still has.
+        self.end();
+    }
+}
+
 impl Wake for Relay {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
