@@ -9,7 +9,9 @@ use crate::sync::figure::{AtomicU64, Ordering::Relaxed};
 /// While requests of a flow wait, the flow has a word in the bucket of its hash. If the bucket has
 /// no free word, the *rest* of the bucket counts the requests of the flow, together with those of
 /// other such flows. So a weight is exact while the bucket has no rest, and within bounds
-/// otherwise. One flow in 2²⁴ takes a flow of the same bucket for itself.
+/// otherwise. One flow in 2²⁴ takes a flow of the same bucket for itself. If two threads add the
+/// first requests of a flow at once, and a word becomes free in between, the flow may have two
+/// words: the weight stays exact, and the share counts twice until one of the words is free.
 ///
 /// Each change is a step on a single word. A request is counted out of the word that the request
 /// was counted into.
@@ -136,7 +138,9 @@ impl FlowWeights {
         let added = |nth: usize, shares| {
             Some(Added { place: FlowPlace(index * WORDS as u32 + nth as u32), shares })
         };
-        for is_wanted in [|word: Word, hash| word.is_of(hash), |word: Word, _| word.0 == 0] {
+        for is_wanted in
+            [|word: Word, hash| word.0 != 0 && word.is_of(hash), |word: Word, _| word.0 == 0]
+        {
             for (nth, place) in words[..REST].iter().enumerate() {
                 let word = Word(place.load(Relaxed));
                 if is_wanted(word, hash) {
