@@ -50,8 +50,8 @@ impl<T: QueueItem> Expiry<T> {
         }
     }
 
-    /// Returns the number of entries taken out so far, with wrapping. A request in hand may be among
-    /// them: a search for late requests takes the request for gone.
+    /// Returns the number of entries taken out so far, with wrapping. A request in hand may be
+    /// among them: a search for late requests takes the request for gone.
     #[inline]
     pub(crate) fn taken(&self) -> u32 {
         self.taken
