@@ -12,16 +12,14 @@ use pin_project_lite::pin_project;
 use tokio::task::consume_budget;
 use tower::BoxError;
 
-use crate::{
-    leveler::{
-        call::{
-            attempt::Failure,
-            reply::{Reply, ReplyChannel},
-            running::Running,
-        },
-        watchers::RoomChanged,
+use crate::leveler::{
+    call::{
+        attempt::Failure,
+        reply::{Reply, ReplyChannel},
+        running::Running,
     },
-    sync::relay::Relay,
+    relay::Relay,
+    watchers::RoomChanged,
 };
 
 pin_project! {

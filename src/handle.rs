@@ -13,11 +13,11 @@ use crate::{
         pace::{POSSIBLE_RATES, Pacing, is_possible},
         panics::contain,
         reload, snapshot,
+        timer::Timer,
     },
     limit::LimitState,
     settings::{Rate, Settings},
     stats::Stats,
-    sync::timer::Timer,
 };
 
 /// Observes and controls a leveler. Made by

@@ -26,7 +26,7 @@
 //!
 //! Requests are dropped, callers answered, and wakers cloned, woken and dropped outside of all
 //! locks. No waker of a caller gets into a list or a timer of tokio's, which would clone it under a
-//! lock, or pass its panic on: see [`Relay`](crate::sync::relay::Relay). The drain task and its
+//! lock, or pass its panic on: see [`Relay`](relay::Relay). The drain task and its
 //! standbys are tasks of tokio's, with tokio's wakers, and use tokio's timers and `Notify`. The
 //! first and the fourth lock are a [`UserMutex`](crate::sync::UserMutex). The rest are a
 //! [`Mutex`](crate::sync::Mutex), which panics in tests if user code under the lock takes another
@@ -52,10 +52,12 @@ pub(crate) mod nesting;
 mod overload;
 pub(crate) mod pace;
 pub(crate) mod panics;
+pub(crate) mod relay;
 pub(crate) mod reload;
 pub(crate) mod runtime;
 pub(crate) mod settings;
 pub(crate) mod snapshot;
 mod stall;
+pub(crate) mod timer;
 mod vitals;
 pub(crate) mod watchers;

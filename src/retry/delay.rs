@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use crate::sync::timer::Timer;
+use crate::leveler::timer::Timer;
 
 /// Resolves when it is time for the next attempt. Made by [`RetryPolicy`](super::RetryPolicy).
 ///

@@ -11,9 +11,7 @@ pub(crate) mod explore;
 pub(crate) mod fault;
 mod mutex;
 mod primitives;
-pub(crate) mod relay;
 pub(crate) mod tasks;
-pub(crate) mod timer;
 #[cfg(shuttle)]
 mod waker;
 

@@ -20,7 +20,7 @@ use super::{
     buffer::{Buffer, Step},
     total::{Starving, Total},
 };
-use crate::{http::or_empty::OrEmpty, sync::timer::Timer};
+use crate::{http::or_empty::OrEmpty, leveler::timer::Timer};
 
 /// The settings of a layer, and the shared total.
 #[derive(Clone, Debug)]

@@ -6,7 +6,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::Grantor;
-use crate::{leveler::runtime::Runtime, sync::timer::Timer};
+use crate::leveler::{runtime::Runtime, timer::Timer};
 
 /// The membership of a service in the [`Waitlist`](super::waitlist::Waitlist), with the timer of
 /// its wait. Ends in `Drop`.

@@ -5,8 +5,8 @@ use std::{
     task::{Wake, Waker},
 };
 
-use super::Mutex;
-use crate::leveler::panics::{contain, drop_waker};
+use super::panics::{contain, drop_waker};
+use crate::sync::Mutex;
 
 /// Wakes a task of the user's, and keeps a panic of its waker from the waking code. For code of
 /// tokio's that wakes several tasks in a row, or clones and drops wakers under a lock.
