@@ -16,9 +16,10 @@ use crate::class::NO_FLOW;
 
 /// The queues of a priority, in the order of virtual time.
 ///
-/// [`FlowTable`] finds the queue of a request, and [`Turns`] finds the next queue: the queue with
-/// the least use of the inner's time (start-time fair queueing). A dispatched request is charged to
-/// its queue by an [`Estimate`]. When the call ends, the real time corrects the charge.
+/// A [`FlowTable`](super::flow_table::FlowTable) finds the queue of a request, and
+/// [`Turns`](super::turns::Turns) find the next queue: the queue with the least use of the inner's
+/// time (start-time fair queueing). A dispatched request is charged to its queue by an
+/// [`Estimate`](super::charge::Estimate). When the call ends, the real time corrects the charge.
 #[derive(Debug)]
 pub(super) struct PriorityLevel<T> {
     pub(super) queues: CountedQueues<T>,

@@ -5,8 +5,9 @@
 //! - A [`QueuedCall`](queued::QueuedCall) is a request in the queue. Request and reply go through
 //!   an [`Exchange`](exchange::Exchange), the latter as a [`Reply`](reply::Reply).
 //! - An [`InFlight`](in_flight::InFlight) is the record of a running call, with its slot.
-//!   [`Running`](running::Running) is the future of the call, a [`Task`](task::Task) runs the
-//!   future, and [`held_slot`] keeps the slot for the body of the response.
+//!   [`Running`](running::Running) is the future of the call, a [`SpawnedCall`](task::SpawnedCall)
+//!   is a direct call that a task runs, and [`held_slot`] keeps the slot for the body of the
+//!   response.
 
 pub(crate) mod attempt;
 pub(crate) mod context;
