@@ -34,6 +34,7 @@ impl Load {
 pub(crate) enum Threads {
     Current,
     Two,
+    Four,
 }
 
 impl Threads {
@@ -41,8 +42,9 @@ impl Threads {
     pub(crate) fn runtime(self) -> Runtime {
         let mut builder = match self {
             Self::Current => Builder::new_current_thread(),
-            Self::Two => Builder::new_multi_thread(),
+            Self::Two | Self::Four => Builder::new_multi_thread(),
         };
-        builder.worker_threads(2).enable_time().build().expect("a runtime")
+        let workers = if self == Self::Four { 4 } else { 2 };
+        builder.worker_threads(workers).enable_time().build().expect("a runtime")
     }
 }

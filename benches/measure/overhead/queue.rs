@@ -22,7 +22,7 @@ pub(crate) fn print(scale: Scale, bars: &mut Bars) {
     print!("{:<9}{:<7}{:>6}", "threads", "inner", "limit");
     CONTENDERS.iter().for_each(|contender| print!("{:>26}", contender.name()));
     println!();
-    for threads in [Threads::Current, Threads::Two] {
+    for threads in [Threads::Current, Threads::Two, Threads::Four] {
         for (work, limit) in [(Work::Yield, 8), (Work::Ready, 1)] {
             print!("{:<9}{:<7}{limit:>6}", format!("{threads:?}"), format!("{work:?}"));
             let row = Row::of(threads, work, limit, scale);
