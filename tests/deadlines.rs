@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+    time::Duration,
+};
 
 use support::{
     EXECUTIONS, builder,
@@ -11,7 +15,7 @@ use support::{
 };
 use tokio::time::{Instant, advance};
 use tokio_test::{assert_pending, assert_ready, task};
-use tower::{Layer, Service};
+use tower::{BoxError, Layer, Service, service_fn};
 use tower_load_leveling::{Class, LoadLevelLayer, error::Reason};
 
 fn ms(ms: u64) -> Duration {
@@ -219,4 +223,42 @@ async fn a_request_that_becomes_late_behind_a_slow_call_is_not_started() {
     let [_, second] = calls;
     assert_eq!(reason(second.await), Reason::MaxWait);
     assert!(!called.lock().expect("not poisoned").contains(&1), "both were dispatched in one turn");
+}
+
+/// The drain task reads the clock once for several dispatches, but not for a request that may be
+/// late.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_becomes_late_during_a_call_of_the_same_turn_is_not_called() {
+    const SLOW: u32 = 1;
+    const LATE: u32 = 2;
+    let _t = support::trace_init();
+    for execution in EXECUTIONS {
+        let start = Instant::now();
+        let classify = move |request: &u32| match *request {
+            LATE => Class::new().deadline(start + ms(20)),
+            _ => Class::new(),
+        };
+        let builder = builder(100, 64).execution(execution).classify_request(classify);
+        let layer = builder.build().expect("valid");
+        let mut service = layer.layer(service_fn(|request: u32| {
+            if request == SLOW {
+                let mut slow = pin!(advance(ms(60)));
+                let _ = slow.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            }
+            async move { Ok::<_, BoxError>(request) }
+        }));
+        let handle = layer.handle();
+        // Dispatches that take no time, after which a reading holds for several.
+        handle.pause();
+        let quick: Vec<_> = (0..40).map(|_| service.call(0)).collect();
+        handle.resume();
+        for call in quick {
+            call.await.expect("served");
+        }
+        handle.pause();
+        let [.., slow, late] = [0, 0, 0, SLOW, LATE].map(|request| service.call(request));
+        handle.resume();
+        assert_eq!(reason(late.await), Reason::Deadline, "{execution:?}");
+        assert_eq!(slow.await.expect("served"), SLOW, "{execution:?}");
+    }
 }
