@@ -19,6 +19,7 @@ use std::{
 };
 
 /// Runs code that may call user code (a `Drop`, say). Returns `None` if the code panics.
+#[inline]
 pub(crate) fn contain<T>(run: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(done) => Some(done),

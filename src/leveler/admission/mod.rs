@@ -79,7 +79,8 @@ pub(crate) struct Admission {
     pub(crate) shedder: Shedder,
     /// The secret function applied to flows before a table sees them.
     pub(crate) flow_key: FlowKey,
-    pub(crate) predictor: Predictor,
+    /// Written by every end of a call. The neighbours are read by every admission.
+    pub(crate) predictor: CachePadded<Predictor>,
     pub(crate) listeners: Listeners,
     pub(crate) counters: Counters,
     /// The waits of the requests removed, or given up while waiting.
@@ -107,7 +108,7 @@ impl Admission {
             occupancy: Occupancy::new(settings.capacity),
             flow_key: settings.flow_key.unwrap_or_else(FlowKey::random),
             shedder: Shedder::new(now, cohort_key, settings.hour),
-            predictor: Predictor::new(now),
+            predictor: CachePadded::new(Predictor::new(now)),
             listeners: Listeners::new(settings.overflow),
             counters: Counters::default(),
             removed_wait: PriorityRecorder::default(),

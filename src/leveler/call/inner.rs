@@ -37,12 +37,19 @@ use crate::{
 ///
 /// `S` needs to be `Send` only: a service is polled ready and called under the same lock (law 8),
 /// and calls are made in sequence (law 7).
+// In this order: the reference count, just before, and the lock are written by every call. The gap
+// keeps both off the cache line of the rest, which is read by every call.
+#[repr(C)]
 pub(crate) struct Inner<S, R> {
+    guarded: UserMutex<Guarded<S>>,
+    _gap: Gap,
     pub(crate) core: Arc<Core>,
     responder: Arc<R>,
     dead: DeathMark,
-    guarded: UserMutex<Guarded<S>>,
 }
+
+/// Unused bytes, as many as a cache line has.
+type Gap = [u64; 8];
 
 struct Guarded<S> {
     service: S,
@@ -69,7 +76,8 @@ const SPINS: usize = 64;
 impl<S, R> Inner<S, R> {
     pub(crate) fn new(core: Arc<Core>, responder: Arc<R>, service: S) -> Self {
         let guarded = UserMutex::new(Guarded { service, waker: None });
-        Self { core, responder, dead: DeathMark::default(), guarded }
+        let (dead, _gap) = (DeathMark::default(), Gap::default());
+        Self { guarded, _gap, core, responder, dead }
     }
 
     /// Returns the error of an inner that is dead since its `poll_ready` failed. A load of one

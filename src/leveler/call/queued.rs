@@ -28,7 +28,7 @@ use crate::{
         core::Core,
         link::{
             job::{AtTurn, Dispatched, Job, Late, Newcomer, Removal},
-            task_call::ToRun,
+            task_call::TaskCall,
         },
         max_wait::After,
         panics::contain,
@@ -96,27 +96,6 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         let Terms { rank, admitted, .. } = self.terms;
         let late = self.terms.late();
         Newcomer { inner, rank, admitted, late, is_first, job: self }
-    }
-
-    /// Returns the call for a task to run on `runtime`, or else on the runtime of the drain task.
-    /// `None` if the caller has given up.
-    fn into_task(
-        self: Arc<Self>,
-        work: Work<S::Future, A>,
-        runtime: Option<Handle>,
-    ) -> Option<ToRun>
-    where
-        Req: Send + 'static,
-        R: Send + Sync + 'static,
-        A: Send + 'static,
-    {
-        // Before the task exists: a caller that gives up frees the slot even if the runtime never
-        // polls the task.
-        if let Err(work) = self.exchange.put_work(work, None) {
-            end(work);
-            return None;
-        }
-        Some(ToRun { call: self, runtime })
     }
 
     /// Returns whether a request must not wait: the call is nested, and nothing bounds the wait.
@@ -208,7 +187,7 @@ where
     }
 
     fn dispatch(
-        self: Arc<Self>,
+        &self,
         now: Instant,
         waited: Duration,
         charge: Option<ChargeId>,
@@ -238,12 +217,12 @@ where
             Attempt::Unready(request) => {
                 self.put_back(CallParts { place, request, prepare, context, runtime });
                 unanswered.end();
-                return Dispatched::Unready(self);
+                return Dispatched::Unready;
             }
             Attempt::NoSlot(request) => {
                 self.put_back(CallParts { place, request, prepare, context, runtime });
                 unanswered.end();
-                return Dispatched::NoSlot(self);
+                return Dispatched::NoSlot;
             }
             Attempt::Failed(failure, request) => {
                 // This may be the last reference to the inner. Its drop is user code, and comes
@@ -272,13 +251,23 @@ where
         let running = Running::new(future, in_flight, context);
         unanswered.end();
         match execution {
-            Execution::Spawn => Dispatched::Started(self.into_task(Box::pin(running), runtime)),
+            // Before the task exists: a caller that gives up frees the slot even if the runtime
+            // never polls the task.
+            Execution::Spawn => match self.exchange.put_work(Box::pin(running), None) {
+                Ok(()) => return Dispatched::ToRun(runtime),
+                Err(work) => end(work),
+            },
             Execution::Caller => {
+                let running = Box::new(running);
                 // If the caller has gone, this drops the call and frees the slot.
-                contain(|| self.send(Reply::Run(Box::new(running))));
-                Dispatched::Started(None)
+                contain(|| self.send(Reply::Run(running)));
             }
         }
+        Dispatched::Called
+    }
+
+    fn into_task(self: Arc<Self>) -> Arc<dyn TaskCall> {
+        self
     }
 
     fn remove(&self, why: Removal) -> bool {

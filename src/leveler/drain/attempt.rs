@@ -12,29 +12,23 @@ use crate::{
         link::{
             backlog::Queued,
             job::{AtTurn, Dispatched},
-            task_call::ToRun,
         },
         panics::contain,
     },
-    queue::{Charge, Entry},
+    queue::Charge,
 };
 
 /// The result of an attempt.
+#[derive(Debug)]
 pub(super) enum Tried {
-    /// The inner was called. Under `Execution::Spawn` the future waits for a task.
-    Called(Option<ToRun>),
-    /// The inner was called, and panicked.
-    Panicked,
+    /// The attempt has had this result.
+    Made(Dispatched),
     /// The request was removed as too late, and its caller answered.
     Removed,
-    /// The request had gone, or was answered without a call.
-    Ended,
-    /// The request waits on, since its inner is not ready.
-    Unready(Queued),
     /// The request waits on, since too few slots are free.
-    NoSlot(Queued),
+    NoSlot,
     /// The request waits on, since it would miss its deadline. The drain task needs to look.
-    Foreseen(Queued),
+    Foreseen,
 }
 
 /// The maker of an attempt.
@@ -51,7 +45,7 @@ pub(super) enum By {
 #[inline(always)]
 pub(super) fn attempt(
     core: &Core,
-    entry: Queued,
+    entry: &Queued,
     charge: &mut Charge,
     now: Instant,
     by: By,
@@ -61,7 +55,7 @@ pub(super) fn attempt(
         AtTurn::Late(reason) => Some(reason),
         AtTurn::ToPredict(like, left) if would_be_late(core, like, left, now) => {
             if by == By::EndedCall {
-                return Tried::Foreseen(entry);
+                return Tried::Foreseen;
             }
             Some(Reason::WouldMissDeadline)
         }
@@ -72,17 +66,10 @@ pub(super) fn attempt(
         return Tried::Removed;
     }
     if !core.admission.may_dispatch(entry.item.cost()) {
-        return Tried::NoSlot(entry);
+        return Tried::NoSlot;
     }
-    let Entry { seq, inner, rank, admitted, item } = entry;
-    let again = |item| Entry { seq, inner, rank, admitted, item };
-    match contain(|| item.dispatch(now, waited, charge.id, &mut charge.right)) {
-        Some(Dispatched::Started(to_run)) => Tried::Called(to_run),
-        Some(Dispatched::Panicked) => Tried::Panicked,
-        Some(Dispatched::Unready(item)) => Tried::Unready(again(item)),
-        Some(Dispatched::NoSlot(item)) => Tried::NoSlot(again(item)),
-        Some(Dispatched::Ended) | None => Tried::Ended,
-    }
+    let dispatch = || entry.item.dispatch(now, waited, charge.id, &mut charge.right);
+    Tried::Made(contain(dispatch).unwrap_or(Dispatched::Ended))
 }
 
 /// Returns whether a request with so much time left would miss its deadline if it were called now.

@@ -11,7 +11,7 @@ use crate::{
     leveler::{
         admission::on_turn::OnTurn,
         core::Core,
-        link::{backlog::Queued, drained::Drained},
+        link::{backlog::Queued, drained::Drained, job::Dispatched},
         panics::contain,
     },
     queue::{Charge, Next},
@@ -93,11 +93,11 @@ impl<'a> Dispatcher<'a> {
             left -= 1;
             match next {
                 Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
-                Next::Dispatch(entry, charge) => {
+                Next::Dispatch(entry, mut charge) => {
                     // Whoever may be late is judged by a reading of its own (law 11).
                     let is_old = is_spared && entry.item.late().is_some();
                     let now = if is_old { self.read() } else { now };
-                    if !self.try_dispatch(core, entry, charge, now) {
+                    if !self.try_dispatch(core, entry, &mut charge, now) {
                         break Stop::NoSlot;
                     }
                 }
@@ -119,26 +119,38 @@ impl<'a> Dispatcher<'a> {
 
     /// Dispatches or removes a request. Returns false if the request, and thus every later one, has
     /// to wait for a slot.
-    fn try_dispatch(&mut self, core: &Core, entry: Queued, charge: Charge, now: Instant) -> bool {
-        let mut charge = charge;
-        match attempt(core, entry, &mut charge, now, By::DrainTask) {
-            Tried::Called(to_run) => {
+    #[inline(always)]
+    fn try_dispatch(
+        &mut self,
+        core: &Core,
+        entry: Queued,
+        charge: &mut Charge,
+        now: Instant,
+    ) -> bool {
+        match attempt(core, &entry, charge, now, By::DrainTask) {
+            Tried::Made(Dispatched::Called) => self.on_called(core, now),
+            Tried::Made(Dispatched::ToRun(runtime)) => {
                 self.on_called(core, now);
-                if let Some(call) = to_run {
-                    spawn_queued(call);
-                }
+                spawn_queued(entry.item.into_task(), runtime);
+                return true;
             }
-            Tried::Panicked => {
+            Tried::Made(Dispatched::Panicked) => {
                 self.on_called(core, now);
-                core.link.backlog().queue.keep_charge(&charge);
+                core.link.backlog().queue.keep_charge(charge);
             }
-            Tried::Unready(entry) => core.link.backlog().queue.park(entry, &charge),
-            Tried::NoSlot(entry) | Tried::Foreseen(entry) => {
-                core.link.backlog().queue.put_back(entry, &charge);
+            Tried::Made(Dispatched::Unready) => {
+                core.link.backlog().queue.park(entry, charge);
+                return true;
+            }
+            Tried::Made(Dispatched::NoSlot) | Tried::NoSlot | Tried::Foreseen => {
+                core.link.backlog().queue.put_back(entry, charge);
                 return false;
             }
-            Tried::Removed | Tried::Ended => core.link.backlog().queue.refund(&charge),
+            Tried::Made(Dispatched::Ended) | Tried::Removed => {
+                core.link.backlog().queue.refund(charge);
+            }
         }
+        contain(|| drop(entry));
         true
     }
 

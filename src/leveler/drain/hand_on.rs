@@ -13,8 +13,10 @@ use crate::{
         inline_polling::{INTERVAL, SHORT_TIME},
         link::{
             backlog::Queued,
+            job::Dispatched,
             task_call::{AtEnd, TaskCall},
         },
+        panics::contain,
         runtime::RuntimeId,
     },
     queue::Charge,
@@ -144,17 +146,26 @@ impl Hand {
             // subscriber may have taken long since the end.
             let is_old = ended.is_some() && entry.item.late().is_some();
             let now = if is_old { Instant::now() } else { now };
-            match attempt(core, entry, &mut charge, now, By::EndedCall) {
-                Tried::Called(Some(to_run)) => {
-                    return (Some(self.take_up(core, to_run.call, now)), is_due);
+            match attempt(core, &entry, &mut charge, now, By::EndedCall) {
+                Tried::Made(Dispatched::ToRun(_)) => {
+                    return (Some(self.take_up(core, entry.item.into_task(), now)), is_due);
                 }
-                Tried::Called(None) => break,
-                Tried::Panicked => {
-                    core.link.backlog().queue.keep_charge(&charge);
+                Tried::Made(Dispatched::Called) => {
+                    contain(|| drop(entry));
                     break;
                 }
-                Tried::Removed | Tried::Ended => core.link.backlog().not_handed_on(&charge),
-                Tried::Unready(entry) | Tried::NoSlot(entry) | Tried::Foreseen(entry) => {
+                Tried::Made(Dispatched::Panicked) => {
+                    core.link.backlog().queue.keep_charge(&charge);
+                    contain(|| drop(entry));
+                    break;
+                }
+                Tried::Made(Dispatched::Ended) | Tried::Removed => {
+                    core.link.backlog().not_handed_on(&charge);
+                    contain(|| drop(entry));
+                }
+                Tried::Made(Dispatched::Unready | Dispatched::NoSlot)
+                | Tried::NoSlot
+                | Tried::Foreseen => {
                     put_back(core, entry, &charge);
                     break;
                 }

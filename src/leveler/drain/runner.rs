@@ -10,7 +10,7 @@ use std::{
 use super::hand_on::{Hand, Handed};
 use crate::leveler::{
     core::Core,
-    link::task_call::{AtEnd, Progress, TaskCall, ToRun},
+    link::task_call::{AtEnd, Progress, TaskCall},
     panics::contain,
 };
 
@@ -38,9 +38,8 @@ pub(crate) fn spawn_direct(core: &Core, call: Arc<dyn TaskCall>) {
     core.runtime.spawn(Runner::new(call));
 }
 
-/// Runs a call made by the drain task, on the runtime of the caller, if any.
-pub(super) fn spawn_queued(to_run: ToRun) {
-    let ToRun { call, runtime } = to_run;
+/// Runs a call made by the drain task, on `runtime`, or else on the runtime of the calling thread.
+pub(super) fn spawn_queued(call: Arc<dyn TaskCall>, runtime: Option<tokio::runtime::Handle>) {
     contain(|| spawn_on(runtime, Runner::new(call)));
 }
 

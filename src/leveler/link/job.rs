@@ -1,12 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 
 use crate::{
     class::Rank,
     error::Reason,
     leveler::{
-        admission::prediction::histories::Likeness, link::task_call::ToRun, runtime::RuntimeId,
+        admission::prediction::histories::Likeness, link::task_call::TaskCall, runtime::RuntimeId,
     },
     queue::{ChargeId, FlowRight, InnerId, QueueItem},
 };
@@ -14,7 +14,8 @@ use crate::{
 /// A request in the queue, with the types of request and inner erased.
 ///
 /// Queue and caller share the request. Exactly one of [`dispatch`](Self::dispatch),
-/// [`remove`](Self::remove) and the caller (by closing the reply channel) ends it.
+/// [`remove`](Self::remove) and the caller (by closing the reply channel) ends it. A reference
+/// left behind by the end may be the last: its drop may run user code.
 pub(crate) trait Job: Send + Sync {
     fn rank(&self) -> Rank;
     /// Returns the number of slots asked for.
@@ -37,12 +38,14 @@ pub(crate) trait Job: Send + Sync {
     /// until the call ends. The right to run in the flow is taken with the slots. If no slots are
     /// taken, the right is left, whatever happens.
     fn dispatch(
-        self: Arc<Self>,
+        &self,
         now: Instant,
         waited: Duration,
         charge: Option<ChargeId>,
         right: &mut Option<FlowRight>,
     ) -> Dispatched;
+    /// Returns the call for a task to run, after [`dispatch`](Self::dispatch) has asked for a task.
+    fn into_task(self: Arc<Self>) -> Arc<dyn TaskCall>;
     /// Answers `Rejected`. Returns whether the request was still waiting.
     fn remove(&self, why: Removal) -> bool;
     /// Answers `Rejected` with `Nested`, if the request waits, and an outer call still runs.
@@ -94,17 +97,21 @@ impl From<Reason> for Removal {
 }
 
 /// The result of an attempt to dispatch.
+#[derive(Debug)]
 pub(crate) enum Dispatched {
-    /// The call runs, or is to be run by a task, under `Execution::Spawn`.
-    Started(Option<ToRun>),
+    /// The inner was called, and the call runs in its caller, or the caller has gone.
+    Called,
+    /// The inner was called under `Execution::Spawn`, and the call is for a task on the runtime.
+    /// `None` means the runtime of the calling thread.
+    ToRun(Option<Handle>),
     /// The request had gone, or has been answered, and was not called.
     Ended,
     /// The inner was called, and panicked.
     Panicked,
     /// The request waits on, since the inner is not ready.
-    Unready(Arc<dyn Job>),
+    Unready,
     /// The request waits on, since no slot is free.
-    NoSlot(Arc<dyn Job>),
+    NoSlot,
 }
 
 impl QueueItem for Arc<dyn Job> {

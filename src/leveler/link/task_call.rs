@@ -2,12 +2,11 @@
 
 use std::{
     any::Any,
-    sync::Arc,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
-use tokio::{runtime::Handle, time::Instant};
+use tokio::time::Instant;
 
 use crate::queue::ChargeId;
 
@@ -41,13 +40,6 @@ pub(crate) struct AtEnd {
     /// The charge of the call, to be corrected by the time for which the call had its slot. Left to
     /// the user, who locks the queue anyway.
     pub(crate) charge: Option<(ChargeId, Duration)>,
-}
-
-/// A call in progress, and the runtime for its task. `None` means the runtime of the calling
-/// thread.
-pub(crate) struct ToRun {
-    pub(crate) call: Arc<dyn TaskCall>,
-    pub(crate) runtime: Option<Handle>,
 }
 
 /// The progress of a call, for its task.
