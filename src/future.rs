@@ -15,7 +15,7 @@ use tower::BoxError;
 use crate::leveler::{
     call::{
         attempt::Failure,
-        reply::{Reply, ReplyChannel},
+        reply::{Reply, ReplyChannel, Work},
         running::Running,
     },
     relay::Relay,
@@ -43,6 +43,8 @@ pin_project! {
         Sent { stub: Stub<F, A> },
         // `Execution::Caller`: polled by this future.
         Running { #[pin] running: Running<F, A> },
+        // The same, after a wait in the queue.
+        Called { work: Work<F, A> },
         // Known when `call` returned.
         Answered { reply: Option<Reply<F, A>> },
         // Known when `call` returned, too. Small and on its own, since refusals must be cheap.
@@ -131,23 +133,19 @@ where
             let reply = match state.as_mut().project() {
                 StateProj::Sent { stub } => {
                     let reply = ready!(stub.poll_recv(cx));
-                    let Reply::Run(running) = reply else {
+                    let Reply::Run(work) = reply else {
                         state.set(State::Answered { reply: Some(reply) });
                         continue;
                     };
-                    state.set(State::Running { running: *running });
+                    state.set(State::Called { work });
                     // As for an answer, below.
                     if !may_go_on(cx) {
                         return Poll::Pending;
                     }
                     continue;
                 }
-                StateProj::Running { running } => {
-                    return match ready!(running.poll(cx)) {
-                        Ok(result) => Poll::Ready(result.map_err(Into::into)),
-                        Err(panic) => resume_unwind(panic),
-                    };
-                }
+                StateProj::Running { running } => return poll_running(running, cx),
+                StateProj::Called { work } => return poll_running(work.as_mut(), cx),
                 // A poll after the end stays pending: nothing more will come.
                 StateProj::Answered { reply } => {
                     if reply.is_some() && !may_go_on(cx) {
@@ -169,11 +167,28 @@ where
             };
             match reply {
                 Reply::Done(result) => return Poll::Ready(result.map_err(Into::into)),
-                Reply::Run(running) => state.set(State::Running { running: *running }),
+                Reply::Run(work) => state.set(State::Called { work }),
                 Reply::Failed(Failure::Error(error)) => return Poll::Ready(Err(error)),
                 Reply::Failed(Failure::Panicked(panic)) => resume_unwind(panic),
             }
         }
+    }
+}
+
+/// Polls a call that belongs to its caller. A panic is the caller's.
+#[inline]
+fn poll_running<F, T, E>(
+    running: Pin<&mut Running<F, Result<T, E>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<T, BoxError>>
+where
+    F: Future<Output: 'static>,
+    T: 'static,
+    E: Into<BoxError> + 'static,
+{
+    match ready!(running.poll(cx)) {
+        Ok(result) => Poll::Ready(result.map_err(Into::into)),
+        Err(panic) => resume_unwind(panic),
     }
 }
 
@@ -197,7 +212,7 @@ impl<F: Future, A> fmt::Debug for ResponseFuture<F, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match self.state {
             State::Sent { .. } | State::Deferred { .. } => "waiting",
-            State::Running { .. } => "running",
+            State::Running { .. } | State::Called { .. } => "running",
             State::Answered { .. } | State::Failed { .. } => "answered",
         };
         f.debug_struct("ResponseFuture").field("state", &state).finish()

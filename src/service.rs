@@ -30,9 +30,10 @@ use crate::{
             place::Place,
             refusal::Refusal,
             slot::Slot,
+            unserved::Unserved,
         },
         call::{
-            attempt::{Attempt, Failure, Prepared},
+            attempt::{Failure, NotReady},
             context::CallContext,
             in_flight::{InFlight, Start},
             inner::Inner,
@@ -266,21 +267,26 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         // `call`.
         let start = Start::at_once(arrival);
         let prepare = self.front.request_classifier.prepare();
-        let prepared = Prepared { request, prepare, waited: Duration::ZERO };
-        let future = match self.inner.try_call(&mut context, prepared) {
-            Attempt::Called(future) => future,
-            Attempt::Unready(request) | Attempt::NoSlot(request) => {
+        let mut why = NotReady::Unready;
+        let polled = self.inner.try_ready(&mut context);
+        let Ok(ready) = polled.map_err(|not_ready| why = not_ready) else {
+            let NotReady::Failed(failure) = why else {
                 // The poll left no waker, so the drain task has to poll again.
                 core.ask_again(self.inner.id());
                 return Err(NotRun { context, request, slot });
-            }
-            Attempt::Failed(failure, request) => {
-                slot.fail(failure.unserved(), arrival.rank.priority);
-                contain(|| drop(request));
-                return match failure {
-                    Failure::Panicked(panic) => resume_unwind(panic),
-                    Failure::Error(error) => Ok(ResponseFuture::failed(error)),
-                };
+            };
+            slot.fail(failure.unserved(), arrival.rank.priority);
+            contain(|| drop(request));
+            return match failure {
+                Failure::Panicked(panic) => resume_unwind(panic),
+                Failure::Error(error) => Ok(ResponseFuture::failed(error)),
+            };
+        };
+        let future = match ready.call(request, prepare, Duration::ZERO) {
+            Ok(future) => future,
+            Err(panic) => {
+                slot.fail(Unserved::Panicked, arrival.rank.priority);
+                resume_unwind(panic);
             }
         };
         let first = match slot.is_bypass() {
@@ -294,6 +300,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let in_flight = InFlight::direct(slot, Arc::clone(&self.inner) as _, start);
         // From here on a panic drops the future before the slot.
         let running = Running::new(future, in_flight, context);
+        running.tell_dispatched();
         if core.limiter.is_adaptive() && core.lacks_ticks(first, start.at) {
             ensure_standby(&self.inner.core, None);
         }

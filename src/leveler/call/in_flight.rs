@@ -158,8 +158,7 @@ impl<O, A> InFlight<O, A> {
         this
     }
 
-    /// Reports the dispatch. The event may panic, so the inner's future must already belong to the
-    /// owner of this record, which drops the future before the slot.
+    /// Reports the dispatch.
     #[inline(always)]
     pub(super) fn tell_dispatched(&self) {
         if let Some(judge) = self.slot.grantor().filter(|_| !self.slot.is_bypass()) {

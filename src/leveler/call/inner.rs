@@ -4,17 +4,19 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     task::{Context, Poll, Wake, Waker},
+    time::Duration,
 };
 
 use tower::BoxError;
 use tower_service::Service;
 
 use super::{
-    attempt::{Attempt, Failure, Panic, Prepared},
+    attempt::{Failure, NotReady, Panic},
     context::{CallContext, Entered},
     death_mark::DeathMark,
 };
 use crate::{
+    classify::Prepare,
     error::ServiceError,
     leveler::{
         admission::{Admission, Grantor},
@@ -93,14 +95,12 @@ impl<S, R> Inner<S, R> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// Calls the inner, for the drain task, if the inner is ready and `take_slot` returns true
-    /// then. An unready inner wakes the drain task later.
-    pub(crate) fn call_if_ready<Req>(
-        self: &Arc<Self>,
-        context: &mut CallContext,
-        request: Prepared<Req>,
-        take_slot: impl FnOnce() -> bool,
-    ) -> Attempt<Req, S::Future>
+    /// Polls the inner, for the drain task. An unready inner wakes the drain task later.
+    #[inline]
+    pub(crate) fn poll_ready<'a, Req>(
+        self: &'a Arc<Self>,
+        context: &'a mut CallContext,
+    ) -> Result<Ready<'a, S>, NotReady>
     where
         S: Service<Req> + Send + 'static,
         S::Error: Into<BoxError>,
@@ -108,7 +108,7 @@ impl<S, R> Inner<S, R> {
     {
         let mut guarded = self.guarded.lock();
         if let Some(failure) = self.refuse_if_dead() {
-            return Attempt::Failed(failure, Some(request.request));
+            return Err(NotReady::Failed(failure));
         }
         let entered = context.enter_call();
         let polled = match &guarded.waker {
@@ -127,73 +127,54 @@ impl<S, R> Inner<S, R> {
                 polled => polled,
             },
         };
-        if let Polled::Ready = polled {
-            if !take_slot() {
-                entered.leave();
-                return Attempt::NoSlot(request.request);
-            }
-        }
-        self.conclude(polled, entered, guarded, request)
+        self.conclude(polled, Ready { entered, guarded })
     }
 
-    /// Calls the inner, if ready, for a caller with a slot that cannot wait. The inner also counts
-    /// as unready while it is being called, by another thread or further up the same stack.
+    /// Polls the inner, for a caller with a slot that cannot wait. The inner also counts as unready
+    /// while it is being called, by another thread or further up the same stack.
     #[inline(always)]
-    pub(crate) fn try_call<Req>(
-        self: &Arc<Self>,
-        context: &mut CallContext,
-        request: Prepared<Req>,
-    ) -> Attempt<Req, S::Future>
+    pub(crate) fn try_ready<'a, Req>(
+        self: &'a Arc<Self>,
+        context: &'a mut CallContext,
+    ) -> Result<Ready<'a, S>, NotReady>
     where
         S: Service<Req> + Send + 'static,
         S::Error: Into<BoxError>,
         R: Send + Sync + 'static,
     {
-        let Some(mut guarded) = self.try_lock() else { return Attempt::Unready(request.request) };
+        let Some(mut guarded) = self.try_lock() else { return Err(NotReady::Unready) };
         if let Some(failure) = self.refuse_if_dead() {
-            return Attempt::Failed(failure, Some(request.request));
+            return Err(NotReady::Failed(failure));
         }
         let entered = context.enter_call();
         let polled = guarded.poll_ready(Waker::noop(), &self.dead);
-        self.conclude(polled, entered, guarded, request)
+        self.conclude(polled, Ready { entered, guarded })
     }
 
-    /// Calls the inner if it is ready, leaves the context, and unlocks, in this order.
+    /// Returns the inner if it is ready. Otherwise leaves the context, and unlocks.
     #[inline(always)]
-    fn conclude<Req>(
+    fn conclude<'a>(
         self: &Arc<Self>,
         polled: Polled,
-        entered: Entered<'_>,
-        guarded: UserMutexGuard<'_, Guarded<S>>,
-        request: Prepared<Req>,
-    ) -> Attempt<Req, S::Future>
+        ready: Ready<'a, S>,
+    ) -> Result<Ready<'a, S>, NotReady>
     where
-        S: Service<Req> + Send + 'static,
+        S: Send + 'static,
         R: Send + Sync + 'static,
     {
-        let mut guarded = guarded;
         match polled {
-            Polled::Ready => {
-                let called = Attempt::called(guarded.call(request));
-                entered.leave();
-                called
-            }
-            Polled::Unready => {
-                entered.leave();
-                Attempt::Unready(request.request)
-            }
-            Polled::Panicked(panic) => {
-                entered.leave();
-                Attempt::Failed(Failure::Panicked(panic), Some(request.request))
-            }
+            Polled::Ready => Ok(ready),
+            Polled::Unready => Err(NotReady::Unready),
+            Polled::Panicked(panic) => Err(NotReady::Failed(Failure::Panicked(panic))),
             Polled::Died(failure) => {
+                let Ready { entered, guarded } = ready;
                 drop(guarded);
                 self.tell_death();
                 entered.leave();
                 // Outside of the lock and of the context: other tasks are woken, and a waker may
                 // run its task on the spot.
                 self.on_death();
-                Attempt::Failed(failure, Some(request.request))
+                Err(NotReady::Failed(failure))
             }
         }
     }
@@ -306,20 +287,38 @@ impl<S> Guarded<S> {
             Err(panic) => Polled::Panicked(panic),
         }
     }
+}
 
-    /// Calls the inner, and returns a panic as an error.
-    #[inline]
-    fn call<Req>(&mut self, request: Prepared<Req>) -> Result<S::Future, Panic>
+/// A ready inner, locked, and in the context of the call to be made.
+pub(crate) struct Ready<'a, S> {
+    // In this order: the context is left under the lock.
+    entered: Entered<'a>,
+    guarded: UserMutexGuard<'a, Guarded<S>>,
+}
+
+impl<S> Ready<'_, S> {
+    /// Calls the inner, after `prepare` was applied to the request with the time `waited`. Then
+    /// leaves the context, and unlocks. Returns a panic as an error.
+    #[inline(always)]
+    pub(crate) fn call<Req>(
+        self,
+        request: Req,
+        prepare: Option<Prepare<Req>>,
+        waited: Duration,
+    ) -> Result<S::Future, Panic>
     where
         S: Service<Req>,
     {
-        catch_unwind(AssertUnwindSafe(|| {
-            let Prepared { mut request, prepare, waited } = request;
+        let Self { entered, mut guarded } = self;
+        let called = catch_unwind(AssertUnwindSafe(|| {
+            let mut request = request;
             if let Some(prepare) = prepare {
                 prepare(&mut request, waited);
             }
-            self.service.call(request)
-        }))
+            guarded.service.call(request)
+        }));
+        entered.leave();
+        called
     }
 }
 

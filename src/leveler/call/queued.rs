@@ -8,7 +8,7 @@ use tokio::{runtime::Handle, time::Instant};
 use tower_service::Service;
 
 use super::{
-    attempt::{Attempt, Prepared},
+    attempt::{Failure, NotReady},
     context::CallContext,
     exchange::{Exchange, Left, Stage},
     in_flight::{InFlight, Start},
@@ -121,6 +121,49 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         true
     }
 
+    /// Lets a request wait on whose inner is unready. Answers if the inner failed, or if the
+    /// request must not wait.
+    #[cold]
+    fn on_not_ready(
+        &self,
+        parts: CallParts<S, Req, R>,
+        why: NotReady,
+        unanswered: Pending<'_, S, Req, R, A>,
+    ) -> Dispatched {
+        match why {
+            NotReady::Failed(failure) => {
+                self.fail(parts.place, failure, unanswered);
+                contain(|| drop(parts.request));
+                Dispatched::Ended
+            }
+            NotReady::Unready if self.must_not_wait(&parts.context) => {
+                self.end(parts, Reason::Nested.into(), unanswered);
+                Dispatched::Ended
+            }
+            NotReady::Unready => {
+                self.put_back(parts);
+                unanswered.end();
+                Dispatched::Unready
+            }
+        }
+    }
+
+    /// Answers the caller of a request whose inner failed in place of a call.
+    #[cold]
+    fn fail(
+        &self,
+        place: Place<Arc<Inner<S, R>>>,
+        failure: Failure,
+        unanswered: Pending<'_, S, Req, R, A>,
+    ) {
+        let inner = place.end(failure.unserved());
+        unanswered.end();
+        drop(self.exchange.answer(Reply::Failed(failure)));
+        // This may be the last reference to the inner. Its drop is user code, and comes after the
+        // answer.
+        contain(|| drop(inner));
+    }
+
     /// Lets the request wait on, or cancels if the caller has given up in the meantime.
     fn put_back(&self, parts: CallParts<S, Req, R>) {
         if let Err(parts) = self.exchange.put_back(parts) {
@@ -193,51 +236,41 @@ where
         charge: Option<ChargeId>,
         right: &mut Option<FlowRight>,
     ) -> Dispatched {
-        let Some(parts) = self.exchange.take(Stage::InHand) else { return Dispatched::Ended };
+        // First, and so dropped last: the answer tells of books that balance.
         let unanswered = Unanswered::new(&self.exchange, Reply::broken_off);
-        let CallParts { place, request, prepare, mut context, runtime } = parts;
-        let Some(inner) = place.grantor() else { return Dispatched::Ended };
+        let Some(mut parts) = self.exchange.take(Stage::InHand) else {
+            unanswered.end();
+            return Dispatched::Ended;
+        };
+        let Some(inner) = parts.place.grantor() else { return Dispatched::Ended };
         // The inner may make timers in its `call`, and timers need a driven runtime.
-        let foreign = runtime.as_ref().filter(|runtime| {
-            let here = RuntimeId::of(runtime);
-            !inner.core.link.seat.is_at(here)
-        });
+        let seat = &inner.core.link.seat;
+        let foreign = parts.runtime.as_ref().filter(|runtime| !seat.is_at(RuntimeId::of(runtime)));
         let entered = foreign.map(Handle::enter);
-        let take_slot = || place.take_slot(self.terms.asked as usize, right);
-        let prepared = Prepared { request, prepare, waited };
-        let attempt = inner.call_if_ready(&mut context, prepared, take_slot);
+        let mut why = NotReady::Unready;
+        let polled = inner.poll_ready(&mut parts.context);
+        let Ok(ready) = polled.map_err(|not_ready| why = not_ready) else {
+            drop(entered);
+            return self.on_not_ready(parts, why, unanswered);
+        };
+        if !parts.place.take_slot(self.terms.asked as usize, right) {
+            drop((ready, entered));
+            self.put_back(parts);
+            unanswered.end();
+            return Dispatched::NoSlot;
+        }
+        let called = ready.call(parts.request, parts.prepare, waited);
         drop(entered);
-        let future = match attempt {
-            Attempt::Called(future) => future,
-            Attempt::Unready(request) if self.must_not_wait(&context) => {
-                let parts = CallParts { place, request, prepare, context, runtime };
-                self.end(parts, Reason::Nested.into(), unanswered);
-                return Dispatched::Ended;
-            }
-            Attempt::Unready(request) => {
-                self.put_back(CallParts { place, request, prepare, context, runtime });
-                unanswered.end();
-                return Dispatched::Unready;
-            }
-            Attempt::NoSlot(request) => {
-                self.put_back(CallParts { place, request, prepare, context, runtime });
-                unanswered.end();
-                return Dispatched::NoSlot;
-            }
-            Attempt::Failed(failure, request) => {
-                // This may be the last reference to the inner. Its drop is user code, and comes
-                // after the answer.
-                let inner = place.end(failure.unserved());
-                unanswered.end();
-                self.send(Reply::Failed(failure));
-                let was_called = request.is_none();
-                contain(|| drop((request, inner)));
-                return if was_called { Dispatched::Panicked } else { Dispatched::Ended };
+        let future = match called {
+            Ok(future) => future,
+            Err(panic) => {
+                self.fail(parts.place, Failure::Panicked(panic), unanswered);
+                return Dispatched::Panicked;
             }
         };
-        let execution = inner.core.settings.execution;
         let Terms { rank, budget, kind, holds_body, .. } = self.terms;
         inner.core.metrics.wait.record(rank.priority, waited);
+        let execution = inner.core.settings.execution;
         let start = Start {
             at: now,
             wait: After::new(Some(waited)),
@@ -247,21 +280,21 @@ where
             charge,
             holds_body,
         };
-        let Some(in_flight) = InFlight::queued(place, start) else { return Dispatched::Ended };
-        let running = Running::new(future, in_flight, context);
+        let Some(in_flight) = InFlight::queued(parts.place, start) else {
+            return Dispatched::Ended;
+        };
+        let work = Box::pin(Running::new(future, in_flight, parts.context));
+        work.tell_dispatched();
         unanswered.end();
         match execution {
             // Before the task exists: a caller that gives up frees the slot even if the runtime
             // never polls the task.
-            Execution::Spawn => match self.exchange.put_work(Box::pin(running), None) {
-                Ok(()) => return Dispatched::ToRun(runtime),
+            Execution::Spawn => match self.exchange.put_work(work, None) {
+                Ok(()) => return Dispatched::ToRun(parts.runtime),
                 Err(work) => end(work),
             },
-            Execution::Caller => {
-                let running = Box::new(running);
-                // If the caller has gone, this drops the call and frees the slot.
-                contain(|| self.send(Reply::Run(running)));
-            }
+            // If the caller has gone, this drops the call and frees the slot.
+            Execution::Caller => drop(contain(|| self.send(Reply::Run(work)))),
         }
         Dispatched::Called
     }

@@ -13,9 +13,8 @@ use crate::error::{Reason, Rejected, ServiceError};
 /// The message to a caller from the drain task or the task of the call.
 pub(crate) enum Reply<F: Future, A> {
     Done(A),
-    /// The inner has been called, under `Execution::Caller`: run the future. Boxed, since every
-    /// waiting request and every tombstone has room for a reply.
-    Run(Box<Running<F, A>>),
+    /// The inner has been called, under `Execution::Caller`: run the future.
+    Run(Work<F, A>),
     Failed(Failure),
 }
 
@@ -96,5 +95,5 @@ pub(crate) trait TaskChannel: Send + Sync {
 }
 
 /// The work of a call: the inner's future with its slot. Boxed, so that the task can leave the work
-/// for the caller to find.
+/// for the caller to find, and since every waiting request and every tombstone has room for work.
 pub(crate) type Work<F, A> = Pin<Box<Running<F, A>>>;

@@ -41,9 +41,14 @@ impl<F: Future, A> Running<F, A> {
     /// Begins to run a call just made.
     #[inline(always)]
     pub(crate) fn new(future: F, in_flight: InFlight<F::Output, A>, context: CallContext) -> Self {
-        let this = Self { future: Some(future), in_flight, context };
-        this.in_flight.tell_dispatched();
-        this
+        Self { future: Some(future), in_flight, context }
+    }
+
+    /// Reports the dispatch. The event may panic: by then the future belongs to its record, and is
+    /// dropped before the slot.
+    #[inline(always)]
+    pub(crate) fn tell_dispatched(&self) {
+        self.in_flight.tell_dispatched();
     }
 
     pub(super) fn core(&self) -> Option<&Core> {
