@@ -42,7 +42,7 @@ impl<T> Mutex<T> {
 
     /// Runs `run` under the lock. The result outlives the lock: put everything to be woken or
     /// dropped into the result.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, run: impl FnOnce(&mut T) -> R) -> R {
         run(&mut self.lock())
     }

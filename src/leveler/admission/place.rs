@@ -187,10 +187,11 @@ impl<G: Grantor> Place<G> {
     /// request counts as panicked. Otherwise neither the queue nor the caller has the request any
     /// more, and the request counts as removed.
     #[cold]
-    fn lose(&self, grantor: &G) {
-        let panicked = thread::panicking() || matches!(self.stage.get(), Stage::Running(_));
+    fn lose(grantor: G, rank: Rank, stage: Stage) {
+        let panicked = thread::panicking() || matches!(stage, Stage::Running(_));
         let removed = Unserved::Removed(Reason::Closed);
-        self.give_back(grantor, if panicked { Unserved::Panicked } else { removed });
+        let how = if panicked { Unserved::Panicked } else { removed };
+        drop(Self { grantor: Some(grantor), rank, stage: Cell::new(stage) }.end(how));
     }
 }
 
@@ -198,7 +199,7 @@ impl<G: Grantor> Drop for Place<G> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(grantor) = self.grantor.take() {
-            self.lose(&grantor);
+            Self::lose(grantor, self.rank, self.stage.get());
         }
     }
 }

@@ -110,13 +110,14 @@ impl<Q, W, A> Exchange<Q, W, A> {
     }
 
     /// Takes a waiting request out.
+    #[inline(always)]
     pub(super) fn take(&self, next: Stage) -> Option<Q> {
         self.take_if(next, |_| true)
     }
 
     /// Takes a waiting request out, if `is_taken` returns true. No code of users may run in
     /// `is_taken`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn take_if(&self, next: Stage, is_taken: impl FnOnce(&Q) -> bool) -> Option<Q> {
         self.inside.with(|inside| {
             let request = inside.take_request_if(is_taken)?;
@@ -204,6 +205,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
 
     /// Hands the answer to the caller. Returns the `worker` of [`put_work`](Self::put_work). `Err`
     /// if the caller has gone.
+    #[inline(always)]
     pub(super) fn answer(&self, answer: A) -> Result<Option<Waker>, A> {
         // The tombstone in the queue must not keep the task of the call, answered or not.
         let put = self.inside.with(|inside| {

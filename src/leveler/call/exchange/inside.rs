@@ -22,20 +22,28 @@ pub(super) enum Content<Q, W, A> {
 }
 
 impl<Q, W, A> Inside<Q, W, A> {
-    /// Puts the content in. Returns the former content: nothing, unless there is a bug.
-    pub(super) fn put(&mut self, content: Content<Q, W, A>) -> Option<Content<Q, W, A>> {
-        // Look first, since the content may be large.
+    /// Puts the content in. Returns the former content: nothing, unless there is a bug. Boxed,
+    /// since the content may be large.
+    #[inline(always)]
+    pub(super) fn put(&mut self, content: Content<Q, W, A>) -> Option<Box<Content<Q, W, A>>> {
         if matches!(self.content, Content::Nothing) {
             self.content = content;
             return None;
         }
-        Some(mem::replace(&mut self.content, content))
+        Some(self.replace(content))
     }
 
+    #[cold]
+    fn replace(&mut self, content: Content<Q, W, A>) -> Box<Content<Q, W, A>> {
+        Box::new(mem::replace(&mut self.content, content))
+    }
+
+    #[inline(always)]
     pub(super) fn take(&mut self) -> Content<Q, W, A> {
         mem::replace(&mut self.content, Content::Nothing)
     }
 
+    #[inline(always)]
     pub(super) fn take_request_if(&mut self, is_taken: impl FnOnce(&Q) -> bool) -> Option<Q> {
         // Look first, since the content may be large.
         if !matches!(&self.content, Content::Request(request) if is_taken(request)) {
@@ -47,6 +55,7 @@ impl<Q, W, A> Inside<Q, W, A> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn take_work(&mut self) -> Option<W> {
         if !matches!(self.content, Content::Work(_)) {
             return None;
@@ -57,6 +66,7 @@ impl<Q, W, A> Inside<Q, W, A> {
         }
     }
 
+    #[inline(always)]
     pub(super) fn take_answer(&mut self) -> Option<A> {
         if !matches!(self.content, Content::Answer(_)) {
             return None;
