@@ -101,8 +101,9 @@ impl Waiting {
         fits: impl Fn(&Waiter) -> bool,
     ) -> Option<(Entry<Arc<Waiter>>, Charge)> {
         loop {
-            let (entry, charge) = match self.queue.pop(now, times)? {
-                Next::Dispatch(entry, charge) => (entry, charge),
+            let mut charge = Charge::default();
+            let entry = match self.queue.pop(now, times, &mut charge)? {
+                Next::Dispatch(entry) => entry,
                 Next::Remove(entry, reason) => {
                     self.remove(&entry.item, reason);
                     continue;

@@ -48,8 +48,17 @@ impl<T: QueueItem> ArrivalOrder<T> {
         self.entries.len()
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, entry: Entry<T>) {
+        if self.entries.len() < self.entries.capacity() {
+            self.entries.push_back(entry);
+        } else {
+            self.push_and_grow(entry);
+        }
+    }
+
+    #[cold]
+    fn push_and_grow(&mut self, entry: Entry<T>) {
         self.entries.push_back(entry);
     }
 
@@ -61,12 +70,7 @@ impl<T: QueueItem> ArrivalOrder<T> {
     /// Takes the oldest live request.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Entry<T>> {
-        loop {
-            let entry = self.pop_front()?;
-            if !entry.item.is_gone() {
-                return Some(entry);
-            }
-        }
+        self.pop_if(|_| true)
     }
 
     /// Takes the oldest live request, if `is_mine` returns true for the request. While the order of
@@ -76,19 +80,20 @@ impl<T: QueueItem> ArrivalOrder<T> {
         while self.entries.front().is_some_and(|entry| entry.item.is_gone()) {
             self.pop_front();
         }
-        let first = self.entries.front()?;
-        if is_mine(&first.item) { self.pop_front() } else { None }
+        if !is_mine(&self.entries.front()?.item) {
+            return None;
+        }
+        self.pop_front()
     }
 
     /// Takes the oldest entry. With the last entry, frees the memory of a burst: nobody may look at
     /// an empty queue again.
     #[inline]
     fn pop_front(&mut self) -> Option<Entry<T>> {
-        let entry = self.entries.pop_front();
-        if self.entries.is_empty() {
+        if self.entries.len() == 1 {
             self.entries.shrink_to(KEPT_CAPACITY);
         }
-        entry
+        self.entries.pop_front()
     }
 
     /// The oldest live request.

@@ -69,11 +69,11 @@ impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let entry = Entry { seq, inner, rank, admitted, item };
+        // Made on either way: an entry that leaves by two ways is moved once more.
         if self.arrival_order.takes(rank) {
-            self.arrival_order.push(entry);
+            self.arrival_order.push(Entry { seq, inner, rank, admitted, item });
         } else {
-            self.push_ranked(entry);
+            self.push_ranked(Entry { seq, inner, rank, admitted, item });
         }
     }
 
@@ -113,22 +113,28 @@ impl<T: QueueItem> FairQueue<T> {
         }
     }
 
-    /// Takes the next request. A request to dispatch has been charged to its flow and level; if the
-    /// dispatch fails, [`refund`](Self::refund) the charge.
+    /// Takes the next request. A request to dispatch has been charged to its flow and level, as
+    /// recorded in `charge`, which was empty; if the dispatch fails, [`refund`](Self::refund) the
+    /// charge.
     #[inline]
-    pub(crate) fn pop(&mut self, now: Instant, times: &impl Times) -> Option<Next<T>> {
+    pub(crate) fn pop(
+        &mut self,
+        now: Instant,
+        times: &impl Times,
+        charge: &mut Charge,
+    ) -> Option<Next<T>> {
         if self.arrival_order.is_on() {
-            let next = self.arrival_order.pop();
-            return next.map(|entry| Next::Dispatch(entry, Charge::default()));
+            return self.arrival_order.pop().map(Next::Dispatch);
         }
-        let plain = if self.is_by_rank() { self.pop_plain(times, |_| true) } else { None };
+        let plain = if self.is_by_rank() { self.pop_plain(times, |_| true, charge) } else { None };
         match plain {
-            Some(taken) => taken.map(|(entry, charge)| Next::Dispatch(entry, charge)),
-            None => self.pop_ranked(now, times),
+            Some(taken) => taken.map(Next::Dispatch),
+            None => self.pop_ranked(now, times, charge),
         }
     }
 
     /// Takes the next request if requests go in the order of arrival, and `is_mine` returns true.
+    #[inline]
     pub(crate) fn pop_in_order(&mut self, is_mine: impl FnOnce(&T) -> bool) -> Option<Entry<T>> {
         self.arrival_order.pop_if(is_mine)
     }
@@ -148,12 +154,26 @@ impl<T: QueueItem> FairQueue<T> {
         &mut self,
         times: &impl Times,
         is_mine: impl FnOnce(&T) -> bool,
-    ) -> Option<Option<(Entry<T>, Charge)>> {
-        if self.blocked.is_empty() { self.levels.take_plain(times, is_mine) } else { None }
+        charge: &mut Charge,
+    ) -> Option<Option<Entry<T>>> {
+        if !self.blocked.is_empty() {
+            return None;
+        }
+        let Some((entry, made)) = self.levels.take_plain(times, is_mine)? else {
+            return Some(None);
+        };
+        *charge = made;
+        Some(Some(entry))
     }
 
-    /// Takes the next request while the order of arrival is off.
-    pub(crate) fn pop_ranked(&mut self, now: Instant, times: &impl Times) -> Option<Next<T>> {
+    /// Takes the next request while the order of arrival is off. `charge` as for
+    /// [`pop`](Self::pop).
+    pub(crate) fn pop_ranked(
+        &mut self,
+        now: Instant,
+        times: &impl Times,
+        charge: &mut Charge,
+    ) -> Option<Next<T>> {
         loop {
             let Some(next) = self.levels.next(times) else {
                 self.begin_arrival_order();
@@ -168,27 +188,28 @@ impl<T: QueueItem> FairQueue<T> {
             let queues = &mut self.levels.each[level].queues;
             let taken = queues.take(now, &self.rules, || times.of(level), is_free);
             // The queue held only tombstones, all dropped now.
-            let Some((taken, mut charge)) = taken else { continue };
+            let Some((taken, made)) = taken else { continue };
             let entry = match taken {
                 Taken::Tombstone => continue,
                 Taken::Overdue(entry) => return Some(Next::Remove(entry, Reason::Delay)),
                 Taken::Next(entry) => entry,
             };
             if !self.blocked.is_empty() && self.is_blocked(entry.inner) {
-                self.levels.each[level].queues.refund(&charge);
+                self.levels.each[level].queues.refund(&made);
                 self.park(entry);
                 continue;
             }
+            *charge = made;
             if is_limited && entry.rank.flow != NO_FLOW {
                 charge.right = self.flow_limit.take(entry.rank.flow, entry.most_slots());
                 if charge.right.is_none() {
-                    self.levels.each[level].queues.refund(&charge);
+                    self.levels.each[level].queues.refund(&std::mem::take(charge));
                     self.hold_back(entry);
                     continue;
                 }
             }
-            self.levels.complete(next, &mut charge, is_free);
-            return Some(Next::Dispatch(entry, charge));
+            self.levels.complete(next, charge, is_free);
+            return Some(Next::Dispatch(entry));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{charge::Charge, guaranteed_share::LEVELS, item::Entry};
+use super::{guaranteed_share::LEVELS, item::Entry};
 use crate::error::Reason;
 
 /// The mean service times of the priorities. Looked up only when needed: mostly a flow goes by a
@@ -22,7 +22,7 @@ impl Times for [Option<Duration>; LEVELS] {
 #[derive(Debug)]
 pub(crate) enum Next<T> {
     /// To be called, and charged already.
-    Dispatch(Entry<T>, Charge),
+    Dispatch(Entry<T>),
     /// To be rejected with the reason.
     Remove(Entry<T>, Reason),
 }

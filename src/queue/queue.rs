@@ -53,17 +53,20 @@ impl<T: QueueItem + Clone> Queue<T> {
 
     /// Takes the next request. `times` are the mean service times of the priorities.
     ///
-    /// A request to [dispatch](Next::Dispatch) comes with a charge, possibly with the right to run
-    /// in its flow. The running call takes the right out of the charge, and [gives the right
-    /// back](Self::give_back) at the end. End the request by one of: [`put_back`](Self::put_back),
-    /// [`park`](Self::park), [`refund`](Self::refund), [`keep_charge`](Self::keep_charge),
-    /// [`settle`](Self::settle).
+    /// A request to [dispatch](Next::Dispatch) comes with a `charge`, which was empty, possibly with
+    /// the right to run in its flow. The running call takes the right out of the charge, and [gives
+    /// the right back](Self::give_back) at the end. End the request by one of:
+    /// [`put_back`](Self::put_back), [`park`](Self::park), [`refund`](Self::refund),
+    /// [`keep_charge`](Self::keep_charge), [`settle`](Self::settle).
     #[inline]
-    pub(crate) fn pop(&mut self, now: Instant, times: &impl Times) -> Option<Next<T>> {
-        let mut next = self.order.pop(now, times);
-        if let Some(Next::Dispatch(_, charge)) = &mut next {
-            charge.expiries = self.expiry.taken();
-        }
+    pub(crate) fn pop(
+        &mut self,
+        now: Instant,
+        times: &impl Times,
+        charge: &mut Charge,
+    ) -> Option<Next<T>> {
+        let next = self.order.pop(now, times, charge);
+        charge.expiries = self.expiry.taken();
         next
     }
 
@@ -76,13 +79,14 @@ impl<T: QueueItem + Clone> Queue<T> {
         now: Instant,
         times: &impl Times,
         is_mine: impl Fn(&T) -> bool,
-    ) -> Option<(Entry<T>, Charge)> {
-        if !self.order.is_by_rank() {
-            let entry = self.order.pop_in_order(is_mine)?;
-            return Some((entry, Charge { expiries: self.expiry.taken(), ..Charge::default() }));
-        }
-        let (entry, charge) = self.pop_ranked_if(now, times, is_mine)?;
-        Some((entry, Charge { expiries: self.expiry.taken(), ..charge }))
+        charge: &mut Charge,
+    ) -> Option<Entry<T>> {
+        let next = match self.order.is_by_rank() {
+            false => self.order.pop_in_order(is_mine),
+            true => self.pop_ranked_if(now, times, is_mine, charge),
+        };
+        charge.expiries = self.expiry.taken();
+        next
     }
 
     // Not inlined: the order of arrival is the common case.
@@ -92,14 +96,15 @@ impl<T: QueueItem + Clone> Queue<T> {
         now: Instant,
         times: &impl Times,
         is_mine: impl Fn(&T) -> bool,
-    ) -> Option<(Entry<T>, Charge)> {
-        if let Some(taken) = self.order.pop_plain(times, &is_mine) {
+        charge: &mut Charge,
+    ) -> Option<Entry<T>> {
+        if let Some(taken) = self.order.pop_plain(times, &is_mine, charge) {
             return taken;
         }
-        match self.order.pop_ranked(now, times)? {
-            Next::Dispatch(entry, charge) if is_mine(&entry.item) => return Some((entry, charge)),
-            Next::Dispatch(entry, charge) => {
-                self.order.refund(&charge);
+        match self.order.pop_ranked(now, times, charge)? {
+            Next::Dispatch(entry) if is_mine(&entry.item) => return Some(entry),
+            Next::Dispatch(entry) => {
+                self.order.refund(charge);
                 self.order.put_back(entry);
             }
             // Left to the drain task.
@@ -281,7 +286,8 @@ mod tests {
         let late = Some(now + Duration::from_millis(5));
         let (mut queue, items) = queue_of(2, late, now);
         assert_eq!(queue.next_late(), late);
-        let Some(Next::Dispatch(entry, charge)) = queue.pop(now, &NO_TIMES) else {
+        let mut charge = Charge::default();
+        let Some(Next::Dispatch(entry)) = queue.pop(now, &NO_TIMES, &mut charge) else {
             panic!("two wait")
         };
         queue.keep_charge(&charge);
@@ -289,7 +295,7 @@ mod tests {
         items[0].gone.set(true);
         assert_eq!(queue.pop_late(now + Duration::from_millis(5)).map(|item| item.id), Some(1));
         items[1].gone.set(true);
-        assert!(queue.pop(now, &NO_TIMES).is_none());
+        assert!(queue.pop(now, &NO_TIMES, &mut Charge::default()).is_none());
         assert_eq!(queue.next_late(), None);
     }
 
@@ -304,7 +310,8 @@ mod tests {
             queue.push(1, rank, now, late, item.clone());
         }
         let pop_if = |queue: &mut Queue<Item>, is_mine: bool| {
-            queue.pop_if(now, &NO_TIMES, |_| is_mine).map(|(entry, _)| entry.item.id)
+            let next = queue.pop_if(now, &NO_TIMES, |_| is_mine, &mut Charge::default());
+            next.map(|entry| entry.item.id)
         };
         let mut taken = Vec::new();
         for _ in 0..4 {
@@ -321,8 +328,8 @@ mod tests {
         let now = Instant::now();
         let mut queue = Queue::new(Rules { flow_limit: Some(1), ..Rules::default() });
         queue.push(1, Rank { flow: 1, ..Rank::default() }, now, None, Item::new(0));
-        assert!(queue.pop_if(now, &NO_TIMES, |_| true).is_none());
-        assert!(queue.pop(now, &NO_TIMES).is_some());
+        assert!(queue.pop_if(now, &NO_TIMES, |_| true, &mut Charge::default()).is_none());
+        assert!(queue.pop(now, &NO_TIMES, &mut Charge::default()).is_some());
     }
 
     #[test]
@@ -332,7 +339,8 @@ mod tests {
         type Back = fn(&mut Queue<Item>, Entry<Item>, &Charge);
         for back in [Queue::put_back as Back, Queue::park] {
             let (mut queue, items) = queue_of(1, late, now);
-            let Some(Next::Dispatch(entry, charge)) = queue.pop(now, &NO_TIMES) else {
+            let mut charge = Charge::default();
+            let Some(Next::Dispatch(entry)) = queue.pop(now, &NO_TIMES, &mut charge) else {
                 panic!("it waits")
             };
             items[0].gone.set(true);

@@ -71,12 +71,12 @@ pub(super) enum Stage {
 
 impl<Q, W, A> Exchange<Q, W, A> {
     pub(super) fn new(request: Q) -> Self {
-        Self::with(Content::Request(request), Stage::Waiting)
+        Self::with(Content::Request(Some(request)), Stage::Waiting)
     }
 
     /// Returns the exchange of an already running call.
     pub(super) fn running(work: W) -> Self {
-        Self::with(Content::Work(work), Stage::InHand)
+        Self::with(Content::Work(Some(work)), Stage::InHand)
     }
 
     fn with(content: Content<Q, W, A>, stage: Stage) -> Self {
@@ -130,7 +130,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
     /// `looks_right`.
     pub(super) fn has(&self, looks_right: impl FnOnce(&Q) -> bool) -> bool {
         self.inside.with(|inside| match &inside.content {
-            Content::Request(request) => looks_right(request),
+            Content::Request(Some(request)) => looks_right(request),
             _ => false,
         })
     }
@@ -142,7 +142,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
                 return Err(request);
             }
             self.set(Stage::Waiting);
-            Ok(inside.put(Content::Request(request)))
+            Ok(inside.put_request(request))
         })?;
         drop(before);
         Ok(())
@@ -169,7 +169,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
             if !self.is_at(Stage::Idle) || !matches!(inside.content, Content::Nothing) {
                 return Err(work);
             }
-            inside.content = Content::Work(work);
+            inside.put_work(work);
             self.stage.store(Stage::InHand as u8, SeqCst);
             Ok(())
         })
@@ -197,7 +197,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
                 return Err(work);
             }
             let before = worker.and_then(|worker| inside.worker.replace(worker));
-            Ok((inside.put(Content::Work(work)), before))
+            Ok((inside.put_work(work), before))
         })?;
         drop(before);
         Ok(())
@@ -212,7 +212,7 @@ impl<Q, W, A> Exchange<Q, W, A> {
             if self.is_abandoned() {
                 return Err((answer, inside.worker.take()));
             }
-            let before = inside.put(Content::Answer(answer));
+            let before = inside.put_answer(answer);
             self.is_answered.store(true, Release);
             Ok((inside.caller.take(), inside.worker.take(), before))
         });
@@ -250,8 +250,8 @@ impl<Q, W, A> Exchange<Q, W, A> {
             self.is_abandoned.store(true, Release);
             let caller = inside.caller.take();
             if !gives_up {
-                let answer = inside.take_answer().map_or(Content::Nothing, Content::Answer);
-                return (answer, None, caller);
+                let answer = inside.take_answer();
+                return (Content::Answer(answer), None, caller);
             }
             self.set(Stage::Gone);
             (inside.take(), inside.worker.take(), caller)
@@ -259,23 +259,23 @@ impl<Q, W, A> Exchange<Q, W, A> {
         // A panic here would leave the task of the call asleep for good.
         drop_waker(caller);
         match content {
-            Content::Request(request) => Left::Request(request),
-            Content::Work(work) => {
+            Content::Request(Some(request)) => Left::Request(request),
+            Content::Work(Some(work)) => {
                 Left::Work(work, worker.filter(|_| !is_planted(Fault::WorkerNotTold)))
             }
-            Content::Nothing | Content::Answer(_) | Content::Husk(_) => Left::Nothing,
+            _ => Left::Nothing,
         }
     }
 
     /// Leaves the mark of a husk, after the caller has taken the work.
     pub(super) fn leave(&self, husk: Husk) {
-        let before = self.inside.with(|inside| inside.put(Content::Husk(husk)));
+        let before = self.inside.with(|inside| inside.put_husk(husk));
         drop(before);
     }
 
     /// Returns the work, after the caller has given up: the task has to end the work.
     pub(super) fn return_work(&self, work: W) {
-        let before = self.inside.with(|inside| inside.put(Content::Work(work)));
+        let before = self.inside.with(|inside| inside.put_work(work));
         drop(before);
     }
 

@@ -28,7 +28,7 @@ use crate::{
         core::Core,
         link::{
             job::{AtTurn, Dispatched, Job, Late, Newcomer, Removal},
-            task_call::TaskCall,
+            task_call::{TaskCall, UnpolledWork},
         },
         max_wait::After,
         panics::contain,
@@ -235,6 +235,7 @@ where
         waited: Duration,
         charge: Option<ChargeId>,
         right: &mut Option<FlowRight>,
+        at_once: Option<&mut Option<UnpolledWork>>,
     ) -> Dispatched {
         // First, and so dropped last: the answer tells of books that balance.
         let unanswered = Unanswered::new(&self.exchange, Reply::broken_off);
@@ -283,18 +284,23 @@ where
         let Some(in_flight) = InFlight::queued(parts.place, start) else {
             return Dispatched::Ended;
         };
-        let work = Box::pin(Running::new(future, in_flight, parts.context));
+        let work = Box::new(Running::new(future, in_flight, parts.context));
         work.tell_dispatched();
         unanswered.end();
-        match execution {
+        match (execution, at_once) {
+            // As in a poll, the task has the work in hand.
+            (Execution::Spawn, Some(at_once)) => {
+                *at_once = Some(work);
+                return Dispatched::ToRun(parts.runtime);
+            }
             // Before the task exists: a caller that gives up frees the slot even if the runtime
             // never polls the task.
-            Execution::Spawn => match self.exchange.put_work(work, None) {
+            (Execution::Spawn, None) => match self.exchange.put_work(Box::into_pin(work), None) {
                 Ok(()) => return Dispatched::ToRun(parts.runtime),
                 Err(work) => end(work),
             },
             // If the caller has gone, this drops the call and frees the slot.
-            Execution::Caller => drop(contain(|| self.send(Reply::Run(work)))),
+            (Execution::Caller, _) => drop(contain(|| self.send(Reply::Run(Box::into_pin(work))))),
         }
         Dispatched::Called
     }

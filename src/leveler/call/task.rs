@@ -240,7 +240,7 @@ pub(super) fn end<F: Future, A>(work: Work<F, A>) {
 
 impl<C> TaskCall for C
 where
-    C: TaskChannel<Future: Future<Output: 'static>>,
+    C: TaskChannel<Future: Future<Output: Send + 'static> + Send + 'static, Answer: Send>,
 {
     #[inline]
     fn poll(
@@ -249,8 +249,10 @@ where
         progress: &mut Progress,
         after_end: AfterEnd<'_>,
     ) -> Poll<()> {
+        let unpolled = progress.unpolled.take().and_then(|work| work.downcast().ok());
         // If the caller has given up, the caller has ended the work.
-        let Some(mut work) = self.take_work() else { return Poll::Ready(()) };
+        let work = unpolled.map_or_else(|| self.take_work(), |work| Some(Box::into_pin(work)));
+        let Some(mut work) = work else { return Poll::Ready(()) };
         if self.is_given_up() {
             end(work);
             return Poll::Ready(());

@@ -12,6 +12,7 @@ use crate::{
         link::{
             backlog::Queued,
             job::{AtTurn, Dispatched},
+            task_call::UnpolledWork,
         },
         panics::contain,
     },
@@ -41,7 +42,8 @@ pub(super) enum By {
     EndedCall,
 }
 
-/// Calls the inner of a request, unless it is too late or has to wait on.
+/// Calls the inner of a request, unless it is too late or has to wait on. `at_once` as for
+/// [`Job::dispatch`](crate::leveler::link::job::Job::dispatch).
 #[inline(always)]
 pub(super) fn attempt(
     core: &Core,
@@ -49,6 +51,7 @@ pub(super) fn attempt(
     charge: &mut Charge,
     now: Instant,
     by: By,
+    at_once: Option<&mut Option<UnpolledWork>>,
 ) -> Tried {
     let waited = now.saturating_duration_since(entry.admitted);
     let reason = match entry.item.at_turn(waited) {
@@ -68,7 +71,7 @@ pub(super) fn attempt(
     if !core.admission.may_dispatch(entry.item.cost()) {
         return Tried::NoSlot;
     }
-    let dispatch = || entry.item.dispatch(now, waited, charge.id, &mut charge.right);
+    let dispatch = || entry.item.dispatch(now, waited, charge.id, &mut charge.right, at_once);
     Tried::Made(contain(dispatch).unwrap_or(Dispatched::Ended))
 }
 

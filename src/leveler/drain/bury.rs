@@ -8,6 +8,6 @@ pub(super) fn bury(core: &Core) {
         // The dispatch finds the inner dead, and answers `ServiceError`.
         let now = Instant::now();
         let waited = job.waited(now);
-        contain(|| job.dispatch(now, waited, None, &mut None));
+        contain(|| job.dispatch(now, waited, None, &mut None, None));
     }
 }

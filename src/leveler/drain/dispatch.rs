@@ -83,7 +83,8 @@ impl<'a> Dispatcher<'a> {
             if let Some(due) = self.0.pace.wait_until(now, gap(core)) {
                 break Stop::Paced(due);
             }
-            let next = core.link.backlog().queue.pop(now, times);
+            let mut charge = Charge::default();
+            let next = core.link.backlog().queue.pop(now, times, &mut charge);
             let Some(next) = next else {
                 // A free slot, and no request for it: the rate from now on says nothing about the
                 // inner, although requests of others may wait.
@@ -93,7 +94,7 @@ impl<'a> Dispatcher<'a> {
             left -= 1;
             match next {
                 Next::Remove(entry, reason) => drop(contain(|| entry.item.remove(reason.into()))),
-                Next::Dispatch(entry, mut charge) => {
+                Next::Dispatch(entry) => {
                     // Whoever may be late is judged by a reading of its own (law 11).
                     let is_old = is_spared && entry.item.late().is_some();
                     let now = if is_old { self.read() } else { now };
@@ -127,7 +128,7 @@ impl<'a> Dispatcher<'a> {
         charge: &mut Charge,
         now: Instant,
     ) -> bool {
-        match attempt(core, &entry, charge, now, By::DrainTask) {
+        match attempt(core, &entry, charge, now, By::DrainTask, None) {
             Tried::Made(Dispatched::Called) => self.on_called(core, now),
             Tried::Made(Dispatched::ToRun(runtime)) => {
                 self.on_called(core, now);

@@ -14,7 +14,7 @@ use crate::{
         link::{
             backlog::Queued,
             job::Dispatched,
-            task_call::{AtEnd, TaskCall},
+            task_call::{AtEnd, TaskCall, UnpolledWork},
         },
         panics::contain,
         runtime::RuntimeId,
@@ -54,10 +54,10 @@ pub(super) struct Hand {
 /// A call for the task to run.
 pub(super) struct Handed {
     pub(super) call: Arc<dyn TaskCall>,
+    /// The work, if the first poll is made in this poll of the task.
+    pub(super) unpolled: Option<UnpolledWork>,
     /// Set if the first poll is measured.
     pub(super) is_measured: bool,
-    /// Set if the first poll is made in this poll of the task.
-    pub(super) is_at_once: bool,
 }
 
 impl Hand {
@@ -138,17 +138,20 @@ impl Hand {
             if let Some((charge, time)) = end.charge.take() {
                 backlog.queue.settle(charge, time);
             }
-            let next = backlog.pop_for(home, now, times);
+            let mut charge = Charge::default();
+            let next = backlog.pop_for(home, now, times, &mut charge);
             let is_due = backlog.is_look_due();
             drop(backlog);
-            let Some((entry, mut charge)) = next else { break };
+            let Some(entry) = next else { break };
             // Whoever may be late is judged by a reading of its own (law 11): a waker or a
             // subscriber may have taken long since the end.
             let is_old = ended.is_some() && entry.item.late().is_some();
             let now = if is_old { Instant::now() } else { now };
-            match attempt(core, &entry, &mut charge, now, By::EndedCall) {
+            let mut work = None;
+            let at_once = self.polls_at_once(core, now).then_some(&mut work);
+            match attempt(core, &entry, &mut charge, now, By::EndedCall, at_once) {
                 Tried::Made(Dispatched::ToRun(_)) => {
-                    return (Some(self.take_up(core, entry.item.into_task(), now)), is_due);
+                    return (Some(self.take_up(entry.item.into_task(), work, now)), is_due);
                 }
                 Tried::Made(Dispatched::Called) => {
                     contain(|| drop(entry));
@@ -174,22 +177,34 @@ impl Hand {
         (None, false)
     }
 
-    /// Takes up a call made at `now`. The first poll is made at once if first polls are short, and
-    /// little time has gone by in this poll of the task: other tasks on the thread wait for the end
-    /// of the poll.
-    fn take_up(&mut self, core: &Core, call: Arc<dyn TaskCall>, now: Instant) -> Handed {
+    /// Returns whether the first poll of a call made at `now` is made at once: first polls are
+    /// short, and little time has gone by in this poll of the task. Other tasks on the thread wait
+    /// for the end of the poll.
+    fn polls_at_once(&self, core: &Core, now: Instant) -> bool {
+        let is_soon = match self.since.filter(|_| self.in_poll > 0) {
+            Some(since) => now.saturating_duration_since(since) <= SHORT_TIME,
+            None => true,
+        };
+        self.in_poll < MAX_AT_ONCE
+            && is_soon
+            && core.inline_polling.is_short()
+            && has_budget_remaining()
+    }
+
+    /// Takes up a call made at `now`.
+    fn take_up(
+        &mut self,
+        call: Arc<dyn TaskCall>,
+        unpolled: Option<UnpolledWork>,
+        now: Instant,
+    ) -> Handed {
         let is_measured = u64::from(self.row) % INTERVAL == 0;
         self.row += 1;
         if self.in_poll == 0 {
             self.since = Some(now);
         }
         self.in_poll += 1;
-        let gone = self.since.map(|since| now.saturating_duration_since(since));
-        let is_at_once = self.in_poll <= MAX_AT_ONCE
-            && gone <= Some(SHORT_TIME)
-            && core.inline_polling.is_short()
-            && has_budget_remaining();
-        Handed { call, is_measured, is_at_once }
+        Handed { call, unpolled, is_measured }
     }
 }
 

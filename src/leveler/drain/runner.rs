@@ -70,12 +70,12 @@ impl Future for Runner {
                 next = core.downcast_ref().and_then(|core: &Core| hand.next(core, end));
             };
             ready!(current.poll(cx, progress, &mut after_end));
-            let Some(Handed { call: next, is_measured, is_at_once }) = next else {
+            let Some(Handed { call: next, unpolled, is_measured }) = next else {
                 // Everything of the ended call has been left: from now on the task may be given
                 // the next.
                 if has_ended && current.become_idle() {
                     *hand = Hand::default();
-                    progress.begin_next(false);
+                    progress.begin_next(false, None);
                     cx.waker().wake_by_ref();
                     return Poll::Pending;
                 }
@@ -85,7 +85,8 @@ impl Future for Runner {
             };
             let ended = call.replace(next);
             contain(|| drop(ended));
-            progress.begin_next(is_measured);
+            let is_at_once = unpolled.is_some();
+            progress.begin_next(is_measured, unpolled);
             if !is_at_once {
                 // Other tasks on the thread get a turn, and the call gets a fresh budget.
                 cx.waker().wake_by_ref();

@@ -73,8 +73,8 @@ impl Backlog {
         self.next_look
     }
 
-    /// Takes the next request for a task on the runtime `home`, with its charge. `None` if there is
-    /// no request, a request of another runtime, or a request for the drain task to choose. `times`
+    /// Takes the next request for a task on the runtime `home`. `None` if there is no request, a
+    /// request of another runtime, or a request for the drain task to choose. `times` and `charge`
     /// as for [`Queue::pop`].
     #[inline]
     pub(crate) fn pop_for(
@@ -82,10 +82,11 @@ impl Backlog {
         home: RuntimeId,
         now: Instant,
         times: &impl Times,
-    ) -> Option<(Queued, Charge)> {
+        charge: &mut Charge,
+    ) -> Option<Queued> {
         // A model has no runtimes.
         let is_mine = |job: &Arc<dyn Job>| cfg!(shuttle) || job.home() == home;
-        let next = self.queue.pop_if(now, times, is_mine);
+        let next = self.queue.pop_if(now, times, is_mine, charge);
         self.handed_on += u32::from(next.is_some());
         next
     }

@@ -6,7 +6,9 @@ use crate::{
     class::Rank,
     error::Reason,
     leveler::{
-        admission::prediction::histories::Likeness, link::task_call::TaskCall, runtime::RuntimeId,
+        admission::prediction::histories::Likeness,
+        link::task_call::{TaskCall, UnpolledWork},
+        runtime::RuntimeId,
     },
     queue::{ChargeId, FlowRight, InnerId, QueueItem},
 };
@@ -36,13 +38,15 @@ pub(crate) trait Job: Send + Sync {
     fn has_left(&self) -> bool;
     /// Calls the inner at `now`, after the request has waited for `waited`. The charge stays open
     /// until the call ends. The right to run in the flow is taken with the slots. If no slots are
-    /// taken, the right is left, whatever happens.
+    /// taken, the right is left, whatever happens. A task that polls the call at once gives room
+    /// for the work.
     fn dispatch(
         &self,
         now: Instant,
         waited: Duration,
         charge: Option<ChargeId>,
         right: &mut Option<FlowRight>,
+        at_once: Option<&mut Option<UnpolledWork>>,
     ) -> Dispatched;
     /// Returns the call for a task to run, after [`dispatch`](Self::dispatch) has asked for a task.
     fn into_task(self: Arc<Self>) -> Arc<dyn TaskCall>;

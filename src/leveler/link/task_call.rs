@@ -32,6 +32,10 @@ pub(crate) trait TaskCall: Send + Sync {
 /// does not know its type.
 pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any, AtEnd);
 
+/// The work of a call before its first poll, with its type erased. In the hand of a task, and out of
+/// reach of the caller.
+pub(crate) type UnpolledWork = Box<dyn Any + Send>;
+
 /// What the end of a call leaves to the user of its slot.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct AtEnd {
@@ -47,6 +51,8 @@ pub(crate) struct AtEnd {
 pub(crate) struct Progress {
     /// Set if the next poll is the first, and measured.
     pub(crate) is_measured: bool,
+    /// The work, if the next poll is the first, and comes at once.
+    pub(crate) unpolled: Option<UnpolledWork>,
     /// Set once the channel has the task's waker, which never changes.
     pub(crate) is_noted: bool,
     /// The task's waker, returned by the channel of the last call, for the channel of the next.
@@ -55,7 +61,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     /// Begins with the next call of the same task.
-    pub(crate) fn begin_next(&mut self, is_measured: bool) {
-        *self = Self { is_measured, is_noted: false, spare: self.spare.take() };
+    pub(crate) fn begin_next(&mut self, is_measured: bool, unpolled: Option<UnpolledWork>) {
+        *self = Self { is_measured, unpolled, is_noted: false, spare: self.spare.take() };
     }
 }

@@ -20,7 +20,8 @@ fn shares_are_of_time_and_corrected_when_calls_end() {
     rig.push(fast.clone());
     let (mut slow_time, mut fast_time) = (0, 0);
     for _ in 0..10_000 {
-        let Some(Next::Dispatch(entry, charge)) = rig.queue.pop(rig.now, &NO_TIMES) else {
+        let mut charge = Charge::default();
+        let Some(Next::Dispatch(entry)) = rig.queue.pop(rig.now, &NO_TIMES, &mut charge) else {
             panic!("both flows wait")
         };
         let id = charge.id.expect("there are two flows");
@@ -49,7 +50,8 @@ fn serve(rig: &mut Rig, weights: &[u32], calls: u32, time: impl Fn(usize) -> Dur
     let mut had = vec![0.0; weights.len()];
     classes.iter().for_each(|class| drop(rig.push_many(3, class)));
     for _ in 0..calls {
-        let Some(Next::Dispatch(entry, charge)) = rig.queue.pop(rig.now, &NO_TIMES) else {
+        let mut charge = Charge::default();
+        let Some(Next::Dispatch(entry)) = rig.queue.pop(rig.now, &NO_TIMES, &mut charge) else {
             panic!("all flows wait")
         };
         let of = |class: &Class| class.rank.flow == entry.rank.flow;

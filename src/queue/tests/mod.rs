@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Entry, InnerId, Next, Rules,
+    Charge, Entry, InnerId, Next, Rules,
     fair_queue::FairQueue,
     level_summary::Gone,
     testing::{Item, Random},
@@ -84,8 +84,8 @@ impl Rig {
     }
 
     fn next(&mut self) -> Option<Entry<Item>> {
-        match self.queue.pop(self.now, &self.times)? {
-            Next::Dispatch(entry, _) => Some(entry),
+        match self.queue.pop(self.now, &self.times, &mut Charge::default())? {
+            Next::Dispatch(entry) => Some(entry),
             Next::Remove(entry, reason) => panic!("{} was removed: {reason}", entry.item.id),
         }
     }
@@ -115,8 +115,9 @@ impl Rig {
 
     /// Takes the next request, and refunds the charge.
     fn take_back(&mut self) -> Option<Entry<Item>> {
-        match self.queue.pop(self.now, &self.times)? {
-            Next::Dispatch(entry, charge) => {
+        let mut charge = Charge::default();
+        match self.queue.pop(self.now, &self.times, &mut charge)? {
+            Next::Dispatch(entry) => {
                 self.queue.refund(&charge);
                 Some(entry)
             }

@@ -34,7 +34,9 @@ fn controlled_delay_removes_what_has_stood_too_long() {
     let mut removed = Vec::new();
     for _ in 0..15 {
         rig.now += MS * 10;
-        while let Some(Next::Remove(entry, reason)) = rig.queue.pop(rig.now, &NO_TIMES) {
+        while let Some(Next::Remove(entry, reason)) =
+            rig.queue.pop(rig.now, &NO_TIMES, &mut Charge::default())
+        {
             assert_eq!(reason, Reason::Delay);
             removed.push(entry.item.id);
         }

@@ -11,69 +11,88 @@ pub(super) struct Inside<Q, W, A> {
     pub(super) worker: Option<Waker>,
 }
 
+/// The request, the work or the answer of a call. Each an `Option`, to be taken out in place: always
+/// `Some` otherwise.
 #[derive(Debug)]
 pub(super) enum Content<Q, W, A> {
-    Request(Q),
+    Request(Option<Q>),
     Nothing,
-    Work(W),
-    Answer(A),
+    Work(Option<W>),
+    Answer(Option<A>),
     /// The caller has ended the work. The task finds nothing.
     Husk(#[allow(dead_code, reason = "its drop counts")] Husk),
 }
 
+/// The content before a change. Boxed, since it may be large.
+pub(super) type Former<Q, W, A> = Option<Box<Content<Q, W, A>>>;
+
 impl<Q, W, A> Inside<Q, W, A> {
-    /// Puts the content in. Returns the former content: nothing, unless there is a bug. Boxed,
-    /// since the content may be large.
+    /// Puts the request in. This, and the other ways to put content in, return the former content:
+    /// nothing, unless there is a bug.
     #[inline(always)]
-    pub(super) fn put(&mut self, content: Content<Q, W, A>) -> Option<Box<Content<Q, W, A>>> {
-        if matches!(self.content, Content::Nothing) {
-            self.content = content;
-            return None;
-        }
-        Some(self.replace(content))
+    pub(super) fn put_request(&mut self, request: Q) -> Former<Q, W, A> {
+        let former = self.clear();
+        self.content = Content::Request(Some(request));
+        former
+    }
+
+    #[inline(always)]
+    pub(super) fn put_work(&mut self, work: W) -> Former<Q, W, A> {
+        let former = self.clear();
+        self.content = Content::Work(Some(work));
+        former
+    }
+
+    #[inline(always)]
+    pub(super) fn put_answer(&mut self, answer: A) -> Former<Q, W, A> {
+        let former = self.clear();
+        self.content = Content::Answer(Some(answer));
+        former
+    }
+
+    pub(super) fn put_husk(&mut self, husk: Husk) -> Former<Q, W, A> {
+        let former = self.clear();
+        self.content = Content::Husk(husk);
+        former
+    }
+
+    #[inline(always)]
+    fn clear(&mut self) -> Former<Q, W, A> {
+        if matches!(self.content, Content::Nothing) { None } else { Some(self.remove()) }
     }
 
     #[cold]
-    fn replace(&mut self, content: Content<Q, W, A>) -> Box<Content<Q, W, A>> {
-        Box::new(mem::replace(&mut self.content, content))
+    fn remove(&mut self) -> Box<Content<Q, W, A>> {
+        Box::new(self.take())
     }
 
-    #[inline(always)]
     pub(super) fn take(&mut self) -> Content<Q, W, A> {
         mem::replace(&mut self.content, Content::Nothing)
     }
 
+    // The three below move out no more than they take, since the content may be large.
+
     #[inline(always)]
     pub(super) fn take_request_if(&mut self, is_taken: impl FnOnce(&Q) -> bool) -> Option<Q> {
-        // Look first, since the content may be large.
-        if !matches!(&self.content, Content::Request(request) if is_taken(request)) {
-            return None;
-        }
-        match self.take() {
-            Content::Request(request) => Some(request),
-            _ => None,
-        }
+        let Content::Request(request) = &mut self.content else { return None };
+        let request = request.take_if(|request| is_taken(request))?;
+        self.content = Content::Nothing;
+        Some(request)
     }
 
     #[inline(always)]
     pub(super) fn take_work(&mut self) -> Option<W> {
-        if !matches!(self.content, Content::Work(_)) {
-            return None;
-        }
-        match self.take() {
-            Content::Work(work) => Some(work),
-            _ => None,
-        }
+        let Content::Work(work) = &mut self.content else { return None };
+        let work = work.take();
+        self.content = Content::Nothing;
+        work
     }
 
     #[inline(always)]
     pub(super) fn take_answer(&mut self) -> Option<A> {
-        if !matches!(self.content, Content::Answer(_)) {
-            return None;
-        }
-        match self.take() {
-            Content::Answer(answer) => Some(answer),
-            _ => None,
-        }
+        let Content::Answer(answer) = &mut self.content else { return None };
+        let answer = answer.take();
+        self.content = Content::Nothing;
+        answer
     }
 }
