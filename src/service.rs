@@ -185,17 +185,21 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
                 Continue(back) => request = back,
             }
         }
-        let (context, place) = match admit(admission, &mut arrival, reserved) {
+        let context;
+        let place = match admit(admission, &mut arrival, reserved) {
             Ok(Admitted::Run(slot)) => {
                 match self.run(CallContext::capture(core), request, slot, &mut arrival) {
                     Ok(future) => return Ok(future),
                     Err(back) => {
-                        request = back.request;
-                        (back.context, Place::instead_of(back.slot, arrival.rank))
+                        (request, context) = (back.request, back.context);
+                        Place::instead_of(back.slot, arrival.rank)
                     }
                 }
             }
-            Ok(Admitted::Wait(place)) => (CallContext::capture(core), place),
+            Ok(Admitted::Wait(place)) => {
+                context = CallContext::capture(core);
+                place
+            }
             Err(Refusal::Full) if may_not_wait_for_a_place(core) => {
                 return refuse(Refusal::Nested, &arrival, request);
             }

@@ -71,7 +71,7 @@ impl<G: Grantor> Place<G> {
     }
 
     /// Keeps the place, with other access to the same admission.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn map<H: Grantor>(mut self, to: impl FnOnce(G) -> H) -> Place<H> {
         let grantor = self.grantor.take().map(to);
         Place { grantor, rank: self.rank, stage: Cell::new(self.stage.get()) }
@@ -84,7 +84,7 @@ impl<G: Grantor> Place<G> {
 
     /// Counts the request as admitted and queued. Returns whether no other request of the priority
     /// waits.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enqueue(&self, now: Instant) -> bool {
         let Some(grantor) = &self.grantor else { return false };
         let (admission, rank) = (grantor.admission(), self.rank);
@@ -98,29 +98,30 @@ impl<G: Grantor> Place<G> {
     }
 
     /// Takes slots for the cost `asked`, and adjusts the places to as many. The slots take over the
-    /// right to run in the flow. Returns false if too few slots are free, or dispatch is paused.
-    /// For the drain task and for tasks that hand on.
+    /// right to run in the flow. Returns the slots, for [`into_slot`](Self::into_slot). `None` if
+    /// too few slots are free, or dispatch is paused. For the drain task and for tasks that hand
+    /// on.
     #[inline]
-    pub(crate) fn take_slot(&self, asked: usize, right: &mut Option<FlowRight>) -> bool {
-        let Some(grantor) = &self.grantor else { return false };
-        let admission = grantor.admission();
-        let Some(mut slots) = admission.bound.take_slots(self.rank.cost as usize, asked) else {
-            return false;
-        };
+    pub(crate) fn take_slot(&self, asked: usize, right: &mut Option<FlowRight>) -> Option<Slots> {
+        let admission = self.grantor.as_ref()?.admission();
+        let mut slots = admission.bound.take_slots(self.rank.cost as usize, asked)?;
         slots.right = right.take();
         if let Stage::Queued(place) = self.stage.replace(Stage::Running(slots)) {
             admission.occupancy.on_dispatched(self.rank, place);
         }
-        true
+        Some(slots)
     }
 
-    /// Becomes the right to run, if slots were taken.
-    #[inline]
-    pub(crate) fn into_slot(mut self) -> Option<Slot<G>> {
-        match self.stage.get() {
-            Stage::Running(slots) => Some(Slot::new(self.grantor.take()?, slots)),
-            Stage::Unqueued | Stage::Queued(_) => None,
-        }
+    /// Becomes the right to run, with the slots taken by [`take_slot`](Self::take_slot), and with
+    /// other access to the same admission. `None` only after the end.
+    #[inline(always)]
+    pub(crate) fn into_slot<H: Grantor>(
+        mut self,
+        slots: Slots,
+        to: impl FnOnce(G) -> H,
+    ) -> Option<Slot<H>> {
+        debug_assert!(matches!(self.stage.get(), Stage::Running(taken) if taken == slots));
+        Some(Slot::new(to(self.grantor.take()?), slots))
     }
 
     /// Gives the place back after the caller has gone. The request waited since `admitted`.

@@ -64,16 +64,6 @@ impl<G: Grantor> Slot<G> {
         self.is_live.load(Relaxed)
     }
 
-    /// Keeps the slot, with other access to the same admission.
-    #[inline]
-    pub(crate) fn map<H: Grantor>(mut self, to: impl FnOnce(G) -> H) -> Slot<H> {
-        let (slots, is_live) = (self.slots, AtomicBool::new(self.is_live()));
-        let grantor = self.grantor.take();
-        // Nothing is left to drop, but the compiler does not know.
-        mem::forget(self);
-        Slot { grantor: grantor.map(to), slots, is_live }
-    }
-
     /// Goes on as the same slot, with a longer-lived way to the same admission.
     #[inline]
     pub(crate) fn move_to<H: Grantor>(mut self, grantor: H) -> Slot<H> {

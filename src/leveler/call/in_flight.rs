@@ -7,7 +7,8 @@ use crate::{
     class::Priority,
     leveler::{
         admission::{
-            Admission, arrival::Arrival, place::Place, prediction::histories::Likeness, slot::Slot,
+            Admission, arrival::Arrival, bound::Slots, place::Place,
+            prediction::histories::Likeness, slot::Slot,
         },
         budget::Budget,
         core::Core,
@@ -135,27 +136,31 @@ impl<O, A> InFlight<O, A> {
         Self::new(slot.move_to(inner), start)
     }
 
-    /// Records a call from the queue; `None` if the place has no slot.
-    pub(crate) fn queued<S, R>(place: Place<Arc<Inner<S, R>>>, start: Start) -> Option<Self>
+    /// Records a call from the queue, with the slots taken for the place. `None` if the place has
+    /// ended.
+    #[inline(always)]
+    pub(crate) fn queued<S, R>(
+        place: Place<Arc<Inner<S, R>>>,
+        slots: Slots,
+        start: Start,
+    ) -> Option<Self>
     where
         S: Send + 'static,
         R: Send + Sync + 'static,
         Inner<S, R>: Judge<O, A>,
     {
-        let slot = place.into_slot()?;
-        Some(Self::new(slot.map(|inner| inner as Arc<dyn Judge<O, A>>), start))
+        let slot = place.into_slot(slots, |inner| inner as Arc<dyn Judge<O, A>>)?;
+        Some(Self::new(slot, start))
     }
 
     #[inline(always)]
     fn new(slot: Slot<Arc<dyn Judge<O, A>>>, start: Start) -> Self {
         let Start { at, wait, priority, budget, kind, charge, holds_body } = start;
-        let marks = Marks::new(priority, kind, holds_body);
-        let mut this = Self { slot, at, wait, charge, budget, marks };
-        if let Some(judge) = this.slot.grantor().filter(|_| !this.slot.is_bypass()) {
-            let limit_reached = this.slot.in_flight() >= judge.core().admission.limit();
-            this.marks = marks.with_limit_reached(limit_reached);
-        }
-        this
+        let limited = slot.grantor().filter(|_| !slot.is_bypass());
+        let limit_reached =
+            limited.is_some_and(|judge| slot.in_flight() >= judge.core().admission.limit());
+        let marks = Marks::new(priority, kind, holds_body).with_limit_reached(limit_reached);
+        Self { slot, at, wait, charge, budget, marks }
     }
 
     /// Reports the dispatch.

@@ -254,12 +254,12 @@ where
             drop(entered);
             return self.on_not_ready(parts, why, unanswered);
         };
-        if !parts.place.take_slot(self.terms.asked as usize, right) {
+        let Some(slots) = parts.place.take_slot(self.terms.asked as usize, right) else {
             drop((ready, entered));
             self.put_back(parts);
             unanswered.end();
             return Dispatched::NoSlot;
-        }
+        };
         let called = ready.call(parts.request, parts.prepare, waited);
         drop(entered);
         let future = match called {
@@ -281,7 +281,7 @@ where
             charge,
             holds_body,
         };
-        let Some(in_flight) = InFlight::queued(parts.place, start) else {
+        let Some(in_flight) = InFlight::queued(parts.place, slots, start) else {
             return Dispatched::Ended;
         };
         let work = Box::new(Running::new(future, in_flight, parts.context));
@@ -393,6 +393,7 @@ where
         self.exchange.put_work(work, worker)
     }
 
+    #[inline(always)]
     fn send(&self, reply: Reply<S::Future, A>) -> Option<Waker> {
         self.exchange.answer(reply).ok()?
     }
