@@ -32,28 +32,35 @@ impl<Q, W, A> Inside<Q, W, A> {
     #[inline(always)]
     pub(super) fn put_request(&mut self, request: Q) -> Former<Q, W, A> {
         let former = self.clear();
-        self.content = Content::Request(Some(request));
+        self.set(Content::Request(Some(request)));
         former
     }
 
     #[inline(always)]
     pub(super) fn put_work(&mut self, work: W) -> Former<Q, W, A> {
         let former = self.clear();
-        self.content = Content::Work(Some(work));
+        self.set(Content::Work(Some(work)));
         former
     }
 
     #[inline(always)]
     pub(super) fn put_answer(&mut self, answer: A) -> Former<Q, W, A> {
         let former = self.clear();
-        self.content = Content::Answer(Some(answer));
+        self.set(Content::Answer(Some(answer)));
         former
     }
 
     pub(super) fn put_husk(&mut self, husk: Husk) -> Former<Q, W, A> {
         let former = self.clear();
-        self.content = Content::Husk(husk);
+        self.set(Content::Husk(husk));
         former
+    }
+
+    /// Changes the content, of which nothing is left to drop: the compiler does not know, and would
+    /// look.
+    #[inline(always)]
+    fn set(&mut self, content: Content<Q, W, A>) {
+        mem::forget(mem::replace(&mut self.content, content));
     }
 
     #[inline(always)]
@@ -76,7 +83,7 @@ impl<Q, W, A> Inside<Q, W, A> {
     pub(super) fn take_request_if(&mut self, is_taken: impl FnOnce(&Q) -> bool) -> Option<Q> {
         let Content::Request(request) = &mut self.content else { return None };
         let request = request.take_if(|request| is_taken(request))?;
-        self.content = Content::Nothing;
+        self.set(Content::Nothing);
         Some(request)
     }
 
@@ -84,7 +91,7 @@ impl<Q, W, A> Inside<Q, W, A> {
     pub(super) fn take_work(&mut self) -> Option<W> {
         let Content::Work(work) = &mut self.content else { return None };
         let work = work.take();
-        self.content = Content::Nothing;
+        self.set(Content::Nothing);
         work
     }
 
@@ -92,7 +99,7 @@ impl<Q, W, A> Inside<Q, W, A> {
     pub(super) fn take_answer(&mut self) -> Option<A> {
         let Content::Answer(answer) = &mut self.content else { return None };
         let answer = answer.take();
-        self.content = Content::Nothing;
+        self.set(Content::Nothing);
         answer
     }
 }
