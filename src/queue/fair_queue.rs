@@ -357,6 +357,12 @@ impl<T: QueueItem> FairQueue<T> {
         ranked.chain(self.arrival_order.oldest()).min_by_key(|entry| entry.seq)
     }
 
+    /// Returns whether [`summaries`](Self::summaries) has something to tell.
+    #[inline]
+    pub(crate) fn has_summaries(&self) -> bool {
+        self.has_flows || self.has_told_unready || !self.blocked.is_empty()
+    }
+
     /// The state of each level, if a request with a flow has come, or an inner is not ready.
     pub(crate) fn summaries(&mut self, gone: &Gone, is_filling: bool) -> Option<Summaries> {
         let is_unready = !self.blocked.is_empty();

@@ -240,6 +240,12 @@ impl<T: QueueItem + Clone> Queue<T> {
         self.oldest.look(&mut self.order, live, is_busy);
     }
 
+    /// Returns whether [`summaries`](Self::summaries) has something to tell.
+    #[inline]
+    pub(crate) fn has_summaries(&self) -> bool {
+        self.order.has_summaries()
+    }
+
     /// The state of each priority level, if a request with a flow has come, or an inner is not
     /// ready. `gone` is the weight of each level cancelled or removed so far. Only if the queue
     /// `is_filling` is the longest flow looked for.

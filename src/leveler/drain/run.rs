@@ -144,13 +144,15 @@ impl<'a> Drain<'a> {
 fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
     let occupancy = &core.admission.occupancy;
     let waiting = occupancy.queued();
-    let before = occupancy.departed();
     // Only a full queue makes a flow give way, so the longest is looked for once half of the places
     // are held. A burst that takes the other half within one turn finds no flow to give way.
     let is_filling = core.counts().held() >= core.admission.total() / 2;
     let mut backlog = core.link.backlog();
-    if let Some(summaries) = backlog.queue.summaries(&before.gone, is_filling) {
-        occupancy.publish(summaries, &before);
+    if backlog.queue.has_summaries() {
+        let before = occupancy.departed();
+        if let Some(summaries) = backlog.queue.summaries(&before.gone, is_filling) {
+            occupancy.publish(summaries, &before);
+        }
         let flow_limit = &core.admission.flow_limit;
         backlog.queue.take_flow_changes(|flow, is_full| flow_limit.on_changed(flow, is_full));
     }
@@ -159,7 +161,7 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
     let late = backlog.set_next_look();
     drop(backlog);
     drained.has_late = late.is_some();
-    let sheds = drained.window.look(&core.admission.shedder, occupancy.eligible(), drained.now);
+    let sheds = drained.window.look(&core.admission.shedder, || occupancy.eligible(), drained.now);
     if let Some(sheds) = sheds.and_then(|sheds| drained.sheds.look(sheds, drained.now)) {
         let name = &*core.settings.name;
         contain(|| tracing::info!(%name, sheds, "lower priorities are refused"));

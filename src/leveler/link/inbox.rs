@@ -19,9 +19,16 @@ impl<T> Inbox<T> {
         });
     }
 
-    /// Takes the content, and leaves `empty` instead. A task woken after a `put` finds the message.
+    /// Returns whether there is no message. A task woken after a `put` finds the message.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.is_filled.load(SeqCst)
+    }
+
+    /// Takes the content, and leaves `empty` instead.
+    #[inline]
     pub(crate) fn swap(&self, empty: &mut T) {
-        if self.is_filled.load(SeqCst) {
+        if !self.is_empty() {
             self.content.with(|content| {
                 self.is_filled.store(false, SeqCst);
                 std::mem::swap(content, empty);

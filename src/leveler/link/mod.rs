@@ -87,13 +87,16 @@ impl Link {
         self.dead.put(|inners| inners.push(dead));
     }
 
+    /// Returns whether an inner was found dead since the last look.
+    #[inline]
+    pub(crate) fn has_dead(&self) -> bool {
+        !self.dead.is_empty()
+    }
+
     /// Takes the requests of dead inner services out of the queue, to be answered.
     pub(crate) fn take_dead(&self) -> Vec<Arc<dyn Job>> {
         let mut inners = Vec::new();
         self.dead.swap(&mut inners);
-        if inners.is_empty() {
-            return Vec::new();
-        }
         let mut backlog = self.backlog();
         inners.iter().flat_map(|dead| backlog.take_all_of(dead.inner)).collect()
     }

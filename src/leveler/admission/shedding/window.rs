@@ -31,10 +31,17 @@ impl Window {
     /// Takes note of the number of requests waiting for a slot and, at the end of a window, moves
     /// the cutoff.
     /// Returns, at the end of a window, whether requests are shed now.
-    pub(crate) fn look(&mut self, shedder: &Shedder, waiting: usize, now: Instant) -> Option<bool> {
-        if !shedder.has_priorities() {
-            return None;
-        }
+    #[inline]
+    pub(crate) fn look(
+        &mut self,
+        shedder: &Shedder,
+        waiting: impl FnOnce() -> usize,
+        now: Instant,
+    ) -> Option<bool> {
+        if shedder.has_priorities() { self.look_closely(shedder, waiting(), now) } else { None }
+    }
+
+    fn look_closely(&mut self, shedder: &Shedder, waiting: usize, now: Instant) -> Option<bool> {
         self.stood &= waiting > 0;
         let length = now.saturating_duration_since(self.began);
         if length < WINDOW {
