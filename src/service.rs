@@ -271,6 +271,7 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         // `call`.
         let start = Start::at_once(arrival);
         let prepare = self.front.request_classifier.prepare();
+        // Not a `match`, which would borrow the context until its end.
         let mut why = NotReady::Unready;
         let polled = self.inner.try_ready(&mut context);
         let Ok(ready) = polled.map_err(|not_ready| why = not_ready) else {

@@ -50,6 +50,7 @@ impl<T: QueueItem> ArrivalOrder<T> {
 
     #[inline(always)]
     pub(super) fn push(&mut self, entry: Entry<T>) {
+        // With room for sure, the entry is made in place.
         if self.entries.len() < self.entries.capacity() {
             self.entries.push_back(entry);
         } else {
@@ -90,6 +91,7 @@ impl<T: QueueItem> ArrivalOrder<T> {
     /// an empty queue again.
     #[inline]
     fn pop_front(&mut self) -> Option<Entry<T>> {
+        // First: the entry then moves only once.
         if self.entries.len() == 1 {
             self.entries.shrink_to(KEPT_CAPACITY);
         }

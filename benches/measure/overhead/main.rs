@@ -8,7 +8,6 @@
 //! cargo bench -p measure --bench overhead -- peers       # every contender, in two situations
 //! cargo bench -p measure --bench overhead -- peers draw  # and docs/images/overhead.svg anew
 //! cargo bench -p measure --bench overhead -- refusal     # a refusal, and `layer()`
-//! cargo bench -p measure --bench overhead -- allocations # how many, and what they are
 //! cargo bench -p measure --bench overhead -- contention  # up to 8 threads at one leveler
 //! cargo bench -p measure --bench overhead -- wakeups     # how often tasks are polled for a call
 //! cargo bench -p measure --bench overhead -- --test      # a smoke test, some seconds
@@ -18,7 +17,6 @@
 //! short rounds, and each ratio is the median of those within a round. The times beside them depend
 //! on the machine and its mood. The bars are what we want; what is missed is missed.
 
-mod allocations;
 mod bars;
 mod contenders;
 mod contention;
@@ -39,12 +37,11 @@ use crate::{bars::Bars, rounds::Scale};
 /// One table, or two, and the bars that they set.
 type Part = fn(Scale, &mut Bars);
 
-const PARTS: [(&str, Part); 7] = [
+const PARTS: [(&str, Part); 6] = [
     ("ratios", ratios::print),
     ("queue", queue::print),
     ("peers", peers::print),
     ("refusal", refusal::print),
-    ("allocations", allocations::print),
     ("contention", contention::print),
     ("wakeups", wakeups::print),
 ];

@@ -129,6 +129,7 @@ thread_local! {
 fn runtime() -> Runtime {
     Builder::new_multi_thread()
         .worker_threads(2)
+        .enable_time()
         .on_thread_start(|| LISTENS.set(Some(tracing::subscriber::set_default(Steps))))
         .on_thread_stop(|| drop(LISTENS.take()))
         .build()

@@ -22,7 +22,7 @@ use crate::{
 /// The result of an attempt.
 #[derive(Debug)]
 pub(super) enum Tried {
-    /// The attempt has had this result.
+    /// The request was dispatched, with this result.
     Made(Dispatched),
     /// The request was removed as too late, and its caller answered.
     Removed,

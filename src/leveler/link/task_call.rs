@@ -32,8 +32,8 @@ pub(crate) trait TaskCall: Send + Sync {
 /// does not know its type.
 pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any, AtEnd);
 
-/// The work of a call before its first poll, with its type erased. In the hand of a task, and out of
-/// reach of the caller.
+/// The work of a call before its first poll, with its type erased. In the hand of the task that
+/// polls it next: a caller that gives up leaves the end of the work to the task.
 pub(crate) type UnpolledWork = Box<dyn Any + Send>;
 
 /// What the end of a call leaves to the user of its slot.

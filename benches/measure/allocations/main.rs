@@ -4,6 +4,27 @@
 //! allocate is in it; in the steady state, when buffers have grown. An allocation has no name, so
 //! each is told by where it is made, within `call` or later, and by its size: a path has the parts
 //! named here as long as it makes as many in each of the two places.
+//!
+//! A program of its own: the counting takes time, and would make every call of `overhead` slower.
+
+#![allow(dead_code, reason = "the parts of `overhead` do more there")]
+
+#[path = "../overhead/bars.rs"]
+mod bars;
+#[path = "../overhead/contenders.rs"]
+mod contenders;
+#[path = "../overhead/drive.rs"]
+mod drive;
+#[path = "../overhead/floor.rs"]
+mod floor;
+#[path = "../overhead/load.rs"]
+mod load;
+#[path = "../overhead/refusal.rs"]
+mod refusal;
+#[path = "../overhead/rounds.rs"]
+mod rounds;
+#[path = "../overhead/work.rs"]
+mod work;
 
 use std::{hint::black_box, sync::Arc};
 
@@ -17,7 +38,6 @@ use crate::{
     contenders::leveler,
     load::{CAPACITY, LIMIT, Threads},
     refusal::{full_leveler, refusal},
-    rounds::Scale,
     work::{Work, come_back, inner, ready},
 };
 
@@ -73,7 +93,8 @@ impl Tally {
     }
 }
 
-pub(crate) fn print(_scale: Scale, bars: &mut Bars) {
+fn main() {
+    let bars = &mut Bars::default();
     let runtime = Threads::Current.runtime();
     println!("{:<30}{:>14}{:>14}{:>14}", "allocations / bytes", "all", "in `call`", "later");
     for work in [Work::Ready, Work::Yield] {
@@ -82,7 +103,7 @@ pub(crate) fn print(_scale: Scale, bars: &mut Bars) {
                 let tally = ours(&runtime, execution, queued, work);
                 let path = if queued { "queued" } else { "direct" };
                 let what = format!("{execution:?}, {path}, {work:?}");
-                tally.print(&what, known(execution, queued, work));
+                tally.print(&what, known(execution, queued));
                 bars.add(format!("allocations: {what}"), tally.all().times, bar(execution, queued));
             }
         }
@@ -91,15 +112,16 @@ pub(crate) fn print(_scale: Scale, bars: &mut Bars) {
     }
     once(&runtime, bars);
     alone(&runtime);
+    println!();
+    bars.print();
 }
 
 /// What is known to be allocated within `call`, and later.
-fn known(execution: Execution, queued: bool, work: Work) -> [&'static [&'static str]; 2] {
+fn known(execution: Execution, queued: bool) -> [&'static [&'static str]; 2] {
     match (execution, queued) {
-        // Polled in `call`.
-        (Spawn, false) if work == Work::Ready => [&["box"], &[]],
-        (Spawn, false) => [&["oneshot", "task"], &[]],
-        (Spawn, true) => [&["job"], &["task"]],
+        // Polled in `call`, or by the task of the call before.
+        (Spawn, false) => [&["box"], &[]],
+        (Spawn, true) => [&["job"], &["box of the running call", "task"]],
         (_, true) => [&["job"], &["box of the running call"]],
         (_, false) => [&[], &[]],
     }
