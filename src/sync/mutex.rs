@@ -57,6 +57,12 @@ impl<T> Mutex<T> {
         }
     }
 
+    /// Returns access to the data, for the only owner of the mutex.
+    #[inline(always)]
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the data, for the last owner of the mutex.
     #[inline]
     pub(crate) fn into_inner(self) -> T {

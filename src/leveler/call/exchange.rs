@@ -70,6 +70,7 @@ pub(super) enum Stage {
 }
 
 impl<Q, W, A> Exchange<Q, W, A> {
+    #[inline(always)]
     pub(super) fn new(request: Q) -> Self {
         Self::with(Content::Request(Some(request)), Stage::Waiting)
     }
@@ -79,13 +80,18 @@ impl<Q, W, A> Exchange<Q, W, A> {
         Self::with(Content::Work(Some(work)), Stage::InHand)
     }
 
+    #[inline(always)]
     fn with(content: Content<Q, W, A>, stage: Stage) -> Self {
-        Self {
+        let inside = Inside { content: Content::Nothing, caller: None, worker: None };
+        let mut this = Self {
             stage: AtomicU8::new(stage as u8),
             is_abandoned: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
-            inside: Mutex::new(Inside { content, caller: None, worker: None }),
-        }
+            inside: Mutex::new(inside),
+        };
+        // Afterwards: the compiler moves a filled mutex in pieces that straddle each other.
+        this.inside.get_mut().set(content);
+        this
     }
 
     pub(super) fn is_at(&self, stage: Stage) -> bool {

@@ -278,7 +278,7 @@ where
                 let worker = contain(|| self.send(Reply::from_result(result)));
                 progress.spare = worker.flatten();
                 if let Some(core) = work.core() {
-                    after_end(core, left);
+                    after_end(core, &mut left);
                 }
                 // The span of the call is closed by now, and may panic.
                 contain(|| drop(work));

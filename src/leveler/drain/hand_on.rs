@@ -75,9 +75,8 @@ impl Hand {
     /// and order of arrival. A pace, an eviction or the limit of flows leaves the choice to the
     /// drain task. The task has already left everything of the ended call: span, dispatcher and
     /// scope (law 18).
-    pub(super) fn next(&mut self, core: &Core, end: AtEnd) -> Option<Handed> {
-        let mut end = end;
-        let next = self.next_after(core, &mut end);
+    pub(super) fn next(&mut self, core: &Core, end: &mut AtEnd) -> Option<Handed> {
+        let next = self.next_after(core, end);
         if let Some((charge, time)) = end.charge {
             core.settle_at_once(charge, time);
         }
@@ -100,7 +99,8 @@ impl Hand {
         }
         // The holder of the turn lets the drain task look at the free slot.
         let turn = take_turn(&core.admission)?;
-        let (next, is_due) = self.call_next(core, end);
+        let mut is_due = false;
+        let next = self.call_next(core, end, &mut is_due);
         drop(turn);
         if next.is_none() || is_due || leaves_work(core) {
             core.wake();
@@ -120,9 +120,9 @@ impl Hand {
         *self.home.get_or_insert_with(|| core.runtime.home_of_caller())
     }
 
-    /// Calls the next request. Also returns whether the drain task needs to look at the requests
-    /// handed on.
-    fn call_next(&mut self, core: &Core, end: &mut AtEnd) -> (Option<Handed>, bool) {
+    /// Calls the next request. Sets `is_due` if the drain task needs to look at the requests handed
+    /// on.
+    fn call_next(&mut self, core: &Core, end: &mut AtEnd, is_due: &mut bool) -> Option<Handed> {
         let home = self.home(core);
         for _ in 0..TRIES {
             // Requests admitted over the bound come with evictions.
@@ -140,7 +140,7 @@ impl Hand {
             }
             let mut charge = Charge::default();
             let next = backlog.pop_for(home, now, times, &mut charge);
-            let is_due = backlog.is_look_due();
+            *is_due = next.is_some() && backlog.is_look_due();
             drop(backlog);
             let Some(entry) = next else { break };
             // Whoever may be late is judged by a reading of its own (law 11): a waker or a
@@ -151,7 +151,7 @@ impl Hand {
             let at_once = self.polls_at_once(core, now).then_some(&mut work);
             match attempt(core, &entry, &mut charge, now, By::EndedCall, at_once) {
                 Tried::Made(Dispatched::ToRun(_)) => {
-                    return (Some(self.take_up(entry.item.into_task(), work, now)), is_due);
+                    return Some(self.take_up(entry.item.into_task(), work, now));
                 }
                 Tried::Made(Dispatched::Called) => {
                     contain(|| drop(entry));
@@ -174,7 +174,7 @@ impl Hand {
                 }
             }
         }
-        (None, false)
+        None
     }
 
     /// Returns whether the first poll of a call made at `now` is made at once: first polls are

@@ -65,7 +65,7 @@ impl Future for Runner {
         loop {
             let Some(current) = call else { return Poll::Ready(()) };
             let (mut has_ended, mut next) = (false, None);
-            let mut after_end = |core: &dyn Any, end: AtEnd| {
+            let mut after_end = |core: &dyn Any, end: &mut AtEnd| {
                 has_ended = true;
                 next = core.downcast_ref().and_then(|core: &Core| hand.next(core, end));
             };

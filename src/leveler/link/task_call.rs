@@ -30,7 +30,7 @@ pub(crate) trait TaskCall: Send + Sync {
 
 /// The function to call after the end of a call. The argument is the core, as `Any`: this module
 /// does not know its type.
-pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any, AtEnd);
+pub(crate) type AfterEnd<'a> = &'a mut dyn FnMut(&dyn Any, &mut AtEnd);
 
 /// The work of a call before its first poll, with its type erased. In the hand of the task that
 /// polls it next: a caller that gives up leaves the end of the work to the task.

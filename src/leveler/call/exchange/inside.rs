@@ -59,7 +59,7 @@ impl<Q, W, A> Inside<Q, W, A> {
     /// Changes the content, of which nothing is left to drop: the compiler does not know, and would
     /// look.
     #[inline(always)]
-    fn set(&mut self, content: Content<Q, W, A>) {
+    pub(super) fn set(&mut self, content: Content<Q, W, A>) {
         mem::forget(mem::replace(&mut self.content, content));
     }
 
