@@ -14,7 +14,7 @@ use tower::BoxError;
 
 use crate::leveler::{
     call::{
-        attempt::Failure,
+        failure::Failure,
         reply::{Reply, ReplyChannel, Work},
         running::Running,
     },

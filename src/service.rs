@@ -33,8 +33,8 @@ use crate::{
             unserved::Unserved,
         },
         call::{
-            attempt::{Failure, NotReady},
             context::CallContext,
+            failure::{Failure, NotCalled},
             in_flight::{InFlight, Start},
             inner::Inner,
             running::Running,
@@ -272,10 +272,10 @@ impl<S, Q, R, H> LoadLevel<S, Q, R, H> {
         let start = Start::at_once(arrival);
         let prepare = self.front.request_classifier.prepare();
         // Not a `match`, which would borrow the context until its end.
-        let mut why = NotReady::Unready;
+        let mut why = NotCalled::Unready;
         let polled = self.inner.try_ready(&mut context);
-        let Ok(ready) = polled.map_err(|not_ready| why = not_ready) else {
-            let NotReady::Failed(failure) = why else {
+        let Ok(ready) = polled.map_err(|not_called| why = not_called) else {
+            let NotCalled::Failed(failure) = why else {
                 // The poll left no waker, so the drain task has to poll again.
                 core.ask_again(self.inner.id());
                 return Err(NotRun { context, request, slot });

@@ -14,13 +14,14 @@ use std::{
     time::Duration,
 };
 
+use futures::{FutureExt, future::BoxFuture};
 use support::{builder, reason, settle};
 use tokio::{
     runtime::{self, Handle, Runtime},
     time::{Instant, sleep},
 };
 use tower::{BoxError, Layer, Service, service_fn};
-use tower_load_leveling::{Class, Priority, error::Reason};
+use tower_load_leveling::{Abandon, Class, Priority, error::Reason};
 
 /// A runtime on this thread, driven while it is entered by `block_on` only. Its clock goes on when
 /// nothing else can.
@@ -300,4 +301,40 @@ async fn a_request_that_is_late_after_a_slow_waker_is_not_handed_on() {
     settle().await;
     sender.send(()).expect("the call runs");
     assert_eq!(reason(second.await), Reason::MaxWait);
+}
+
+/// Makes three calls, one at a time. The caller of the second goes while its call is made, so the
+/// task has the work in hand before the first poll. Returns the calls that were polled.
+async fn polled_if_the_caller_goes(abandon: Abandon) -> Vec<u32> {
+    let layer = builder(10, 1).abandon(abandon).build().expect("valid");
+    let polled = Arc::new(Mutex::new(Vec::new()));
+    let waiting: Arc<Mutex<Option<BoxFuture<'static, _>>>> = Arc::default();
+    let (list, caller) = (Arc::clone(&polled), Arc::clone(&waiting));
+    let mut service = layer.layer(service_fn(move |id: u32| {
+        if id == 2 {
+            drop(caller.lock().expect("no panic").take());
+        }
+        let list = Arc::clone(&list);
+        async move {
+            list.lock().expect("no panic").push(id);
+            tokio::task::yield_now().await;
+            Ok::<_, BoxError>(())
+        }
+    }));
+    let first = service.call(1);
+    *waiting.lock().expect("no panic") = Some(service.call(2).boxed());
+    let third = service.call(3);
+    first.await.expect("served");
+    third.await.expect("served");
+    let stats = layer.handle().stats();
+    assert_eq!((stats.in_flight, stats.queued), (0, 0), "{stats}");
+    assert_eq!(stats.succeeded + stats.cancelled, 3, "{stats}");
+    let polled = polled.lock().expect("no panic");
+    polled.clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_handed_on_whose_caller_has_gone_is_not_polled() {
+    assert_eq!(polled_if_the_caller_goes(Abandon::Cancel).await, [1, 3]);
+    assert_eq!(polled_if_the_caller_goes(Abandon::Finish).await, [1, 2, 3]);
 }

@@ -2,7 +2,7 @@
 //!
 //! A panic of an inner's `poll_ready` or `call` is caught in [`call::inner`](super::call::inner), a
 //! panic of its future in [`call::running`](super::call::running); both reach the caller as
-//! [`Failure::Panicked`](super::call::attempt::Failure). A panic of a limit algorithm is caught in
+//! [`Failure::Panicked`](super::call::failure::Failure). A panic of a limit algorithm is caught in
 //! [`limiter`](super::limiter). [`contain`] is for the rest: drops, wakers, and the drain task's
 //! work for a single request.
 //!

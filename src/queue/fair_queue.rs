@@ -69,7 +69,7 @@ impl<T: QueueItem> FairQueue<T> {
     pub(crate) fn push(&mut self, inner: InnerId, rank: Rank, admitted: Instant, item: T) {
         let seq = self.next_seq;
         self.next_seq += 1;
-        // Made on either way: an entry that leaves by two ways is moved once more.
+        // The entry is made in each branch: made before, it would be copied once more.
         if self.arrival_order.takes(rank) {
             self.arrival_order.push(Entry { seq, inner, rank, admitted, item });
         } else {
@@ -113,9 +113,8 @@ impl<T: QueueItem> FairQueue<T> {
         }
     }
 
-    /// Takes the next request. A request to dispatch has been charged to its flow and level, as
-    /// recorded in `charge`, which was empty; if the dispatch fails, [`refund`](Self::refund) the
-    /// charge.
+    /// Takes the next request. `charge` is empty before. For a request to dispatch it records what
+    /// flow and level were charged; if the dispatch fails, [`refund`](Self::refund) the charge.
     #[inline]
     pub(crate) fn pop(
         &mut self,
@@ -365,12 +364,14 @@ impl<T: QueueItem> FairQueue<T> {
 
     /// The state of each level, if a request with a flow has come, or an inner is not ready.
     pub(crate) fn summaries(&mut self, gone: &Gone, is_filling: bool) -> Option<Summaries> {
-        let is_unready = !self.blocked.is_empty();
-        let is_due = std::mem::replace(&mut self.has_told_unready, is_unready) || is_unready;
+        if !self.has_summaries() {
+            return None;
+        }
+        self.has_told_unready = !self.blocked.is_empty();
         let (mut levels, limit) = (self.levels.each.iter_mut().zip(gone), &self.flow_limit);
         let mut next =
             || levels.next().map(|(level, gone)| level.summary(*gone, limit, is_filling));
-        (is_due || self.has_flows).then(|| std::array::from_fn(|_| next().unwrap_or_default()))
+        Some(std::array::from_fn(|_| next().unwrap_or_default()))
     }
 
     /// Drops the tombstones, if the entries are more than twice the `live` requests.

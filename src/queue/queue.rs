@@ -53,8 +53,8 @@ impl<T: QueueItem + Clone> Queue<T> {
 
     /// Takes the next request. `times` are the mean service times of the priorities.
     ///
-    /// A request to [dispatch](Next::Dispatch) comes with a `charge`, which was empty, possibly with
-    /// the right to run in its flow. The running call takes the right out of the charge, and [gives
+    /// `charge` is empty before. For a request to [dispatch](Next::Dispatch) it records the charge,
+    /// possibly with the right to run in the request's flow. The running call takes the right out of the charge, and [gives
     /// the right back](Self::give_back) at the end. End the request by one of:
     /// [`put_back`](Self::put_back), [`park`](Self::park), [`refund`](Self::refund),
     /// [`keep_charge`](Self::keep_charge), [`settle`](Self::settle).
@@ -104,7 +104,7 @@ impl<T: QueueItem + Clone> Queue<T> {
         match self.order.pop_ranked(now, times, charge)? {
             Next::Dispatch(entry) if is_mine(&entry.item) => return Some(entry),
             Next::Dispatch(entry) => {
-                self.order.refund(charge);
+                self.order.refund(&std::mem::take(charge));
                 self.order.put_back(entry);
             }
             // Left to the drain task.

@@ -98,30 +98,30 @@ impl<G: Grantor> Place<G> {
     }
 
     /// Takes slots for the cost `asked`, and adjusts the places to as many. The slots take over the
-    /// right to run in the flow. Returns the slots, for [`into_slot`](Self::into_slot). `None` if
-    /// too few slots are free, or dispatch is paused. For the drain task and for tasks that hand
-    /// on.
+    /// right to run in the flow. Returns false if too few slots are free, or dispatch is paused.
+    /// For the drain task and for tasks that hand on.
     #[inline]
-    pub(crate) fn take_slot(&self, asked: usize, right: &mut Option<FlowRight>) -> Option<Slots> {
-        let admission = self.grantor.as_ref()?.admission();
-        let mut slots = admission.bound.take_slots(self.rank.cost as usize, asked)?;
+    pub(crate) fn take_slot(&self, asked: usize, right: &mut Option<FlowRight>) -> bool {
+        let Some(grantor) = &self.grantor else { return false };
+        let admission = grantor.admission();
+        let Some(mut slots) = admission.bound.take_slots(self.rank.cost as usize, asked) else {
+            return false;
+        };
         slots.right = right.take();
         if let Stage::Queued(place) = self.stage.replace(Stage::Running(slots)) {
             admission.occupancy.on_dispatched(self.rank, place);
         }
-        Some(slots)
+        true
     }
 
-    /// Becomes the right to run, with the slots taken by [`take_slot`](Self::take_slot), and with
-    /// other access to the same admission. `None` only after the end.
+    /// Becomes the right to run, with other access to the same admission. `None` if no slots were
+    /// taken.
     #[inline(always)]
-    pub(crate) fn into_slot<H: Grantor>(
-        mut self,
-        slots: Slots,
-        to: impl FnOnce(G) -> H,
-    ) -> Option<Slot<H>> {
-        debug_assert!(matches!(self.stage.get(), Stage::Running(taken) if taken == slots));
-        Some(Slot::new(to(self.grantor.take()?), slots))
+    pub(crate) fn into_slot<H: Grantor>(mut self, to: impl FnOnce(G) -> H) -> Option<Slot<H>> {
+        match self.stage.get() {
+            Stage::Running(slots) => Some(Slot::new(to(self.grantor.take()?), slots)),
+            Stage::Unqueued | Stage::Queued(_) => None,
+        }
     }
 
     /// Gives the place back after the caller has gone. The request waited since `admitted`.
@@ -192,6 +192,7 @@ impl<G: Grantor> Place<G> {
         let panicked = thread::panicking() || matches!(stage, Stage::Running(_));
         let removed = Unserved::Removed(Reason::Closed);
         let how = if panicked { Unserved::Panicked } else { removed };
+        // Made anew: a place whose address goes to a cold function would be kept in memory.
         drop(Self { grantor: Some(grantor), rank, stage: Cell::new(stage) }.end(how));
     }
 }

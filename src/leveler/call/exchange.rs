@@ -32,7 +32,8 @@ use crate::{
 ///
 /// The task takes the work out, polls the work, and puts it back: the work is never polled under
 /// the lock. A caller that gives up takes the work out as well, and ends the work, whether or not
-/// the runtime of the task is driven. If the task has the work in hand, the task ends the work.
+/// the runtime of the task is driven. If the task has the work in hand, the task ends the work. The
+/// work of a call handed on, and polled at once, begins in the hand of the task.
 ///
 /// Content and wakers are dropped, and wakers cloned and woken, outside of the lock: all three are
 /// user code.
@@ -89,7 +90,8 @@ impl<Q, W, A> Exchange<Q, W, A> {
             is_answered: AtomicBool::new(false),
             inside: Mutex::new(inside),
         };
-        // Afterwards: the compiler moves a filled mutex in pieces that straddle each other.
+        // Afterwards: the compiler moves a filled mutex in pieces of other bounds than those it was
+        // made of, and each load of such a piece waits for several stores.
         this.inside.get_mut().set(content);
         this
     }
@@ -198,14 +200,14 @@ impl<Q, W, A> Exchange<Q, W, A> {
     /// meanwhile.
     #[inline(always)]
     pub(super) fn put_work(&self, work: W, worker: Option<Waker>) -> Result<(), W> {
-        let before = self.inside.with(|inside| {
+        let put = self.inside.with(|inside| {
             if self.is_at(Stage::Gone) && !is_planted(Fault::PutBackForNobody) {
-                return Err(work);
+                return Err((work, worker));
             }
             let before = worker.and_then(|worker| inside.worker.replace(worker));
             Ok((inside.put_work(work), before))
-        })?;
-        drop(before);
+        });
+        drop(put.map_err(|(work, _)| work)?);
         Ok(())
     }
 
@@ -256,8 +258,8 @@ impl<Q, W, A> Exchange<Q, W, A> {
             self.is_abandoned.store(true, Release);
             let caller = inside.caller.take();
             if !gives_up {
-                let answer = inside.take_answer();
-                return (Content::Answer(answer), None, caller);
+                let answer = inside.take_answer().map(Some);
+                return (answer.map_or(Content::Nothing, Content::Answer), None, caller);
             }
             self.set(Stage::Gone);
             (inside.take(), inside.worker.take(), caller)

@@ -7,8 +7,7 @@ use crate::{
     class::Priority,
     leveler::{
         admission::{
-            Admission, arrival::Arrival, bound::Slots, place::Place,
-            prediction::histories::Likeness, slot::Slot,
+            Admission, arrival::Arrival, place::Place, prediction::histories::Likeness, slot::Slot,
         },
         budget::Budget,
         core::Core,
@@ -136,20 +135,15 @@ impl<O, A> InFlight<O, A> {
         Self::new(slot.move_to(inner), start)
     }
 
-    /// Records a call from the queue, with the slots taken for the place. `None` if the place has
-    /// ended.
+    /// Records a call from the queue; `None` if the place has no slot.
     #[inline(always)]
-    pub(crate) fn queued<S, R>(
-        place: Place<Arc<Inner<S, R>>>,
-        slots: Slots,
-        start: Start,
-    ) -> Option<Self>
+    pub(crate) fn queued<S, R>(place: Place<Arc<Inner<S, R>>>, start: Start) -> Option<Self>
     where
         S: Send + 'static,
         R: Send + Sync + 'static,
         Inner<S, R>: Judge<O, A>,
     {
-        let slot = place.into_slot(slots, |inner| inner as Arc<dyn Judge<O, A>>)?;
+        let slot = place.into_slot(|inner| inner as Arc<dyn Judge<O, A>>)?;
         Some(Self::new(slot, start))
     }
 

@@ -11,9 +11,9 @@ use tower::BoxError;
 use tower_service::Service;
 
 use super::{
-    attempt::{Failure, NotReady, Panic},
     context::{CallContext, Entered},
     death_mark::DeathMark,
+    failure::{Failure, NotCalled, Panic},
 };
 use crate::{
     classify::Prepare,
@@ -39,8 +39,9 @@ use crate::{
 ///
 /// `S` needs to be `Send` only: a service is polled ready and called under the same lock (law 8),
 /// and calls are made in sequence (law 7).
-// In this order: the reference count, just before, and the lock are written by every call. The gap
-// keeps both off the cache line of the rest, which is read by every call.
+// In this order: every call writes the lock, and the reference count of the `Arc`, which lies just
+// before. The gap keeps both off the cache line of the rest, which every call reads. Nothing here is
+// aligned to pairs of lines: an aligned allocation takes longer, and `layer()` is to be cheap.
 #[repr(C)]
 pub(crate) struct Inner<S, R> {
     guarded: UserMutex<Guarded<S>>,
@@ -100,7 +101,7 @@ impl<S, R> Inner<S, R> {
     pub(crate) fn poll_ready<'a, Req>(
         self: &'a Arc<Self>,
         context: &'a mut CallContext,
-    ) -> Result<Ready<'a, S>, NotReady>
+    ) -> Result<Ready<'a, S>, NotCalled>
     where
         S: Service<Req> + Send + 'static,
         S::Error: Into<BoxError>,
@@ -108,7 +109,7 @@ impl<S, R> Inner<S, R> {
     {
         let mut guarded = self.guarded.lock();
         if let Some(failure) = self.refuse_if_dead() {
-            return Err(NotReady::Failed(failure));
+            return Err(NotCalled::Failed(failure));
         }
         let entered = context.enter_call();
         let polled = match &guarded.waker {
@@ -136,15 +137,15 @@ impl<S, R> Inner<S, R> {
     pub(crate) fn try_ready<'a, Req>(
         self: &'a Arc<Self>,
         context: &'a mut CallContext,
-    ) -> Result<Ready<'a, S>, NotReady>
+    ) -> Result<Ready<'a, S>, NotCalled>
     where
         S: Service<Req> + Send + 'static,
         S::Error: Into<BoxError>,
         R: Send + Sync + 'static,
     {
-        let Some(mut guarded) = self.try_lock() else { return Err(NotReady::Unready) };
+        let Some(mut guarded) = self.try_lock() else { return Err(NotCalled::Unready) };
         if let Some(failure) = self.refuse_if_dead() {
-            return Err(NotReady::Failed(failure));
+            return Err(NotCalled::Failed(failure));
         }
         let entered = context.enter_call();
         let polled = guarded.poll_ready(Waker::noop(), &self.dead);
@@ -157,15 +158,15 @@ impl<S, R> Inner<S, R> {
         self: &Arc<Self>,
         polled: Polled,
         ready: Ready<'a, S>,
-    ) -> Result<Ready<'a, S>, NotReady>
+    ) -> Result<Ready<'a, S>, NotCalled>
     where
         S: Send + 'static,
         R: Send + Sync + 'static,
     {
         match polled {
             Polled::Ready => Ok(ready),
-            Polled::Unready => Err(NotReady::Unready),
-            Polled::Panicked(panic) => Err(NotReady::Failed(Failure::Panicked(panic))),
+            Polled::Unready => Err(NotCalled::Unready),
+            Polled::Panicked(panic) => Err(NotCalled::Failed(Failure::Panicked(panic))),
             Polled::Died(failure) => {
                 let Ready { entered, guarded } = ready;
                 drop(guarded);
@@ -174,7 +175,7 @@ impl<S, R> Inner<S, R> {
                 // Outside of the lock and of the context: other tasks are woken, and a waker may
                 // run its task on the spot.
                 self.on_death();
-                Err(NotReady::Failed(failure))
+                Err(NotCalled::Failed(failure))
             }
         }
     }

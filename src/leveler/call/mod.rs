@@ -9,10 +9,10 @@
 //!   is a direct call that a task runs, and [`held_slot`] keeps the slot for the body of the
 //!   response.
 
-pub(crate) mod attempt;
 pub(crate) mod context;
 mod death_mark;
 pub(crate) mod exchange;
+pub(crate) mod failure;
 pub(crate) mod held_slot;
 mod idle;
 pub(crate) mod in_flight;

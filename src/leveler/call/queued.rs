@@ -4,9 +4,9 @@ use tokio::{runtime::Handle, time::Instant};
 use tower_service::Service;
 
 use super::{
-    attempt::{Failure, NotReady},
     context::CallContext,
     exchange::{Exchange, Stage},
+    failure::{Failure, NotCalled},
     in_flight::{InFlight, Start},
     inner::{Inner, Judge},
     reply::{Reply, TaskChannel, Work},
@@ -120,23 +120,23 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     /// Lets a request wait on whose inner is unready. Answers if the inner failed, or if the
     /// request must not wait.
     #[cold]
-    fn on_not_ready(
+    fn on_not_called(
         &self,
-        parts: CallParts<S, Req, R>,
-        why: NotReady,
         unanswered: Pending<'_, S, Req, R, A>,
+        parts: CallParts<S, Req, R>,
+        why: NotCalled,
     ) -> Dispatched {
         match why {
-            NotReady::Failed(failure) => {
+            NotCalled::Failed(failure) => {
                 self.fail(parts.place, failure, unanswered);
                 contain(|| drop(parts.request));
                 Dispatched::Ended
             }
-            NotReady::Unready if self.must_not_wait(&parts.context) => {
+            NotCalled::Unready if self.must_not_wait(&parts.context) => {
                 self.end(parts, Reason::Nested.into(), unanswered);
                 Dispatched::Ended
             }
-            NotReady::Unready => {
+            NotCalled::Unready => {
                 self.put_back(parts);
                 unanswered.end();
                 Dispatched::Unready
@@ -144,7 +144,7 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
         }
     }
 
-    /// Answers the caller of a request whose inner failed in place of a call.
+    /// Answers the caller of a request whose inner failed, or panicked in the call.
     #[cold]
     fn fail(
         &self,
@@ -154,7 +154,8 @@ impl<S: InnerService<Req>, Req, R, A> QueuedCall<S, Req, R, A> {
     ) {
         let inner = place.end(failure.unserved());
         unanswered.end();
-        drop(self.exchange.answer(Reply::Failed(failure)));
+        // If the caller has gone, this drops the failure.
+        contain(|| drop(self.exchange.answer(Reply::Failed(failure))));
         // This may be the last reference to the inner. Its drop is user code, and comes after the
         // answer.
         contain(|| drop(inner));
@@ -243,22 +244,22 @@ where
         // The inner may make timers in its `call`, and timers need a driven runtime.
         let seat = &inner.core.link.seat;
         let foreign = parts.runtime.as_ref().filter(|runtime| !seat.is_at(RuntimeId::of(runtime)));
-        let entered = foreign.map(Handle::enter);
+        let in_runtime = foreign.map(Handle::enter);
         // Not a `match`, which would borrow the context until its end.
-        let mut why = NotReady::Unready;
+        let mut why = NotCalled::Unready;
         let polled = inner.poll_ready(&mut parts.context);
-        let Ok(ready) = polled.map_err(|not_ready| why = not_ready) else {
-            drop(entered);
-            return self.on_not_ready(parts, why, unanswered);
+        let Ok(ready) = polled.map_err(|not_called| why = not_called) else {
+            drop(in_runtime);
+            return self.on_not_called(unanswered, parts, why);
         };
-        let Some(slots) = parts.place.take_slot(self.terms.asked as usize, right) else {
-            drop((ready, entered));
+        if !parts.place.take_slot(self.terms.asked as usize, right) {
+            drop((ready, in_runtime));
             self.put_back(parts);
             unanswered.end();
             return Dispatched::NoSlot;
-        };
+        }
         let called = ready.call(parts.request, parts.prepare, waited);
-        drop(entered);
+        drop(in_runtime);
         let future = match called {
             Ok(future) => future,
             Err(panic) => {
@@ -278,7 +279,7 @@ where
             charge,
             holds_body,
         };
-        let Some(in_flight) = InFlight::queued(parts.place, slots, start) else {
+        let Some(in_flight) = InFlight::queued(parts.place, start) else {
             return Dispatched::Ended;
         };
         let work = Box::new(Running::new(future, in_flight, parts.context));

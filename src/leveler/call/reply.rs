@@ -7,7 +7,7 @@ use std::{
 
 use tower::BoxError;
 
-use super::{attempt::Failure, running::Running};
+use super::{failure::Failure, running::Running};
 use crate::error::{Reason, Rejected, ServiceError};
 
 /// The message to a caller from the drain task or the task of the call.

@@ -249,9 +249,12 @@ where
         progress: &mut Progress,
         after_end: AfterEnd<'_>,
     ) -> Poll<()> {
-        let unpolled = progress.unpolled.take().and_then(|work| work.downcast().ok());
-        // If the caller has given up, the caller has ended the work.
-        let work = unpolled.map_or_else(|| self.take_work(), |work| Some(Box::into_pin(work)));
+        let work = match progress.unpolled.take() {
+            // The work comes with its call, so the type is right.
+            Some(unpolled) => unpolled.downcast().ok().map(Box::into_pin),
+            None => self.take_work(),
+        };
+        // If the caller has given up, the caller has ended the work, or leaves the end to the task.
         let Some(mut work) = work else { return Poll::Ready(()) };
         if self.is_given_up() {
             end(work);

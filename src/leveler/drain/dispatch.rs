@@ -133,16 +133,12 @@ impl<'a> Dispatcher<'a> {
             Tried::Made(Dispatched::ToRun(runtime)) => {
                 self.on_called(core, now);
                 spawn_queued(entry.item.into_task(), runtime);
-                return true;
             }
             Tried::Made(Dispatched::Panicked) => {
                 self.on_called(core, now);
                 core.link.backlog().queue.keep_charge(charge);
             }
-            Tried::Made(Dispatched::Unready) => {
-                core.link.backlog().queue.park(entry, charge);
-                return true;
-            }
+            Tried::Made(Dispatched::Unready) => core.link.backlog().queue.park(entry, charge),
             Tried::Made(Dispatched::NoSlot) | Tried::NoSlot | Tried::Foreseen => {
                 core.link.backlog().queue.put_back(entry, charge);
                 return false;
@@ -151,7 +147,6 @@ impl<'a> Dispatcher<'a> {
                 core.link.backlog().queue.refund(charge);
             }
         }
-        contain(|| drop(entry));
         true
     }
 

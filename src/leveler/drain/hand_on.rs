@@ -16,7 +16,6 @@ use crate::{
             job::Dispatched,
             task_call::{AtEnd, TaskCall, UnpolledWork},
         },
-        panics::contain,
         runtime::RuntimeId,
     },
     queue::Charge,
@@ -153,18 +152,13 @@ impl Hand {
                 Tried::Made(Dispatched::ToRun(_)) => {
                     return Some(self.take_up(entry.item.into_task(), work, now));
                 }
-                Tried::Made(Dispatched::Called) => {
-                    contain(|| drop(entry));
-                    break;
-                }
+                Tried::Made(Dispatched::Called) => break,
                 Tried::Made(Dispatched::Panicked) => {
                     core.link.backlog().queue.keep_charge(&charge);
-                    contain(|| drop(entry));
                     break;
                 }
                 Tried::Made(Dispatched::Ended) | Tried::Removed => {
                     core.link.backlog().not_handed_on(&charge);
-                    contain(|| drop(entry));
                 }
                 Tried::Made(Dispatched::Unready | Dispatched::NoSlot)
                 | Tried::NoSlot

@@ -153,6 +153,7 @@ fn tidy(core: &Core, drained: &mut Drained) -> Option<tokio::time::Instant> {
         if let Some(summaries) = backlog.queue.summaries(&before.gone, is_filling) {
             occupancy.publish(summaries, &before);
         }
+        // Flows change only once a request with a flow has come.
         let flow_limit = &core.admission.flow_limit;
         backlog.queue.take_flow_changes(|flow, is_full| flow_limit.on_changed(flow, is_full));
     }

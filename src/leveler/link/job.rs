@@ -16,8 +16,8 @@ use crate::{
 /// A request in the queue, with the types of request and inner erased.
 ///
 /// Queue and caller share the request. Exactly one of [`dispatch`](Self::dispatch),
-/// [`remove`](Self::remove) and the caller (by closing the reply channel) ends it. A reference
-/// left behind by the end may be the last: its drop may run user code.
+/// [`remove`](Self::remove) and the caller (by closing the reply channel) ends it, and takes all of
+/// the user's out: the last reference, perhaps a tombstone, has nothing of the user's to drop.
 pub(crate) trait Job: Send + Sync {
     fn rank(&self) -> Rank;
     /// Returns the number of slots asked for.
@@ -38,8 +38,8 @@ pub(crate) trait Job: Send + Sync {
     fn has_left(&self) -> bool;
     /// Calls the inner at `now`, after the request has waited for `waited`. The charge stays open
     /// until the call ends. The right to run in the flow is taken with the slots. If no slots are
-    /// taken, the right is left, whatever happens. A task that polls the call at once gives room
-    /// for the work.
+    /// taken, the right is left, whatever happens. `at_once` is given if the calling task polls
+    /// the call at once: it gets the work, which otherwise goes to where the caller finds it.
     fn dispatch(
         &self,
         now: Instant,
@@ -106,9 +106,9 @@ pub(crate) enum Dispatched {
     /// The inner was called, and the call runs in its caller, or the caller has gone.
     Called,
     /// The inner was called under `Execution::Spawn`, and the call is for a task on the runtime.
-    /// `None` means the runtime of the calling thread.
+    /// `None` means the runtime of the calling thread. A task that polls at once has the work.
     ToRun(Option<Handle>),
-    /// The request had gone, or has been answered, and was not called.
+    /// The request had gone, or has been answered. Mostly the inner was not called.
     Ended,
     /// The inner was called, and panicked.
     Panicked,

@@ -11,8 +11,8 @@ pub(super) struct Inside<Q, W, A> {
     pub(super) worker: Option<Waker>,
 }
 
-/// The request, the work or the answer of a call. Each an `Option`, to be taken out in place: always
-/// `Some` otherwise.
+/// The request, the work or the answer of a call. Each an `Option`, to be taken out in place, and
+/// always `Some` in between.
 #[derive(Debug)]
 pub(super) enum Content<Q, W, A> {
     Request(Option<Q>),

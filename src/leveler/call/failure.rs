@@ -8,9 +8,10 @@ use crate::leveler::admission::unserved::Unserved;
 pub(crate) type Panic = Box<dyn Any + Send>;
 
 /// The reason not to call an inner.
-pub(crate) enum NotReady {
+pub(crate) enum NotCalled {
+    /// The inner is not ready.
     Unready,
-    /// The inner is dead, or has died or panicked just now.
+    /// The inner is dead, or its `poll_ready` has failed or panicked.
     Failed(Failure),
 }
 
