@@ -368,10 +368,9 @@ impl<T: QueueItem> FairQueue<T> {
             return None;
         }
         self.has_told_unready = !self.blocked.is_empty();
-        let (mut levels, limit) = (self.levels.each.iter_mut().zip(gone), &self.flow_limit);
-        let mut next =
-            || levels.next().map(|(level, gone)| level.summary(*gone, limit, is_filling));
-        Some(std::array::from_fn(|_| next().unwrap_or_default()))
+        let (each, limit) = (&mut self.levels.each, &self.flow_limit);
+        let summary = |level: usize| each[level].summary(gone[level], limit, is_filling);
+        Some(std::array::from_fn(summary))
     }
 
     /// Drops the tombstones, if the entries are more than twice the `live` requests.

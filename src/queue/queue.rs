@@ -54,9 +54,9 @@ impl<T: QueueItem + Clone> Queue<T> {
     /// Takes the next request. `times` are the mean service times of the priorities.
     ///
     /// `charge` is empty before. For a request to [dispatch](Next::Dispatch) it records the charge,
-    /// possibly with the right to run in the request's flow. The running call takes the right out of the charge, and [gives
-    /// the right back](Self::give_back) at the end. End the request by one of:
-    /// [`put_back`](Self::put_back), [`park`](Self::park), [`refund`](Self::refund),
+    /// possibly with the right to run in the request's flow. The running call takes the right out
+    /// of the charge, and [gives the right back](Self::give_back) at the end. End the request by
+    /// one of: [`put_back`](Self::put_back), [`park`](Self::park), [`refund`](Self::refund),
     /// [`keep_charge`](Self::keep_charge), [`settle`](Self::settle).
     #[inline]
     pub(crate) fn pop(

@@ -40,8 +40,8 @@ use crate::{
 /// `S` needs to be `Send` only: a service is polled ready and called under the same lock (law 8),
 /// and calls are made in sequence (law 7).
 // In this order: every call writes the lock, and the reference count of the `Arc`, which lies just
-// before. The gap keeps both off the cache line of the rest, which every call reads. Nothing here is
-// aligned to pairs of lines: an aligned allocation takes longer, and `layer()` is to be cheap.
+// before. The gap keeps both off the cache line of the rest, which every call reads. Nothing here
+// is aligned to pairs of lines: an aligned allocation takes longer, and `layer()` is to be cheap.
 #[repr(C)]
 pub(crate) struct Inner<S, R> {
     guarded: UserMutex<Guarded<S>>,
