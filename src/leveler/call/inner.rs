@@ -1,6 +1,7 @@
 use std::{
     error::Error,
     fmt,
+    mem::offset_of,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     task::{Context, Poll, Wake, Waker},
@@ -53,6 +54,12 @@ pub(crate) struct Inner<S, R> {
 
 /// Unused bytes, as many as a cache line has.
 type Gap = [u64; 8];
+
+const _: () = {
+    // What is written ends before the gap, and what is read begins after it.
+    assert!(offset_of!(Inner<(), ()>, guarded) < offset_of!(Inner<(), ()>, _gap));
+    assert!(offset_of!(Inner<(), ()>, core) >= offset_of!(Inner<(), ()>, _gap) + 64);
+};
 
 struct Guarded<S> {
     service: S,
